@@ -1,0 +1,45 @@
+# Two commands matter: `make demo` and `make test`. Each does what set-up is missing first.
+# `make` alone lists all of them.
+
+VENV := .venv/bin
+# A Python 3 that can read tools/setup_env.py, which then looks for one that the project supports.
+STARTERS := $(PYTHON) python3 python3.11 python3.12 python3.10 $(VENV)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint format clean
+
+help:  ## list these commands
+	@echo "xlearner_mm: usage: make COMMAND"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## install everything into .venv; safe to repeat and to interrupt (PYTHON=python3.11 chooses)
+	@for starter in $(STARTERS); do \
+	  if "$$starter" -c 'import sys; sys.exit(sys.version_info < (3, 6))' >/dev/null 2>&1; then \
+	    exec "$$starter" tools/setup_env.py $(if $(PYTHON),--python "$(PYTHON)"); \
+	  fi; \
+	done; \
+	echo "error: no Python 3 runs on this machine" >&2; \
+	echo "  fix: install Python 3.11 with its development files and repeat make setup" >&2; \
+	exit 1
+
+demo: setup  ## the whole job on small data: sources, expansion, squeeze, transfer, report
+	@$(VENV)/python tools/demo.py
+
+test: lint  ## linters, types and every test that is not slow
+	$(VENV)/python -m pytest -m "not slow" --durations=10
+
+test-all: lint  ## the same with the slow tests
+	$(VENV)/python -m pytest --durations=20
+
+lint: setup  ## ruff and mypy, changing nothing
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+
+format: setup  ## let ruff rewrite what it can
+	$(VENV)/ruff check --fix
+	$(VENV)/ruff format
+
+clean:  ## delete caches and build outputs; keeps .venv, data and work_dirs
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find xlearner_mm configs tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

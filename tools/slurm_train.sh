@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Trains on a Slurm cluster, one task per GPU:
+# tools/slurm_train.sh PARTITION JOB_NAME CONFIG [arguments of tools/train.py]
+#
+# GPUS is the total, GPUS_PER_NODE how many of them a machine has (0: CPU tasks), CPUS_PER_TASK the
+# cores of each task; SRUN_ARGS are further options of srun.
+set -euo pipefail
+
+if (($# < 3)); then
+    echo "usage: [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=... PYTHON=python] \\" >&2
+    echo "       $0 PARTITION JOB_NAME CONFIG [arguments of tools/train.py]" >&2
+    exit 2
+fi
+partition=$1
+job_name=$2
+config=$3
+
+gpus=${GPUS:-8}
+gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+placement=()
+if ((gpus_per_node > 0)); then
+    placement=(--gres="gpu:$gpus_per_node" --ntasks-per-node="$gpus_per_node")
+fi
+read -r -a srun_args <<<"${SRUN_ARGS:-}"
+
+exec srun --partition="$partition" \
+    --job-name="$job_name" \
+    --ntasks="$gpus" \
+    --cpus-per-task="${CPUS_PER_TASK:-5}" \
+    --kill-on-bad-exit=1 \
+    "${placement[@]}" \
+    "${srun_args[@]}" \
+    "${PYTHON:-python}" -u "$(dirname "${BASH_SOURCE[0]}")/train.py" "$config" --launcher slurm "${@:4}"
