@@ -1,0 +1,136 @@
+"""One mini-batch from every source in every training step."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+import numpy as np
+from mmengine.dist import get_dist_info, sync_random_seed
+from torch.utils.data import Sampler
+
+from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.registry import DATA_SAMPLERS
+
+
+@DATA_SAMPLERS.register_module()
+class MultiSourceSampler(Sampler):
+    """Draw exact shares of every source for every step, as a *sampler* of a stock ``DataLoader``.
+
+    Every source is an endless stream: one permutation per own epoch, seeded by (seed, source name, epoch), so
+    that adding a source changes nobody else's order. A step takes the next ``world_size * batch_size`` images of
+    each stream, and each rank its own slice of them: two ranks draw what one rank of twice the batch size draws.
+    The indices of a step are a pure function of its number, so resuming reads no skipped image.
+
+        step k, source s, rank r of W:  stream_s[(k W + r) b_s : (k W + r + 1) b_s]
+
+    Args:
+        dataset: the :class:`MultiSourceDataset` to draw from.
+        batch_sizes: images per step and process for some sources, in place of the sources' own ``batch_size``.
+            Defaults to None: the sources' own.
+        seed: the seed of all streams; None draws one and shares it between the ranks.
+        steps_per_epoch: end an epoch after that many steps, for epoch-based loops. Defaults to None: endless.
+
+    Raises:
+        SourceError: ``batch_sizes`` names an unknown source or a size below 1.
+    """
+
+    def __init__(
+        self,
+        dataset: MultiSourceDataset,
+        batch_sizes: Mapping[str, int] | None = None,
+        seed: int | None = None,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        if not isinstance(dataset, MultiSourceDataset):
+            raise TypeError(
+                f'MultiSourceSampler needs a MultiSourceDataset, got {type(dataset).__name__}'
+            )
+        self.dataset = dataset
+        self.rank, self.world_size = get_dist_info()
+        self.seed = sync_random_seed() if seed is None else seed
+        self.batch_sizes = _resolve_batch_sizes(dataset, batch_sizes)
+        self.steps_per_epoch = steps_per_epoch
+        self._step = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Images per step and process, all sources together: the DataLoader's ``batch_size``."""
+        return sum(self.batch_sizes.values())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start at the first step of an epoch of ``steps_per_epoch`` steps."""
+        if self.steps_per_epoch is not None:
+            self._step = epoch * self.steps_per_epoch
+
+    def skip(self, num_samples: int) -> None:
+        """Advance by ``num_samples`` drawn indices (mmengine's contract for resuming); reads nothing."""
+        steps, rest = divmod(num_samples, self.batch_size)
+        if rest:
+            raise ValueError(
+                f'cannot skip {num_samples} samples: not a whole number of steps of {self.batch_size}; '
+                "train_dataloader.batch_size must be the sum of the sources' batch sizes"
+            )
+        self._step += steps
+
+    def source_epochs(self, step: int) -> dict[str, float]:
+        """Epochs of every source seen by all ranks together before ``step``."""
+        return {
+            name: step * self.world_size * size / self.dataset.lengths[name]
+            for name, size in self.batch_sizes.items()
+        }
+
+    def step_indices(self, step: int) -> list[int]:
+        """Return this rank's dataset indices of one step, source by source."""
+        indices: list[int] = []
+        lengths, offsets = self.dataset.lengths, self.dataset.offsets
+        for name, size in self.batch_sizes.items():
+            start = (step * self.world_size + self.rank) * size
+            for position in range(start, start + size):
+                epoch, place = divmod(position, lengths[name])
+                order = _permutation(self.seed, name, epoch, lengths[name])
+                indices.append(offsets[name] + int(order[place]))
+        return indices
+
+    def __iter__(self) -> Iterator[int]:
+        step = self._step
+        stop = None if self.steps_per_epoch is None else step + self.steps_per_epoch
+        while stop is None or step < stop:
+            yield from self.step_indices(step)
+            step += 1
+
+    def __len__(self) -> int:
+        """Indices per process and epoch; the longest source's epoch for an endless sampler."""
+        if self.steps_per_epoch is not None:
+            return self.steps_per_epoch * self.batch_size
+        lengths = self.dataset.lengths
+        steps = max(
+            -(-lengths[name] // (size * self.world_size)) for name, size in self.batch_sizes.items()
+        )
+        return steps * self.batch_size
+
+
+def _resolve_batch_sizes(
+    dataset: MultiSourceDataset, overrides: Mapping[str, int] | None
+) -> dict[str, int]:
+    sizes = {name: source.batch_size for name, source in dataset.sources.items()}
+    for name, size in (overrides or {}).items():
+        if name not in sizes:
+            raise SourceError(
+                f"batch_sizes names an unknown source '{name}'; the sources are {list(sizes)}"
+            )
+        if not isinstance(size, int) or size < 1:
+            raise SourceError(
+                f"source '{name}': batch size must be a whole number of at least 1, got {size!r}"
+            )
+        sizes[name] = size
+    return sizes
+
+
+# A stream is in one epoch or crossing into the next: a few permutations per source are alive at a time.
+@lru_cache(maxsize=64)
+def _permutation(seed: int, source: str, epoch: int, length: int) -> np.ndarray:
+    entropy = [seed, zlib.crc32(source.encode()), epoch]
+    return np.random.default_rng(entropy).permutation(length)

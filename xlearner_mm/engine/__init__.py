@@ -1,0 +1,5 @@
+"""What plugs into MMEngine's runner."""
+
+from xlearner_mm.engine.loops import MultiSourceTestLoop, MultiSourceValLoop
+
+__all__ = ['MultiSourceTestLoop', 'MultiSourceValLoop']

@@ -1,0 +1,91 @@
+"""Validate all sources, one after the other, each with its own loader and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.runner import BaseLoop, Runner, autocast
+from torch.utils.data import DataLoader
+
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.evaluation import MultiSourceEvaluator
+from xlearner_mm.registry import EVALUATOR, LOOPS
+
+
+@LOOPS.register_module()
+class MultiSourceValLoop(BaseLoop):
+    """Validation (and test) loop over all sources.
+
+    Args:
+        runner: the runner.
+        dataloader: ``dict(sources=...)``: every source's own ``val_dataloader`` is built.
+        evaluator: config of a :class:`~xlearner_mm.evaluation.MultiSourceEvaluator`.
+        fp16: run in autocast. Defaults to False.
+    """
+
+    stage = 'val'
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Mapping[str, Any],
+        evaluator: MultiSourceEvaluator | Mapping[str, Any],
+        fp16: bool = False,
+    ) -> None:
+        if isinstance(evaluator, Mapping):
+            evaluator = EVALUATOR.build(dict(evaluator))
+        self.evaluator: MultiSourceEvaluator = evaluator  # type: ignore[assignment]
+        self.fp16 = fp16
+        self.dataloaders = {
+            name: _build_loader(runner, name, source.val_dataloader)
+            for name, source in self.evaluator.sources.items()
+        }
+        # Stock hooks read `.dataloader` for progress: it is the loader of the source being evaluated.
+        super().__init__(runner, next(iter(self.dataloaders.values())))
+        for name, loader in self.dataloaders.items():
+            self.evaluator.set_dataset_meta(name, getattr(loader.dataset, 'metainfo', {}))
+
+    def run(self) -> dict[str, float]:
+        """Evaluate every source and return all metrics with their aggregate."""
+        self.runner.call_hook(f'before_{self.stage}')
+        self.runner.call_hook(f'before_{self.stage}_epoch')
+        self.runner.model.eval()
+        metrics: dict[str, float] = {}
+        for name, loader in self.dataloaders.items():
+            self.dataloader = loader
+            for index, batch in enumerate(loader):
+                self.run_iter(index, name, batch)
+            metrics.update(self.evaluator.evaluate(name, len(loader.dataset)))  # type: ignore[arg-type]
+        metrics.update(self.evaluator.aggregate(metrics))
+        self.runner.call_hook(f'after_{self.stage}_epoch', metrics=metrics)
+        self.runner.call_hook(f'after_{self.stage}')
+        return metrics
+
+    @torch.no_grad()
+    def run_iter(self, index: int, source: str, batch: Any) -> None:
+        """Predict one batch of one source."""
+        self.runner.call_hook(f'before_{self.stage}_iter', batch_idx=index, data_batch=batch)
+        with autocast(enabled=self.fp16):
+            outputs = self.runner.model.val_step({source: batch})
+        self.evaluator.process(source, outputs, batch)
+        self.runner.call_hook(
+            f'after_{self.stage}_iter', batch_idx=index, data_batch=batch, outputs=outputs
+        )
+
+
+@LOOPS.register_module()
+class MultiSourceTestLoop(MultiSourceValLoop):
+    """The same for ``tools/test.py``, with the test hooks called."""
+
+    stage = 'test'
+
+
+def _build_loader(runner: Runner, name: str, config: Mapping[str, Any] | None) -> DataLoader:
+    try:
+        return runner.build_dataloader(dict(config or {}), seed=runner.seed)
+    except Exception as error:
+        raise SourceError(
+            f"source '{name}': its val_dataloader cannot be built: {error}"
+        ) from error

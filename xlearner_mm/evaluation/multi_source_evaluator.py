@@ -1,0 +1,81 @@
+"""One stock evaluator per source, results prefixed by source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xlearner_mm.datasets.source import Source, SourceError, parse_sources
+from xlearner_mm.registry import EVALUATOR, METRICS, Evaluator
+
+AGGREGATE = 'sources/mean'
+
+
+@EVALUATOR.register_module()
+class MultiSourceEvaluator:
+    """Evaluate every source with its own stock metrics.
+
+    Results are keyed ``<source>/<metric>``. ``sources/mean`` is the mean of the sources' ``primary_metric`` in
+    percent: what ``save_best='sources/mean'`` goes by.
+
+    Args:
+        sources: source name -> settings; sources without ``val_evaluator`` are left out.
+
+    Raises:
+        SourceError: no source can be evaluated.
+    """
+
+    def __init__(self, sources: Mapping[str, Any]) -> None:
+        self.sources: dict[str, Source] = {
+            name: source
+            for name, source in parse_sources(sources).items()
+            if source.val_evaluator is not None
+        }
+        if not self.sources:
+            raise SourceError('no source has a val_evaluator: nothing can be evaluated')
+        self.evaluators = {
+            name: Evaluator(_build_metrics(source)) for name, source in self.sources.items()
+        }
+
+    def set_dataset_meta(self, source: str, metainfo: dict) -> None:
+        """Tell a source's metrics the metainfo of its dataset."""
+        self.evaluators[source].dataset_meta = metainfo
+
+    def process(self, source: str, data_samples: Sequence, data_batch: Any = None) -> None:
+        """Take in one batch of a source's predictions."""
+        self.evaluators[source].process(data_samples=data_samples, data_batch=data_batch)
+
+    def evaluate(self, source: str, size: int) -> dict[str, float]:
+        """Return a source's metrics over ``size`` images as ``<source>/<metric>``."""
+        metrics = self.evaluators[source].evaluate(size)
+        return {f'{source}/{name}': value for name, value in metrics.items()}
+
+    def aggregate(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return ``sources/mean`` over the sources that declare a primary metric, in percent.
+
+        Raises:
+            SourceError: a primary metric that the source's evaluator does not give.
+        """
+        values = []
+        for name, source in self.sources.items():
+            if source.primary_metric is None:
+                continue
+            key = f'{name}/{source.primary_metric}'
+            if key not in metrics:
+                given = sorted(k for k in metrics if k.startswith(f'{name}/'))
+                raise SourceError(
+                    f"source '{name}': primary_metric '{source.primary_metric}' is not among its metrics {given}"
+                )
+            values.append(float(metrics[key]) * source.primary_scale)
+        return {AGGREGATE: sum(values) / len(values)} if values else {}
+
+
+def _build_metrics(source: Source) -> list:
+    configs = source.val_evaluator
+    configs = [configs] if isinstance(configs, Mapping) else configs
+    try:
+        return [METRICS.build(dict(config)) for config in configs]
+    except Exception as error:
+        raise SourceError(
+            f"source '{source.name}': its val_evaluator cannot be built: {error}"
+        ) from error

@@ -1,0 +1,14 @@
+"""Expansion: one sub-backbone per task, linked by reconciliation layers."""
+
+from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
+from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
+from xlearner_mm.models.expansion.reconciliation import Reconciliation, ReconciliationLink
+from xlearner_mm.models.expansion.task_port import TaskPort
+
+__all__ = [
+    'ExpansionLearner',
+    'Reconciliation',
+    'ReconciliationLink',
+    'TaskPort',
+    'XLearnerExpandedBackbone',
+]

@@ -1,0 +1,216 @@
+"""The expanded backbone: all branches with their reconciliation links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule, ModuleDict
+from torch import Tensor, nn
+
+from xlearner_mm.models.expansion.branch import Branch
+from xlearner_mm.models.expansion.depth_plan import DepthPlan
+from xlearner_mm.models.expansion.reconciliation import (
+    LinkKey,
+    Reconciliation,
+    ReconciliationLink,
+)
+from xlearner_mm.registry import MODELS
+
+Levels = tuple[Tensor, ...]
+
+
+@MODELS.register_module()
+class XLearnerExpandedBackbone(BaseModule):
+    r"""Sub-backbones linked by reconciliation layers.
+
+    For level i and branch t, with sg the stop-gradient (off with ``detach=False``):
+
+        E_i^t = stage_i^t(F_{i-1}^t)                                     F_{-1} = stem
+        F_i^t = E_i^t + sum over senders k, levels j of gamma_{j->i}^{k->t}( sg(E_j^k) )
+
+    The images of a task need gradients through its branch only. The other branches run without gradients, with
+    norms in inference mode (their statistics come from their own sources), and only as deep as some link
+    reads; with ``detach=True`` that is exact.
+
+        image -> cls: stem -> stage_0 -> F_0 -> stage_1 -> F_1 -> ...        with gradients
+                                          ^ gamma        ^ gamma
+        image -> det: stem -> stage_0 -> ...                                 without
+
+    Args:
+        branches: branch name -> config of a registered backbone.
+        tasks: task -> branch. Defaults to None: each branch serves the task of its own name.
+        reconciliation: settings of the links, see
+            :class:`~xlearner_mm.models.expansion.reconciliation.Reconciliation`. Defaults to None: the paper's.
+        out_indices: levels that :meth:`forward` returns, as a downstream backbone. Defaults to (0, 1, 2, 3).
+        init_cfg: mmengine's weight initialisation. Defaults to None.
+
+    Raises:
+        ValueError: a branch name that is no identifier, a task of an unknown branch, or settings of links that
+            the branches cannot have.
+    """
+
+    def __init__(
+        self,
+        branches: Mapping[str, Mapping[str, Any]],
+        tasks: Mapping[str, str] | None = None,
+        reconciliation: Mapping[str, Any] | Reconciliation | None = None,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        for name in branches:
+            if not name.isidentifier() or '__' in name:
+                raise ValueError(f"branch name '{name}' must be an identifier without '__'")
+        self.tasks = _check_tasks(tasks, list(branches))
+        self.out_indices = tuple(out_indices)
+        self.reconciliation = Reconciliation.parse(reconciliation)
+        self.branches = ModuleDict({name: Branch(name, cfg) for name, cfg in branches.items()})
+        levels = {name: len(branch.channels) for name, branch in self.branches.items()}
+        self.link_keys = self.reconciliation.link_keys(levels)
+        self.links = ModuleDict({key.module_name: self._build_link(key) for key in self.link_keys})
+        self._plans = {
+            name: DepthPlan.make({name}, levels, self.link_keys, self.reconciliation.fuse)
+            for name in branches
+        }
+        self._plan_of_all = DepthPlan.make(
+            set(branches), levels, self.link_keys, self.reconciliation.fuse
+        )
+
+    def _build_link(self, key: LinkKey) -> ReconciliationLink:
+        sender, receiver = self.branches[key.sender], self.branches[key.receiver]
+        return ReconciliationLink(
+            in_channels=sender.channels[key.sender_level],
+            out_channels=receiver.channels[key.receiver_level],
+            in_stride=sender.strides[key.sender_level],
+            out_stride=receiver.strides[key.receiver_level],
+            link=self.reconciliation.link,
+            norm_cfg=self.reconciliation.norm_cfg,
+        )
+
+    def channels_of(self, task: str) -> tuple[int, ...]:
+        """Channels of F^t at every level."""
+        return self.branches[self.branch_of(task)].channels
+
+    @property
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels of what :meth:`forward` returns."""
+        return tuple(
+            sum(branch.channels[i] for branch in self.branches.values()) for i in self.out_indices
+        )
+
+    def branch_of(self, task: str) -> str:
+        """The branch that serves a task.
+
+        Raises:
+            ValueError: no branch serves it.
+        """
+        if task not in self.tasks:
+            raise ValueError(
+                f"no branch serves task '{task}'; the expanded backbone's tasks are {self.tasks}"
+            )
+        return self.tasks[task]
+
+    def forward(self, x: Tensor) -> Levels:
+        """Return all branches' features side by side, as a downstream backbone.
+
+        Args:
+            x: images ``(B, 3, H, W)``.
+
+        Returns:
+            One ``(B, sum of C_i^t, H_i, W_i)`` for every level of ``out_indices``.
+        """
+        features = self._run(x, set(self.branches), self._plan_of_all)
+        return tuple(torch.cat([f[i] for f in features.values()], dim=1) for i in self.out_indices)
+
+    def forward_task(self, x: Tensor, task: str) -> Levels:
+        """Return F^t of one task, all levels, with gradients through its branch and the links into it.
+
+        Args:
+            x: images of a source of that task, ``(B, 3, H, W)``.
+            task: the task t.
+
+        Returns:
+            One ``(B, C_i, H_i, W_i)`` for every level.
+        """
+        receiver = self.branch_of(task)
+        with self._others_in_inference_mode(receiver):
+            return self._run(x, {receiver}, self._plans[receiver])[receiver]
+
+    def forward_branches(self, x: Tensor) -> dict[str, Levels]:
+        """Return F of every branch, by branch: what a teacher gives. Shares all of the work between them."""
+        return self._run(x, set(self.branches), self._plan_of_all)
+
+    def _run(self, x: Tensor, receivers: set[str], plan: DepthPlan) -> dict[str, Levels]:
+        stream: dict[str, Tensor] = {}
+        sent: dict[str, list[Tensor]] = {name: [] for name in plan.stages}
+        fused: dict[str, list[Tensor]] = {name: [] for name in plan.stages}
+        for name in plan.stages:
+            with self._gradients_for(name, receivers):
+                stream[name] = self.branches[name].stem(x)
+        for level in range(max(plan.stages.values())):
+            running = [name for name, depth in plan.stages.items() if level < depth]
+            for name in running:
+                with self._gradients_for(name, receivers):
+                    stream[name] = self.branches[name].stage(level)(stream[name])
+                sent[name].append(stream[name])
+            if self.reconciliation.fuse == 'stream':
+                for name in running:
+                    if level < plan.fusions[name]:
+                        with self._gradients_for(name, receivers):
+                            stream[name] = self._fuse(name, level, sent)
+                        fused[name].append(stream[name])
+        if self.reconciliation.fuse == 'output':
+            for name in receivers:
+                fused[name] = [self._fuse(name, i, sent) for i in range(plan.fusions[name])]
+        return {name: tuple(fused[name]) for name in self.branches if name in receivers}
+
+    def _fuse(self, receiver: str, level: int, sent: Mapping[str, list[Tensor]]) -> Tensor:
+        """F_i^t from E_i^t and what the links into it bring."""
+        out = sent[receiver][level]
+        size = (out.shape[-2], out.shape[-1])
+        for key in self.link_keys:
+            if key.receiver == receiver and key.receiver_level == level:
+                feature = sent[key.sender][key.sender_level]
+                if self.reconciliation.detach:
+                    feature = feature.detach()
+                out = out + self.links[key.module_name](feature, size)
+        return out
+
+    def _gradients_for(self, branch: str, receivers: Iterable[str]) -> torch.set_grad_enabled:
+        wanted = branch in receivers or not self.reconciliation.detach
+        return torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
+
+    @contextmanager
+    def _others_in_inference_mode(self, receiver: str) -> Iterator[None]:
+        """Keep statistics of other branches from this task's images: their norms infer for the while."""
+        switched = [m for m in self._modules_of_others(receiver) if m.training]
+        for module in switched:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in switched:
+                module.training = True
+
+    def _modules_of_others(self, receiver: str) -> Iterator[nn.Module]:
+        for name, branch in self.branches.items():
+            if name != receiver:
+                yield from branch.modules()
+        for key in self.link_keys:
+            if key.receiver != receiver:
+                yield from self.links[key.module_name].modules()
+
+
+def _check_tasks(tasks: Mapping[str, str] | None, branches: Sequence[str]) -> dict[str, str]:
+    if not branches:
+        raise ValueError('an expanded backbone needs at least one branch')
+    tasks = dict(tasks) if tasks is not None else {name: name for name in branches}
+    for task, branch in tasks.items():
+        if branch not in branches:
+            raise ValueError(
+                f"task '{task}' is served by unknown branch '{branch}'; branches are {list(branches)}"
+            )
+    return tasks

@@ -1,0 +1,109 @@
+"""The expansion stage: sources -> ports -> stock networks -> losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.model import BaseModel, ModuleDict
+from torch import Tensor
+
+from xlearner_mm.datasets.source import SourceError, parse_sources
+from xlearner_mm.models.data_preprocessor import (
+    MultiSourceDataPreprocessor,
+    check_same_normalisation,
+)
+from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
+from xlearner_mm.models.expansion.stock_network import build_stock_network, losses_of
+from xlearner_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class ExpansionLearner(BaseModel):
+    """Train linked sub-backbones on many sources that each carry one task's labels.
+
+    Every source has its own stock network (of mmdet, mmseg or mmpretrain) whose backbone is the port of the source's
+    task. One forward per step runs all of them, so plain DDP with ``find_unused_parameters=False`` works.
+
+        {source: images} -> port F^t -> stock network.loss() -> {<source>.<loss>: ...}
+
+    Args:
+        backbone: config of an :class:`XLearnerExpandedBackbone`.
+        sources: source name -> settings, see :class:`~xlearner_mm.datasets.source.Source`.
+        init_cfg: mmengine's weight initialisation. Defaults to None.
+
+    Raises:
+        SourceError: a source that cannot work with the backbone, sources of differing input normalisation, or a
+            branch that no source trains.
+    """
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any],
+        sources: Mapping[str, Any],
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.sources = parse_sources(sources)
+        self.backbone: XLearnerExpandedBackbone = MODELS.build(dict(backbone))
+        self.networks = ModuleDict(
+            {
+                name: build_stock_network(source, self.backbone)
+                for name, source in self.sources.items()
+            }
+        )
+        preprocessors = {name: net.data_preprocessor for name, net in self.networks.items()}
+        self.normalisation = check_same_normalisation(preprocessors)
+        self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors)
+        self._check_every_branch_is_trained()
+
+    def _check_every_branch_is_trained(self) -> None:
+        trained = {self.backbone.branch_of(source.task) for source in self.sources.values()}
+        idle = set(self.backbone.branches) - trained
+        if idle:
+            raise SourceError(
+                f'no source trains branch(es) {sorted(idle)}: add a source of their task or remove the branch'
+            )
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        data_samples: Mapping[str, list] | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """Run every source's network on its own images.
+
+        Args:
+            inputs: source -> images ``(B, 3, H, W)``.
+            data_samples: source -> the stock library's data samples. Defaults to None.
+            mode: ``'loss'`` for losses of all sources, ``'predict'`` for the data samples of one source with
+                predictions, ``'tensor'`` for F^t by source. Defaults to ``'tensor'``.
+
+        Raises:
+            ValueError: an unknown mode, or several sources in ``'predict'``.
+        """
+        if mode == 'loss':
+            assert data_samples is not None
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            if len(inputs) != 1:
+                raise ValueError(f'predict takes one source at a time, got {sorted(inputs)}')
+            (source, images), samples = next(iter(inputs.items())), data_samples or {}
+            return self.networks[source](images, samples.get(source), mode='predict')
+        if mode == 'tensor':
+            return {
+                name: self.backbone.forward_task(images, self.sources[name].task)
+                for name, images in inputs.items()
+            }
+        raise ValueError(f"unknown mode '{mode}': choose loss, predict or tensor")
+
+    def loss(
+        self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list]
+    ) -> dict[str, Any]:
+        """Return the losses of all sources as ``<source>.<loss>``, weighted per source."""
+        losses: dict[str, Any] = {}
+        # The order of the config, not of the batch: every rank then runs the same graph.
+        for name, source in self.sources.items():
+            own = self.networks[name](inputs[name], data_samples[name], mode='loss')
+            losses.update(losses_of(source, own))
+        return losses

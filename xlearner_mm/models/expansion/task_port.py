@@ -1,0 +1,54 @@
+"""What a stock network sees as "its" backbone: one task's view of the shared expanded backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from xlearner_mm.registry import MODELS
+
+
+class TaskFeatures(Protocol):
+    """Anything that gives one task's features of all levels, such as the expanded backbone."""
+
+    def forward_task(self, x: Tensor, task: str) -> tuple[Tensor, ...]:
+        """Return one ``(B, C_i, H_i, W_i)`` per level for images ``(B, 3, H, W)``."""
+        ...
+
+
+@MODELS.register_module()
+class TaskPort(BaseModule):
+    """A backbone without parameters whose ``forward(x)`` is F^t of the shared expanded backbone.
+
+    Args:
+        task: the task t.
+        out_indices: levels handed to the network's neck or head. Defaults to (0, 1, 2, 3).
+    """
+
+    def __init__(self, task: str, out_indices: Sequence[int] = (0, 1, 2, 3)) -> None:
+        super().__init__()
+        self.task = task
+        self.out_indices = tuple(out_indices)
+        # A list hides the module from nn.Module: its parameters belong to the learner, once.
+        self._features: list[TaskFeatures] = []
+
+    def bind(self, features: TaskFeatures) -> None:
+        """Read from these features from now on."""
+        self._features = [features]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the task's features of ``out_indices`` for images ``(B, 3, H, W)``.
+
+        Raises:
+            RuntimeError: the port was never bound.
+        """
+        if not self._features:
+            raise RuntimeError(
+                f"the port of task '{self.task}' is not bound to an expanded backbone; networks with ports "
+                'are built by ExpansionLearner'
+            )
+        levels = self._features[0].forward_task(x, self.task)
+        return tuple(levels[i] for i in self.out_indices)

@@ -1,0 +1,243 @@
+"""The squeeze stage: all branches distilled into one plain backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel, ModuleDict
+from torch import Tensor
+
+from xlearner_mm.datasets.source import SourceError, parse_sources
+from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
+from xlearner_mm.models.expansion.task_port import TaskPort
+from xlearner_mm.models.squeeze.guidance import Guidance
+from xlearner_mm.models.squeeze.losses import REDUCTIONS, ChannelStandardizer, fitnet_loss
+from xlearner_mm.models.squeeze.teacher import Levels, Teacher
+from xlearner_mm.registry import MODELS
+
+SUPERVISE = ('all', 'own')
+STANDARDIZE = ('none', 'channel')
+
+
+@MODELS.register_module()
+class FitNetDistiller(BaseModel):
+    r"""Distil the frozen branches F^t into one student by hints.
+
+        L = sum over branches t, levels i of w^t w_i || F_i^t - G_i^t(Fhat_i) ||^2
+
+    Labels are not used; the images of all sources are. Sources whose images have one size run as one batch.
+
+    Args:
+        teacher: ``dict(model=<config of the ExpansionLearner>, checkpoint=<its checkpoint>)``.
+        student: config of the student, an :class:`~xlearner_mm.models.backbones.XLearnerResNet`.
+        levels: the levels i that are distilled. Defaults to (0, 1, 2, 3).
+        supervise: ``'all'``: every branch teaches every image; ``'own'``: a branch teaches its own sources' images.
+            Defaults to ``'all'``.
+        standardize: ``'none'``: the slides' plain formula; ``'channel'``: running mean and standard deviation of each
+            channel of the teacher, so that branches of different scale weigh the same. Defaults to ``'channel'``.
+        guidance_norm: whether guidance layers have a BN. Defaults to False.
+        reduction: ``'mean'`` per element or ``'sum'``. Defaults to ``'mean'``.
+        branch_weights: branch -> w^t. Defaults to None: 1 for all.
+        level_weights: level -> w_i. Defaults to None: 1 for all.
+        init_cfg: mmengine's weight initialisation. Defaults to None.
+
+    Raises:
+        CheckpointError: a teacher checkpoint that is missing or not of the teacher's model.
+        ValueError: an unknown choice, level or branch.
+    """
+
+    def __init__(
+        self,
+        teacher: Mapping[str, Any],
+        student: Mapping[str, Any],
+        levels: Sequence[int] = (0, 1, 2, 3),
+        supervise: str = 'all',
+        standardize: str = 'channel',
+        guidance_norm: bool = False,
+        reduction: str = 'mean',
+        branch_weights: Mapping[str, float] | None = None,
+        level_weights: Mapping[int, float] | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        _check_choice('supervise', supervise, SUPERVISE)
+        _check_choice('standardize', standardize, STANDARDIZE)
+        _check_choice('reduction', reduction, REDUCTIONS)
+        self.teacher = Teacher(**teacher)
+        learner = self.teacher.learner
+        self.sources = parse_sources(learner.sources)
+        self.levels, self.supervise, self.reduction = tuple(levels), supervise, reduction
+        self.branch_channels = {n: b.channels for n, b in learner.backbone.branches.items()}
+        self.branch_weights = _check_weights('branch', branch_weights, list(self.branch_channels))
+        self.level_weights = _check_weights('level', level_weights, list(self.levels))
+
+        self.student = MODELS.build(dict(student))
+        student_channels = _channels_of(self.student)
+        _check_levels(self.levels, {'student': student_channels, **self.branch_channels})
+        self.guidance = Guidance(student_channels, self.branch_channels, self.levels, guidance_norm)
+        self.standardizers = (
+            ModuleDict(
+                {
+                    f'{branch}_{level}': ChannelStandardizer(channels[level])
+                    for branch, channels in self.branch_channels.items()
+                    for level in self.levels
+                }
+            )
+            if standardize == 'channel'
+            else None
+        )
+        # The teacher's own preprocessors: student and teacher see the same normalised images by construction.
+        self.data_preprocessor = MultiSourceDataPreprocessor(
+            {name: net.data_preprocessor for name, net in learner.networks.items()}
+        )
+        self._bind_heads_to_student()
+
+    def _bind_heads_to_student(self) -> None:
+        """Let the expansion stage's frozen heads read the student, for ``predict``: the squeeze's fidelity."""
+        for network in self.teacher.learner.networks.values():
+            for module in network.modules():
+                if isinstance(module, TaskPort):
+                    module.bind(self)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> FitNetDistiller:
+        self.teacher.apply(fn)
+        return super()._apply(fn, recurse)
+
+    def forward(
+        self,
+        inputs: Mapping[str, Tensor],
+        data_samples: Mapping[str, list] | None = None,
+        mode: str = 'tensor',
+    ) -> Any:
+        """Compare the student with the branches, or predict with the branches' heads on the student.
+
+        Args:
+            inputs: source -> images ``(B, 3, H, W)``.
+            data_samples: source -> data samples; only ``'predict'`` uses them. Defaults to None.
+            mode: ``'loss'``, ``'predict'`` (one source) or ``'tensor'`` (the student's features by source).
+
+        Raises:
+            ValueError: an unknown mode, or several sources in ``'predict'``.
+        """
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode == 'predict':
+            return self.teacher.learner(inputs, data_samples, mode='predict')
+        if mode == 'tensor':
+            return {name: self.student(images) for name, images in inputs.items()}
+        raise ValueError(f"unknown mode '{mode}': choose loss, predict or tensor")
+
+    def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``loss_<branch>_<level>`` for every branch and level, averaged over all images of the step."""
+        total: dict[str, Tensor] = {}
+        images_in_step = sum(len(images) for images in inputs.values())
+        for group in _same_sized(inputs):
+            images = torch.cat([inputs[name] for name in group])
+            rows = {branch: self._rows(branch, group, inputs) for branch in self.branch_channels}
+            student, teacher = self.student(images), self.teacher.features(images)
+            for branch, index in rows.items():
+                for level in self.levels:
+                    if index.numel() == 0:
+                        continue
+                    index = index.to(images.device)
+                    loss = self._compare(branch, level, teacher[branch], student, index)
+                    share = index.numel() / images_in_step
+                    key = f'loss_{branch}_{level}'
+                    total[key] = total.get(key, images.new_zeros(())) + loss * share
+        return total
+
+    def _compare(
+        self, branch: str, level: int, teacher: Levels, student: Levels, index: Tensor
+    ) -> Tensor:
+        target, feature = teacher[level][index], student[level][index]
+        if self.standardizers is not None:
+            standardizer = self.standardizers[f'{branch}_{level}']
+            if self.training:
+                standardizer.update(target)
+            target = standardizer(target)
+        size = (target.shape[-2], target.shape[-1])
+        guided = self.guidance(feature, branch, level, size)
+        weight = self.branch_weights[branch] * self.level_weights[level]
+        return weight * fitnet_loss(target, guided, self.reduction)
+
+    def _rows(self, branch: str, group: Sequence[str], inputs: Mapping[str, Tensor]) -> Tensor:
+        """Rows of the joint batch that a branch teaches."""
+        backbone = self.teacher.learner.backbone
+        taught = [
+            torch.full(
+                (len(inputs[name]),),
+                self.supervise == 'all' or backbone.branch_of(self.sources[name].task) == branch,
+            )
+            for name in group
+        ]
+        return torch.cat(taught).nonzero().flatten()
+
+    def forward_task(self, x: Tensor, task: str) -> Levels:
+        """G^t(Fhat) of one task in the branch's own scale: what the branch's heads read in place of F^t.
+
+        Args:
+            x: images ``(B, 3, H, W)``.
+            task: the task t.
+
+        Returns:
+            One ``(B, C_i^t, H_i, W_i)`` per level; levels that are not distilled are the teacher's own.
+        """
+        backbone = self.teacher.learner.backbone
+        branch = backbone.branch_of(task)
+        student = self.student(x)
+        missing = set(range(len(self.branch_channels[branch]))) - set(self.levels)
+        teacher = backbone.forward_task(x, task) if missing else None
+        out = []
+        for level in range(len(self.branch_channels[branch])):
+            if teacher is not None and level in missing:
+                out.append(teacher[level])
+                continue
+            feature = student[level]
+            size = (feature.shape[-2], feature.shape[-1])
+            guided = self.guidance(feature, branch, level, size)
+            if self.standardizers is not None:
+                guided = self.standardizers[f'{branch}_{level}'].inverse(guided)
+            out.append(guided)
+        return tuple(out)
+
+
+def _same_sized(inputs: Mapping[str, Tensor]) -> list[list[str]]:
+    """Group sources by the spatial size of their images: each group runs as one batch."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, images in inputs.items():
+        groups.setdefault(tuple(images.shape[-2:]), []).append(name)
+    return list(groups.values())
+
+
+@torch.no_grad()
+def _channels_of(student: torch.nn.Module) -> tuple[int, ...]:
+    training = student.training
+    student.eval()
+    channels = tuple(level.shape[1] for level in student(torch.zeros(1, 3, 64, 64)))
+    student.train(training)
+    return channels
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"FitNetDistiller: unknown {name} '{value}', choose from {choices}")
+
+
+def _check_levels(levels: Sequence[int], channels: Mapping[str, Sequence[int]]) -> None:
+    for name, widths in channels.items():
+        beyond = [i for i in levels if not 0 <= i < len(widths)]
+        if beyond:
+            raise ValueError(
+                f"FitNetDistiller: levels {beyond} are beyond '{name}', which has levels 0 to {len(widths) - 1}"
+            )
+
+
+def _check_weights(kind: str, weights: Mapping | None, known: Sequence) -> dict:
+    unknown = [key for key in weights or {} if key not in known]
+    if unknown:
+        raise ValueError(
+            f'FitNetDistiller: {kind}_weights name unknown {unknown}; known: {list(known)}'
+        )
+    return {key: (weights or {}).get(key, 1.0) for key in known}

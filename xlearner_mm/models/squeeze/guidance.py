@@ -1,0 +1,62 @@
+"""Guidance layers G^t: the student's features in a branch's channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule, ModuleDict
+from torch import Tensor, nn
+
+
+class GuidanceLayer(BaseModule):
+    """G_i^t: 1x1 convolution, with a BN before the comparison if asked.
+
+    Args:
+        in_channels: the student's channels at level i.
+        out_channels: branch t's channels at level i.
+        norm: whether a BN follows the convolution. Defaults to False.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: bool = False) -> None:
+        super().__init__(init_cfg={'type': 'Kaiming', 'layer': 'Conv2d', 'mode': 'fan_in'})
+        self.conv = nn.Conv2d(in_channels, out_channels, 1)
+        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map the student's ``(B, C, H, W)`` to the branch's channels and spatial ``size``."""
+        out = self.norm(self.conv(x))
+        if out.shape[-2:] != size:
+            out = F.interpolate(out, size=size, mode='bilinear', align_corners=False)
+        return out
+
+
+class Guidance(BaseModule):
+    """All guidance layers, by branch and level.
+
+    Args:
+        student_channels: the student's channels at every level.
+        branch_channels: branch -> its channels at every level.
+        levels: the levels i that are distilled.
+        norm: whether each layer has a BN. Defaults to False.
+    """
+
+    def __init__(
+        self,
+        student_channels: Sequence[int],
+        branch_channels: Mapping[str, Sequence[int]],
+        levels: Sequence[int],
+        norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layers = ModuleDict(
+            {
+                f'{branch}_{level}': GuidanceLayer(student_channels[level], channels[level], norm)
+                for branch, channels in branch_channels.items()
+                for level in levels
+            }
+        )
+
+    def forward(self, x: Tensor, branch: str, level: int, size: tuple[int, int]) -> Tensor:
+        """Return G_level^branch(x) at a spatial size."""
+        return self.layers[f'{branch}_{level}'](x, size)

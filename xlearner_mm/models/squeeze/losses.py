@@ -1,0 +1,76 @@
+"""The squeeze stage's loss and the scale of its targets."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce
+from torch import Tensor, nn
+
+REDUCTIONS = ('mean', 'sum')
+
+
+def fitnet_loss(target: Tensor, guided: Tensor, reduction: str = 'mean') -> Tensor:
+    """FitNet's squared distance ||F_i^t - G_i^t(Fhat_i)||^2.
+
+    Args:
+        target: a branch's features F_i^t, ``(B, C, H, W)``.
+        guided: the student's features through the guidance layer, of the same shape.
+        reduction: ``'mean'`` per element, or ``'sum'`` over C, H, W and mean over images.
+
+    Returns:
+        A scalar, zero when equal.
+
+    Source: Romero et al., FitNets, ICLR 2015; X-Learner's slides, L_squeeze.
+    """
+    if reduction == 'mean':
+        return F.mse_loss(guided, target)
+    return F.mse_loss(guided, target, reduction='sum') / target.shape[0]
+
+
+class ChannelStandardizer(nn.Module):
+    """Running mean and standard deviation per channel of a teacher's features.
+
+    Branches of different scale then weigh the same in the loss. The moments are cumulative averages over all
+    training images so far, shared between the ranks.
+
+    Args:
+        channels: C of the features ``(B, C, H, W)``.
+        eps: added to the variance. Defaults to 1e-6.
+    """
+
+    mean: Tensor
+    square: Tensor
+    steps: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer('mean', torch.zeros(channels))
+        self.register_buffer('square', torch.ones(channels))
+        self.register_buffer('steps', torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def update(self, features: Tensor) -> None:
+        """Take in the features ``(B, C, H, W)`` of one training step."""
+        features = features.float()
+        moments = torch.stack([features.mean((0, 2, 3)), features.square().mean((0, 2, 3))])
+        all_reduce(moments, op='mean')
+        self.steps += 1
+        # lerp_ needs the weight as a tensor so that no step waits for the device
+        weight = 1.0 / self.steps.to(self.mean.dtype)
+        self.mean.lerp_(moments[0], weight)
+        self.square.lerp_(moments[1], weight)
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation per channel, ``(C,)``."""
+        return (self.square - self.mean.square()).clamp_min(0).add(self.eps).sqrt()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return standardised features, ``(B, C, H, W)``."""
+        return (features - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def inverse(self, features: Tensor) -> Tensor:
+        """Return features in the teacher's own scale, ``(B, C, H, W)``."""
+        return features * self.std[:, None, None] + self.mean[:, None, None]

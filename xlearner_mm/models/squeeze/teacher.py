@@ -1,0 +1,49 @@
+"""The frozen teacher of the squeeze stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
+from xlearner_mm.registry import MODELS
+from xlearner_mm.transfer.checkpoint import CheckpointError, load_strictly, read_checkpoint
+
+Levels = tuple[Tensor, ...]
+
+
+class Teacher:
+    """An expansion stage's learner, frozen.
+
+    Deliberately no ``nn.Module``: what holds it neither trains it, nor saves it, nor hands it to an optimizer or to DDP.
+
+    Args:
+        model: config of the :class:`ExpansionLearner` of the expansion stage.
+        checkpoint: that stage's checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged, or not of this learner.
+    """
+
+    def __init__(self, model: Mapping[str, Any], checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+        self.learner: ExpansionLearner = MODELS.build(dict(model))
+        if not isinstance(self.learner, ExpansionLearner):
+            raise CheckpointError(
+                f'the teacher must be an ExpansionLearner, got {type(self.learner).__name__}'
+            )
+        state = read_checkpoint(checkpoint)
+        load_strictly(self.learner, state.get('state_dict', state), f'teacher {checkpoint}')
+        self.learner.eval().requires_grad_(False)
+
+    def apply(self, fn: Any) -> None:
+        """Move or convert the teacher's tensors along with its holder's."""
+        self.learner._apply(fn)
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> dict[str, Levels]:
+        """F of every branch and level for images ``(B, 3, H, W)``."""
+        return self.learner.backbone.forward_branches(x)
