@@ -18,18 +18,19 @@ checkpoint=$4
 
 gpus=${GPUS:-8}
 gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
-placement=()
+options=(
+    --partition="$partition"
+    --job-name="$job_name"
+    --ntasks="$gpus"
+    --cpus-per-task="${CPUS_PER_TASK:-5}"
+    --kill-on-bad-exit=1
+)
 if ((gpus_per_node > 0)); then
-    placement=(--gres="gpu:$gpus_per_node" --ntasks-per-node="$gpus_per_node")
+    options+=(--gres="gpu:$gpus_per_node" --ntasks-per-node="$gpus_per_node")
 fi
-read -r -a srun_args <<<"${SRUN_ARGS:-}"
+# Split into words on purpose: SRUN_ARGS holds several options.
+# shellcheck disable=SC2206
+options+=(${SRUN_ARGS:-})
 
-exec srun --partition="$partition" \
-    --job-name="$job_name" \
-    --ntasks="$gpus" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" \
-    --kill-on-bad-exit=1 \
-    "${placement[@]}" \
-    "${srun_args[@]}" \
-    "${PYTHON:-python}" -u "$(dirname "${BASH_SOURCE[0]}")/test.py" "$config" "$checkpoint" \
-    --launcher slurm "${@:5}"
+exec srun "${options[@]}" "${PYTHON:-python}" -u "$(dirname "${BASH_SOURCE[0]}")/test.py" \
+    "$config" "$checkpoint" --launcher slurm "${@:5}"
