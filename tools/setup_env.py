@@ -65,6 +65,7 @@ def run_pending(root: Path, python: Python, lock: int) -> None:
     keys = step_keys(steps)
     first = first_pending(venv, steps, keys)
     if first == len(steps):
+        print(f'set-up is complete: .venv with Python {python.minor}', flush=True)
         return
     check_conditions(root, python, steps[first:])
     remove_half_installed(venv)
@@ -76,9 +77,15 @@ def run_pending(root: Path, python: Python, lock: int) -> None:
         print(f'[{index + 1}/{len(steps)}] {step.title}: about {estimate}', flush=True)
         run_step(step, setup, lock)
         if step.show_output:
-            print((setup / f'{step.name}.log').read_text(encoding='utf-8').rstrip(), flush=True)
+            show_output(setup / f'{step.name}.log')
         write_stamp(venv, step.name, keys[index])
     shutil.rmtree(str(setup / 'tmp'), ignore_errors=True)
+
+
+def show_output(log: Path) -> None:
+    """Prints what a command has printed; the log's first line is the command itself."""
+    _, *lines = log.read_text(encoding='utf-8').splitlines()
+    print('\n'.join(f'      {line}' for line in lines), flush=True)
 
 
 def interrupt(*_: Any) -> None:

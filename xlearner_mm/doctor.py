@@ -213,10 +213,7 @@ def pinned(*distributions: str) -> str:
 
 def openmmlab_fix(original: str, continuation: str) -> str:
     """The command that replaces whatever is installed by the version known to work."""
-    return (
-        f'{PIP} uninstall -y {original} {continuation}; {PIP} install --no-build-isolation '
-        f'{pinned(continuation)}'
-    )
+    return f'{PIP} uninstall -y {original} {continuation}; {PIP} install --no-build-isolation {pinned(continuation)}'
 
 
 MMCV_FIX = (
@@ -233,8 +230,7 @@ CHECKS = (
     Check(
         'OpenCV',
         probe_opencv,
-        f'{PIP} uninstall -y opencv-python opencv-python-headless; '
-        f'{PIP} install {pinned("opencv-python-headless")}',
+        f'{PIP} uninstall -y opencv-python opencv-python-headless; {PIP} install {pinned("opencv-python-headless")}',
     ),
     Check('transformers', probe_transformers, f'{PIP} install {pinned("transformers")}'),
     Check('mmengine', probe_mmengine, openmmlab_fix('mmengine', 'onedl-mmengine')),
@@ -298,9 +294,7 @@ def diagnose(checks: Sequence[Check], seconds: float = SECONDS_PER_CHECK) -> Ite
             remaining.remove(outcome.name)
 
 
-def read_outcomes(
-    command: Sequence[str], names: Sequence[str], seconds: float
-) -> Iterator[Outcome]:
+def read_outcomes(command: Sequence[str], names: Sequence[str], seconds: float) -> Iterator[Outcome]:
     """Reads outcomes of one process until it has failed, ended or said nothing for too long."""
     process = subprocess.Popen(
         command,

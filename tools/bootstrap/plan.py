@@ -19,7 +19,7 @@ class Step(NamedTuple):
 
     A step is done when its stamp says that it was finished with the same inputs, and so were all
     steps before it. `check` finds out whether what was installed works; `repair` is tried once
-    where it does not. Seconds and gigabytes are estimates.
+    where it does not. Seconds and gigabytes (what was downloaded included) are estimates.
     """
 
     name: str
@@ -52,7 +52,7 @@ def plan_steps(root: Path, python: Python, jobs: int) -> List[Step]:
             gigabytes=0.1,
         ),
         group_step('build', 'build tools', groups, pinned, seconds=10, gigabytes=0.1),
-        group_step('torch', 'PyTorch, 3 GB', groups, pinned, seconds=120, gigabytes=5.5),
+        group_step('torch', 'PyTorch, 3 GB', groups, pinned, seconds=120, gigabytes=6.5),
         mmcv_step(groups, pinned, interpreter, jobs),
         group_step('rest', 'all other packages', groups, pinned, seconds=90, gigabytes=1.5),
         Step(
@@ -95,7 +95,7 @@ def mmcv_step(groups: Dict[str, List[str]], pinned: List[str], interpreter: str,
         command,
         inputs='\n'.join(groups['mmcv']),
         seconds=CORE_SECONDS_FOR_MMCV // jobs,
-        gigabytes=1.5,
+        gigabytes=0.5,
         env={'CFLAGS': '-g0', 'MAX_JOBS': str(jobs)},
         check=[interpreter, '-c', 'import torch, mmcv._ext'],
         # A wheel from pip's cache can have been made without ops, or beside another torch.

@@ -22,7 +22,7 @@ class Progress:
         self.log = log
         self.start = self.reported = time.time()
         self.is_terminal = sys.stdout.isatty()
-        self.width = shutil.get_terminal_size().columns - 1
+        self.width = shutil.get_terminal_size(fallback=(100, 24)).columns - 1
 
     def update(self) -> None:
         """Shows the elapsed time and what the log says."""
