@@ -89,7 +89,7 @@ def show_output(log: Path) -> None:
 
 
 def interrupt(*_: Any) -> None:
-    """Lets a termination signal end the set-up as Ctrl-C does."""
+    """Lets a signal end the set-up in good order."""
     raise KeyboardInterrupt
 
 
@@ -98,7 +98,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(description='Install everything into .venv.')
     parser.add_argument('--python', help='the Python to use, for example python3.11')
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, interrupt)
+    for sign in (signal.SIGINT, signal.SIGTERM):  # scripts start their background jobs with SIGINT ignored
+        signal.signal(sign, interrupt)
     try:
         set_up(ROOT, options.python)
     except SetupError as error:
