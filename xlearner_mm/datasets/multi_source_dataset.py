@@ -30,9 +30,7 @@ class MultiSourceDataset(Dataset):
 
     def __init__(self, sources: Mapping[str, Any], lazy_init: bool = False) -> None:
         self.sources: dict[str, Source] = parse_sources(sources)
-        self.datasets: dict[str, Dataset] = {
-            name: self._build(source) for name, source in self.sources.items()
-        }
+        self.datasets: dict[str, Dataset] = {name: self._build(source) for name, source in self.sources.items()}
         self._initialised = False
         if not lazy_init:
             self.full_init()
@@ -42,9 +40,7 @@ class MultiSourceDataset(Dataset):
         try:
             return DATASETS.build(dict(source.dataset))
         except Exception as error:
-            raise SourceError(
-                f"source '{source.name}': its dataset cannot be built: {error}"
-            ) from error
+            raise SourceError(f"source '{source.name}': its dataset cannot be built: {error}") from error
 
     def full_init(self) -> None:
         """Read the annotations of every source. Does nothing the second time."""
@@ -56,9 +52,7 @@ class MultiSourceDataset(Dataset):
                     dataset.full_init()
                 size = len(dataset)  # type: ignore[arg-type]
             except Exception as error:
-                raise SourceError(
-                    f"source '{name}': its dataset cannot be read: {error}"
-                ) from error
+                raise SourceError(f"source '{name}': its dataset cannot be read: {error}") from error
             if size == 0:
                 raise SourceError(
                     f"source '{name}': its dataset is empty; check the paths and filters of "

@@ -45,9 +45,7 @@ class MultiSourceSampler(Sampler):
         steps_per_epoch: int | None = None,
     ) -> None:
         if not isinstance(dataset, MultiSourceDataset):
-            raise TypeError(
-                f'MultiSourceSampler needs a MultiSourceDataset, got {type(dataset).__name__}'
-            )
+            raise TypeError(f'MultiSourceSampler needs a MultiSourceDataset, got {type(dataset).__name__}')
         self.dataset = dataset
         self.rank, self.world_size = get_dist_info()
         self.seed = sync_random_seed() if seed is None else seed
@@ -78,8 +76,7 @@ class MultiSourceSampler(Sampler):
     def source_epochs(self, step: int) -> dict[str, float]:
         """Epochs of every source seen by all ranks together before ``step``."""
         return {
-            name: step * self.world_size * size / self.dataset.lengths[name]
-            for name, size in self.batch_sizes.items()
+            name: step * self.world_size * size / self.dataset.lengths[name] for name, size in self.batch_sizes.items()
         }
 
     def step_indices(self, step: int) -> list[int]:
@@ -106,25 +103,17 @@ class MultiSourceSampler(Sampler):
         if self.steps_per_epoch is not None:
             return self.steps_per_epoch * self.batch_size
         lengths = self.dataset.lengths
-        steps = max(
-            -(-lengths[name] // (size * self.world_size)) for name, size in self.batch_sizes.items()
-        )
+        steps = max(-(-lengths[name] // (size * self.world_size)) for name, size in self.batch_sizes.items())
         return steps * self.batch_size
 
 
-def _resolve_batch_sizes(
-    dataset: MultiSourceDataset, overrides: Mapping[str, int] | None
-) -> dict[str, int]:
+def _resolve_batch_sizes(dataset: MultiSourceDataset, overrides: Mapping[str, int] | None) -> dict[str, int]:
     sizes = {name: source.batch_size for name, source in dataset.sources.items()}
     for name, size in (overrides or {}).items():
         if name not in sizes:
-            raise SourceError(
-                f"batch_sizes names an unknown source '{name}'; the sources are {list(sizes)}"
-            )
+            raise SourceError(f"batch_sizes names an unknown source '{name}'; the sources are {list(sizes)}")
         if not isinstance(size, int) or size < 1:
-            raise SourceError(
-                f"source '{name}': batch size must be a whole number of at least 1, got {size!r}"
-            )
+            raise SourceError(f"source '{name}': batch size must be a whole number of at least 1, got {size!r}")
         sizes[name] = size
     return sizes
 

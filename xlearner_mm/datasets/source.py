@@ -60,9 +60,7 @@ class Source:
                 f'{self.batch_size!r}; leave the source out of `sources` if it should not be trained on'
             )
         if self.loss_weight < 0:
-            raise SourceError(
-                f"source '{self.name}': loss_weight must not be negative, got {self.loss_weight}"
-            )
+            raise SourceError(f"source '{self.name}': loss_weight must not be negative, got {self.loss_weight}")
         if (self.val_dataloader is None) != (self.val_evaluator is None):
             raise SourceError(
                 f"source '{self.name}': val_dataloader and val_evaluator go together; give both or neither"

@@ -27,15 +27,11 @@ class MultiSourceEvaluator:
 
     def __init__(self, sources: Mapping[str, Any]) -> None:
         self.sources: dict[str, Source] = {
-            name: source
-            for name, source in parse_sources(sources).items()
-            if source.val_evaluator is not None
+            name: source for name, source in parse_sources(sources).items() if source.val_evaluator is not None
         }
         if not self.sources:
             raise SourceError('no source has a val_evaluator: nothing can be evaluated')
-        self.evaluators = {
-            name: Evaluator(_build_metrics(source)) for name, source in self.sources.items()
-        }
+        self.evaluators = {name: Evaluator(_build_metrics(source)) for name, source in self.sources.items()}
 
     def set_dataset_meta(self, source: str, metainfo: dict) -> None:
         """Tell a source's metrics the metainfo of its dataset."""
@@ -76,6 +72,4 @@ def _build_metrics(source: Source) -> list:
     try:
         return [METRICS.build(dict(config)) for config in configs]
     except Exception as error:
-        raise SourceError(
-            f"source '{source.name}': its val_evaluator cannot be built: {error}"
-        ) from error
+        raise SourceError(f"source '{source.name}': its val_evaluator cannot be built: {error}") from error

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.model import BaseDataPreprocessor
-from torch import nn
+from torch import Tensor, nn
 
 from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.registry import MODELS
@@ -66,9 +66,7 @@ def build_preprocessor(source: Source) -> nn.Module:
     """
     settings = source.network.get('data_preprocessor')
     if settings is None:
-        raise SourceError(
-            f"source '{source.name}': its network needs a data_preprocessor (normalisation, padding)"
-        )
+        raise SourceError(f"source '{source.name}': its network needs a data_preprocessor (normalisation, padding)")
     scoped = dict(settings)
     scoped.setdefault('_scope_', source.network.get('_scope_', 'mmengine'))
     return MODELS.build(scoped)
@@ -80,12 +78,9 @@ def normalisation_of(preprocessor: nn.Module) -> tuple:
     Images are loaded as BGR by OpenMMLab, so a preprocessor that swaps channels feeds RGB.
     """
     mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
-    swaps = getattr(preprocessor, 'channel_conversion', False) or getattr(
-        preprocessor, 'to_rgb', False
-    )
+    swaps = getattr(preprocessor, '_channel_conversion', False) or getattr(preprocessor, 'to_rgb', False)
     as_tuple = tuple(
-        None if value is None else tuple(round(float(v), 3) for v in value.flatten())
-        for value in (mean, std)
+        None if value is None else tuple(round(float(v), 3) for v in value.flatten()) for value in (mean, std)
     )
     return (*as_tuple, 'rgb' if swaps else 'as loaded')
 
@@ -105,3 +100,11 @@ def check_same_normalisation(preprocessors: Mapping[str, nn.Module]) -> tuple:
                 f"'{first_name}' has {first}; linked branches see the images of all sources, so make them agree"
             )
     return first
+
+
+def group_by_size(inputs: Mapping[str, Tensor]) -> list[list[str]]:
+    """Group sources by the spatial size of their images ``(B, 3, H, W)``: a group can run as one batch."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, images in inputs.items():
+        groups.setdefault(tuple(images.shape[-2:]), []).append(name)
+    return list(groups.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os.path as osp
 import pickle
 from collections.abc import Mapping
@@ -9,8 +10,8 @@ from io import BytesIO
 from typing import Any
 
 import torch
-from mmengine.fileio import get as read_bytes
 from mmengine.fileio import exists
+from mmengine.fileio import get as read_bytes
 from torch import Tensor, nn
 
 State = Mapping[str, Tensor]
@@ -34,7 +35,7 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     Raises:
         CheckpointError: missing, damaged, or a file that would have to be executed to be read.
     """
-    path = _resolve(path)
+    path = resolve_checkpoint(path)
     try:
         with torch.serialization.safe_globals(_mmengine_state_types()):
             content = torch.load(BytesIO(read_bytes(path)), map_location='cpu', weights_only=True)
@@ -45,13 +46,16 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     except (RuntimeError, EOFError) as error:
         raise CheckpointError(f'checkpoint {path} is damaged: {error}') from error
     if not isinstance(content, dict):
-        raise CheckpointError(
-            f'checkpoint {path} holds a {type(content).__name__}, expected a dict of tensors'
-        )
+        raise CheckpointError(f'checkpoint {path} holds a {type(content).__name__}, expected a dict of tensors')
     return content
 
 
-def _resolve(path: str) -> str:
+def resolve_checkpoint(path: str) -> str:
+    """Return the file meant: of a work directory, its last checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
     if osp.isdir(path):
         pointer = osp.join(path, 'last_checkpoint')
         if not osp.isfile(pointer):
@@ -59,10 +63,13 @@ def _resolve(path: str) -> str:
         with open(pointer, encoding='utf-8') as file:
             path = file.read().strip()
     if not exists(path):
-        raise CheckpointError(
-            f'checkpoint {path} does not exist; run the stage that writes it, or correct the path'
-        )
+        raise CheckpointError(f'checkpoint {path} does not exist; run the stage that writes it, or correct the path')
     return path
+
+
+def sha256_of(path: str) -> str:
+    """Return the SHA-256 of a checkpoint file, by which a stage recognises its teacher."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def _mmengine_state_types() -> list:
@@ -108,17 +115,11 @@ def backbone_state(state: State, module: nn.Module, prefix: str | None = None) -
     wanted = module.state_dict().keys()
     for candidate in prefixes:
         if any(candidate + key in state for key in wanted):
-            return {
-                key[len(candidate) :]: value
-                for key, value in state.items()
-                if key.startswith(candidate)
-            }
+            return {key[len(candidate) :]: value for key, value in state.items() if key.startswith(candidate)}
     return {}
 
 
-def load_backbone(
-    module: nn.Module, path: str, prefix: str | None = None, strict: bool = True
-) -> None:
+def load_backbone(module: nn.Module, path: str, prefix: str | None = None, strict: bool = True) -> None:
     """Load a backbone from any checkpoint that holds one.
 
     Args:

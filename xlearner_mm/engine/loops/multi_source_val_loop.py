@@ -39,8 +39,7 @@ class MultiSourceValLoop(BaseLoop):
         self.evaluator: MultiSourceEvaluator = evaluator  # type: ignore[assignment]
         self.fp16 = fp16
         self.dataloaders = {
-            name: _build_loader(runner, name, source.val_dataloader)
-            for name, source in self.evaluator.sources.items()
+            name: _build_loader(runner, name, source.val_dataloader) for name, source in self.evaluator.sources.items()
         }
         # Stock hooks read `.dataloader` for progress: it is the loader of the source being evaluated.
         super().__init__(runner, next(iter(self.dataloaders.values())))
@@ -70,9 +69,7 @@ class MultiSourceValLoop(BaseLoop):
         with autocast(enabled=self.fp16):
             outputs = self.runner.model.val_step({source: batch})
         self.evaluator.process(source, outputs, batch)
-        self.runner.call_hook(
-            f'after_{self.stage}_iter', batch_idx=index, data_batch=batch, outputs=outputs
-        )
+        self.runner.call_hook(f'after_{self.stage}_iter', batch_idx=index, data_batch=batch, outputs=outputs)
 
 
 @LOOPS.register_module()
@@ -86,6 +83,4 @@ def _build_loader(runner: Runner, name: str, config: Mapping[str, Any] | None) -
     try:
         return runner.build_dataloader(dict(config or {}), seed=runner.seed)
     except Exception as error:
-        raise SourceError(
-            f"source '{name}': its val_dataloader cannot be built: {error}"
-        ) from error
+        raise SourceError(f"source '{name}': its val_dataloader cannot be built: {error}") from error

@@ -30,9 +30,7 @@ class XLearnerResNet(ResNet):
         CheckpointError: when weights are initialised from a checkpoint that leaves anything at its random start.
     """
 
-    def __init__(
-        self, depth: int, init_cfg: dict | list[dict] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, depth: int, init_cfg: dict | list[dict] | None = None, **kwargs: Any) -> None:
         self.pretrained_cfg, init_cfg = _split_pretrained(init_cfg)
         super().__init__(depth, init_cfg=init_cfg, **kwargs)
         if isinstance(kwargs.get('pretrained'), str):

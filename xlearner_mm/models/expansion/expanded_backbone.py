@@ -72,12 +72,9 @@ class XLearnerExpandedBackbone(BaseModule):
         self.link_keys = self.reconciliation.link_keys(levels)
         self.links = ModuleDict({key.module_name: self._build_link(key) for key in self.link_keys})
         self._plans = {
-            name: DepthPlan.make({name}, levels, self.link_keys, self.reconciliation.fuse)
-            for name in branches
+            name: DepthPlan.make({name}, levels, self.link_keys, self.reconciliation.fuse) for name in branches
         }
-        self._plan_of_all = DepthPlan.make(
-            set(branches), levels, self.link_keys, self.reconciliation.fuse
-        )
+        self._plan_of_all = DepthPlan.make(set(branches), levels, self.link_keys, self.reconciliation.fuse)
 
     def _build_link(self, key: LinkKey) -> ReconciliationLink:
         sender, receiver = self.branches[key.sender], self.branches[key.receiver]
@@ -97,9 +94,7 @@ class XLearnerExpandedBackbone(BaseModule):
     @property
     def out_channels(self) -> tuple[int, ...]:
         """Channels of what :meth:`forward` returns."""
-        return tuple(
-            sum(branch.channels[i] for branch in self.branches.values()) for i in self.out_indices
-        )
+        return tuple(sum(branch.channels[i] for branch in self.branches.values()) for i in self.out_indices)
 
     def branch_of(self, task: str) -> str:
         """The branch that serves a task.
@@ -108,9 +103,7 @@ class XLearnerExpandedBackbone(BaseModule):
             ValueError: no branch serves it.
         """
         if task not in self.tasks:
-            raise ValueError(
-                f"no branch serves task '{task}'; the expanded backbone's tasks are {self.tasks}"
-            )
+            raise ValueError(f"no branch serves task '{task}'; the expanded backbone's tasks are {self.tasks}")
         return self.tasks[task]
 
     def forward(self, x: Tensor) -> Levels:
@@ -210,7 +203,5 @@ def _check_tasks(tasks: Mapping[str, str] | None, branches: Sequence[str]) -> di
     tasks = dict(tasks) if tasks is not None else {name: name for name in branches}
     for task, branch in tasks.items():
         if branch not in branches:
-            raise ValueError(
-                f"task '{task}' is served by unknown branch '{branch}'; branches are {list(branches)}"
-            )
+            raise ValueError(f"task '{task}' is served by unknown branch '{branch}'; branches are {list(branches)}")
     return tasks

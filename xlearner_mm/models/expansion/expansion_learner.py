@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
@@ -12,9 +14,12 @@ from xlearner_mm.datasets.source import SourceError, parse_sources
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
     check_same_normalisation,
+    group_by_size,
 )
-from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
+from xlearner_mm.models.expansion.expanded_backbone import Levels, XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.stock_network import build_stock_network, losses_of
+from xlearner_mm.models.expansion.task_port import port_of
+from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
 
 
@@ -30,6 +35,8 @@ class ExpansionLearner(BaseModel):
     Args:
         backbone: config of an :class:`XLearnerExpandedBackbone`.
         sources: source name -> settings, see :class:`~xlearner_mm.datasets.source.Source`.
+        joint_batches: run the images of all sources of a branch as one batch where their sizes agree. Faster, and BN
+            then sees the mixture of sources in training that its statistics stand for in evaluation. Defaults to True.
         init_cfg: mmengine's weight initialisation. Defaults to None.
 
     Raises:
@@ -41,16 +48,16 @@ class ExpansionLearner(BaseModel):
         self,
         backbone: Mapping[str, Any],
         sources: Mapping[str, Any],
+        joint_batches: bool = True,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.sources = parse_sources(sources)
+        self.joint_batches = joint_batches
         self.backbone: XLearnerExpandedBackbone = MODELS.build(dict(backbone))
+        self._backbone_cfg = plain(backbone)
         self.networks = ModuleDict(
-            {
-                name: build_stock_network(source, self.backbone)
-                for name, source in self.sources.items()
-            }
+            {name: build_stock_network(source, self.backbone) for name, source in self.sources.items()}
         )
         preprocessors = {name: net.data_preprocessor for name, net in self.networks.items()}
         self.normalisation = check_same_normalisation(preprocessors)
@@ -92,18 +99,44 @@ class ExpansionLearner(BaseModel):
             return self.networks[source](images, samples.get(source), mode='predict')
         if mode == 'tensor':
             return {
-                name: self.backbone.forward_task(images, self.sources[name].task)
-                for name, images in inputs.items()
+                name: self.backbone.forward_task(images, self.sources[name].task) for name, images in inputs.items()
             }
         raise ValueError(f"unknown mode '{mode}': choose loss, predict or tensor")
 
-    def loss(
-        self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list]
-    ) -> dict[str, Any]:
+    def loss(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list]) -> dict[str, Any]:
         """Return the losses of all sources as ``<source>.<loss>``, weighted per source."""
         losses: dict[str, Any] = {}
+        features = self._joint_features(inputs) if self.joint_batches else {}
         # The order of the config, not of the batch: every rank then runs the same graph.
         for name, source in self.sources.items():
-            own = self.networks[name](inputs[name], data_samples[name], mode='loss')
+            network, images = self.networks[name], inputs[name]
+            port = port_of(network)
+            assert port is not None
+            serving = port.serving(images, features[name]) if name in features else nullcontext()
+            with serving:
+                own = network(images, data_samples[name], mode='loss')
             losses.update(losses_of(source, own))
         return losses
+
+    def _joint_features(self, inputs: Mapping[str, Tensor]) -> dict[str, Levels]:
+        """F^t by source, with one pass for all images of one branch and size."""
+        features: dict[str, Levels] = {}
+        for branch in self.backbone.branches:
+            own = {name: inputs[name] for name, s in self.sources.items() if self.backbone.branch_of(s.task) == branch}
+            for group in group_by_size(own):
+                sizes = [len(own[name]) for name in group]
+                joint = torch.cat([own[name] for name in group])
+                levels = self.backbone.forward_task(joint, self.sources[group[0]].task)
+                parts = zip(*(level.split(sizes) for level in levels), strict=True)
+                features.update(zip(group, parts, strict=True))
+        return features
+
+    def describe(self) -> dict[str, Any]:
+        """Return stage, backbone, tasks, sources and input normalisation as plain data."""
+        return {
+            'stage': 'expansion',
+            'backbone': self._backbone_cfg,
+            'tasks': dict(self.backbone.tasks),
+            'sources': {name: source.task for name, source in self.sources.items()},
+            'normalisation': plain(self.normalisation),
+        }

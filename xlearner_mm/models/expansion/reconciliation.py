@@ -152,9 +152,7 @@ class ReconciliationLink(BaseModule):
         super().__init__()
         halvings = math.log2(out_stride / in_stride)
         if halvings != int(halvings):
-            raise ValueError(
-                f'a link from stride {in_stride} to stride {out_stride} is not a power of two'
-            )
+            raise ValueError(f'a link from stride {in_stride} to stride {out_stride} is not a power of two')
         norm_cfg = dict(norm_cfg or {'type': 'BN'})
         steps = max(int(halvings), 0)
         if steps == 0:
@@ -164,9 +162,7 @@ class ReconciliationLink(BaseModule):
             self.gamma = Sequential(pool, _conv(in_channels, out_channels, 1, norm_cfg, last=True))
         else:
             chain = [_conv(in_channels, in_channels, 3, norm_cfg) for _ in range(steps - 1)]
-            self.gamma = Sequential(
-                *chain, _conv(in_channels, out_channels, 3, norm_cfg, last=True)
-            )
+            self.gamma = Sequential(*chain, _conv(in_channels, out_channels, 3, norm_cfg, last=True))
 
     def init_weights(self) -> None:
         """Start at zero: convolutions from N(0, 1e-3), the last norm's weight 0."""
@@ -184,9 +180,7 @@ class ReconciliationLink(BaseModule):
         return out if out.shape[-2:] == size else F.interpolate(out, size=size, mode='nearest')
 
 
-def _conv(
-    in_channels: int, out_channels: int, kernel: int, norm_cfg: dict, last: bool = False
-) -> ConvModule:
+def _conv(in_channels: int, out_channels: int, kernel: int, norm_cfg: dict, last: bool = False) -> ConvModule:
     return ConvModule(
         in_channels,
         out_channels,

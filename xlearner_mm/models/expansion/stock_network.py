@@ -9,7 +9,7 @@ from torch import nn
 
 from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
-from xlearner_mm.models.expansion.task_port import TaskPort
+from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.registry import MODELS
 
 # Parts of stock networks that read the backbone, in the order in which one takes precedence over the next.
@@ -34,14 +34,14 @@ def build_stock_network(source: Source, expanded: XLearnerExpandedBackbone) -> n
         )
     port = _port_config(source, len(expanded.channels_of(source.task)))
     network = MODELS.build({**source.network, 'backbone': port})
-    ports = [m for m in network.modules() if isinstance(m, TaskPort)]
-    if len(ports) != 1:
+    built_port = port_of(network)
+    if built_port is None:
         raise SourceError(
             f"source '{source.name}': {type(network).__name__} builds its backbone inside instead of from its "
             '`backbone` setting, so no port can be put in its place'
         )
-    ports[0].bind(expanded)
-    available = [expanded.channels_of(source.task)[i] for i in ports[0].out_indices]
+    built_port.bind(expanded)
+    available = [expanded.channels_of(source.task)[i] for i in built_port.out_indices]
     _check_channels(source, network, available)
     return network
 
@@ -56,8 +56,7 @@ def _port_config(source: Source, levels: int) -> dict[str, Any]:
     beyond = [i for i in out_indices if not 0 <= i < levels]
     if beyond:
         raise SourceError(
-            f"source '{source.name}': its network reads level(s) {beyond}, "
-            f'but its branch has levels 0 to {levels - 1}'
+            f"source '{source.name}': its network reads level(s) {beyond}, but its branch has levels 0 to {levels - 1}"
         )
     return {'type': 'TaskPort', 'task': source.task, 'out_indices': tuple(out_indices)}
 

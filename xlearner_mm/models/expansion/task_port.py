@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from xlearner_mm.registry import MODELS
 
@@ -34,10 +35,25 @@ class TaskPort(BaseModule):
         self.out_indices = tuple(out_indices)
         # A list hides the module from nn.Module: its parameters belong to the learner, once.
         self._features: list[TaskFeatures] = []
+        self._served: tuple[Tensor, tuple[Tensor, ...]] | None = None
 
     def bind(self, features: TaskFeatures) -> None:
         """Read from these features from now on."""
         self._features = [features]
+
+    @contextmanager
+    def serving(self, x: Tensor, levels: tuple[Tensor, ...]) -> Iterator[None]:
+        """Answer ``forward(x)`` with features that were computed already, in one pass with other sources' images.
+
+        Args:
+            x: this source's images ``(B, 3, H, W)``; any other input is computed as ever.
+            levels: F^t of them, all levels.
+        """
+        self._served = (x, levels)
+        try:
+            yield
+        finally:
+            self._served = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the task's features of ``out_indices`` for images ``(B, 3, H, W)``.
@@ -50,5 +66,14 @@ class TaskPort(BaseModule):
                 f"the port of task '{self.task}' is not bound to an expanded backbone; networks with ports "
                 'are built by ExpansionLearner'
             )
-        levels = self._features[0].forward_task(x, self.task)
+        if self._served is not None and self._served[0] is x:
+            levels = self._served[1]
+        else:
+            levels = self._features[0].forward_task(x, self.task)
         return tuple(levels[i] for i in self.out_indices)
+
+
+def port_of(network: nn.Module) -> TaskPort | None:
+    """Return the port within a stock network, or None if it has none (or several)."""
+    ports = [module for module in network.modules() if isinstance(module, TaskPort)]
+    return ports[0] if len(ports) == 1 else None

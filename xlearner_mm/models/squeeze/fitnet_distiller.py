@@ -9,12 +9,13 @@ import torch
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
-from xlearner_mm.datasets.source import SourceError, parse_sources
-from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
-from xlearner_mm.models.expansion.task_port import TaskPort
+from xlearner_mm.datasets.source import parse_sources
+from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor, group_by_size
+from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.models.squeeze.guidance import Guidance
 from xlearner_mm.models.squeeze.losses import REDUCTIONS, ChannelStandardizer, fitnet_loss
 from xlearner_mm.models.squeeze.teacher import Levels, Teacher
+from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
 
 SUPERVISE = ('all', 'own')
@@ -74,6 +75,7 @@ class FitNetDistiller(BaseModel):
         self.level_weights = _check_weights('level', level_weights, list(self.levels))
 
         self.student = MODELS.build(dict(student))
+        self._student_cfg = plain(student)
         student_channels = _channels_of(self.student)
         _check_levels(self.levels, {'student': student_channels, **self.branch_channels})
         self.guidance = Guidance(student_channels, self.branch_channels, self.levels, guidance_norm)
@@ -97,9 +99,9 @@ class FitNetDistiller(BaseModel):
     def _bind_heads_to_student(self) -> None:
         """Let the expansion stage's frozen heads read the student, for ``predict``: the squeeze's fidelity."""
         for network in self.teacher.learner.networks.values():
-            for module in network.modules():
-                if isinstance(module, TaskPort):
-                    module.bind(self)
+            port = port_of(network)
+            assert port is not None
+            port.bind(self)
 
     def _apply(self, fn: Any, recurse: bool = True) -> FitNetDistiller:
         self.teacher.apply(fn)
@@ -133,7 +135,7 @@ class FitNetDistiller(BaseModel):
         """Return ``loss_<branch>_<level>`` for every branch and level, averaged over all images of the step."""
         total: dict[str, Tensor] = {}
         images_in_step = sum(len(images) for images in inputs.values())
-        for group in _same_sized(inputs):
+        for group in group_by_size(inputs):
             images = torch.cat([inputs[name] for name in group])
             rows = {branch: self._rows(branch, group, inputs) for branch in self.branch_channels}
             student, teacher = self.student(images), self.teacher.features(images)
@@ -148,9 +150,7 @@ class FitNetDistiller(BaseModel):
                     total[key] = total.get(key, images.new_zeros(())) + loss * share
         return total
 
-    def _compare(
-        self, branch: str, level: int, teacher: Levels, student: Levels, index: Tensor
-    ) -> Tensor:
+    def _compare(self, branch: str, level: int, teacher: Levels, student: Levels, index: Tensor) -> Tensor:
         target, feature = teacher[level][index], student[level][index]
         if self.standardizers is not None:
             standardizer = self.standardizers[f'{branch}_{level}']
@@ -202,13 +202,14 @@ class FitNetDistiller(BaseModel):
             out.append(guided)
         return tuple(out)
 
-
-def _same_sized(inputs: Mapping[str, Tensor]) -> list[list[str]]:
-    """Group sources by the spatial size of their images: each group runs as one batch."""
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for name, images in inputs.items():
-        groups.setdefault(tuple(images.shape[-2:]), []).append(name)
-    return list(groups.values())
+    def describe(self) -> dict[str, Any]:
+        """Return stage, student, teacher, sources and input normalisation as plain data."""
+        return {
+            **self.teacher.learner.describe(),
+            'stage': 'squeeze',
+            'backbone': self._student_cfg,
+            'teacher': {'checkpoint': self.teacher.checkpoint, 'sha256': self.teacher.sha256},
+        }
 
 
 @torch.no_grad()
@@ -237,7 +238,5 @@ def _check_levels(levels: Sequence[int], channels: Mapping[str, Sequence[int]]) 
 def _check_weights(kind: str, weights: Mapping | None, known: Sequence) -> dict:
     unknown = [key for key in weights or {} if key not in known]
     if unknown:
-        raise ValueError(
-            f'FitNetDistiller: {kind}_weights name unknown {unknown}; known: {list(known)}'
-        )
+        raise ValueError(f'FitNetDistiller: {kind}_weights name unknown {unknown}; known: {list(known)}')
     return {key: (weights or {}).get(key, 1.0) for key in known}

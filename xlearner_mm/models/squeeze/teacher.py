@@ -10,7 +10,14 @@ from torch import Tensor
 
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import CheckpointError, load_strictly, read_checkpoint
+from xlearner_mm.transfer.checkpoint import (
+    CheckpointError,
+    load_strictly,
+    read_checkpoint,
+    resolve_checkpoint,
+    sha256_of,
+    state_dict_of,
+)
 
 Levels = tuple[Tensor, ...]
 
@@ -29,14 +36,13 @@ class Teacher:
     """
 
     def __init__(self, model: Mapping[str, Any], checkpoint: str) -> None:
-        self.checkpoint = checkpoint
+        self.checkpoint = resolve_checkpoint(checkpoint)
+        self.sha256 = sha256_of(self.checkpoint)
         self.learner: ExpansionLearner = MODELS.build(dict(model))
         if not isinstance(self.learner, ExpansionLearner):
-            raise CheckpointError(
-                f'the teacher must be an ExpansionLearner, got {type(self.learner).__name__}'
-            )
-        state = read_checkpoint(checkpoint)
-        load_strictly(self.learner, state.get('state_dict', state), f'teacher {checkpoint}')
+            raise CheckpointError(f'the teacher must be an ExpansionLearner, got {type(self.learner).__name__}')
+        state = state_dict_of(read_checkpoint(self.checkpoint))
+        load_strictly(self.learner, state, f'teacher {self.checkpoint}')
         self.learner.eval().requires_grad_(False)
 
     def apply(self, fn: Any) -> None:

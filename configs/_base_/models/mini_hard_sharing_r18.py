@@ -1,0 +1,10 @@
+# Hard-sharing in miniature: one ResNet-18 of base width 16 for all tasks.
+model = dict(
+    type='ExpansionLearner',
+    backbone=dict(
+        type='XLearnerExpandedBackbone',
+        branches=dict(shared=dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16)),
+        tasks=dict(cls='shared', det='shared', seg='shared'),
+        reconciliation=dict(topology='none'),
+    ),
+)

@@ -1,0 +1,8 @@
+# The squeeze in miniature: a plain ResNet-18 of base width 16 learns from all branches.
+squeeze = dict(
+    type='FitNetDistiller',
+    student=dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16),
+    levels=(0, 1, 2, 3),
+    supervise='all',
+    standardize='channel',
+)

@@ -1,0 +1,11 @@
+# X-Learner in miniature: one ResNet-18 of base width 16 per task, linked from lower levels.
+branch = dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16)
+model = dict(
+    type='ExpansionLearner',
+    backbone=dict(
+        type='XLearnerExpandedBackbone',
+        branches=dict(cls=branch, det=branch, seg=branch),
+        reconciliation=dict(topology='lower'),
+    ),
+)
+del branch

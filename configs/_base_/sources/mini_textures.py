@@ -1,0 +1,44 @@
+# XL-Mini source `textures`: surfaces at any scale, angle and colour, 10 classes
+# Often changed
+data_root = 'data/xl_mini/textures/'
+batch_size = 16
+# Rarely changed
+normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+
+mini_textures = dict(
+    task='cls',
+    batch_size=batch_size,
+    dataset=dict(
+        _scope_='mmpretrain',
+        type='CustomDataset',
+        data_root=data_root,
+        data_prefix='train',
+        pipeline=pipeline,
+    ),
+    network=dict(
+        _scope_='mmpretrain',
+        type='ImageClassifier',
+        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=10, **normalisation),
+        backbone=dict(type='ResNet', depth=18, out_indices=(3,)),  # replaced by the port of `cls`
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=10, in_channels=128, loss=dict(type='CrossEntropyLoss')),
+    ),
+    val_dataloader=dict(
+        batch_size=100,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(
+            _scope_='mmpretrain',
+            type='CustomDataset',
+            data_root=data_root,
+            data_prefix='val',
+            pipeline=pipeline,
+        ),
+    ),
+    val_evaluator=dict(_scope_='mmpretrain', type='Accuracy', topk=(1,)),
+    primary_metric='accuracy/top1',
+)
+
+# A base file's own helpers must not reach the training config: two sources would define them twice.
+del data_root, batch_size, normalisation, pipeline

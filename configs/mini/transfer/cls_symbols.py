@@ -1,0 +1,35 @@
+# Transfer by linear probe: XL-Mini `symbols`, pictograms, 12 classes.
+#   python tools/train.py configs/mini/transfer/cls_symbols.py
+_base_ = [
+    '../../_base_/models/mini_linear_probe_r18.py',
+    '../../_base_/schedules/mini_transfer.py',
+    '../../_base_/default_runtime.py',
+]
+
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+checkpoint = 'work_dirs/xlearner_r18_squeeze/backbone.pth'
+data_root = 'data/xl_mini/symbols/'
+num_classes = 12
+
+default_scope = 'mmpretrain'
+model = dict(
+    data_preprocessor=dict(num_classes=num_classes),
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
+    head=dict(num_classes=num_classes),
+)
+
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=pipeline),
+)
+val_dataloader = dict(
+    batch_size=100,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='test', pipeline=pipeline),
+)
+test_dataloader = val_dataloader
+val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1,))

@@ -1,0 +1,5 @@
+"""Hooks of the runner."""
+
+from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
+
+__all__ = ['StageMetaHook']
