@@ -122,6 +122,7 @@ class TestProbes:
         tensor = SimpleNamespace(cuda=lambda: None)
         cuda = SimpleNamespace(is_available=lambda: True, get_device_name=lambda index: 'A GPU')
         torch = SimpleNamespace(cuda=cuda, rand=lambda *_: tensor, ones=lambda *_: tensor)
+        monkeypatch.setattr(doctor.importlib.util, 'find_spec', lambda name: name)
         as_modules(monkeypatch, torch=torch, mmcv__ops=SimpleNamespace(nms=nms))
         with pytest.raises(BrokenError, match="A GPU, but mmcv's ops"):
             doctor.probe_gpu()

@@ -8,11 +8,12 @@ half imported cannot fail the next.
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import json
 import platform
 import queue
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -38,7 +39,7 @@ PINS = {
     'torchvision': '0.26.0',
     'transformers': '4.57.6',
 }
-PIP = f'{sys.executable} -m pip'
+PIP = f'{shlex.quote(sys.executable)} -m pip'
 SECONDS_PER_CHECK = 120
 PROBE_ARGUMENT = '--probe'
 
@@ -165,6 +166,8 @@ def probe_xlearner() -> str:
 
 def probe_gpu() -> str:
     """Says which GPU there is, and whether mmcv's operators run on it."""
+    if importlib.util.find_spec('torch') is None:
+        return 'not looked for without torch'
     torch = importlib.import_module('torch')
     if not torch.cuda.is_available():
         return 'none: training runs on the CPU'
