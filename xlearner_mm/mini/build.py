@@ -20,6 +20,8 @@ from xlearner_mm.mini.sheets import save_sheet
 MARKER = 'xl_mini.json'
 """File in a set's folder that says what it was made from; the last one written."""
 
+_SHEET = 48  # pictures on a contact sheet
+
 Report = Callable[[str], None]
 
 
@@ -57,13 +59,12 @@ def make_mini(
         counts = entry.scaled(scale)
         made = _make_set(base, entry, seed, counts)
         sheet = base / 'sheets' / f'{entry.name}.png'
+        shown = min(_SHEET, counts[entry.held_out])
         if made or not sheet.is_file():
-            save_sheet(sheet, entry, _samples(entry, entry.held_out, seed, 48))
+            save_sheet(sheet, entry, _samples(entry, entry.held_out, seed, shown))
         total = ', '.join(f'{n} {split}' for split, n in counts.items())
         state = 'written' if made else 'there already'
-        report(
-            f'[{number}/{len(entries)}] {entry.name} ({entry.role}, {entry.task}): {total}: {state}'
-        )
+        report(f'[{number}/{len(entries)}] {entry.name} ({entry.role}, {entry.task}): {total}: {state}')
     return [base / entry.name for entry in entries]
 
 
@@ -109,8 +110,13 @@ def _make_set(root: Path, entry: MiniSet, seed: int, counts: dict[str, int]) -> 
     for split, count in counts.items():
         WRITERS[entry.layout](aside, entry, split, _samples(entry, split, seed, count))
     (aside / MARKER).write_text(json.dumps(_marker(seed, counts)))
-    shutil.rmtree(final, ignore_errors=True)
+    # Swapped by renaming, so that a training that reads the old set is not left without files.
+    old = root / f'.{entry.name}.old'
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
     aside.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
     return True
 
 

@@ -45,7 +45,10 @@ def photo_ground(rng: np.random.Generator) -> np.ndarray:
     photo = material.photograph(material.PHOTOGRAPHS[rng.integers(len(material.PHOTOGRAPHS))])
     crop = _random_crop(rng, photo, 64, 256)
     tint = rng.uniform(0.7, 1.15, 3).astype(np.float32)
-    return np.minimum(np.asarray(crop, dtype=np.float32) * tint, 255)
+    picture = np.asarray(crop, dtype=np.float32) * tint
+    mean = picture.mean((0, 1))
+    # As if out of focus: a ground as crisp as the object would hide it from a small network.
+    return np.clip(mean + (picture - mean) * rng.uniform(0.35, 0.8), 0, 255)
 
 
 def _random_crop(rng: np.random.Generator, image: Image.Image, low: int, high: int) -> Image.Image:
@@ -58,9 +61,7 @@ def _random_crop(rng: np.random.Generator, image: Image.Image, low: int, high: i
     return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
 
 
-def surface_tone(
-    rng: np.random.Generator, name: str, low: int = 110, high: int = 300
-) -> np.ndarray:
+def surface_tone(rng: np.random.Generator, name: str, low: int = 110, high: int = 300) -> np.ndarray:
     """Return a turned piece of a texture photograph.
 
     Args:
@@ -85,14 +86,12 @@ def surface_tone(
     return np.asarray(piece, dtype=np.float32) / 255
 
 
-def pattern_tone(
-    rng: np.random.Generator, name: str, low: float = 6, high: float = 14
-) -> np.ndarray:
+def pattern_tone(rng: np.random.Generator, name: str, low: float = 6, high: float = 14) -> np.ndarray:
     """Return a procedural texture.
 
     Args:
         rng: Source of randomness.
-        name: Key of ``procedural.PATTERNS``.
+        name: Key of ``procedural.GROUNDS`` or ``procedural.UNSEEN``.
         low: Shortest period, in pixels. Default: 6.
         high: Longest period. Default: 14.
 
@@ -100,12 +99,12 @@ def pattern_tone(
         ``(H, W)`` float32 in ``[0, 1]``.
     """
     u, v = procedural.bent_grid(rng, rng.uniform(low, high), bend=0.3)
-    return procedural.PATTERNS[name](rng, u, v).astype(np.float32)
+    return procedural.ALL[name](rng, u, v).astype(np.float32)
 
 
 def any_tone(rng: np.random.Generator) -> np.ndarray:
     """Return a piece of a random texture, photographed or procedural, ``(H, W)`` float32."""
-    names = (*material.SURFACES, *procedural.PATTERNS)
+    names = (*material.SURFACES, *procedural.GROUNDS)
     name = names[rng.integers(len(names))]
     return surface_tone(rng, name) if name in material.SURFACES else pattern_tone(rng, name)
 
@@ -113,7 +112,7 @@ def any_tone(rng: np.random.Generator) -> np.ndarray:
 def texture_ground(rng: np.random.Generator) -> np.ndarray:
     """Return a texture between two colours, ``(H, W, 3)`` float32 in ``[0, 255]``."""
     first = random_color(rng)
-    second = np.clip(first + rng.uniform(-70, 70, 3), 0, 255).astype(np.float32)
+    second = np.clip(first + rng.uniform(-45, 45, 3), 0, 255).astype(np.float32)
     return blend(any_tone(rng), first, second)
 
 
@@ -146,13 +145,13 @@ def rough_fill(rng: np.random.Generator, color: np.ndarray, depth: float = 0.25)
     return blend(any_tone(rng), color * (1 - depth), color)
 
 
-def expose(rng: np.random.Generator, canvas: np.ndarray, noise: float = 10.0) -> np.ndarray:
+def expose(rng: np.random.Generator, canvas: np.ndarray, noise: float = 6.0) -> np.ndarray:
     """Return the picture as a camera would give it: other brightness and contrast, and grain.
 
     Args:
         rng: Source of randomness.
         canvas: ``(H, W, 3)`` float.
-        noise: Largest standard deviation of the grain, in grey levels. Default: 10.
+        noise: Largest standard deviation of the grain, in grey levels. Default: 6.
 
     Returns:
         ``(H, W, 3)`` uint8.

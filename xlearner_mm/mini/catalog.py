@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-VERSION = '1'
+VERSION = '2'
 """Changes whenever the same seed gives other bytes."""
 
 
@@ -22,9 +22,7 @@ class Layout(Enum):
     COCO = '{split}/*.jpg, annotations/instances_{split}.json'
     SEG_DIRS = 'img_dir/{split}/*.jpg, ann_dir/{split}/*.png'
     VOC_DET = 'VOC2007/{JPEGImages/*.jpg, Annotations/*.xml, ImageSets/Main/{split}.txt}'
-    VOC_SEG = (
-        'VOC2012/{JPEGImages/*.jpg, SegmentationClass/*.png, ImageSets/Segmentation/{split}.txt}'
-    )
+    VOC_SEG = 'VOC2012/{JPEGImages/*.jpg, SegmentationClass/*.png, ImageSets/Segmentation/{split}.txt}'
     NYU = 'images/{split}/*.jpg, annotations/{split}/*.png (16 bit, millimetres)'
 
 
@@ -72,9 +70,8 @@ TEXTURES = (
     'dots', 'weave', 'wood', 'marble', 'cells',
 )  # fmt: skip
 LETTERS = tuple('ABCDEFGHJKLMNPRSTUWY')
-HUES = (
-    'red', 'orange', 'yellow', 'lime', 'green',
-    'turquoise', 'azure', 'blue', 'violet', 'pink',
+PATTERNS = (
+    'checks', 'scales', 'plaid', 'rings', 'dashes', 'cobbles', 'blotches', 'fur',
 )  # fmt: skip
 TALLIES = ('one', 'two', 'three', 'four', 'five', 'six')
 SYMBOLS = (
@@ -94,7 +91,7 @@ CATALOG: dict[str, MiniSet] = {
         MiniSet(
             'shapes', 'source', 'cls', Layout.CLASS_FOLDERS, SHAPES,
             {'train': 3000, 'val': 300},
-            'A turned, squeezed shape among clutter on a photograph or texture: which shape?',
+            'A turned, squeezed shape, some with a bar across, on a photograph or texture: which shape?',
         ),
         MiniSet(
             'textures', 'source', 'cls', Layout.CLASS_FOLDERS, TEXTURES,
@@ -121,19 +118,19 @@ CATALOG: dict[str, MiniSet] = {
             'A capital letter; the test letters are in typefaces that training never shows.',
         ),
         MiniSet(
-            'hue', 'transfer', 'cls', Layout.CLASS_FOLDERS, HUES,
+            'patterns', 'transfer', 'cls', Layout.CLASS_FOLDERS, PATTERNS,
             {'train': 800, 'test': 500},
-            'A blob on a coloured ground: which hue has the blob?',
+            'A surface of a kind that no source shows: what is it made of?',
         ),
         MiniSet(
             'counting', 'transfer', 'cls', Layout.CLASS_FOLDERS, TALLIES,
             {'train': 900, 'test': 500},
-            'Equal blobs on a photograph or texture: how many?',
+            'Equal discs on a photograph or texture: how many?',
         ),
         MiniSet(
             'symbols', 'transfer', 'cls', Layout.CLASS_FOLDERS, SYMBOLS,
             {'train': 720, 'test': 500},
-            'A pictogram turned by up to 40 degrees: which one?',
+            'A pictogram turned by up to 30 degrees: which one?',
         ),
         MiniSet(
             'face_tilt', 'transfer', 'cls', Layout.CLASS_FOLDERS, TILTS,
@@ -147,7 +144,7 @@ CATALOG: dict[str, MiniSet] = {
         ),
         MiniSet(
             'voc_seg_mini', 'transfer', 'seg', Layout.VOC_SEG,
-            ('face', 'knight', 'club', 'flower', 'crown'), {'train': 500, 'val': 250},
+            ('face', 'knight', 'club', 'flower', 'pawn'), {'train': 500, 'val': 250},
             'One to three faces or pictograms on a photograph or texture.',
         ),
         MiniSet(

@@ -49,9 +49,7 @@ def font_file(name: str) -> Path:
     Raises:
         MaterialError: The installed matplotlib has no such font.
     """
-    return _packaged(
-        Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / f'{name}.ttf', 'matplotlib'
-    )
+    return _packaged(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / f'{name}.ttf', 'matplotlib')
 
 
 @cache

@@ -115,15 +115,65 @@ def cells(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.tanh(4 * (near[1] - near[0]))
 
 
-PATTERNS: dict[str, Pattern] = {
+def plaid(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Translucent bands that cross at right angles."""
+    return 0.5 * _wave(u, 3) + 0.5 * _wave(v, 3)
+
+
+def rings(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Circles around one centre."""
+    return _wave(np.hypot(u - rng.uniform(-1, 1), v - rng.uniform(-1, 1)))
+
+
+def dashes(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Broken thin lines, each row shifted by half a dash."""
+    row = np.floor(v * 1.4)
+    along = np.abs((u * 0.8 + 0.5 * (row % 2)) % 1 - 0.5)
+    across = np.abs((v * 1.4) % 1 - 0.5)
+    return 0.5 + 0.5 * np.tanh(12 * np.minimum(0.32 - along, 0.2 - across) / 0.5)
+
+
+def cobbles(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Rounded stones in staggered rows, touching."""
+    angles = np.deg2rad([0, 60, 120])
+    waves = [np.cos(2 * np.pi * (np.cos(a) * u + np.sin(a) * v)) for a in angles]
+    return np.tanh(2.2 * (np.sum(waves, axis=0) / 3 + 0.35)) * 0.5 + 0.5
+
+
+def blotches(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Large irregular patches, as on a cow."""
+    return 0.5 + 0.5 * np.tanh(8 * (soft_noise(rng, 6) + 0.4 * soft_noise(rng, 11)))
+
+
+def fur(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Fine streaks in one direction."""
+    hairs = rng.uniform(0, 1, (64, 8)).astype(np.float32)
+    rows = np.floor(u * 9).astype(int) % 64
+    return hairs[rows, np.floor(v * 0.9 + rows * 0.37).astype(int) % 8]
+
+
+GROUNDS: dict[str, Pattern] = {
     'stripes': stripes,
     'zigzag': zigzag,
-    'checks': checks,
     'dots': dots,
     'weave': weave,
-    'scales': scales,
     'wood': wood,
     'marble': marble,
     'cells': cells,
 }
-"""Every pattern by its class name; values are in ``[0, 1]``."""
+"""Patterns of the sources, also used as grounds and fills everywhere; values are in ``[0, 1]``."""
+
+UNSEEN: dict[str, Pattern] = {
+    'checks': checks,
+    'scales': scales,
+    'plaid': plaid,
+    'rings': rings,
+    'dashes': dashes,
+    'cobbles': cobbles,
+    'blotches': blotches,
+    'fur': fur,
+}
+"""Patterns that no source shows."""
+
+ALL: dict[str, Pattern] = {**GROUNDS, **UNSEEN}
+"""Every pattern by its class name."""

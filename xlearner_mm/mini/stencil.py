@@ -73,9 +73,7 @@ def _warp(levels: list[Image.Image], pose: Pose) -> np.ndarray:
     back = np.diag([side / width, side / height]) @ np.array([[1, pose.shear], [0, 1]]) @ turn
     shift = side / 2 - back @ np.array([pose.x, pose.y])
     coefficients = (back[0, 0], back[0, 1], shift[0], back[1, 0], back[1, 1], shift[1])
-    out = level.transform(
-        (IMAGE_SIZE, IMAGE_SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
-    )
+    out = level.transform((IMAGE_SIZE, IMAGE_SIZE), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
     return np.asarray(out, dtype=np.float32) / 255
 
 
@@ -107,9 +105,7 @@ def digit(value: int, index: int, held_out: bool) -> Stencil:
     """
     scans = material.digit_scans(value, held_out)
     scan = np.pad(scans[index % len(scans)], 1)
-    grown = Image.fromarray((scan * 255).astype(np.uint8)).resize(
-        (96, 96), Image.Resampling.BICUBIC
-    )
+    grown = Image.fromarray((scan * 255).astype(np.uint8)).resize((96, 96), Image.Resampling.BICUBIC)
     return Stencil(grown.point([int(np.clip((v - 70) * 2.2, 0, 255)) for v in range(256)]))
 
 

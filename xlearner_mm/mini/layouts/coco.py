@@ -25,10 +25,7 @@ def write(root: Path, entry: MiniSet, split: str, samples: Iterable[Sample]) -> 
         images.append({'id': image_id, 'file_name': name, **size})
         for instance in sample.instances:
             annotations.append(_annotation(len(annotations) + 1, image_id, instance))
-    categories = [
-        {'id': i, 'name': name, 'supercategory': entry.name}
-        for i, name in enumerate(entry.classes, start=1)
-    ]
+    categories = [{'id': i, 'name': name, 'supercategory': entry.name} for i, name in enumerate(entry.classes, start=1)]
     content = {'images': images, 'annotations': annotations, 'categories': categories}
     path = root / 'annotations' / f'instances_{split}.json'
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ RECIPES: dict[str, Recipe] = {
     'det_digits': scenes.det_digits,
     'seg_things': scenes.seg_things,
     'letters': glyphs.letters,
-    'hue': properties.hue,
+    'patterns': objects.patterns,
     'counting': properties.counting,
     'symbols': glyphs.symbols,
     'face_tilt': properties.face_tilt,

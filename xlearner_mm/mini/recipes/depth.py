@@ -43,7 +43,7 @@ class _Buffer:
 def room(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
     """Return a view of a room and its depth in metres."""
     far = float(np.exp(rng.uniform(np.log(1.8), np.log(9.5))))
-    eye = rng.uniform(0.5, 1.9)
+    eye = rng.uniform(0.8, 1.7)
     buffer = _Buffer(
         _rays(rng),
         np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3)),
@@ -115,7 +115,7 @@ class _Coat:
     def __init__(self, rng: np.random.Generator) -> None:
         names = (*material.SURFACES, *_TILES)
         self._name = names[rng.integers(len(names))]
-        self._period = rng.uniform(0.25, 0.45)
+        self._period = rng.uniform(0.28, 0.36)
         self._rng = rng
         self._dark = canvas.random_color(rng) * 0.7 + 20
         self._light = np.clip(self._dark + rng.uniform(30, 110, 3), 0, 255)
@@ -123,7 +123,7 @@ class _Coat:
     def fill(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Return the coat's colour at places given in metres, ``(H, W, 3)``."""
         if self._name in _TILES:
-            tone = procedural.PATTERNS[self._name](self._rng, u / self._period, v / self._period)
+            tone = procedural.ALL[self._name](self._rng, u / self._period, v / self._period)
         else:
             texture = np.asarray(material.surface(self._name), dtype=np.float32) / 255
             scale = len(texture) / _SURFACE_METRES
@@ -134,7 +134,7 @@ class _Coat:
 
 def _lit(rng: np.random.Generator, picture: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Dim what is far from the lamp, then lay haze over it."""
-    light = 1.25 / (1 + (depth / rng.uniform(6, 9)) ** 2)
-    haze = 1 - np.exp(-depth / rng.uniform(14, 22))
-    grey = np.full(3, rng.uniform(90, 170))
+    light = 1.25 / (1 + (depth / rng.uniform(6, 7)) ** 2)
+    haze = 1 - np.exp(-depth / rng.uniform(10, 13))
+    grey = np.full(3, rng.uniform(110, 145))
     return canvas.paint(picture * light[..., None], haze, grey)

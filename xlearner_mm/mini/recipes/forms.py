@@ -8,8 +8,7 @@ from xlearner_mm.mini import stencil
 from xlearner_mm.mini.stencil import Stencil
 
 _STAR = tuple(
-    (0.5 + r * np.sin(np.pi * k / 5), 0.53 - r * np.cos(np.pi * k / 5))
-    for k, r in enumerate((0.52, 0.21) * 5)
+    (0.5 + r * np.sin(np.pi * k / 5), 0.53 - r * np.cos(np.pi * k / 5)) for k, r in enumerate((0.52, 0.21) * 5)
 )
 _CROSS = (
     (0.35, 0), (0.65, 0), (0.65, 0.35), (1, 0.35), (1, 0.65), (0.65, 0.65),
@@ -46,7 +45,7 @@ _DISCS = {
 PICTOGRAMS = {
     'airplane': '✈', 'umbrella': '☂', 'telephone': '☎', 'spade': '♠', 'cloud': '☁',
     'rook': '♜', 'note': '♫', 'anchor': '⚓', 'scissors': '✂',
-    'knight': '♞', 'club': '♣', 'flower': '✿', 'crown': '♛',
+    'knight': '♞', 'club': '♣', 'flower': '✿', 'pawn': '♟',
     'gear': '⚙', 'snowflake': '❄', 'peace': '☮', 'recycle': '♻', 'radiation': '☢',
     'yin_yang': '☯', 'biohazard': '☣', 'scales_of_justice': '⚖', 'swords': '⚔',
     'envelope': '✉', 'pencil': '✏', 'hand': '✌',

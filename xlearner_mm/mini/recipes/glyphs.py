@@ -26,8 +26,8 @@ def letters(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
     label = index % len(names)
     fonts = TEST_FONTS if held_out else TRAIN_FONTS
     form = stencil.glyph(names[label], fonts[rng.integers(len(fonts))])
-    mask = form.mask(centred_pose(rng, 26, 46, 15))
-    picture = stand_out(rng, canvas.any_ground(rng), mask, 55)
+    mask = form.mask(centred_pose(rng, 36, 54, 12))
+    picture = stand_out(rng, canvas.any_ground(rng), mask, 75)
     return Sample(canvas.expose(rng, picture), label=label)
 
 
@@ -35,6 +35,6 @@ def symbols(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
     """Return a pictogram."""
     names = CATALOG['symbols'].classes
     label = index % len(names)
-    mask = stencil.glyph(PICTOGRAMS[names[label]]).mask(centred_pose(rng, 26, 50, 40))
-    picture = stand_out(rng, canvas.any_ground(rng), mask, 55)
+    mask = stencil.glyph(PICTOGRAMS[names[label]]).mask(centred_pose(rng, 34, 56, 30))
+    picture = stand_out(rng, canvas.any_ground(rng), mask, 75)
     return Sample(canvas.expose(rng, picture), label=label)

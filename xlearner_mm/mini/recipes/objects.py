@@ -26,9 +26,7 @@ def centred_pose(rng: np.random.Generator, low: float, high: float, turn: float)
     return Pose(x, y, size, rng.uniform(-turn, turn), rng.uniform(0.75, 1.33), rng.normal(0, 0.12))
 
 
-def stand_out(
-    rng: np.random.Generator, ground: np.ndarray, mask: np.ndarray, least: float
-) -> np.ndarray:
+def stand_out(rng: np.random.Generator, ground: np.ndarray, mask: np.ndarray, least: float) -> np.ndarray:
     """Paint a mask in a rough colour that stands out from the ground.
 
     Args:
@@ -48,8 +46,8 @@ def stand_out(
 def digits(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
     """Return a handwritten digit on a photograph or texture."""
     label = index % 10
-    mask = form(str(label), rng, held_out).mask(centred_pose(rng, 36, 62, 20))
-    picture = stand_out(rng, canvas.any_ground(rng), mask, 55)
+    mask = form(str(label), rng, held_out).mask(centred_pose(rng, 46, 62, 12))
+    picture = stand_out(rng, canvas.any_ground(rng), mask, 80)
     return Sample(canvas.expose(rng, picture), label=label)
 
 
@@ -58,10 +56,10 @@ def shapes(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
     names = CATALOG['shapes'].classes
     label = index % len(names)
     picture = canvas.any_ground(rng)
-    for _ in range(int(rng.integers(0, 3))):
+    for _ in range(int(rng.integers(0, 2))):
         picture = _scratch(rng, picture)
-    mask = form(names[label], rng, held_out).mask(centred_pose(rng, 18, 46, 180))
-    return Sample(canvas.expose(rng, stand_out(rng, picture, mask, 40), 14), label=label)
+    mask = form(names[label], rng, held_out).mask(centred_pose(rng, 30, 54, 30))
+    return Sample(canvas.expose(rng, stand_out(rng, picture, mask, 65)), label=label)
 
 
 def _scratch(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
@@ -73,19 +71,27 @@ def _scratch(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
 
 
 def textures(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
-    """Return a surface between two random colours, in uneven light."""
+    """Return one of the surfaces that the sources know."""
     names = CATALOG['textures'].classes
-    label = index % len(names)
-    name = names[label]
+    return _surface(rng, names[index % len(names)], index % len(names))
+
+
+def patterns(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
+    """Return one of the surfaces that no source knows."""
+    names = CATALOG['patterns'].classes
+    return _surface(rng, names[index % len(names)], index % len(names))
+
+
+def _surface(rng: np.random.Generator, name: str, label: int) -> Sample:
+    """Show a surface between two random colours, in uneven light."""
     if name in material.SURFACES:
-        tone = canvas.surface_tone(rng, name, 64, 260)
+        tone = canvas.surface_tone(rng, name, 90, 220)
     else:
-        tone = canvas.pattern_tone(rng, name, 5, 16)
+        tone = canvas.pattern_tone(rng, name, 8, 15)
     tone = (tone - tone.mean()) / (tone.std() + 1e-3)
-    tone = 0.5 + rng.uniform(0.08, 0.3) * tone * rng.choice((-1, 1))
-    picture = canvas.blend(
-        tone, canvas.random_color(rng) * 0.5, canvas.random_color(rng) * 0.5 + 120
-    )
+    tone = 0.5 + rng.uniform(0.15, 0.35) * tone * rng.choice((-1, 1))
+    dark = canvas.random_color(rng) * 0.5
+    picture = canvas.blend(tone, dark, canvas.random_color(rng) * 0.5 + 120)
     x, y = np.meshgrid(np.linspace(-1, 1, IMAGE_SIZE), np.linspace(-1, 1, IMAGE_SIZE))
-    light = 1 + x * rng.uniform(-0.3, 0.3) + y * rng.uniform(-0.3, 0.3)
-    return Sample(canvas.expose(rng, picture * light[..., None], 22), label=label)
+    light = 1 + x * rng.uniform(-0.2, 0.2) + y * rng.uniform(-0.2, 0.2)
+    return Sample(canvas.expose(rng, picture * light[..., None], 10), label=label)

@@ -1,37 +1,15 @@
-"""Transfer sets that ask for a property rather than for a kind: hue, number, orientation."""
+"""Transfer sets that ask for a property rather than for a kind: number and orientation."""
 
 from __future__ import annotations
 
-import colorsys
-
 import numpy as np
 
-from xlearner_mm.mini import canvas, procedural
+from xlearner_mm.mini import canvas
 from xlearner_mm.mini.catalog import CATALOG
 from xlearner_mm.mini.recipes.forms import form
 from xlearner_mm.mini.recipes.objects import centred_pose, stand_out
 from xlearner_mm.mini.sample import IMAGE_SIZE, Sample
 from xlearner_mm.mini.stencil import Pose, disc
-
-
-def blob(rng: np.random.Generator, x: float, y: float, size: float) -> np.ndarray:
-    """Return the mask of an irregular blob, ``(H, W)`` float32 in ``[0, 1]``."""
-    rows, columns = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE]
-    away = np.hypot(columns + 0.5 - x, (rows + 0.5 - y) * rng.uniform(0.8, 1.25))
-    edge = size / 2 * (1 + 0.35 * procedural.soft_noise(rng, 6))
-    return np.clip(edge - away + 0.5, 0, 1)
-
-
-def hue(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
-    """Return a blob of a named hue on a ground of any other colours."""
-    count = len(CATALOG['hue'].classes)
-    label = index % count
-    angle = (label + rng.uniform(-0.3, 0.3)) / count
-    rgb = colorsys.hsv_to_rgb(angle % 1, rng.uniform(0.55, 1), rng.uniform(0.55, 1))
-    x, y = rng.uniform(20, 44, 2)
-    mask = blob(rng, x, y, rng.uniform(20, 34))
-    fill = canvas.rough_fill(rng, np.array(rgb, dtype=np.float32) * 255, 0.35)
-    return Sample(canvas.expose(rng, canvas.paint(canvas.any_ground(rng), mask, fill)), label=label)
 
 
 def counting(rng: np.random.Generator, index: int, held_out: bool) -> Sample:

@@ -166,8 +166,6 @@ def _detection(rng: np.random.Generator, index: int, held_out: bool, style: Scen
     return Sample(canvas.expose(rng, picture), instances=instances)
 
 
-def _segmentation(
-    rng: np.random.Generator, index: int, held_out: bool, style: SceneStyle
-) -> Sample:
+def _segmentation(rng: np.random.Generator, index: int, held_out: bool, style: SceneStyle) -> Sample:
     picture, instances = compose(rng, index, held_out, style)
     return Sample(canvas.expose(rng, picture), instances=instances, mask=label_map(instances))
