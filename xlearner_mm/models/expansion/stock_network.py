@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmengine.config import ConfigDict
 from torch import nn
 
 from xlearner_mm.datasets.source import Source, SourceError
@@ -33,7 +34,8 @@ def build_stock_network(source: Source, expanded: XLearnerExpandedBackbone) -> n
             f'the expanded backbone serves {sorted(expanded.tasks)}'
         )
     port = _port_config(source, len(expanded.channels_of(source.task)))
-    network = MODELS.build({**source.network, 'backbone': port})
+    # Stock heads read their settings as attributes.
+    network = MODELS.build(ConfigDict({**source.network, 'backbone': port}))
     built_port = port_of(network)
     if built_port is None:
         raise SourceError(

@@ -25,7 +25,7 @@ Levels = tuple[Tensor, ...]
 class Teacher:
     """An expansion stage's learner, frozen.
 
-    Deliberately no ``nn.Module``: what holds it neither trains it, nor saves it, nor hands it to an optimizer or to DDP.
+    No ``nn.Module`` on purpose: what holds it neither trains nor saves it, nor hands it to an optimizer or to DDP.
 
     Args:
         model: config of the :class:`ExpansionLearner` of the expansion stage.

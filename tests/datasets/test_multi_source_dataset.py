@@ -1,0 +1,51 @@
+import pytest
+
+from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.testing import index_sources
+
+
+def test_items_are_those_of_the_sources_in_order():
+    dataset = MultiSourceDataset(index_sources(a=(3, 1), b=(2, 1)))
+    assert len(dataset) == 5
+    assert [(item['source'], item['data']['index']) for item in map(dataset.__getitem__, range(5))] == [
+        ('a', 0),
+        ('a', 1),
+        ('a', 2),
+        ('b', 0),
+        ('b', 1),
+    ]
+
+
+def test_metainfo_stays_apart():
+    sources = index_sources(a=(3, 1), b=(2, 1))
+    sources['a']['dataset']['tag'], sources['b']['dataset']['tag'] = 'birds', 'cars'
+    assert MultiSourceDataset(sources).metainfo == {'a': {'tag': 'birds'}, 'b': {'tag': 'cars'}}
+
+
+def test_an_index_beyond_the_end_is_an_error():
+    with pytest.raises(IndexError, match='5 is not within the 5 images'):
+        MultiSourceDataset(index_sources(a=(3, 1), b=(2, 1))).locate(5)
+
+
+def test_an_empty_dataset_is_refused_by_name():
+    with pytest.raises(SourceError, match="source 'b': its dataset is empty"):
+        MultiSourceDataset(index_sources(a=(3, 1), b=(0, 1)))
+
+
+def test_a_missing_folder_is_refused_by_source_and_path(tmp_path):
+    sources = index_sources(a=(3, 1))
+    missing = str(tmp_path / 'nowhere')
+    sources['pets'] = dict(
+        task='cls',
+        batch_size=1,
+        dataset=dict(_scope_='mmpretrain', type='CustomDataset', data_root=missing, data_prefix='train', pipeline=[]),
+    )
+    with pytest.raises(SourceError, match=f"source 'pets'.*{missing}"):
+        MultiSourceDataset(sources)
+
+
+def test_a_misspelt_dataset_type_is_refused_by_source():
+    sources = index_sources(a=(3, 1))
+    sources['a']['dataset']['type'] = 'TinyIdexDataset'
+    with pytest.raises(SourceError, match="source 'a': its dataset cannot be built.*TinyIdexDataset"):
+        MultiSourceDataset(sources)

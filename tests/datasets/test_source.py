@@ -1,0 +1,38 @@
+import pytest
+
+from xlearner_mm.datasets import SourceError, parse_sources
+
+GOOD = dict(task='cls', batch_size=4, dataset=dict(type='X'))
+
+
+def test_known_settings_are_read():
+    sources = parse_sources(dict(imagenet=dict(**GOOD, loss_weight=0.5)))
+    assert sources['imagenet'].name == 'imagenet'
+    assert sources['imagenet'].loss_weight == 0.5
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(GOOD, batch_size=0), r"source 'coco': batch_size must be .* at least 1, got 0"),
+        (dict(GOOD, batchsize=4), r"source 'coco': unknown setting 'batchsize'; did you mean 'batch_size'\?"),
+        (dict(task='cls', batch_size=4), r"source 'coco': missing setting\(s\) \['dataset'\]"),
+        (dict(GOOD, loss_weight=-1.0), r"source 'coco': loss_weight must not be negative"),
+        (dict(GOOD, val_evaluator=dict(type='Accuracy')), r"source 'coco': val_dataloader and val_evaluator go together"),
+        ('coco.py', r"source 'coco': expected a dict of settings"),
+    ],
+)
+def test_a_bad_source_is_refused_by_name(settings, message):
+    with pytest.raises(SourceError, match=message):
+        parse_sources(dict(coco=settings))
+
+
+@pytest.mark.parametrize('name', ['lossy', 'a.b', 'a__b', '1st'])
+def test_a_name_that_would_confuse_the_log_is_refused(name):
+    with pytest.raises(SourceError, match='must be an identifier'):
+        parse_sources({name: GOOD})
+
+
+def test_no_source_is_refused():
+    with pytest.raises(SourceError, match='empty'):
+        parse_sources({})

@@ -1,0 +1,154 @@
+import copy
+
+import pytest
+import torch
+
+from xlearner_mm.models.expansion.depth_plan import DepthPlan
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import CHANNELS, tiny_expanded, tiny_resnet
+
+from .reference import literal_features, randomise
+
+SETTINGS = [
+    dict(topology='lower'),
+    dict(topology='lower', link_levels=(0, 1, 2, 3)),
+    dict(topology='lower', link_levels=(1,)),
+    dict(topology='lower', include_self=True),
+    dict(topology='lower', fuse='output'),
+    dict(topology='lower', link='pool1x1'),
+    dict(topology='lower', detach=False),
+    dict(topology='same'),
+    dict(topology='same', fuse='output', include_self=True),
+    dict(topology='higher', fuse='output', link_levels=(0, 1, 2, 3)),
+    dict(topology='all', fuse='output', link='pool1x1'),
+    dict(topology='all', fuse='output', include_self=True, detach=False),
+    dict(topology='none'),
+]
+
+
+def build(*branches, **kwargs):
+    backbone = MODELS.build(tiny_expanded(*branches, **kwargs))
+    backbone.init_weights()
+    return backbone
+
+
+@pytest.fixture
+def x():
+    return torch.randn(3, 3, 64, 64)
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+@pytest.mark.parametrize('training', [True, False], ids=['train', 'eval'])
+def test_features_equal_the_literal_formula(settings, training, x):
+    backbone = randomise(build(reconciliation=settings)).train(training)
+    wanted = literal_features(copy.deepcopy(backbone), x, 'det')
+    for mine, literal in zip(backbone.forward_task(x, 'det'), wanted, strict=True):
+        torch.testing.assert_close(mine, literal, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+def test_gradients_of_every_parameter_equal_the_plain_all_gradient_computation(settings, x):
+    cheap = randomise(build(reconciliation=settings)).double()
+    plain = copy.deepcopy(cheap)
+    for features in (cheap.forward_task(x.double(), 'det'), literal_features(plain, x.double(), 'det')):
+        sum(f.square().mean() for f in features).backward()
+    for (name, mine), literal in zip(cheap.named_parameters(), plain.parameters(), strict=True):
+        wanted = torch.zeros_like(literal) if literal.grad is None else literal.grad
+        found = torch.zeros_like(mine) if mine.grad is None else mine.grad
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+def test_a_new_expanded_backbone_is_its_branches(settings, x):
+    backbone = build(reconciliation=settings).eval()
+    for task, branch in backbone.branches.items():
+        for mine, own in zip(backbone.forward_task(x, task), branch.backbone(x), strict=True):
+            assert torch.equal(mine, own)
+
+
+def test_only_the_tasks_branch_takes_gradients_when_detached(x):
+    backbone = randomise(build())
+    sum(f.sum() for f in backbone.forward_task(x, 'det')).backward()
+    touched = {name for name, p in backbone.named_parameters() if p.grad is not None}
+    assert {name.split('.')[1] for name in touched if name.startswith('branches')} == {'det'}
+    assert all('__det_' in name for name in touched if name.startswith('links'))
+
+
+def test_statistics_change_by_a_branchs_own_images_only(x):
+    backbone = build()
+    before = {name: value.clone() for name, value in backbone.named_buffers()}
+    backbone.forward_task(x, 'det')
+    changed = {name for name, value in backbone.named_buffers() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith('branches.det.') or '__det_' in name for name in changed)
+    assert all(module.training for module in backbone.modules())
+
+
+def test_other_branches_run_only_as_deep_as_links_read(x):
+    backbone = build()
+    ran = []
+    for name, branch in backbone.branches.items():
+        for level in range(4):
+            branch.stage(level).register_forward_hook(lambda *_, key=(name, level): ran.append(key))
+    backbone.forward_task(x, 'det')
+    assert sorted(ran) == sorted(
+        [('det', i) for i in range(4)] + [(other, i) for other in ('cls', 'seg') for i in range(3)]
+    )
+
+
+def test_without_links_other_branches_do_not_run():
+    levels = {'cls': 4, 'det': 4}
+    assert DepthPlan.make({'det'}, levels, [], 'stream').stages == {'det': 4}
+
+
+def test_all_branches_at_once_equal_one_at_a_time(x):
+    backbone = randomise(build()).eval()
+    together = backbone.forward_branches(x)
+    for task in ('cls', 'det', 'seg'):
+        for mine, alone in zip(together[task], backbone.forward_task(x, task), strict=True):
+            torch.testing.assert_close(mine, alone)
+
+
+def test_as_a_downstream_backbone_it_gives_all_branches_side_by_side(x):
+    backbone = build('cls', 'det', out_indices=(1, 3)).eval()
+    features = backbone(x)
+    assert backbone.out_channels == (2 * CHANNELS[1], 2 * CHANNELS[3])
+    assert [f.shape[1] for f in features] == list(backbone.out_channels)
+    assert torch.equal(features[1][:, CHANNELS[3] :], backbone.forward_task(x, 'det')[3])
+
+
+def test_unlike_branches_go_together(x):
+    cfg = tiny_expanded('cls')
+    cfg['branches']['det'] = tiny_resnet(depth=50, base_channels=8, stem_channels=8)
+    cfg['branches']['seg'] = dict(_scope_='mmdet', type='ResNeXt', depth=50, groups=2, base_width=4, base_channels=8)
+    backbone = MODELS.build(cfg)
+    backbone.init_weights()
+    assert [f.shape[1] for f in backbone.forward_task(x, 'cls')] == list(CHANNELS)
+    assert [f.shape[1] for f in backbone.forward_task(x, 'det')] == [32, 64, 128, 256]
+    sum(f.sum() for f in backbone.forward_task(x, 'seg')).backward()
+
+
+def test_hard_sharing_is_one_branch_for_all_tasks(x):
+    backbone = build('shared', tasks=dict(cls='shared', det='shared'), reconciliation=dict(topology='none')).eval()
+    for a, b in zip(backbone.forward_task(x, 'cls'), backbone.forward_task(x, 'det'), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(tasks=dict(cls='trunk')), "task 'cls' is served by unknown branch 'trunk'"),
+        (dict(branches={}), 'needs at least one branch'),
+        (dict(branches={'a-b': tiny_resnet()}), "branch name 'a-b' must be an identifier"),
+        (dict(reconciliation=dict(link_levels=(7,))), "link_levels .7. are beyond branch 'cls'"),
+        (dict(branches=dict(cls=dict(_scope_='mmpretrain', type='LeNet5'))), "branch 'cls': LeNet5 does not expose"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_build(change, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build({**tiny_expanded(), **change})
+
+
+def test_an_unknown_task_is_refused(x):
+    with pytest.raises(ValueError, match="no branch serves task 'depth'"):
+        build().forward_task(x, 'depth')
