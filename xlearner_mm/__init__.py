@@ -15,8 +15,13 @@ _STANDALONE = ('xlearner_mm.doctor', 'xlearner_mm.mini')
 
 def _imported_by_standalone() -> bool:
     """Whether ``python -m`` runs a module that needs nothing registered."""
-    return sys.argv[:1] == ['-m'] and any(arg.startswith(_STANDALONE) for arg in sys.orig_argv[1:])
+    return sys.argv[:1] == ['-m'] and any(arg.startswith(_STANDALONE) for arg in getattr(sys, 'orig_argv', []))
 
 
 if not _imported_by_standalone():
+    from mmengine.config.utils import MODULE2PACKAGE
+
     from xlearner_mm import datasets, engine, evaluation, models, transfer  # noqa: F401
+
+    # `_base_ = 'xlearner_mm::...'` and 'mmseg::...' are looked up in this table, which lacks both.
+    MODULE2PACKAGE.update(xlearner_mm='xlearner_mm', mmseg='mmseg')

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import mmengine.config.utils
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -24,9 +23,6 @@ from xlearner_mm.transfer.checkpoint import (
     resolve_checkpoint,
     state_dict_of,
 )
-
-# mmengine resolves `_base_ = 'mmseg::...'` by a table of package names that lacks mmseg's import name.
-mmengine.config.utils.MODULE2PACKAGE.setdefault('mmseg', 'mmseg')
 
 
 def launch(

@@ -33,7 +33,7 @@ def export_backbone(checkpoint: str, out: str | Path, branch: str | None = None)
     stage = content.get('meta', {}).get('xlearner')
     if stage is None:
         raise CheckpointError(
-            f'checkpoint {path} does not say which stage it is of: it was not trained with StageMetaHook in custom_hooks'
+            f'checkpoint {path} does not say which stage it is of: train with StageMetaHook in custom_hooks'
         )
     prefix, backbone = _locate(stage, branch, path)
     state = {
