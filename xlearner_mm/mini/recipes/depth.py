@@ -43,7 +43,7 @@ class _Buffer:
 def room(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
     """Return a view of a room and its depth in metres."""
     far = float(np.exp(rng.uniform(np.log(1.8), np.log(9.5))))
-    eye = rng.uniform(0.8, 1.7)
+    eye = rng.uniform(0.5, 2.0)
     buffer = _Buffer(
         _rays(rng),
         np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3)),
@@ -58,7 +58,7 @@ def room(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
 
 def _rays(rng: np.random.Generator) -> np.ndarray:
     focal = rng.uniform(48, 70)
-    tilt = np.deg2rad(rng.uniform(-4, 28))
+    tilt = np.deg2rad(rng.uniform(-8, 32))
     axis = (np.arange(IMAGE_SIZE) + 0.5 - IMAGE_SIZE / 2) / focal
     right, down = np.meshgrid(axis, axis)
     up = -down * np.cos(tilt) - np.sin(tilt)
@@ -115,7 +115,7 @@ class _Coat:
     def __init__(self, rng: np.random.Generator) -> None:
         names = (*material.SURFACES, *_TILES)
         self._name = names[rng.integers(len(names))]
-        self._period = rng.uniform(0.28, 0.36)
+        self._period = rng.uniform(0.31, 0.33)
         self._rng = rng
         self._dark = canvas.random_color(rng) * 0.7 + 20
         self._light = np.clip(self._dark + rng.uniform(30, 110, 3), 0, 255)
@@ -134,7 +134,7 @@ class _Coat:
 
 def _lit(rng: np.random.Generator, picture: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Dim what is far from the lamp, then lay haze over it."""
-    light = 1.25 / (1 + (depth / rng.uniform(6, 7)) ** 2)
-    haze = 1 - np.exp(-depth / rng.uniform(10, 13))
+    light = 1.25 / (1 + (depth / rng.uniform(7, 12)) ** 2)
+    haze = 1 - np.exp(-depth / rng.uniform(14, 30))
     grey = np.full(3, rng.uniform(110, 145))
     return canvas.paint(picture * light[..., None], haze, grey)
