@@ -1,6 +1,7 @@
 """X-Learner for the OpenMMLab ecosystem.
 
-``custom_imports = dict(imports=['xlearner_mm'])`` in a config registers everything of ours in MMEngine's root registries.
+``custom_imports = dict(imports=['xlearner_mm'])`` in a config registers everything of ours in MMEngine's root
+registries.
 """
 
 import sys

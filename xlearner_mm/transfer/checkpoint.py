@@ -61,7 +61,9 @@ def resolve_checkpoint(path: str) -> str:
         if not osp.isfile(pointer):
             raise CheckpointError(f'{path} holds no last_checkpoint: no training has saved there')
         with open(pointer, encoding='utf-8') as file:
-            path = file.read().strip()
+            named = file.read().strip()
+        # The pointer holds the path at the time of saving; the directory may have been moved since.
+        path = named if exists(named) else osp.join(path, osp.basename(named))
     if not exists(path):
         raise CheckpointError(f'checkpoint {path} does not exist; run the stage that writes it, or correct the path')
     return path
@@ -77,10 +79,17 @@ def _mmengine_state_types() -> list:
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
 
+    def statistics_method(owner: type, name: str) -> Any:
+        # Histories refer to their own methods by `getattr`, which is not given to files as it is.
+        if owner is not HistoryBuffer or name.startswith('_'):
+            raise pickle.UnpicklingError(f'{name} of {owner} is not plain data')
+        return getattr(owner, name)
+
     numpy_core = getattr(np, '_core', None) or np.core
     dtypes = [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', 'u8', '?')]
     return [
         HistoryBuffer,
+        (statistics_method, 'builtins.getattr'),
         numpy_core.multiarray._reconstruct,
         numpy_core.multiarray.scalar,
         np.ndarray,
