@@ -3,7 +3,9 @@ model = dict(
     type='ExpansionLearner',
     backbone=dict(
         type='XLearnerExpandedBackbone',
-        branches=dict(shared=dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16)),
+        branches=dict(
+            shared=dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16, zero_init_residual=False)
+        ),
         tasks=dict(cls='shared', det='shared', seg='shared'),
         reconciliation=dict(topology='none'),
     ),

@@ -1,7 +1,7 @@
 # The squeeze in miniature: a plain ResNet-18 of base width 16 learns from all branches.
 squeeze = dict(
     type='FitNetDistiller',
-    student=dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16),
+    student=dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16, zero_init_residual=False),
     levels=(0, 1, 2, 3),
     supervise='all',
     standardize='channel',

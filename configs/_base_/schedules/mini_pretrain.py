@@ -1,7 +1,7 @@
 # AdamW with a short warm-up and a cosine, for both stages of XL-Mini.
 # Often changed
-max_iters = 400
-lr = 2e-3
+max_iters = 450
+lr = 3e-3
 
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -10,8 +10,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=30),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=30, end=max_iters, T_max=max_iters - 30, eta_min=1e-5),
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=40),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=40, end=max_iters, T_max=max_iters - 40, eta_min=1e-5),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='MultiSourceValLoop')

@@ -2,7 +2,7 @@
 # Often changed
 data_root = 'data/xl_mini/det_digits/'
 classes = tuple('0123456789')
-batch_size = 12
+batch_size = 16
 # Rarely changed
 normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 train_pipeline = [

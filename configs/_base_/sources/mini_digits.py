@@ -1,7 +1,7 @@
 # XL-Mini source `digits`: handwritten digits on photographs and textures, 10 classes
 # Often changed
 data_root = 'data/xl_mini/digits/'
-batch_size = 16
+batch_size = 24
 # Rarely changed
 normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
@@ -22,7 +22,13 @@ mini_digits = dict(
         data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=10, **normalisation),
         backbone=dict(type='ResNet', depth=18, out_indices=(3,)),  # replaced by the port of `cls`
         neck=dict(type='GlobalAveragePooling'),
-        head=dict(type='LinearClsHead', num_classes=10, in_channels=128, loss=dict(type='CrossEntropyLoss')),
+        head=dict(
+            type='LinearClsHead',
+            num_classes=10,
+            in_channels=128,
+            loss=dict(type='CrossEntropyLoss'),
+            init_cfg=dict(type='Normal', layer='Linear', std=0.1),  # 0.01 learns nothing in so few steps
+        ),
     ),
     val_dataloader=dict(
         batch_size=100,

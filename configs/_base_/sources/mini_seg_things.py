@@ -3,7 +3,7 @@
 data_root = 'data/xl_mini/seg_things/'
 classes = ('background', 'airplane', 'umbrella', 'telephone', 'spade', 'cloud')
 palette = [[0, 0, 0], [230, 25, 75], [60, 180, 75], [255, 225, 25], [0, 130, 200], [245, 130, 48]]
-batch_size = 12
+batch_size = 16
 # Rarely changed
 normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]

@@ -9,7 +9,7 @@ _base_ = [
 # Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
 checkpoint = 'work_dirs/xlearner_r18_squeeze/backbone.pth'
 data_root = 'data/xl_mini/voc_seg_mini/VOC2012'
-classes = ('background', 'face', 'knight', 'club', 'flower', 'skull')
+classes = ('background', 'face', 'knight', 'club', 'flower', 'pawn')
 palette = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128]]
 
 default_scope = 'mmseg'

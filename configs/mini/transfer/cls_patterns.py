@@ -1,5 +1,5 @@
-# Transfer by linear probe: XL-Mini `hue`, the hue of a blob, 10 classes.
-#   python tools/train.py configs/mini/transfer/cls_hue.py
+# Transfer by linear probe: XL-Mini `patterns`, surfaces of kinds that no source shows, 8 classes.
+#   python tools/train.py configs/mini/transfer/cls_patterns.py
 _base_ = [
     '../../_base_/models/mini_linear_probe_r18.py',
     '../../_base_/schedules/mini_transfer.py',
@@ -8,8 +8,8 @@ _base_ = [
 
 # Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
 checkpoint = 'work_dirs/xlearner_r18_squeeze/backbone.pth'
-data_root = 'data/xl_mini/hue/'
-num_classes = 10
+data_root = 'data/xl_mini/patterns/'
+num_classes = 8
 
 default_scope = 'mmpretrain'
 model = dict(
