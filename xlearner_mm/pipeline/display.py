@@ -1,0 +1,116 @@
+"""Shows what is going on: bars in a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+
+@dataclass(frozen=True)
+class Running:
+    """A job under way.
+
+    Args:
+        name: of the job.
+        elapsed: seconds since it was started.
+        remaining: seconds that it will still take.
+    """
+
+    name: str
+    elapsed: float
+    remaining: float
+
+    @property
+    def fraction(self) -> float:
+        """How much of its time has passed, from 0 to 1."""
+        return self.elapsed / max(self.elapsed + self.remaining, 1e-9)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where the whole stands.
+
+    Args:
+        done: number of jobs that will not run (again).
+        total: number of all jobs.
+        elapsed: seconds since the first start of this run.
+        remaining: seconds until all is done.
+        running: the jobs under way.
+    """
+
+    done: int
+    total: int
+    elapsed: float
+    remaining: float
+    running: tuple[Running, ...]
+
+
+class Display:
+    """Progress of many jobs.
+
+    Args:
+        console: where to. Defaults to None: standard output.
+        every: seconds between two lines of status where it is no terminal. Defaults to 15.
+    """
+
+    def __init__(self, console: Console | None = None, every: float = 15.0) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.every = every
+        self._told = time.monotonic()
+        self._bars = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(bar_width=30),
+            TextColumn('{task.percentage:>3.0f} %'),
+            TextColumn('{task.fields[note]}'),
+            console=self.console,
+            auto_refresh=False,  # a thread of rich's would be copied into forked jobs
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def say(self, line: str, style: str = '') -> None:
+        """Print a line that stays."""
+        self.console.print(line, style=style, markup=False)
+
+    def update(self, status: Status) -> None:
+        """Show a status: at once in a terminal, now and then elsewhere."""
+        if self.console.is_terminal:
+            self._draw(status)
+        elif time.monotonic() - self._told >= self.every:
+            self._told = time.monotonic()
+            jobs = ', '.join(f'{job.name} {job.fraction:.0%}' for job in status.running)
+            self.say(
+                f'{duration(status.elapsed):>12}  {status.done} of {status.total} jobs done, '
+                f'about {duration(status.remaining)} left; running: {jobs}'
+            )
+
+    def _draw(self, status: Status) -> None:
+        share = status.elapsed / max(status.elapsed + status.remaining, 1e-9)
+        overall = f'{status.done} of {status.total} jobs, {duration(status.elapsed)}, {duration(status.remaining)} left'
+        shown = {'all': (share, overall)}
+        shown |= {job.name: (job.fraction, f'{duration(job.remaining)} left') for job in status.running}
+        for name in self._tasks.keys() - shown.keys():
+            self._bars.remove_task(self._tasks.pop(name))
+        for name, (fraction, note) in shown.items():
+            if name not in self._tasks:
+                self._tasks[name] = self._bars.add_task(name, total=1.0, note='')
+            self._bars.update(self._tasks[name], completed=min(fraction, 1.0), note=note)
+        self._bars.refresh()
+
+
+def duration(seconds: float) -> str:
+    """Write a time as a person would."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'

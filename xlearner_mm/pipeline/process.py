@@ -1,0 +1,121 @@
+"""Starting and ending the process of a job."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+
+class Process(Protocol):
+    """What the runner knows of a process that leads a process group of its own."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while it runs."""
+
+
+class _Forked:
+    """A copy of this process that runs a Python script; nothing imported here is imported again."""
+
+    def __init__(self, script: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        fork = multiprocessing.get_context('fork')
+        self._process = fork.Process(target=_run_script, args=(list(script), log, dict(env)))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+
+def start(command: Sequence[str], log: Path, env: Mapping[str, str], fork: bool = False) -> Process:
+    """Start a command with its output at the end of a log.
+
+    Args:
+        command: program and arguments.
+        log: file to append to; its folder is made.
+        env: environment variables to add to ours.
+        fork: run commands that begin with this Python and a script in a copy of this process. Defaults to False.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('ab') as stream:
+        stream.write(f'$ {" ".join(command)}\n'.encode())
+    if fork and command[0] == sys.executable and command[1].endswith('.py'):
+        return _Forked(command[1:], log, env)
+    with log.open('ab') as stream:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **env},
+            start_new_session=True,
+        )
+
+
+def stop(processes: Sequence[Process], patience: float = 5.0) -> None:
+    """End processes with all that they have started: asked first, then by force.
+
+    Args:
+        processes: the leaders of the process groups.
+        patience: seconds between the two. Defaults to 5.
+    """
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            _signal_group(process, sign)
+        end = time.monotonic() + patience
+        while any(process.poll() is None for process in processes) and time.monotonic() < end:
+            time.sleep(0.02)
+
+
+def _signal_group(process: Process, sign: signal.Signals) -> None:
+    if process.poll() is not None:
+        return
+    try:
+        os.killpg(process.pid, sign)
+    except ProcessLookupError:  # a fork so young that it does not lead its group yet
+        os.kill(process.pid, sign)
+
+
+def tail(log: Path, lines: int = 15, size: int = 20_000) -> list[str]:
+    """Return the last lines of a log, without empty ones.
+
+    Args:
+        log: the file; a missing one is empty.
+        lines: how many at most. Defaults to 15.
+        size: how many bytes from its end to look at. Defaults to 20,000.
+    """
+    if not log.is_file():
+        return []
+    with log.open('rb') as stream:
+        stream.seek(max(0, log.stat().st_size - size))
+        text = stream.read().decode('utf-8', 'replace')
+    return [line for line in text.replace('\r', '\n').split('\n') if line.strip()][-lines:]
+
+
+def _run_script(script: list[str], log: Path, env: dict[str, str]) -> None:
+    """Become what ``python SCRIPT ARGS`` would be; runs in the forked copy."""
+    os.setsid()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.SIG_DFL)
+    with log.open('ab') as stream, open(os.devnull, 'rb') as nothing:
+        os.dup2(nothing.fileno(), 0)
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    os.environ.update(env)
+    if 'torch' in sys.modules and 'OMP_NUM_THREADS' in env:  # has read the variable when it was imported
+        sys.modules['torch'].set_num_threads(int(env['OMP_NUM_THREADS']))
+    sys.argv = script
+    sys.path.insert(0, str(Path(script[0]).resolve().parent))
+    runpy.run_path(script[0], run_name='__main__')

@@ -1,0 +1,204 @@
+"""Runs jobs in order, some at a time, and remembers what is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xlearner_mm.pipeline.display import Display, Running, Status, duration
+from xlearner_mm.pipeline.job import Job
+from xlearner_mm.pipeline.process import Process, start, stop, tail
+from xlearner_mm.pipeline.progress import Estimator, read_fraction
+from xlearner_mm.pipeline.schedule import in_order, makespan, ranks
+from xlearner_mm.pipeline.state import JobStates
+
+INTERRUPTED = 130  # the exit status of a command ended by Ctrl-C
+
+
+@dataclass
+class Outcome:
+    """How a run has ended.
+
+    Args:
+        status: 0, 1 where a job has failed, 130 after an interruption.
+        seconds: job -> how long it has run, in this and in earlier runs.
+        failed: names of the jobs that failed. Defaults to none.
+        left_out: names of those that needed one of them. Defaults to none.
+    """
+
+    status: int
+    seconds: dict[str, float]
+    failed: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Run:
+    process: Process
+    started: float
+
+
+class JobRunner:
+    """Runs jobs, each after those that it needs, at most ``workers`` at once.
+
+    A job that has succeeded is skipped by later runs, until its command, an input, or something that it needs
+    changes. Every worker gets its share of the cores as ``OMP_NUM_THREADS``.
+
+    Args:
+        jobs: the jobs, in any order.
+        work_dir: gets ``jobs.json`` (what is done) and ``logs/<job>.log``.
+        workers: how many run at once. Defaults to 2.
+        fork: run Python scripts in copies of this process, which saves importing what it has imported.
+            Defaults to False.
+        display: what shows the progress. Defaults to None: one on standard output.
+        poll: seconds between two looks at the running jobs. Defaults to 0.2.
+
+    Raises:
+        JobError: jobs that cannot be put in order.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        work_dir: Path,
+        workers: int = 2,
+        fork: bool = False,
+        display: Display | None = None,
+        poll: float = 0.2,
+    ) -> None:
+        self.jobs = in_order(jobs)
+        self.logs = work_dir / 'logs'
+        self.states = JobStates(work_dir / 'jobs.json')
+        self.workers, self.fork, self.poll = workers, fork, poll
+        self.display = display or Display()
+        self.env = {'OMP_NUM_THREADS': str(max(1, len(os.sched_getaffinity(0)) // workers))}
+        self._rank = ranks(self.jobs)
+        self._estimator = Estimator({name: job.seconds for name, job in self.jobs.items()})
+        self._fingerprints: dict[str, str] = {}
+        self._waiting = list(self.jobs)
+        self._running: dict[str, _Run] = {}
+        self._failed: list[str] = []
+        self._left_out: list[str] = []
+
+    def run(self) -> Outcome:
+        """Run all that is not done; return how it went."""
+        began = time.monotonic()
+        status = 0
+        with _terminable():
+            try:
+                with self.display:
+                    self._start_ready()
+                    while self._running:
+                        self.display.update(self._status(time.monotonic() - began))
+                        time.sleep(self.poll)
+                        self._collect()
+                        self._start_ready()
+                status = 1 if self._failed else 0
+            except KeyboardInterrupt:
+                self._interrupt()
+                status = INTERRUPTED
+            except BaseException:
+                self._interrupt()
+                raise
+        seconds = {name: self.states.seconds(name) for name in self.jobs}
+        return Outcome(status, seconds, self._failed, self._left_out)
+
+    def _start_ready(self) -> None:
+        """Start what can be started; set aside what is done already or has lost what it needs."""
+        for name in list(self._waiting):  # in order: what is skipped or left out makes later ones ready
+            job = self.jobs[name]
+            if any(need in self._failed or need in self._left_out for need in job.needs):
+                self._waiting.remove(name)
+                self._left_out.append(name)
+            elif self._is_ready(job):
+                self._fingerprints[name] = job.fingerprint(self._fingerprints[need] for need in job.needs)
+                if self.states.is_finished(name, self._fingerprints[name]) and not job.missing_outputs():
+                    self._waiting.remove(name)
+        ready = [name for name in self._waiting if self._is_ready(self.jobs[name])]
+        for name in sorted(ready, key=lambda name: -self._rank[name])[: self.workers - len(self._running)]:
+            self._start(self.jobs[name])
+
+    def _is_ready(self, job: Job) -> bool:
+        return not any(need in self._waiting or need in self._running for need in job.needs)
+
+    def _start(self, job: Job) -> None:
+        goes_on = self.states.begin(job.name, self._fingerprints[job.name])
+        command = job.command
+        if goes_on and job.resume:
+            command += job.resume
+        else:
+            self._log(job.name).unlink(missing_ok=True)
+            if job.folder is not None:
+                shutil.rmtree(job.folder, ignore_errors=True)
+        self._waiting.remove(job.name)
+        self.display.say(f'{job.name}: {"goes on" if goes_on and job.resume else "starts"}')
+        self._running[job.name] = _Run(start(command, self._log(job.name), self.env, self.fork), time.monotonic())
+
+    def _collect(self) -> None:
+        for name, run in list(self._running.items()):
+            status = run.process.poll()
+            if status is None:
+                continue
+            del self._running[name]
+            missing = self.jobs[name].missing_outputs() if status == 0 else []
+            seconds = time.monotonic() - run.started
+            self.states.add_time(name, seconds, finished=status == 0 and not missing)
+            if status == 0 and not missing:
+                self._estimator.learn(name, seconds)
+                done = len(self.jobs) - len(self._waiting) - len(self._running)
+                self.display.say(f'{name}: done in {duration(seconds)} [{done} of {len(self.jobs)}]', 'green')
+            else:
+                self._fail(name, f'did not write {missing[0]}' if missing else f'ended with exit status {status}')
+
+    def _fail(self, name: str, why: str) -> None:
+        self._failed.append(name)
+        # What failed may have left anything: it is not a run to be continued.
+        self.states.forget(name)
+        self.display.say(f'{name}: FAILED: it {why}; the end of {self._log(name)}:', 'bold red')
+        for line in tail(self._log(name)):
+            self.display.say(f'    {line[:200]}')
+
+    def _interrupt(self) -> None:
+        stop([run.process for run in self._running.values()])
+        for name, run in self._running.items():
+            self.states.add_time(name, time.monotonic() - run.started, finished=False)
+        if self._running:
+            self.display.say(f'stopped: {", ".join(self._running)}; the same command goes on from here')
+        self._running.clear()
+
+    def _status(self, elapsed: float) -> Status:
+        now = time.monotonic()
+        running = []
+        for name, run in self._running.items():
+            took = now - run.started
+            left = self._estimator.remaining(name, took, read_fraction(self._log(name)))
+            running.append(Running(name, took, left))
+        remaining = {job.name: job.remaining for job in running}
+        remaining |= {name: self._estimator.whole(name) for name in self._waiting}
+        left = makespan(self.jobs, remaining, list(self._running), self.workers)
+        return Status(len(self.jobs) - len(remaining), len(self.jobs), elapsed, left, tuple(running))
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f'{name}.log'
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, and Ctrl-C work where it came in ignored."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {sign: signal.signal(sign, interrupt) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)

@@ -1,0 +1,127 @@
+"""The report as one picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from xlearner_mm.transfer.drawing import draw_predictions
+from xlearner_mm.transfer.results import Curve, TrainingResults
+from xlearner_mm.transfer.rows import Row
+
+if TYPE_CHECKING:
+    from xlearner_mm.transfer.report import Report
+
+# Colours that stay apart in print and for colour-blind readers.
+METHOD_COLOURS = {'scratch': '#b8b8b8', 'hard_sharing': '#5b8db8', 'xlearner': '#d1603d'}
+_LINES = ('#d1603d', '#3a6ea5', '#5a9367', '#8d6cab', '#c99a2e', '#4aa3a2', '#a14a6b', '#7a7a7a')
+_BAR_INCHES, _CURVE_INCHES, _PICTURE_INCHES = 3.6, 3.4, 2.4
+
+
+def save_figure(report: Report, path: Path) -> None:
+    """Draw the rows as bars, the trainings' losses, and predictions on test images.
+
+    Args:
+        report: what to draw; the parts that it lacks are left out.
+        path: the PNG; whole or not there.
+    """
+    heights = [_BAR_INCHES]
+    heights += [_CURVE_INCHES] if report.trainings else []
+    heights += [_PICTURE_INCHES] * len(report.predictions)
+    figure = Figure(figsize=(13, sum(heights)), layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)  # type: ignore[union-attr, call-arg]
+    parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    draw_bars(next(parts).subplots(), report.rows, report.chance)
+    if report.trainings:
+        axes = next(parts).subplots(1, len(report.trainings), squeeze=False)[0]
+        for panel, (title, results) in zip(axes, report.trainings.items(), strict=True):
+            draw_losses(panel, title, results)
+    for title, predictions in report.predictions.items():
+        draw_predictions(next(parts), title, predictions)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'.{path.name}.part')
+    figure.savefig(aside, dpi=120, format='png')
+    os.replace(aside, path)
+
+
+def draw_bars(axes: Axes, rows: Sequence[Row], chance: Mapping[str, float]) -> None:
+    """Draw one group of bars per transfer set, one bar per method.
+
+    Args:
+        axes: where to.
+        rows: the methods.
+        chance: transfer set -> what guessing gets there, marked by a line.
+    """
+    sets = rows[0]['transfer']
+    places = np.arange(len(sets))
+    width = 0.8 / len(rows)
+    for index, row in enumerate(rows):
+        values = [row['transfer'][name]['value'] for name in sets]
+        left = places + (index - (len(rows) - 1) / 2) * width
+        bars = axes.bar(left, values, width * 0.94, label=row['method'], color=METHOD_COLOURS.get(row['method']))
+        axes.bar_label(bars, fmt='%.0f', fontsize=8, padding=1)
+    half = 0.8 / 2
+    levels = [(place, chance[name]) for place, name in zip(places, sets, strict=True) if name in chance]
+    if levels:
+        at, height = zip(*levels, strict=True)
+        axes.hlines(height, np.array(at) - half, np.array(at) + half, colors='black', linestyles=':', label='chance')
+    axes.set_xticks(places, [f'{name}\n{scores["task"]}, {scores["metric"]}' for name, scores in sets.items()])
+    axes.set_title('Transfer of the frozen backbones to sets unseen in training: test in %', loc='left', weight='bold')
+    axes.set_ylim(0, min(max(max(s['value'] for s in row['transfer'].values()) for row in rows) * 1.18 + 1, 108))
+    axes.legend(ncols=4, frameon=False, loc='upper left', fontsize=9)
+    _clean(axes)
+
+
+def draw_losses(axes: Axes, title: str, results: TrainingResults, most: int = len(_LINES)) -> None:
+    """Draw a training's losses, each summed over what comes before its first dot or last underscore.
+
+    Args:
+        axes: where to.
+        title: of the panel.
+        results: of the training.
+        most: how many curves at most, the largest at the end first. Defaults to as many as there are colours.
+    """
+    curves = grouped(results.losses())
+    names = sorted(curves, key=lambda name: -curves[name][-1][1])[:most]
+    for name, colour in zip(names, _LINES, strict=False):
+        steps, values = zip(*curves[name], strict=True)
+        axes.plot(steps, values, label=name, color=colour, linewidth=1.6)
+    axes.set_title(title, loc='left', weight='bold', fontsize=10)
+    axes.set_xlabel('step')
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc='upper right')
+    _clean(axes)
+
+
+def grouped(losses: Mapping[str, Curve]) -> dict[str, Curve]:
+    """Sum the losses that belong together.
+
+    Args:
+        losses: as logged: ``<source>.<loss>`` in the expansion stage, ``loss_<branch>_<level>`` in the squeeze stage.
+
+    Returns:
+        One curve per source or branch; the total is left out.
+    """
+    sums: dict[str, dict[int, float]] = {}
+    for key, curve in losses.items():
+        if key == 'loss':
+            continue
+        group = key.partition('.')[0] if '.' in key else key.removeprefix('loss_').rpartition('_')[0] or key
+        total = sums.setdefault(group, {})
+        for step, value in curve:
+            total[step] = total.get(step, 0.0) + value
+    return {group: sorted(total.items()) for group, total in sums.items()}
+
+
+def _clean(axes: Axes) -> None:
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.grid(axis='y', color='#e6e6e6', linewidth=0.8)
+    axes.set_axisbelow(True)

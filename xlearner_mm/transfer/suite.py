@@ -1,0 +1,103 @@
+"""The transfer trainings of one backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xlearner_mm.pipeline.job import Job
+from xlearner_mm.pipeline.training import training_job
+
+
+@dataclass(frozen=True)
+class TaskMetric:
+    """What a task is judged by.
+
+    Args:
+        key: of the stock metric.
+        label: as papers call it.
+        scale: factor that brings it to percent.
+        seconds: about how long a transfer of XL-Mini takes on one core.
+    """
+
+    key: str
+    label: str
+    scale: float
+    seconds: float
+
+
+TASK_METRICS = {
+    'cls': TaskMetric('accuracy/top1', 'top-1', 1.0, 20.0),
+    'det': TaskMetric('pascal_voc/AP50', 'AP50', 100.0, 25.0),
+    'seg': TaskMetric('mIoU', 'mIoU', 1.0, 18.0),
+    'depth': TaskMetric('d1', 'delta1', 100.0, 40.0),
+}
+
+
+@dataclass(frozen=True)
+class TransferSet:
+    """A transfer set, by its config file ``<task>_<set>.py``.
+
+    Args:
+        config: the file.
+    """
+
+    config: Path
+
+    @property
+    def task(self) -> str:
+        """The task: ``'cls'``, ``'det'``, ``'seg'`` or ``'depth'``."""
+        return self.config.stem.partition('_')[0]
+
+    @property
+    def name(self) -> str:
+        """The set's name."""
+        return self.config.stem.partition('_')[2]
+
+
+def transfer_sets(folder: Path) -> list[TransferSet]:
+    """Return the transfer sets that a folder of configs has, in the order of the tasks.
+
+    Raises:
+        FileNotFoundError: it has none.
+    """
+    found = [TransferSet(config) for config in sorted(folder.glob('*.py'))]
+    sets = [entry for task in TASK_METRICS for entry in found if entry.task == task]
+    if not sets:
+        raise FileNotFoundError(
+            f'{folder} holds no transfer config named <task>_<set>.py, task of {list(TASK_METRICS)}'
+        )
+    return sets
+
+
+def transfer_jobs(
+    method: str,
+    backbone: Path | None,
+    sets: Sequence[TransferSet],
+    work_dir: Path,
+    needs: tuple[str, ...] = (),
+    options: dict[str, object] | None = None,
+) -> list[Job]:
+    """Return one training per transfer set, in ``work_dir/<method>/<config name>``.
+
+    Args:
+        method: first part of the jobs' names.
+        backbone: an exported backbone; None is the random start.
+        sets: what to transfer to.
+        work_dir: parent of all work directories.
+        needs: jobs before them, such as the one that exports the backbone. Defaults to none.
+        options: overrides of every config. Defaults to none.
+    """
+    start = {'model.backbone.init_cfg': None} if backbone is None else {'model.backbone.init_cfg.checkpoint': backbone}
+    return [
+        training_job(
+            f'{method}/{entry.config.stem}',
+            entry.config,
+            work_dir / method / entry.config.stem,
+            {**start, **(options or {})},
+            needs,
+            TASK_METRICS[entry.task].seconds,
+        )
+        for entry in sets
+    ]
