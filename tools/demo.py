@@ -11,6 +11,7 @@ import argparse
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Run all tools in order; return the exit status."""
     args = parse_args()
+    began = time.monotonic()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # one core a worker; read when torch is imported
     print('X-Learner in miniature: about 12 minutes on 2 cores', flush=True)
@@ -60,6 +62,7 @@ def main() -> int:
     report = demo_report(args.work_dir, sets, outcome.seconds)
     report.show()
     print('written:', *report.write(args.work_dir))
+    print(f'this run took {(time.monotonic() - began) / 60:.1f} min')
     return 0
 
 

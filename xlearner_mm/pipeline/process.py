@@ -113,6 +113,9 @@ def _run_script(script: list[str], log: Path, env: dict[str, str]) -> None:
         os.dup2(nothing.fileno(), 0)
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
+    # This process may have put something else in their place.
+    sys.stdout = os.fdopen(1, 'w', buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, 'w', buffering=1, closefd=False)
     os.environ.update(env)
     if 'torch' in sys.modules and 'OMP_NUM_THREADS' in env:  # has read the variable when it was imported
         sys.modules['torch'].set_num_threads(int(env['OMP_NUM_THREADS']))

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from xlearner_mm.transfer.drawing import draw_predictions
 from xlearner_mm.transfer.results import Curve, TrainingResults
 from xlearner_mm.transfer.rows import Row
+from xlearner_mm.transfer.suite import TASK_METRICS
 
 if TYPE_CHECKING:
     from xlearner_mm.transfer.report import Report
@@ -72,8 +73,10 @@ def draw_bars(axes: Axes, rows: Sequence[Row], chance: Mapping[str, float]) -> N
     levels = [(place, chance[name]) for place, name in zip(places, sets, strict=True) if name in chance]
     if levels:
         at, height = zip(*levels, strict=True)
-        axes.hlines(height, np.array(at) - half, np.array(at) + half, colors='black', linestyles=':', label='chance')
-    axes.set_xticks(places, [f'{name}\n{scores["task"]}, {scores["metric"]}' for name, scores in sets.items()])
+        axes.hlines(
+            height, np.array(at) - half, np.array(at) + half, colors='black', linestyles=':', label='chance', zorder=1
+        )
+    axes.set_xticks(places, [f'{name}\n{_label(scores["task"])}' for name, scores in sets.items()])
     axes.set_title('Transfer of the frozen backbones to sets unseen in training: test in %', loc='left', weight='bold')
     axes.set_ylim(0, min(max(max(s['value'] for s in row['transfer'].values()) for row in rows) * 1.18 + 1, 108))
     axes.legend(ncols=4, frameon=False, loc='upper left', fontsize=9)
@@ -81,7 +84,7 @@ def draw_bars(axes: Axes, rows: Sequence[Row], chance: Mapping[str, float]) -> N
 
 
 def draw_losses(axes: Axes, title: str, results: TrainingResults, most: int = len(_LINES)) -> None:
-    """Draw a training's losses, each summed over what comes before its first dot or last underscore.
+    """Draw a training's losses, one curve per source or branch.
 
     Args:
         axes: where to.
@@ -97,7 +100,7 @@ def draw_losses(axes: Axes, title: str, results: TrainingResults, most: int = le
     axes.set_title(title, loc='left', weight='bold', fontsize=10)
     axes.set_xlabel('step')
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc='upper right')
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc='upper center', bbox_to_anchor=(0.5, -0.17))
     _clean(axes)
 
 
@@ -119,6 +122,10 @@ def grouped(losses: Mapping[str, Curve]) -> dict[str, Curve]:
         for step, value in curve:
             total[step] = total.get(step, 0.0) + value
     return {group: sorted(total.items()) for group, total in sums.items()}
+
+
+def _label(task: str) -> str:
+    return f'{task}, {TASK_METRICS[task].label}'
 
 
 def _clean(axes: Axes) -> None:

@@ -41,7 +41,7 @@ def build_row(
     for entry in sets:
         metric = TASK_METRICS[entry.task]
         value = read_results(work_dir / method / entry.config.stem).metric(metric.key, metric.scale)
-        transfer[entry.name] = {'task': entry.task, 'metric': metric.label, 'value': round(value, 2)}
+        transfer[entry.name] = {'task': entry.task, 'metric': metric.key, 'value': round(value, 2)}
     return {
         'method': method,
         'upstream': dict(upstream),

@@ -37,38 +37,39 @@ TASK_METRICS = {
 
 @dataclass(frozen=True)
 class TransferSet:
-    """A transfer set, by its config file ``<task>_<set>.py``.
+    """A transfer set.
 
     Args:
-        config: the file.
+        name: unique.
+        task: ``'cls'``, ``'det'``, ``'seg'`` or ``'depth'``.
+        config: its config file.
     """
 
+    name: str
+    task: str
     config: Path
-
-    @property
-    def task(self) -> str:
-        """The task: ``'cls'``, ``'det'``, ``'seg'`` or ``'depth'``."""
-        return self.config.stem.partition('_')[0]
-
-    @property
-    def name(self) -> str:
-        """The set's name."""
-        return self.config.stem.partition('_')[2]
 
 
 def transfer_sets(folder: Path) -> list[TransferSet]:
     """Return the transfer sets that a folder of configs has, in the order of the tasks.
 
+    Args:
+        folder: of configs named ``<task>_<set>.py``. Where two tasks have a set of one name, both keep their task in
+            it, as ``det_voc`` and ``seg_voc``.
+
     Raises:
         FileNotFoundError: it has none.
     """
-    found = [TransferSet(config) for config in sorted(folder.glob('*.py'))]
-    sets = [entry for task in TASK_METRICS for entry in found if entry.task == task]
-    if not sets:
+    found = [(task, config) for task in TASK_METRICS for config in sorted(folder.glob(f'{task}_*.py'))]
+    short = [config.stem.removeprefix(f'{task}_') for task, config in found]
+    if not found:
         raise FileNotFoundError(
             f'{folder} holds no transfer config named <task>_<set>.py, task of {list(TASK_METRICS)}'
         )
-    return sets
+    return [
+        TransferSet(name if short.count(name) == 1 else config.stem, task, config)
+        for name, (task, config) in zip(short, found, strict=True)
+    ]
 
 
 def transfer_jobs(

@@ -8,7 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-SUMMARY = {'avg_cls': 'AVG Cls', 'det_ap50': 'Det AP50', 'seg_miou': 'Seg mIoU', 'depth_delta1': 'Depth delta1'}
+from xlearner_mm.transfer.suite import TASK_METRICS
+
+SUMMARY = {'avg_cls': 'AVG Cls', 'det_ap50': 'AP50', 'seg_miou': 'mIoU', 'depth_delta1': 'delta1'}
 """Columns of a row that sum up the tasks, and their titles."""
 
 Cells = list[list[str]]
@@ -29,7 +31,12 @@ def transfer_cells(rows: Sequence[Mapping[str, Any]]) -> Cells:
     header = ['set', 'task', 'metric', *(row['method'] for row in rows)]
     first = rows[0]['transfer']
     lines = [
-        [name, scores['task'], scores['metric'], *(_percent(row['transfer'][name]['value']) for row in rows)]
+        [
+            name,
+            scores['task'],
+            TASK_METRICS[scores['task']].label,
+            *(_percent(row['transfer'][name]['value']) for row in rows),
+        ]
         for name, scores in first.items()
     ]
     return [header, *lines]

@@ -1,0 +1,155 @@
+"""A report out of work directories, as a comparison leaves them."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from xlearner_mm.transfer.figure import grouped
+from xlearner_mm.transfer.predictions import Boxes, Prediction, Predictions
+from xlearner_mm.transfer.report import Report
+from xlearner_mm.transfer.results import ResultError, read_results
+from xlearner_mm.transfer.rows import build_row, read_upstream
+from xlearner_mm.transfer.suite import TransferSet
+
+SETS = [
+    TransferSet('cars', 'cls', Path('cls_cars.py')),
+    TransferSet('dtd', 'cls', Path('cls_dtd.py')),
+    TransferSet('voc', 'det', Path('det_voc.py')),
+    TransferSet('nyu', 'depth', Path('depth_nyu.py')),
+]
+METRICS = {
+    'cls_cars': {'accuracy/top1': 40.0},
+    'cls_dtd': {'accuracy/top1': 20.0},
+    'det_voc': {'pascal_voc/AP50': 0.125},
+    'depth_nyu': {'d1': 0.5},
+}
+SOURCES = {'coco': {'primary_metric': 'coco/bbox_mAP_50', 'primary_scale': 100}}
+
+
+def write_run(folder, metrics):
+    data = folder / '20260101_000000' / 'vis_data'
+    data.mkdir(parents=True)
+    steps = [{'lr': 1.0, 'loss': 3.0 / n, 'coco.loss_cls': 3.0 / n, 'step': n} for n in (1, 2, 3)]
+    (data / 'scalars.json').write_text('\n'.join(json.dumps(line) for line in [*steps, {**metrics, 'step': 0}]))
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    for method in ('scratch', 'xlearner'):
+        for name, metrics in METRICS.items():
+            write_run(tmp_path / method / name, metrics)
+        state = {
+            'backbone.conv1.weight': torch.zeros(10, 3, 7, 7),
+            'backbone.bn1.running_mean': torch.zeros(10),
+            'head.fc.weight': torch.zeros(5, 10),
+        }
+        checkpoint = tmp_path / method / 'cls_cars' / 'iter_3.pth'
+        torch.save({'state_dict': state}, checkpoint)
+        checkpoint.with_name('last_checkpoint').write_text(str(checkpoint))
+    write_run(tmp_path / 'xlearner' / 'squeeze', {'coco/coco/bbox_mAP_50': 0.25})
+    return tmp_path
+
+
+@pytest.fixture
+def rows(work_dir):
+    seconds = {'data': 5.0, 'scratch/cls_cars': 2.0, 'xlearner/squeeze': 10.0, 'xlearner/cls_cars': 2.5}
+    upstream = read_upstream(work_dir / 'xlearner' / 'squeeze', SOURCES)
+    return [
+        build_row('scratch', work_dir, SETS, {}, seconds),
+        build_row('xlearner', work_dir, SETS, upstream, seconds),
+    ]
+
+
+def test_a_row_holds_what_was_measured_in_percent(rows):
+    assert rows[1] == {
+        'method': 'xlearner',
+        'upstream': {'coco': {'metric': 'coco/bbox_mAP_50', 'value': 25.0}},
+        'transfer': {
+            'cars': {'task': 'cls', 'metric': 'accuracy/top1', 'value': 40.0},
+            'dtd': {'task': 'cls', 'metric': 'accuracy/top1', 'value': 20.0},
+            'voc': {'task': 'det', 'metric': 'pascal_voc/AP50', 'value': 12.5},
+            'nyu': {'task': 'depth', 'metric': 'd1', 'value': 50.0},
+        },
+        'avg_cls': 30.0,
+        'det_ap50': 12.5,
+        'seg_miou': None,
+        'depth_delta1': 50.0,
+        'params_m': 0.0015,  # 10 x 3 x 7 x 7: no head, no statistics
+        'seconds': 12.5,
+    }
+
+
+def test_a_random_start_has_no_upstream(rows):
+    assert rows[0]['upstream'] == {}
+
+
+def test_a_missing_training_is_an_error_that_names_it(work_dir):
+    with pytest.raises(ResultError, match='scratch/cls_food'):
+        build_row('scratch', work_dir, [TransferSet('food', 'cls', Path('cls_food.py'))], {}, {})
+
+
+def test_losses_of_a_source_and_of_a_branch_are_summed():
+    curves = {
+        'loss': [(1, 9.0)],
+        'coco.loss_cls': [(1, 2.0)],
+        'coco.loss_bbox': [(1, 1.0)],
+        'loss_det_0': [(1, 3.0)],
+        'loss_det_1': [(1, 4.0)],
+    }
+    assert grouped(curves) == {'coco': [(1, 3.0)], 'det': [(1, 7.0)]}
+
+
+class TestFiles:
+    @pytest.fixture
+    def report(self, rows, work_dir):
+        image = np.zeros((64, 64, 3), np.uint8)
+        boxes = Boxes(np.array([[5, 5, 30, 40]]), np.array([1]))
+        labels = np.full((64, 64), 255)
+        labels[:32] = 1
+        none = Boxes(np.zeros((0, 4)), np.zeros(0, int))
+        return Report(
+            rows,
+            upstream={'xlearner': rows[1]['upstream']},
+            trainings={'squeeze': read_results(work_dir / 'xlearner' / 'squeeze')},
+            predictions={
+                'detector': Predictions(('cat', 'dog'), [Prediction(image, boxes, none)] * 2),
+                'segmentor': Predictions(('background', 'dog'), [Prediction(image, labels, labels)]),
+            },
+            chance={'cars': 10.0},
+        )
+
+    def test_json_holds_the_rows(self, report, tmp_path):
+        report.write(tmp_path / 'out')
+        assert json.loads((tmp_path / 'out' / 'report.json').read_text()) == {'rows': report.rows}
+
+    def test_markdown_has_a_line_for_every_method_set_and_source(self, report):
+        text = report.to_markdown()
+        assert '| xlearner | 30.0 | 12.5 | - | 50.0 | 0.00 | 12 s |' in text
+        assert '| voc | det | AP50 | 12.5 | 12.5 |' in text
+        assert '| coco | coco/bbox_mAP_50 | 25.0 |' in text
+
+    def test_the_picture_is_drawn(self, report, tmp_path):
+        report.write(tmp_path / 'out')
+        picture = np.asarray(Image.open(tmp_path / 'out' / 'report.png').convert('RGB'))
+        assert picture.shape[1] > 1000
+        assert picture.std() > 10
+
+    def test_a_report_of_rows_alone_is_drawn_too(self, rows, tmp_path):
+        Report(rows).write(tmp_path / 'out')
+        assert (tmp_path / 'out' / 'report.png').stat().st_size > 5000
+
+    def test_nothing_half_written_is_left(self, report, tmp_path):
+        written = report.write(tmp_path / 'out')
+        assert sorted(tmp_path.joinpath('out').iterdir()) == sorted(written)
+
+    def test_the_terminal_shows_whole_words_on_80_columns(self, report):
+        out = io.StringIO()
+        report.show(Console(file=out, width=80))
+        assert '…' not in out.getvalue()
+        assert 'xlearner' in out.getvalue()
