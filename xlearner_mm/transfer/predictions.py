@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +74,8 @@ def detect(config: Path, checkpoint: Path, count: int = 4, threshold: float = 0.
     from mmdet.apis import inference_detector, init_detector
 
     cfg = _read_config(config)
-    model = init_detector(cfg, palette='random', device='cpu')
+    with _unwarned():
+        model = init_detector(cfg, palette='random', device='cpu')
     _load(model, checkpoint)
     dataset = _test_dataset(cfg)
     items = []
@@ -103,7 +107,8 @@ def segment(config: Path, checkpoint: Path, count: int = 4) -> Predictions:
 
     cfg = _read_config(config)
     cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline  # where mmseg's inference looks for it
-    model = init_model(cfg, device='cpu')
+    with _unwarned():
+        model = init_model(cfg, device='cpu')
     _load(model, checkpoint)
     dataset = _test_dataset(cfg)
     items = []
@@ -113,6 +118,14 @@ def segment(config: Path, checkpoint: Path, count: int = 4) -> Predictions:
         truth = np.asarray(Image.open(info['seg_map_path']))
         items.append(Prediction(_read_image(info), truth, labels))
     return Predictions(tuple(dataset.metainfo['classes']), items)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Keep the libraries from warning of a model without weights: it gets them next."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        yield
 
 
 def _read_config(config: Path) -> Config:
