@@ -45,6 +45,11 @@ class TestEstimator:
         estimator.learn('a', 20)
         assert estimator.whole('b') < 150
 
+    def test_a_job_that_found_its_work_done_says_nothing(self):
+        estimator = Estimator({'a': 60, 'b': 100})
+        estimator.learn('a', 0.2)
+        assert estimator.whole('b') == 100
+
     def test_measures_the_speed_of_the_iterations_not_of_the_start(self):
         estimator = Estimator({'a': 1000})
         estimator.remaining('a', 30, 0.25)  # half a minute of start-up, or resumed at a quarter

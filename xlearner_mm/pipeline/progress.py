@@ -39,7 +39,9 @@ class Estimator:
     _first: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def learn(self, name: str, seconds: float) -> None:
-        """Take in how long a job has taken."""
+        """Take in how long a job has taken; one that found its work done already says nothing of the speed."""
+        if seconds < 0.1 * self.expected[name]:
+            return
         self._measured += seconds
         self._expected += self.expected[name]
 
