@@ -41,6 +41,10 @@ def test_the_aggregate_is_the_mean_of_primary_metrics_in_percent():
     assert evaluator.aggregate({'a/mAP': 0.5, 'b/accuracy/top1': 70.0}) == {'sources/mean': 60.0}
 
 
+def test_a_source_whose_metric_gives_nothing_counts_as_0():
+    assert MultiSourceEvaluator(sources()).aggregate({'b/accuracy/top1': 70.0}) == {'sources/mean': 35.0}
+
+
 def test_a_primary_metric_that_is_not_given_is_refused():
     evaluator = MultiSourceEvaluator(sources(primary_metric='top-1'))
     with pytest.raises(SourceError, match=r"source 'a': primary_metric 'top-1' is not among .*accuracy/top1"):

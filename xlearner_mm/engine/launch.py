@@ -75,8 +75,10 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
     """
     if not osp.isfile(config):
         raise FileNotFoundError(f'config {config} does not exist')
-    # Every component holds the sources it needs: formatting that with yapf, thrice a run, takes 20 s.
-    cfg = Config.fromfile(config, format_python_code=False)
+    parsed = Config.fromfile(config)
+    # Every component holds the sources it needs: formatting that with yapf, thrice a run, takes 20 s. fromfile has
+    # a switch for it, which text configs ignore.
+    cfg = Config(parsed.to_dict(), cfg_text=parsed.text, filename=parsed.filename, format_python_code=False)
     cfg.merge_from_dict(dict(_parse_option(option) for option in options))
     cfg.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():

@@ -57,8 +57,12 @@ class MultiSourceEvaluator:
             if source.primary_metric is None:
                 continue
             key = f'{name}/{source.primary_metric}'
+            given = sorted(k for k in metrics if k.startswith(f'{name}/'))
+            if not given:
+                # Stock detection metrics give nothing where nothing at all is detected, as early in training.
+                values.append(0.0)
+                continue
             if key not in metrics:
-                given = sorted(k for k in metrics if k.startswith(f'{name}/'))
                 raise SourceError(
                     f"source '{name}': primary_metric '{source.primary_metric}' is not among its metrics {given}"
                 )

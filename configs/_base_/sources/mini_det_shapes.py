@@ -41,6 +41,14 @@ mini_det_shapes = dict(
             num_classes=5,
             in_channels=32,
             stacked_convs=2,
+            # Stock heads start from N(0, 0.01) without norms, for schedules a hundred times as long.
+            norm_cfg=dict(type='GN', num_groups=8, requires_grad=True),
+            init_cfg=dict(
+                type='Normal',
+                layer='Conv2d',
+                std=0.05,
+                override=dict(type='Normal', name='retina_cls', std=0.05, bias_prob=0.05),
+            ),
             feat_channels=32,
             anchor_generator=dict(
                 type='AnchorGenerator',

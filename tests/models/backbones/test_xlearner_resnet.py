@@ -1,0 +1,126 @@
+import pytest
+import torch
+import torchvision
+
+from xlearner_mm.models import XLearnerResNet
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_resnet
+from xlearner_mm.transfer import CheckpointError
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A function that saves a tiny ResNet's weights below a prefix and returns both."""
+
+    def save(prefix='', extra=None, **kwargs):
+        torch.manual_seed(7)
+        net = MODELS.build(tiny_resnet(**kwargs))
+        net.init_weights()
+        path = str(tmp_path / 'checkpoint.pth')
+        state = {prefix + key: value for key, value in net.state_dict().items()}
+        torch.save({'state_dict': {**state, **(extra or {})}}, path)
+        return net, path
+
+    return save
+
+
+def load(path, **kwargs):
+    init_cfg = dict(type='Pretrained', checkpoint=path, **kwargs.pop('init', {}))
+    net = MODELS.build(tiny_resnet(init_cfg=init_cfg, **kwargs))
+    net.init_weights()
+    return net
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(('depth', 'reference'), [(18, 'resnet18'), (50, 'resnet50')])
+def test_it_is_torchvisions_resnet_key_for_key_and_bit_for_bit(depth, reference):
+    theirs = getattr(torchvision.models, reference)().eval()
+    ours = XLearnerResNet(depth).eval()
+    missing = ours.load_state_dict({k: v for k, v in theirs.state_dict().items() if not k.startswith('fc.')})
+    assert not missing.missing_keys
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        y = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
+        for level, feature in enumerate(ours(x)):
+            y = getattr(theirs, f'layer{level + 1}')(y)
+            torch.testing.assert_close(feature, y, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_every_library_finds_it_without_a_prefix(scope):
+    with MODELS.switch_scope_and_registry(scope) as registry:
+        assert isinstance(registry.build(tiny_resnet()), XLearnerResNet)
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.', 'student.', 'module.student.'])
+def test_it_loads_exports_squeeze_and_training_checkpoints_as_they_are(saved, prefix):
+    net, path = saved(prefix)
+    assert same(load(path), net)
+
+
+def test_a_head_beside_the_backbone_is_no_fault(saved):
+    net, path = saved('backbone.', extra={'head.fc.weight': torch.zeros(3, 32)})
+    assert same(load(path), net)
+
+
+def test_a_prefix_may_be_given(saved):
+    net, path = saved('backbone.branches.det.backbone.')
+    assert same(load(path, init=dict(prefix='backbone.branches.det.backbone')), net)
+
+
+def test_a_key_that_would_stay_at_its_random_start_is_an_error(saved, tmp_path):
+    net, path = saved()
+    state = net.state_dict()
+    del state['layer3.0.conv1.weight']
+    torch.save({'state_dict': state}, path)
+    with pytest.raises(CheckpointError, match=r'checkpoint\.pth does not fit .*1 missing: layer3.0.conv1.weight'):
+        load(path)
+
+
+def test_unless_strict_is_turned_off(saved):
+    net, path = saved()
+    state = net.state_dict()
+    del state['layer3.0.conv1.weight']
+    torch.save({'state_dict': state}, path)
+    loaded = load(path, init=dict(strict=False))
+    assert torch.equal(loaded.layer1[0].conv1.weight, net.layer1[0].conv1.weight)
+
+
+def test_another_shape_is_an_error_with_both_shapes(saved):
+    _, path = saved(base_channels=8)
+    with pytest.raises(CheckpointError, match=r'layer1.0.conv1.weight is \(8, 4, 3, 3\), expected \(4, 4, 3, 3\)'):
+        load(path)
+
+
+def test_a_deeper_backbone_is_an_error(saved):
+    _, path = saved(depth=34)
+    with pytest.raises(CheckpointError, match='not of this model: .*layer1.2'):
+        load(path)
+
+
+def test_a_checkpoint_of_something_else_is_an_error(tmp_path):
+    path = str(tmp_path / 'other.pth')
+    torch.save({'state_dict': {'embed.weight': torch.zeros(3)}}, path)
+    with pytest.raises(CheckpointError, match='missing: bn1.bias'):
+        load(path)
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match='nowhere.pth does not exist'):
+        load(str(tmp_path / 'nowhere.pth'))
+
+
+def test_train_and_eval_return_the_module():
+    net = MODELS.build(tiny_resnet())
+    assert net.train() is net
+    assert net.eval() is net
+
+
+def test_frozen_stages_and_norm_eval_behave_as_stock():
+    net = MODELS.build(tiny_resnet(frozen_stages=1, norm_eval=True)).train()
+    assert not any(p.requires_grad for p in [*net.conv1.parameters(), *net.layer1.parameters()])
+    assert all(p.requires_grad for p in net.layer2.parameters())
+    assert not any(m.training for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d))

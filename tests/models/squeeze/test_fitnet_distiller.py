@@ -1,0 +1,173 @@
+import copy
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_batch, tiny_resnet
+from xlearner_mm.transfer import CheckpointError
+
+
+def losses_of(distiller, batch=None):
+    data = distiller.data_preprocessor(batch or tiny_batch(), True)
+    return distiller(**data, mode='loss')
+
+
+def literal_loss(distiller, batch):
+    """The slides' formula: L = sum_t sum_i || F_i^t - G_i^t(Fhat_i) ||^2, mean per element, over all images."""
+    images = distiller.data_preprocessor(batch, True)['inputs']
+    total = 0.0
+    x = torch.cat(list(images.values()))
+    student = distiller.student(x)
+    with torch.no_grad():
+        F = distiller.teacher.learner.backbone.forward_branches(x)
+    for t in F:
+        for i in range(4):
+            G = distiller.guidance.layers[f'{t}_{i}'].conv(student[i])
+            total = total + ((F[t][i] - G) ** 2).mean()
+    return total
+
+
+def test_the_loss_equals_the_slides_formula(build):
+    distiller = build(standardize='none').eval()
+    total, _ = distiller.parse_losses(losses_of(distiller))
+    torch.testing.assert_close(total, literal_loss(distiller, tiny_batch()), rtol=1e-5, atol=1e-5)
+
+
+def test_there_is_one_loss_per_branch_and_level(build):
+    losses = losses_of(build(levels=(1, 3)))
+    assert set(losses) == {f'loss_{branch}_{level}' for branch in ('cls', 'det', 'seg') for level in (1, 3)}
+    assert all(loss >= 0 for loss in losses.values())
+
+
+def test_the_loss_is_zero_when_the_student_reproduces_the_teacher(learner_cfg, tmp_path):
+    learner_cfg['backbone'] = dict(
+        type='XLearnerExpandedBackbone',
+        branches=dict(shared=tiny_resnet()),
+        tasks=dict(cls='shared', det='shared', seg='shared'),
+        reconciliation=dict(topology='none'),
+    )
+    learner = MODELS.build(learner_cfg)
+    learner.init_weights()
+    torch.save({'state_dict': learner.state_dict()}, tmp_path / 'a.pth')
+    teacher = dict(model=learner_cfg, checkpoint=str(tmp_path / 'a.pth'))
+    distiller = MODELS.build(
+        dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet(), standardize='none')
+    ).eval()
+    distiller.student.load_state_dict(learner.backbone.branches['shared'].backbone.state_dict())
+    for layer in distiller.guidance.layers.values():
+        layer.conv.weight.data = torch.eye(layer.conv.out_channels)[:, :, None, None]
+        layer.conv.bias.data.zero_()
+    assert all(loss < 1e-10 for loss in losses_of(distiller).values())
+
+
+def test_a_branch_may_teach_its_own_sources_only(build):
+    distiller = build(supervise='own', standardize='none').eval()
+    batch = tiny_batch()
+    before = losses_of(distiller, batch)
+    batch['masks']['inputs'] = tiny_batch(seed=5)['masks']['inputs']
+    after = losses_of(distiller, batch)
+    assert torch.equal(before['loss_det_2'], after['loss_det_2'])
+    assert not torch.equal(before['loss_seg_2'], after['loss_seg_2'])
+
+
+def test_with_standardised_targets_the_scale_of_a_branch_does_not_matter(build):
+    distiller = build().train()
+    small = losses_of(distiller)['loss_det_3']
+    loud = build().train()
+    loud.load_state_dict(distiller.state_dict())
+    for standardizer in loud.standardizers.values():
+        standardizer.steps.zero_()
+    features = loud.teacher.features
+    loud.teacher.features = lambda x: {t: tuple(100 * f for f in levels) for t, levels in features(x).items()}
+    torch.testing.assert_close(losses_of(loud)['loss_det_3'], small, rtol=1e-3, atol=1e-3)
+
+
+def test_the_teacher_is_bit_identical_after_training_and_takes_no_gradient(build):
+    distiller = build()
+    learner = distiller.teacher.learner
+    before = copy.deepcopy(learner.state_dict())
+    optimizer = OptimWrapper(torch.optim.AdamW(distiller.parameters(), lr=1e-2))
+    distiller.train()
+    for _ in range(2):
+        distiller.train_step(tiny_batch(), optimizer)
+    assert all(torch.equal(before[key], value) for key, value in learner.state_dict().items())
+    assert not any(module.training for module in learner.backbone.modules())
+    assert not any(network.backbone.training for network in learner.networks.values())
+    assert all(p.grad is None for p in learner.parameters())
+
+
+def test_the_teacher_is_in_no_checkpoint_and_no_optimizer(build):
+    distiller = build()
+    assert {key.split('.')[0] for key in distiller.state_dict()} == {'student', 'guidance', 'standardizers'}
+    teacher = {id(p) for p in distiller.teacher.learner.parameters()}
+    assert not teacher & {id(p) for p in distiller.parameters()}
+
+
+def test_the_teacher_moves_and_converts_with_its_holder(build):
+    distiller = build().double()
+    assert {p.dtype for p in distiller.teacher.learner.parameters()} == {torch.float64}
+
+
+def test_every_parameter_of_student_and_guidance_learns(build):
+    distiller = build()
+    distiller.parse_losses(losses_of(distiller))[0].backward()
+    assert [name for name, p in distiller.named_parameters() if p.grad is None] == []
+
+
+def test_the_loss_falls_by_training(build):
+    distiller = build()
+    optimizer = OptimWrapper(torch.optim.AdamW(distiller.parameters(), lr=1e-2))
+    first = distiller.train_step(tiny_batch(), optimizer)['loss']
+    for _ in range(10):
+        last = distiller.train_step(tiny_batch(), optimizer)['loss']
+    assert last < 0.8 * first
+
+
+@pytest.mark.parametrize('source', ['birds', 'boxes', 'masks'])
+def test_predict_lets_the_branchs_frozen_heads_read_the_student(build, source):
+    distiller = build().eval()
+    batch = {source: tiny_batch()[source]}
+    first = distiller.val_step(copy.deepcopy(batch))
+    distiller.student.conv1.weight.data.mul_(3)
+    second = distiller.val_step(copy.deepcopy(batch))
+    field = {'birds': 'pred_score', 'boxes': 'pred_instances', 'masks': 'seg_logits'}[source]
+    assert str(first[0].get(field)) != str(second[0].get(field))
+
+
+def test_levels_that_are_not_distilled_are_read_from_the_teacher(build):
+    distiller = build(levels=(3,), standardize='none').eval()
+    x = torch.randn(1, 3, 64, 64)
+    own = distiller.teacher.learner.backbone.forward_task(x, 'det')
+    read = distiller.forward_task(x, 'det')
+    assert torch.equal(read[0], own[0])
+    assert not torch.equal(read[3], own[3])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(standardize='batch'), "unknown standardize 'batch'"),
+        (dict(supervise='some'), "unknown supervise 'some'"),
+        (dict(reduction='max'), "unknown reduction 'max'"),
+        (dict(levels=(0, 4)), r"levels \[4\] are beyond 'student'"),
+        (dict(branch_weights=dict(depth=1.0)), r"branch_weights name unknown \['depth'\]"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_build(build, change, message):
+    with pytest.raises(ValueError, match=message):
+        build(**change)
+
+
+def test_a_missing_teacher_is_named(learner_cfg, tmp_path):
+    teacher = dict(model=learner_cfg, checkpoint=str(tmp_path / 'gone.pth'))
+    with pytest.raises(CheckpointError, match='gone.pth does not exist'):
+        MODELS.build(dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet()))
+
+
+def test_a_teacher_of_another_stage_is_refused(build, teacher, tmp_path):
+    path = tmp_path / 'squeeze.pth'
+    torch.save({'state_dict': build().state_dict()}, path)
+    with pytest.raises(CheckpointError, match=r'teacher .*squeeze.pth does not fit ExpansionLearner: .* missing'):
+        build(teacher={**teacher, 'checkpoint': str(path)})

@@ -1,0 +1,14 @@
+import torch
+
+from xlearner_mm.models.squeeze.guidance import Guidance
+
+
+def test_the_students_features_get_the_branchs_channels_and_size():
+    guidance = Guidance((4, 8), {'cls': (6, 10), 'det': (5, 7)}, levels=(0, 1))
+    out = guidance(torch.randn(2, 8, 4, 4), 'det', 1, (8, 8))
+    assert out.shape == (2, 7, 8, 8)
+
+
+def test_every_branch_and_level_has_its_own_layer():
+    guidance = Guidance((4, 8), {'cls': (6, 10), 'det': (5, 7)}, levels=(1,))
+    assert set(guidance.layers) == {'cls_1', 'det_1'}

@@ -1,0 +1,95 @@
+"""Every config of ours parses, builds, and holds to the house's rules."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from xlearner_mm.datasets import parse_sources
+from xlearner_mm.mini import CATALOG
+from xlearner_mm.registry import MODELS, init_default_scope
+
+ROOT = Path(__file__).parents[1] / 'configs'
+CONFIGS = sorted(p for p in ROOT.rglob('*.py') if '_base_' not in p.parts)
+SOURCES = sorted((ROOT / '_base_' / 'sources').glob('*.py'))
+LEARNERS = [path for path in CONFIGS if 'transfer' not in path.parts and 'squeeze' not in path.stem]
+TRANSFERS = [path for path in CONFIGS if 'transfer' in path.parts]
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=name)
+def test_names_are_identifiers_and_the_first_line_says_what_it_is(path):
+    assert re.fullmatch(r'[a-z][a-z0-9_]*', path.stem)
+    assert path.read_text().startswith('# ')
+    assert f'python tools/train.py configs/{name(path)}' in path.read_text()
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=name)
+def test_a_source_file_holds_all_there_is_to_say_of_one_source(path):
+    cfg = Config.fromfile(path)
+    assert list(cfg) == [path.stem]
+    source = parse_sources(cfg.to_dict())[path.stem]
+    assert source.network
+    assert source.val_evaluator
+    assert source.primary_metric
+
+
+@pytest.mark.parametrize('path', LEARNERS, ids=name)
+def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path):
+    cfg = Config.fromfile(path)
+    learner = MODELS.build(cfg.model)
+    assert cfg.train_dataloader.batch_size == sum(s.batch_size for s in learner.sources.values())
+    assert {s['type'] for s in cfg.custom_hooks} >= {'StageMetaHook'}
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'squeeze' in p.stem], ids=name)
+def test_a_squeeze_builds_on_the_checkpoint_of_its_expansion(path, tmp_path):
+    cfg = Config.fromfile(path)
+    teacher = MODELS.build(cfg.model.teacher.model)
+    torch.save({'state_dict': teacher.state_dict()}, tmp_path / 'expansion.pth')
+    cfg.model.teacher.checkpoint = str(tmp_path / 'expansion.pth')
+    distiller = MODELS.build(cfg.model)
+    assert set(distiller.branch_channels) == set(teacher.backbone.branches)
+
+
+@pytest.mark.parametrize('path', TRANSFERS, ids=name)
+def test_a_transfer_names_our_backbone_and_nothing_else_of_ours(path):
+    cfg = Config.fromfile(path)
+    assert cfg.model.backbone.type == 'XLearnerResNet'
+    assert cfg.model.backbone.init_cfg.type == 'Pretrained'
+    text = str({key: value for key, value in cfg.items() if key != 'custom_imports'})
+    assert set(re.findall(r"'(XLearner\w*|MultiSource\w*|TaskPort|FitNet\w*)'", text)) == {'XLearnerResNet'}
+    init_default_scope(cfg.default_scope)
+    cfg.model.backbone.init_cfg = None
+    assert type(MODELS.build({**cfg.model, '_scope_': cfg.default_scope})).__module__.startswith(cfg.default_scope)
+
+
+def test_every_mini_set_has_its_config():
+    assert {p.stem.removeprefix('mini_') for p in SOURCES if p.stem.startswith('mini_')} == {
+        entry.name for entry in CATALOG.values() if entry.role == 'source'
+    }
+    assert {p.stem.split('_', 1)[1] for p in TRANSFERS if 'mini' in p.parts} >= {
+        entry.name.removeprefix('voc_seg_')
+        for entry in CATALOG.values()
+        if entry.task == 'cls' and entry.role != 'source'
+    }
+
+
+@pytest.mark.parametrize('path', [*SOURCES, *TRANSFERS], ids=name)
+def test_classes_are_those_of_the_set_on_disk(path):
+    cfg = Config.fromfile(path).to_dict()
+    described = next(iter(cfg.values())) if path in SOURCES else cfg
+    entry = next((e for e in CATALOG.values() if f"'data/xl_mini/{e.name}" in str(cfg)), None)
+    if entry is None or entry.task == 'depth':
+        return
+    dataset = described['dataset'] if path in SOURCES else described['train_dataloader']['dataset']
+    if entry.task == 'cls':
+        model = described['network'] if path in SOURCES else described['model']
+        assert model['head']['num_classes'] == len(entry.classes)
+    else:
+        assert tuple(dataset['metainfo']['classes'])[-len(entry.classes) :] == entry.classes
