@@ -32,42 +32,35 @@ mini_det_shapes = dict(
     ),
     network=dict(
         _scope_='mmdet',
-        type='RetinaNet',
+        type='ATSS',
         data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32, **normalisation),
         backbone=dict(type='ResNet', depth=18, out_indices=(0, 1, 2, 3)),  # replaced by the port of `det`
         neck=dict(type='FPN', in_channels=[16, 32, 64, 128], out_channels=32, start_level=1, num_outs=3),
         bbox_head=dict(
-            type='RetinaHead',
+            type='ATSSHead',
             num_classes=5,
             in_channels=32,
             stacked_convs=2,
-            # Stock heads start from N(0, 0.01) without norms, for schedules a hundred times as long.
-            norm_cfg=dict(type='GN', num_groups=8, requires_grad=True),
+            feat_channels=32,
+            # Stock heads start from N(0, 0.01), for schedules a hundred times as long.
             init_cfg=dict(
                 type='Normal',
                 layer='Conv2d',
                 std=0.05,
-                override=dict(type='Normal', name='retina_cls', std=0.05, bias_prob=0.05),
+                override=dict(type='Normal', name='atss_cls', std=0.05, bias_prob=0.05),
             ),
-            feat_channels=32,
+            norm_cfg=dict(type='GN', num_groups=8, requires_grad=True),
             anchor_generator=dict(
-                type='AnchorGenerator',
-                octave_base_scale=2,
-                scales_per_octave=2,
-                ratios=[1.0],
-                strides=[8, 16, 32],
+                type='AnchorGenerator', ratios=[1.0], octave_base_scale=3, scales_per_octave=1, strides=[8, 16, 32]
             ),
-            bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=[0.5, 0.5, 0.5, 0.5]),
+            bbox_coder=dict(
+                type='DeltaXYWHBBoxCoder', target_means=[0.0, 0.0, 0.0, 0.0], target_stds=[0.1, 0.1, 0.2, 0.2]
+            ),
             loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
-            loss_bbox=dict(type='L1Loss', loss_weight=1.0),
+            loss_bbox=dict(type='GIoULoss', loss_weight=2.0),
+            loss_centerness=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
         ),
-        train_cfg=dict(
-            assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0, ignore_iof_thr=-1),
-            sampler=dict(type='PseudoSampler'),
-            allowed_border=-1,
-            pos_weight=-1,
-            debug=False,
-        ),
+        train_cfg=dict(assigner=dict(type='ATSSAssigner', topk=9), allowed_border=-1, pos_weight=-1, debug=False),
         test_cfg=dict(
             nms_pre=200, min_bbox_size=0, score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=30
         ),

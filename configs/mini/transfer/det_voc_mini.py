@@ -1,7 +1,7 @@
-# Transfer to detection: XL-Mini `voc_mini`, a stock RetinaNet on a frozen backbone, 5 classes, AP50.
+# Transfer to detection: XL-Mini `voc_mini`, a stock ATSS on a frozen backbone, 5 classes, AP50.
 #   python tools/train.py configs/mini/transfer/det_voc_mini.py
 _base_ = [
-    '../../_base_/models/mini_retinanet_r18.py',
+    '../../_base_/models/mini_atss_r18.py',
     '../../_base_/schedules/mini_transfer.py',
     '../../_base_/default_runtime.py',
 ]
