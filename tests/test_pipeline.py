@@ -61,6 +61,14 @@ def test_a_stage_is_tested_source_by_source(inside, capfd):
         assert metric in printed
 
 
+def test_a_training_stopped_before_its_last_validation_gets_it_when_resumed(inside, capfd):
+    options = [*SHORT, 'model.backbone.init_cfg=None']
+    assert train('transfer/cls_letters', 'work_dirs/resumed', *options) == 0
+    capfd.readouterr()
+    assert train('transfer/cls_letters', 'work_dirs/resumed', *options, resume='auto') == 0
+    assert 'accuracy/top1' in ''.join(capfd.readouterr())
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

@@ -1,7 +1,7 @@
 """Handles on MMEngine's root registries.
 
-Everything of ours is registered once, in the *root* registries: a class in root ``MODELS`` is found without a prefix from
-the scopes of mmdet, mmseg and mmpretrain, which is why a downstream config needs nothing but
+Everything of ours is registered once, in the *root* registries: a class in root ``MODELS`` is found without a prefix
+from the scopes of mmdet, mmseg and mmpretrain, which is why a downstream config needs nothing but
 ``type='XLearnerResNet'``.
 """
 

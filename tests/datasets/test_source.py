@@ -18,7 +18,10 @@ def test_known_settings_are_read():
         (dict(GOOD, batchsize=4), r"source 'coco': unknown setting 'batchsize'; did you mean 'batch_size'\?"),
         (dict(task='cls', batch_size=4), r"source 'coco': missing setting\(s\) \['dataset'\]"),
         (dict(GOOD, loss_weight=-1.0), r"source 'coco': loss_weight must not be negative"),
-        (dict(GOOD, val_evaluator=dict(type='Accuracy')), r"source 'coco': val_dataloader and val_evaluator go together"),
+        (
+            dict(GOOD, val_evaluator=dict(type='Accuracy')),
+            r"source 'coco': val_dataloader and val_evaluator go together",
+        ),
         ('coco.py', r"source 'coco': expected a dict of settings"),
     ],
 )

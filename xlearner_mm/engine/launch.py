@@ -16,6 +16,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.hooks.final_validation_hook import FinalValidationHook
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
     load_strictly,
@@ -56,6 +57,7 @@ def launch(
             _prepare_training(cfg, resume, amp)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         if job == 'train':
+            runner.register_hook(FinalValidationHook())
             runner.train()
         else:
             _load_for_test(runner, checkpoint)

@@ -83,7 +83,8 @@ def _marker(seed: int, counts: dict[str, int]) -> dict[str, object]:
 def _writable(root: Path) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        probe = root / '.writable'
+        # Two processes may write sets of one root at the same time.
+        probe = root / f'.writable-{os.getpid()}'
         probe.touch()
         probe.unlink()
     except OSError as error:

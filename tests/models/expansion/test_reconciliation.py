@@ -28,11 +28,7 @@ def test_by_default_others_send_from_lower_levels_to_levels_0_to_2():
 )
 def test_a_topology_is_a_relation_of_levels(topology, relation):
     wanted = {
-        (k, j, t, i)
-        for k, t in (('cls', 'det'), ('det', 'cls'))
-        for i in (0, 1, 2)
-        for j in range(4)
-        if relation(j, i)
+        (k, j, t, i) for k, t in (('cls', 'det'), ('det', 'cls')) for i in (0, 1, 2) for j in range(4) if relation(j, i)
     }
     assert ends(topology=topology, fuse='output') == wanted
 

@@ -105,6 +105,16 @@ def test_the_teacher_is_in_no_checkpoint_and_no_optimizer(build):
     assert not teacher & {id(p) for p in distiller.parameters()}
 
 
+def test_a_teacher_with_folded_norms_gives_the_same_features(build, teacher):
+    x = torch.randn(2, 3, 64, 64)
+    folded = build().teacher.features(x)
+    plain = build(teacher={**teacher, 'fold_norms': False}).teacher
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in plain.learner.backbone.modules())
+    for branch, levels in plain.features(x).items():
+        for wanted, found in zip(levels, folded[branch], strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
 def test_the_teacher_moves_and_converts_with_its_holder(build):
     distiller = build().double()
     assert {p.dtype for p in distiller.teacher.learner.parameters()} == {torch.float64}

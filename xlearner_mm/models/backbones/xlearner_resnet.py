@@ -31,10 +31,11 @@ class XLearnerResNet(ResNet):
     """
 
     def __init__(self, depth: int, init_cfg: dict | list[dict] | None = None, **kwargs: Any) -> None:
-        self.pretrained_cfg, init_cfg = _split_pretrained(init_cfg)
-        super().__init__(depth, init_cfg=init_cfg, **kwargs)
+        self.pretrained_cfg, rest = _split_pretrained(init_cfg)
+        super().__init__(depth, init_cfg=rest, **kwargs)
         if isinstance(kwargs.get('pretrained'), str):
-            self.pretrained_cfg, self.init_cfg = dict(self.init_cfg), None
+            self.pretrained_cfg = {'type': 'Pretrained', 'checkpoint': kwargs['pretrained']}
+            self.init_cfg = None
 
     def init_weights(self) -> None:
         """Initialise at random, then load the pretrained checkpoint, strictly."""

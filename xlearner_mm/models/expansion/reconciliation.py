@@ -74,7 +74,7 @@ class Reconciliation:
     @classmethod
     def parse(cls, settings: Mapping[str, Any] | Reconciliation | None) -> Reconciliation:
         """Build from a config dict; unknown keys are refused with the nearest known one."""
-        if isinstance(settings, cls):
+        if isinstance(settings, Reconciliation):
             return settings
         known = [f.name for f in fields(cls)]
         for key in settings or {}:

@@ -83,7 +83,7 @@ def _check_channels(source: Source, network: nn.Module, available: Sequence[int]
                 )
 
 
-def _read_levels(module: nn.Module, available: Sequence[int]) -> list[int]:
+def _read_levels(module: Any, available: Sequence[int]) -> list[int]:
     index = getattr(module, 'in_index', None)
     if index is None:
         # mmdet's necks list one in_channels per level; single-level heads read the last one.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmcv.cnn import fuse_conv_bn
 from torch import Tensor
 
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
@@ -30,12 +31,14 @@ class Teacher:
     Args:
         model: config of the :class:`ExpansionLearner` of the expansion stage.
         checkpoint: that stage's checkpoint.
+        fold_norms: fold the branches' and links' BN into the convolutions before them: the same features for less
+            work. Defaults to True.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this learner.
     """
 
-    def __init__(self, model: Mapping[str, Any], checkpoint: str) -> None:
+    def __init__(self, model: Mapping[str, Any], checkpoint: str, fold_norms: bool = True) -> None:
         self.checkpoint = resolve_checkpoint(checkpoint)
         self.sha256 = sha256_of(self.checkpoint)
         self.learner: ExpansionLearner = MODELS.build(dict(model))
@@ -44,6 +47,8 @@ class Teacher:
         state = state_dict_of(read_checkpoint(self.checkpoint))
         load_strictly(self.learner, state, f'teacher {self.checkpoint}')
         self.learner.eval().requires_grad_(False)
+        if fold_norms:
+            fuse_conv_bn(self.learner.backbone)
 
     def apply(self, fn: Any) -> None:
         """Move or convert the teacher's tensors along with its holder's."""
