@@ -46,9 +46,9 @@ class Teacher:
             raise CheckpointError(f'the teacher must be an ExpansionLearner, got {type(self.learner).__name__}')
         state = state_dict_of(read_checkpoint(self.checkpoint))
         load_strictly(self.learner, state, f'teacher {self.checkpoint}')
-        self.learner.eval().requires_grad_(False)
         if fold_norms:
             fuse_conv_bn(self.learner.backbone)
+        self.learner.eval().requires_grad_(False)
 
     def apply(self, fn: Any) -> None:
         """Move or convert the teacher's tensors along with its holder's."""
