@@ -15,9 +15,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', default='data/xl_mini', help='folder to write to')
     parser.add_argument('--seed', type=int, default=0, help='same seed, same bytes')
     parser.add_argument('--scale', type=float, default=1.0, help='factor on the number of pictures')
-    parser.add_argument(
-        '--only', nargs='+', metavar='NAME', help=f'sets to write; all are: {" ".join(CATALOG)}'
-    )
+    parser.add_argument('--only', nargs='+', metavar='NAME', help=f'sets to write; all are: {" ".join(CATALOG)}')
     return parser.parse_args()
 
 

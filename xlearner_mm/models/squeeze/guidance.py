@@ -19,7 +19,8 @@ class GuidanceLayer(BaseModule):
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm: bool = False) -> None:
-        super().__init__(init_cfg={'type': 'Kaiming', 'layer': 'Conv2d', 'mode': 'fan_in'})
+        # Small: a large first guess costs the student a hundred steps to undo, and what it started with.
+        super().__init__(init_cfg={'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01})
         self.conv = nn.Conv2d(in_channels, out_channels, 1)
         self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
 
