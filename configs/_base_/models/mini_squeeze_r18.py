@@ -2,6 +2,7 @@
 squeeze = dict(
     type='FitNetDistiller',
     student=dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16, zero_init_residual=False),
+    start_from='cls',
     levels=(0, 1, 2, 3),
     supervise='all',
     standardize='channel',

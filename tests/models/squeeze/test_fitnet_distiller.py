@@ -135,6 +135,18 @@ def test_the_loss_falls_by_training(build):
     assert last < 0.8 * first
 
 
+def test_the_student_may_start_from_a_branch(build, teacher):
+    distiller = build(start_from='det')
+    saved = torch.load(teacher['checkpoint'], weights_only=True)['state_dict']
+    for key, value in distiller.student.state_dict().items():
+        assert torch.equal(value, saved[f'backbone.branches.det.backbone.{key}'])
+
+
+def test_a_branch_of_another_shape_is_no_start(build):
+    with pytest.raises(CheckpointError, match='of another shape than XLearnerResNet'):
+        build(start_from='det', student=tiny_resnet(base_channels=8))
+
+
 @pytest.mark.parametrize('source', ['birds', 'boxes', 'masks'])
 def test_predict_lets_the_branchs_frozen_heads_read_the_student(build, source):
     distiller = build().eval()
@@ -159,6 +171,7 @@ def test_levels_that_are_not_distilled_are_read_from_the_teacher(build):
     ('change', 'message'),
     [
         (dict(standardize='batch'), "unknown standardize 'batch'"),
+        (dict(start_from='depth'), "unknown start_from 'depth'"),
         (dict(supervise='some'), "unknown supervise 'some'"),
         (dict(reduction='max'), "unknown reduction 'max'"),
         (dict(levels=(0, 4)), r"levels \[4\] are beyond 'student'"),

@@ -17,6 +17,7 @@ from xlearner_mm.models.squeeze.losses import REDUCTIONS, ChannelStandardizer, f
 from xlearner_mm.models.squeeze.teacher import Levels, Teacher
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
+from xlearner_mm.transfer.checkpoint import load_backbone
 
 SUPERVISE = ('all', 'own')
 STANDARDIZE = ('none', 'channel')
@@ -33,6 +34,8 @@ class FitNetDistiller(BaseModel):
     Args:
         teacher: ``dict(model=<config of the ExpansionLearner>, checkpoint=<its checkpoint>)``.
         student: config of the student, an :class:`~xlearner_mm.models.backbones.XLearnerResNet`.
+        start_from: the branch whose weights the student starts from; it must have the student's architecture.
+            Defaults to None: the student's own ``init_cfg``.
         levels: the levels i that are distilled. Defaults to (0, 1, 2, 3).
         supervise: ``'all'``: every branch teaches every image; ``'own'``: a branch teaches its own sources' images.
             Defaults to ``'all'``.
@@ -53,6 +56,7 @@ class FitNetDistiller(BaseModel):
         self,
         teacher: Mapping[str, Any],
         student: Mapping[str, Any],
+        start_from: str | None = None,
         levels: Sequence[int] = (0, 1, 2, 3),
         supervise: str = 'all',
         standardize: str = 'channel',
@@ -74,6 +78,9 @@ class FitNetDistiller(BaseModel):
         self.branch_weights = _check_weights('branch', branch_weights, list(self.branch_channels))
         self.level_weights = _check_weights('level', level_weights, list(self.levels))
 
+        if start_from is not None:
+            _check_choice('start_from', start_from, tuple(self.branch_channels))
+        self.start_from = start_from
         self.student = MODELS.build(dict(student))
         self._student_cfg = plain(student)
         student_channels = _channels_of(self.student)
@@ -95,6 +102,17 @@ class FitNetDistiller(BaseModel):
             {name: net.data_preprocessor for name, net in learner.networks.items()}
         )
         self._bind_heads_to_student()
+
+    def init_weights(self) -> None:
+        """Initialise student and guidance layers; the student from a branch if asked.
+
+        Raises:
+            CheckpointError: the branch is of another architecture than the student.
+        """
+        super().init_weights()
+        if self.start_from is not None:
+            prefix = f'backbone.branches.{self.start_from}.backbone'
+            load_backbone(self.student, self.teacher.checkpoint, prefix)
 
     def _bind_heads_to_student(self) -> None:
         """Let the expansion stage's frozen heads read the student, for ``predict``: the squeeze's fidelity."""
