@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,12 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from xlearner_mm.transfer.drawing import draw_predictions
+from xlearner_mm.transfer.predictions import Predictions
 from xlearner_mm.transfer.results import Curve, TrainingResults
 from xlearner_mm.transfer.rows import Row
 from xlearner_mm.transfer.suite import TASK_METRICS
-
-if TYPE_CHECKING:
-    from xlearner_mm.transfer.report import Report
 
 # Colours that stay apart in print and for colour-blind readers.
 METHOD_COLOURS = {'scratch': '#b8b8b8', 'hard_sharing': '#5b8db8', 'xlearner': '#d1603d'}
@@ -26,27 +23,36 @@ _LINES = ('#d1603d', '#3a6ea5', '#5a9367', '#8d6cab', '#c99a2e', '#4aa3a2', '#a1
 _BAR_INCHES, _CURVE_INCHES, _PICTURE_INCHES = 3.6, 3.4, 2.4
 
 
-def save_figure(report: Report, path: Path) -> None:
+def save_figure(
+    path: Path,
+    rows: Sequence[Row],
+    trainings: Mapping[str, TrainingResults],
+    predictions: Mapping[str, Predictions],
+    chance: Mapping[str, float],
+) -> None:
     """Draw the rows as bars, the trainings' losses, and predictions on test images.
 
     Args:
-        report: what to draw; the parts that it lacks are left out.
         path: the PNG; whole or not there.
+        rows: one per method.
+        trainings: title -> results whose losses are drawn; none leaves the curves out.
+        predictions: title -> predictions on test images; none leaves the pictures out.
+        chance: transfer set -> what guessing gets there, in percent.
     """
     heights = [_BAR_INCHES]
-    heights += [_CURVE_INCHES] if report.trainings else []
-    heights += [_PICTURE_INCHES] * len(report.predictions)
+    heights += [_CURVE_INCHES] if trainings else []
+    heights += [_PICTURE_INCHES] * len(predictions)
     figure = Figure(figsize=(13, sum(heights)), layout='constrained')
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)  # type: ignore[union-attr, call-arg]
     parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    draw_bars(next(parts).subplots(), report.rows, report.chance)
-    if report.trainings:
-        axes = next(parts).subplots(1, len(report.trainings), squeeze=False)[0]
-        for panel, (title, results) in zip(axes, report.trainings.items(), strict=True):
+    draw_bars(next(parts).subplots(), rows, chance)
+    if trainings:
+        axes = next(parts).subplots(1, len(trainings), squeeze=False)[0]
+        for panel, (title, results) in zip(axes, trainings.items(), strict=True):
             draw_losses(panel, title, results)
-    for title, predictions in report.predictions.items():
-        draw_predictions(next(parts), title, predictions)
+    for title, seen in predictions.items():
+        draw_predictions(next(parts), title, seen)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f'.{path.name}.part')
     figure.savefig(aside, dpi=120, format='png')

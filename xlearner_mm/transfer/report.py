@@ -43,7 +43,7 @@ class Report:
         from xlearner_mm.transfer.figure import save_figure  # matplotlib is slow to import
 
         data, text, picture = (folder / f'report.{suffix}' for suffix in ('json', 'md', 'png'))
-        save_figure(self, picture)
+        save_figure(picture, self.rows, self.trainings, self.predictions, self.chance)
         write_aside(text, self.to_markdown())
         write_aside(data, json.dumps({'rows': list(self.rows)}, indent=2) + '\n')
         return [data, text, picture]
