@@ -84,6 +84,14 @@ def test_a_training_stopped_before_its_last_validation_gets_it_when_resumed(insi
             ['model.sources.digits.network.head.in_channels=64'],
             "source 'digits': head.in_channels is 64, but the branch of task 'cls' gives 128",
         ),
+        (
+            ['model.backbone.reconciliation.topology=lowest'],
+            "reconciliation: unknown topology 'lowest', choose from",
+        ),
+        (
+            ['model.backbone.type=XLearnerExpandedBakbone'],
+            'XLearnerExpandedBakbone is not in the',
+        ),
     ],
 )
 def test_bad_input_ends_before_training_with_one_line_that_names_the_source(inside, capfd, options, message):

@@ -11,12 +11,16 @@ from xlearner_mm.version import __version__
 __all__ = ['__version__']
 
 # What must answer where the stack is broken, missing, or merely slow to import.
-_STANDALONE = ('xlearner_mm.doctor', 'xlearner_mm.mini')
+_STANDALONE_MODULES = ('xlearner_mm.doctor',)
+_STANDALONE_TOOLS = ('make_mini.py',)
 
 
 def _imported_by_standalone() -> bool:
-    """Whether ``python -m`` runs a module that needs nothing registered."""
-    return sys.argv[:1] == ['-m'] and any(arg.startswith(_STANDALONE) for arg in getattr(sys, 'orig_argv', []))
+    """Whether this process runs a program of ours that needs nothing registered."""
+    program = sys.argv[0] if sys.argv else ''
+    if program == '-m':
+        return any(module in getattr(sys, 'orig_argv', []) for module in _STANDALONE_MODULES)
+    return program.endswith(_STANDALONE_TOOLS)
 
 
 if not _imported_by_standalone():

@@ -55,7 +55,7 @@ def launch(
         cfg = load_config(config, work_dir, options, launcher)
         if job == 'train':
             _prepare_training(cfg, resume, amp)
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = _build_runner(cfg)
         if job == 'train':
             runner.register_hook(FinalValidationHook())
             runner.train()
@@ -114,6 +114,14 @@ def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resolve_checkpoint(resume)
     os.makedirs(cfg.work_dir, exist_ok=True)
+
+
+def _build_runner(cfg: Config) -> Runner:
+    try:
+        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    except (ValueError, KeyError) as error:
+        # What models refuse at build is bad input as well; later on such an error would be a fault of ours.
+        raise SourceError(error.args[0] if error.args else error) from error
 
 
 def _load_for_test(runner: Runner, checkpoint: str | None) -> None:

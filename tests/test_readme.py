@@ -1,0 +1,50 @@
+"""What the README shows is what works."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from xlearner_mm.datasets import parse_sources
+from xlearner_mm.models import XLearnerResNet
+from xlearner_mm.registry import MODELS, init_default_scope
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / 'README.md').read_text()
+SNIPPETS = re.findall(r'```python\n(.*?)```', README, flags=re.DOTALL)
+DOWNSTREAM = [snippet for snippet in SNIPPETS if "type='XLearnerResNet'" in snippet]
+
+
+@pytest.mark.parametrize('snippet', DOWNSTREAM, ids=['mmdet', 'mmseg'])
+def test_a_downstream_config_is_read_and_built_and_loads_an_export(snippet, tmp_path):
+    torch.manual_seed(1)
+    exported = {'state_dict': XLearnerResNet(50).state_dict(), 'meta': {}}
+    torch.save(exported, tmp_path / 'backbone.pth')
+    (tmp_path / 'config.py').write_text(snippet.replace('backbone.pth', str(tmp_path / 'backbone.pth')))
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    init_default_scope(cfg.default_scope)
+    backbone = MODELS.build(cfg.model.backbone)
+    assert isinstance(backbone, XLearnerResNet)
+    backbone.init_weights()
+    assert torch.equal(backbone.layer4[2].conv3.weight, exported['state_dict']['layer4.2.conv3.weight'])
+
+
+def test_the_source_shown_is_a_source():
+    shown = next(snippet for snippet in SNIPPETS if 'my_birds' in snippet)
+    settings: dict = {}
+    exec(shown, settings)
+    assert parse_sources({'my_birds': settings['my_birds']})['my_birds'].task == 'cls'
+
+
+def test_links_to_files_lead_somewhere():
+    for target in re.findall(r'\]\(([^)#]+)\)', README):
+        assert target.startswith('http') or (ROOT / target).exists(), target
+
+
+def test_tools_and_folders_named_exist():
+    for tool in re.findall(r'(?:python|bash) (tools/\w+\.\w+)', README):
+        assert (ROOT / tool).is_file(), tool
+    for folder in re.findall(r'^\| `(xlearner_mm/[\w/]+)`', README, flags=re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
