@@ -44,6 +44,23 @@ def test_a_missing_folder_is_refused_by_source_and_path(tmp_path):
         MultiSourceDataset(sources)
 
 
+def test_an_image_that_cannot_be_read_is_named_with_its_source(tmp_path):
+    sources = index_sources(a=(3, 1))
+    broken = tmp_path / 'train' / 'cat' / 'broken.jpg'
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b'no picture')
+    dataset = dict(
+        _scope_='mmpretrain',
+        type='CustomDataset',
+        data_root=str(tmp_path),
+        data_prefix='train',
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+    )
+    sources['pets'] = dict(task='cls', batch_size=1, dataset=dataset)
+    with pytest.raises(SourceError, match=r"source 'pets': .*broken\.jpg cannot be read"):
+        MultiSourceDataset(sources)[3]
+
+
 def test_a_misspelt_dataset_type_is_refused_by_source():
     sources = index_sources(a=(3, 1))
     sources['a']['dataset']['type'] = 'TinyIdexDataset'

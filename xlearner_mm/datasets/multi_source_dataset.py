@@ -88,6 +88,18 @@ class MultiSourceDataset(Dataset):
         return name, index - self.offsets[name]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return ``{'source': name, 'data': what that source's own pipeline gives}``."""
+        """Return ``{'source': name, 'data': what that source's own pipeline gives}``.
+
+        Raises:
+            SourceError: the source's pipeline fails; the message names the source and the image.
+        """
         name, local = self.locate(index)
-        return {'source': name, 'data': self.datasets[name][local]}
+        try:
+            return {'source': name, 'data': self.datasets[name][local]}
+        except Exception as error:
+            raise SourceError(f"source '{name}': {self._describe(name, local)} cannot be read: {error}") from error
+
+    def _describe(self, name: str, local: int) -> str:
+        dataset = self.datasets[name]
+        info = dataset.get_data_info(local) if hasattr(dataset, 'get_data_info') else {}
+        return info.get('img_path', f'item {local}')

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -128,4 +129,5 @@ def _load_for_test(runner: Runner, checkpoint: str | None) -> None:
     if checkpoint is None:
         raise CheckpointError('a test needs a checkpoint')
     content = read_checkpoint(checkpoint)
-    load_strictly(runner.model, state_dict_of(content), f'checkpoint {checkpoint}')
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    load_strictly(model, state_dict_of(content), f'checkpoint {checkpoint}')
