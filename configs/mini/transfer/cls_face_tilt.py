@@ -2,6 +2,7 @@
 #   python tools/train.py configs/mini/transfer/cls_face_tilt.py
 _base_ = [
     '../../_base_/models/mini_linear_probe_r18.py',
+    '../../_base_/transfer/mini_linear_probe_loaders.py',
     '../../_base_/schedules/mini_transfer.py',
     '../../_base_/default_runtime.py',
 ]
@@ -17,19 +18,5 @@ model = dict(
     backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
     head=dict(num_classes=num_classes),
 )
-
-pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=0,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='train', pipeline=pipeline),
-)
-val_dataloader = dict(
-    batch_size=100,
-    num_workers=0,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(type='CustomDataset', data_root=data_root, data_prefix='test', pipeline=pipeline),
-)
-test_dataloader = val_dataloader
-val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1,))
+train_dataloader = dict(dataset=dict(data_root=data_root))
+val_dataloader = test_dataloader = dict(dataset=dict(data_root=data_root))
