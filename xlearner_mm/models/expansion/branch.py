@@ -1,67 +1,108 @@
-"""How a stock backbone is run stage by stage, so that links can be put between its stages."""
+"""A sub-backbone: how a stock backbone is run stage by stage, so that links can be put between its stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
+from xlearner_mm.models.expansion.stages import StagesError, stages_of
 from xlearner_mm.registry import MODELS
+from xlearner_mm.transfer.checkpoint import CheckpointError
 
 
 class Branch(BaseModule):
     """One sub-backbone: a registered backbone whose stem and stages can be called one at a time.
 
+        F_{-1} = stem(x)        E_i = stage(i)(F_{i-1})        what sources read = output(i, F_i)
+
+    Links are added to the stream that runs from stage to stage. Swin and ConvNeXt normalise what they give out, not
+    the stream; their senders' E_i is the stream, what sources read is normalised. Without links, ``output`` is
+    exactly the stock backbone's own output: this is checked when a branch is built.
+
     Args:
         name: the branch's name, for messages.
-        backbone: config of a registered backbone of the ResNet family (``XLearnerResNet``, or ``ResNet``,
-            ``ResNeXt``, ... of any library with its ``_scope_``).
+        backbone: config of a registered backbone, with the ``_scope_`` of its library: of the ResNet family
+            (``XLearnerResNet``, ``ResNet``, ``ResNeXt``, ...), Swin or ConvNeXt. Of Swin and ConvNeXt, ``out_indices``
+            are the levels that have an output norm: name those that the branch's sources read, no others (an unread
+            norm takes no gradient, which DDP refuses). With ``init_cfg=dict(type='Pretrained', checkpoint=...)``
+            it starts from a checkpoint, which must fill it completely; a norm of an output that the checkpoint's own
+            model did not give out starts fresh.
 
     Attributes:
         channels: channels of every level.
         strides: pixels of the image per feature, of every level.
+        output_levels: levels that sources can read.
 
     Raises:
-        ValueError: the backbone does not expose its stages.
+        ValueError: the backbone cannot be run stage by stage.
     """
 
     def __init__(self, name: str, backbone: Mapping[str, Any]) -> None:
         super().__init__()
         self.name = name
         self.backbone = MODELS.build(dict(backbone))
-        stage_names = getattr(self.backbone, 'res_layers', None)
-        if not stage_names:
-            raise ValueError(
-                f"branch '{name}': {type(self.backbone).__name__} does not expose its stages; "
-                'use a backbone of the ResNet family'
-            )
-        self._stage_names: Sequence[str] = tuple(stage_names)
+        try:
+            self._stages = stages_of(self.backbone)
+        except StagesError as error:
+            raise ValueError(f"branch '{name}': {error}") from error
+        self.output_levels = self._stages.output_levels
         self.channels, self.strides = self._probe()
 
+    def init_weights(self) -> None:
+        """Initialise the backbone; from a checkpoint strictly, also where the stock type only warns.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read, or leaves anything at its random start.
+        """
+        pretrained = pretrained_of(self.backbone)
+        try:
+            if pretrained is None:
+                super().init_weights()
+            else:
+                load_pretrained(self.backbone, pretrained, self._stages.may_start_fresh())
+                self._is_init = True
+        except CheckpointError as error:
+            raise CheckpointError(f"branch '{self.name}': {error}") from error
+
     def stem(self, x: Tensor) -> Tensor:
-        """F_{-1}: image ``(B, 3, H, W)`` to ``(B, C, H/4, W/4)``."""
-        net = self.backbone
-        if getattr(net, 'deep_stem', False):
-            return net.maxpool(net.stem(x))
-        return net.maxpool(net.relu(net.norm1(net.conv1(x))))
+        """F_{-1}: image ``(B, 3, H, W)`` to the first stage's ``(B, C, H', W')``."""
+        return self._stages.stem(x)
 
     def stage(self, level: int) -> Callable[[Tensor], Tensor]:
-        """Return stage_i, which maps F_{i-1} to E_i."""
-        return getattr(self.backbone, self._stage_names[level])
+        """Return stage_i, which maps F_{i-1} to E_i, both ``(B, C, H, W)``."""
+        return self._stages.stage(level)
+
+    def output(self, level: int, x: Tensor) -> Tensor:
+        """What sources read of F_i ``(B, C, H, W)``: normalised where the stock backbone normalises its outputs."""
+        return self._stages.output(level, x)
 
     @torch.no_grad()
-    def _probe(self, size: int = 64) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _probe(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Measure channels and strides: right for dilated, plugged and re-shaped backbones alike."""
-        training = self.training
+        training, size = self.training, self._stages.probe_size
         self.eval()
-        x = self.stem(torch.zeros(1, 3, size, size))
-        channels, strides = [], []
-        for level in range(len(self._stage_names)):
-            x = self.stage(level)(x)
-            channels.append(x.shape[1])
-            strides.append(size // x.shape[-1])
+        # No random numbers: building a branch must not move a seeded run.
+        image = torch.linspace(-1, 1, 3 * size * size).view(1, 3, size, size)
+        stream, outputs, channels, strides = self.stem(image), [], [], []
+        for level in range(self._stages.levels):
+            stream = self.stage(level)(stream)
+            outputs.append(self.output(level, stream))
+            channels.append(stream.shape[1])
+            strides.append(size // stream.shape[-1])
+        self._check_against_stock(image, outputs)
         self.train(training)
         return tuple(channels), tuple(strides)
+
+    def _check_against_stock(self, image: Tensor, outputs: list[Tensor]) -> None:
+        stock = self.backbone(image)
+        for level, theirs in zip(self.backbone.out_indices, stock, strict=True):
+            if theirs.shape != outputs[level].shape or not torch.allclose(theirs, outputs[level]):
+                raise ValueError(
+                    f"branch '{self.name}': {type(self.backbone).__name__} computes more than its stages one after "
+                    f'the other (its output {level} is not that of its stage), so links cannot be put between them'
+                )

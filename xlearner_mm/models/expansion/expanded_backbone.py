@@ -40,8 +40,12 @@ class XLearnerExpandedBackbone(BaseModule):
         image -> det: stem -> stage_0 -> ...                                 without
 
     Args:
-        branches: branch name -> config of a registered backbone.
-        tasks: task -> branch. Defaults to None: each branch serves the task of its own name.
+        branches: branch name -> config of a registered backbone, see
+            :class:`~xlearner_mm.models.expansion.branch.Branch`; branches may be unlike each other.
+        tasks: task -> branch. Defaults to None: each branch serves the task of its own name. Several tasks on one
+            branch: ``dict(cls='shared', det='shared')`` (hard-sharing). Several branches for one kind of task, say
+            one per source: name them (``branches=dict(cls_birds=..., cls_cars=...)``) and let a source's ``task``
+            be the name of its branch.
         reconciliation: settings of the links, see
             :class:`~xlearner_mm.models.expansion.reconciliation.Reconciliation`. Defaults to None: the paper's.
         out_indices: levels that :meth:`forward` returns, as a downstream backbone. Defaults to (0, 1, 2, 3).
@@ -158,7 +162,11 @@ class XLearnerExpandedBackbone(BaseModule):
         if self.reconciliation.fuse == 'output':
             for name in receivers:
                 fused[name] = [self._fuse(name, i, sent) for i in range(plan.fusions[name])]
-        return {name: tuple(fused[name]) for name in self.branches if name in receivers}
+        return {
+            name: tuple(branch.output(i, f) for i, f in enumerate(fused[name]))
+            for name, branch in self.branches.items()
+            if name in receivers
+        }
 
     def _fuse(self, receiver: str, level: int, sent: Mapping[str, list[Tensor]]) -> Tensor:
         """F_i^t from E_i^t and what the links into it bring."""

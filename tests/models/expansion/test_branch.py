@@ -1,0 +1,203 @@
+"""Branches of every family: run stage by stage, they are the stock backbones."""
+
+import copy
+
+import pytest
+import torch
+
+from xlearner_mm.models.expansion.branch import Branch
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_expanded, tiny_resnet
+from xlearner_mm.transfer.checkpoint import CheckpointError
+
+from .reference import randomise
+
+ALL = (0, 1, 2, 3)
+SWIN = dict(type='SwinTransformer', window_size=2, out_indices=ALL)
+MMPRETRAIN_SWIN = dict(
+    _scope_='mmpretrain', arch=dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8]), img_size=64, **SWIN
+)
+MMDET_SWIN = dict(_scope_='mmdet', embed_dims=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 4, 8), **SWIN)
+CONVNEXT = dict(
+    _scope_='mmpretrain',
+    type='ConvNeXt',
+    arch=dict(depths=[1, 1, 2, 1], channels=[4, 8, 16, 32]),
+    out_indices=ALL,
+    gap_before_final_norm=False,
+)
+FAMILIES = {
+    'HalfResNet-50': dict(type='XLearnerResNet', depth=50, stem_channels=32, base_channels=32),
+    'ResNet-152': tiny_resnet(depth=152),
+    'mmdet ResNet, dilated': dict(
+        _scope_='mmdet', type='ResNet', depth=18, base_channels=4, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4)
+    ),
+    'mmdet ResNeXt': dict(_scope_='mmdet', type='ResNeXt', depth=50, groups=2, base_width=4, base_channels=8),
+    'mmpretrain ResNet': dict(
+        _scope_='mmpretrain', type='ResNet', depth=18, stem_channels=4, base_channels=4, out_indices=ALL
+    ),
+    'mmpretrain ResNeXt': dict(
+        _scope_='mmpretrain', type='ResNeXt', depth=50, groups=2, width_per_group=4, out_indices=ALL
+    ),
+    'mmseg ResNetV1c': dict(_scope_='mmseg', type='ResNetV1c', depth=18, stem_channels=8, base_channels=4),
+    'mmdet RegNet': dict(_scope_='mmdet', type='RegNet', arch='regnetx_400mf'),
+    'mmpretrain Swin': MMPRETRAIN_SWIN,
+    'mmpretrain Swin, two outputs': {**MMPRETRAIN_SWIN, 'out_indices': (1, 3)},
+    'mmpretrain Swin, padded windows': {**MMPRETRAIN_SWIN, 'pad_small_map': True, 'window_size': 7},
+    'mmpretrain Swin, out_after_downsample': {**MMPRETRAIN_SWIN, 'out_after_downsample': True, 'window_size': 1},
+    'mmdet Swin': MMDET_SWIN,
+    'mmseg Swin': {**MMDET_SWIN, '_scope_': 'mmseg'},
+    'ConvNeXt': CONVNEXT,
+    'ConvNeXt V2': {**CONVNEXT, 'use_grn': True, 'layer_scale_init_value': 0.0, 'out_indices': [2, 3]},
+}
+
+
+def expanded_of(cfg, **kwargs):
+    """One branch under test, linked both ways to a tiny ResNet."""
+    backbone = MODELS.build(tiny_expanded(branches=dict(it=cfg, other=tiny_resnet()), **kwargs))
+    backbone.init_weights()
+    return backbone
+
+
+@pytest.fixture
+def x():
+    return torch.randn(2, 3, 64, 64)
+
+
+@pytest.mark.parametrize('cfg', FAMILIES.values(), ids=FAMILIES)
+def test_a_new_expanded_backbone_gives_the_stock_backbones_outputs_exactly(cfg, x):
+    backbone = expanded_of(cfg).eval()
+    stock = copy.deepcopy(backbone.branches['it'].backbone)
+    features = backbone.forward_task(x, 'it')
+    assert [f.shape[1] for f in features] == list(backbone.channels_of('it'))
+    for level, theirs in zip(stock.out_indices, stock(x), strict=True):
+        assert torch.equal(features[level], theirs)
+
+
+@pytest.mark.parametrize(
+    'cfg', [MMPRETRAIN_SWIN, MMDET_SWIN, CONVNEXT], ids=['mmpretrain Swin', 'mmdet Swin', 'ConvNeXt']
+)
+def test_links_reach_later_levels_and_every_parameter_of_the_branch_trains(cfg, x):
+    backbone = expanded_of(cfg)
+    before = backbone.eval().forward_task(x, 'it')
+    randomise(backbone.train())
+    sum(f.square().mean() for f in backbone.forward_task(x, 'it')).backward()
+    without = [name for name, p in backbone.branches['it'].named_parameters() if p.grad is None]
+    assert not without
+    assert all(p.grad is None for p in backbone.branches['other'].parameters())
+    after = backbone.eval().forward_task(x, 'it')
+    # The last level has no link of its own: what it reads came through the stream.
+    assert all(not torch.allclose(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_links_are_added_before_the_output_norm(x):
+    backbone = randomise(expanded_of(CONVNEXT, reconciliation=dict(link_levels=(0,)))).eval()
+    branch, other = backbone.branches['it'], backbone.branches['other']
+    sent = other.stage(0)(other.stem(x))
+    stream = branch.stage(0)(branch.stem(x))
+    stream = stream + backbone.links['other_0__it_0'](sent, tuple(stream.shape[-2:]))
+    torch.testing.assert_close(backbone.forward_task(x, 'it')[0], branch.backbone.norm0(stream))
+
+
+def test_branches_of_three_families_go_together(x):
+    backbone = MODELS.build(tiny_expanded(branches=dict(cls=CONVNEXT, det=MMDET_SWIN, seg=tiny_resnet())))
+    backbone.init_weights()
+    for task in ('cls', 'det', 'seg'):
+        assert len(backbone.forward_task(x, task)) == 4
+
+
+def test_sources_of_one_task_may_have_a_branch_each(x):
+    backbone = MODELS.build(tiny_expanded('cls_birds', 'cls_cars', 'det'))
+    assert backbone.branch_of('cls_birds') == 'cls_birds'
+    assert backbone.branch_of('cls_cars') == 'cls_cars'
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'message'),
+    [
+        (
+            dict(_scope_='mmpretrain', type='LeNet5'),
+            'LeNet5 does not expose its stages.*families: ResNet .*, Swin, ConvNeXt',
+        ),
+        ({**CONVNEXT, 'gap_before_final_norm': True}, 'pooled vectors.*set gap_before_final_norm=False'),
+        ({**MMDET_SWIN, 'use_abs_pos_embed': True}, 'use_abs_pos_embed=True is tied to one image size'),
+        ({**MMDET_SWIN, 'convert_weights': True}, 'convert it once'),
+    ],
+)
+def test_a_backbone_that_cannot_be_run_stage_by_stage_is_refused_by_branch(cfg, message):
+    with pytest.raises(ValueError, match=f"branch 'det': .*{message}"):
+        Branch('det', cfg)
+
+
+def test_a_backbone_whose_forward_is_not_its_stages_is_refused():
+    class Doubled(MODELS.get('XLearnerResNet')):
+        def forward(self, x):
+            return tuple(2 * f for f in super().forward(x))
+
+    MODELS.register_module(name='DoubledResNet', module=Doubled, force=True)
+    with pytest.raises(ValueError, match="branch 'det': Doubled computes more than its stages"):
+        Branch('det', tiny_resnet(type='DoubledResNet'))
+
+
+def test_building_a_branch_draws_no_more_random_numbers_than_its_backbone():
+    torch.manual_seed(0)
+    MODELS.build(tiny_resnet())
+    wanted = torch.rand(1)
+    torch.manual_seed(0)
+    Branch('cls', tiny_resnet())
+    assert torch.equal(torch.rand(1), wanted)
+
+
+class TestCheckpoints:
+    STOCK = {name: FAMILIES[name] for name in ('mmdet ResNeXt', 'mmpretrain Swin', 'mmdet Swin', 'ConvNeXt')}
+
+    @staticmethod
+    def saved(path, cfg, change=lambda state: state):
+        """Write a training checkpoint of a stock network with that backbone."""
+        stock = MODELS.build(dict(cfg))
+        state = {f'backbone.{key}': value for key, value in stock.state_dict().items()}
+        torch.save(dict(state_dict=change({**state, 'head.fc.weight': torch.zeros(1)})), path)
+        return stock
+
+    @staticmethod
+    def branch(path, cfg):
+        return Branch('det', {**cfg, 'init_cfg': dict(type='Pretrained', checkpoint=str(path))})
+
+    @pytest.mark.parametrize('cfg', STOCK.values(), ids=STOCK)
+    def test_a_branch_starts_from_all_of_it(self, cfg, tmp_path):
+        stock = self.saved(tmp_path / 'a.pth', cfg)
+        branch = self.branch(tmp_path / 'a.pth', cfg)
+        branch.init_weights()
+        for key, value in stock.state_dict().items():
+            assert torch.equal(branch.backbone.state_dict()[key], value), key
+
+    @pytest.mark.parametrize('cfg', STOCK.values(), ids=STOCK)
+    def test_what_stays_at_its_random_start_is_an_error_that_names_the_branch(self, cfg, tmp_path):
+        def without_last(state):
+            return {key: value for key, value in state.items() if 'layer4.' not in key and 'stages.3.' not in key}
+
+        self.saved(tmp_path / 'a.pth', cfg, without_last)
+        with pytest.raises(
+            CheckpointError, match=r"branch 'det': .*a\.pth does not fit .* missing: (layer4|stages\.3)"
+        ):
+            self.branch(tmp_path / 'a.pth', cfg).init_weights()
+
+    def test_an_unrelated_checkpoint_is_an_error_also_where_norms_may_start_fresh(self, tmp_path):
+        torch.save(dict(state_dict={'something.weight': torch.zeros(1)}), tmp_path / 'a.pth')
+        with pytest.raises(CheckpointError, match="branch 'det': .*missing"):
+            self.branch(tmp_path / 'a.pth', CONVNEXT).init_weights()
+
+    def test_output_norms_that_a_classification_checkpoint_lacks_start_fresh(self, tmp_path):
+        self.saved(tmp_path / 'a.pth', {**MMPRETRAIN_SWIN, 'out_indices': (3,)})
+        branch = self.branch(tmp_path / 'a.pth', MMPRETRAIN_SWIN)
+        branch.init_weights()
+        assert torch.equal(branch.backbone.norm0.weight, torch.ones(8))
+
+    def test_the_packages_own_backbone_names_the_branch_too(self, tmp_path):
+        with pytest.raises(CheckpointError, match="branch 'det': .*does not exist"):
+            self.branch(tmp_path / 'none.pth', tiny_resnet()).init_weights()
+
+    def test_an_expanded_backbone_loads_its_branches(self, tmp_path):
+        stock = self.saved(tmp_path / 'a.pth', MMDET_SWIN)
+        cfg = {**MMDET_SWIN, 'init_cfg': dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'))}
+        loaded = expanded_of(cfg).branches['it'].backbone.state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in stock.state_dict().items())

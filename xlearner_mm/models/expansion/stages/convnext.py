@@ -1,0 +1,56 @@
+"""ConvNeXt of mmpretrain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from xlearner_mm.models.expansion.stages.base import Stages, StagesError
+
+
+class ConvNeXtStages(Stages):
+    """ConvNeXt (and V2): the down-sampling before a stage belongs to it, ``norm{i}`` to what it gives out.
+
+    The stock forward normalises its outputs but not the stream that feeds the next stage; so does this.
+
+    Raises:
+        StagesError: ``gap_before_final_norm=True`` (the stock default): the outputs are vectors, no features.
+    """
+
+    family = 'ConvNeXt'
+    normalises_outputs = True
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__(backbone)
+        if backbone.gap_before_final_norm:
+            raise StagesError(
+                'ConvNeXt gives out pooled vectors instead of features; set gap_before_final_norm=False '
+                '(a classification source pools by its neck, GlobalAveragePooling)'
+            )
+        self.output_levels = tuple(backbone.out_indices)
+
+    @classmethod
+    def fits(cls, backbone: Any) -> bool:
+        """Whether it is a ``ConvNeXt`` of any library."""
+        return cls.is_a(backbone, 'ConvNeXt')
+
+    def count(self) -> int:
+        """Number of stages."""
+        return len(self.backbone.stages)
+
+    def stem(self, x: Tensor) -> Tensor:
+        """Image ``(B, 3, H, W)`` to ``(B, C, H/4, W/4)``."""
+        return self.backbone.downsample_layers[0](x)
+
+    def stage(self, level: int) -> Callable[[Tensor], Tensor]:
+        """Return stage_i with the down-sampling before it."""
+        net = self.backbone
+        if level == 0:
+            return net.stages[0]
+        return lambda x: net.stages[level](net.downsample_layers[level](x))
+
+    def output(self, level: int, x: Tensor) -> Tensor:
+        """Normalise by ``norm{i}`` where the backbone has one."""
+        return getattr(self.backbone, f'norm{level}')(x) if level in self.output_levels else x
