@@ -9,7 +9,6 @@ from mmengine.model import BaseDataPreprocessor
 from torch import Tensor, nn
 
 from xlearner_mm.datasets.source import Source, SourceError
-from xlearner_mm.registry import MODELS
 
 
 class MultiSourceDataPreprocessor(BaseDataPreprocessor):
@@ -58,18 +57,17 @@ class MultiSourceDataPreprocessor(BaseDataPreprocessor):
             )
 
 
-def build_preprocessor(source: Source) -> nn.Module:
-    """Build the data preprocessor that a source's network config names.
+def require_preprocessor(source: Source) -> None:
+    """Refuse a network that would get raw bytes: without settings the libraries' default normalises nothing.
 
     Raises:
-        SourceError: the network has none: images would reach the backbone as raw bytes.
+        SourceError: the source's network config names no data preprocessor.
     """
-    settings = source.network.get('data_preprocessor')
-    if settings is None:
-        raise SourceError(f"source '{source.name}': its network needs a data_preprocessor (normalisation, padding)")
-    scoped = dict(settings)
-    scoped.setdefault('_scope_', source.network.get('_scope_', 'mmengine'))
-    return MODELS.build(scoped)
+    if not source.network.get('data_preprocessor'):
+        raise SourceError(
+            f"source '{source.name}': its network has no data_preprocessor (normalisation, padding); in configs of "
+            'mmpretrain and mmseg it stands at the top level, beside `model`: copy it into `network`'
+        )
 
 
 def normalisation_of(preprocessor: nn.Module) -> tuple:

@@ -1,4 +1,6 @@
 import pytest
+import torch
+from mmengine.logging import MMLogger
 
 from xlearner_mm.datasets import SourceError, parse_sources
 from xlearner_mm.models.expansion.stock_network import build_stock_network
@@ -6,9 +8,45 @@ from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_classifier, tiny_detector, tiny_expanded, tiny_segmentor
 
 
+def without(network, setting):
+    return {key: value for key, value in network.items() if key != setting}
+
+
+def with_head(network, *dropped, **changes):
+    head = {key: value for key, value in network['decode_head'].items() if key not in dropped}
+    return {**network, 'decode_head': {**head, **changes}}
+
+
+DEEPLAB = with_head(
+    tiny_segmentor(),
+    *('input_transform', 'num_convs', 'kernel_size', 'concat_input'),
+    type='DepthwiseSeparableASPPHead',
+    in_channels=32,
+    in_index=3,
+    c1_in_channels=64,
+    c1_channels=4,
+)
+CHANNEL_MAPPER = {
+    **tiny_detector(),
+    'backbone': dict(out_indices=(3,)),
+    'neck': dict(type='ChannelMapper', in_channels=[64], out_channels=8, num_outs=3),
+}
+CSRA_HEAD = dict(type='CSRAClsHead', num_classes=5, in_channels=64, num_heads=1, lam=0.1)
+CSRA = {**tiny_classifier(), 'neck': None, 'head': CSRA_HEAD}
+
+
 @pytest.fixture(scope='module')
 def expanded():
     return MODELS.build(tiny_expanded())
+
+
+@pytest.fixture
+def log(caplog):
+    """What mmengine's logger, which passes nothing on to the root logger, is told."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 def build(expanded, task, network):
@@ -34,6 +72,11 @@ def test_the_network_is_stock_and_its_backbone_owns_no_parameter(expanded, task,
         ('seg', tiny_segmentor(in_channels=(4, 8, 16, 64)), r'decode_head.in_channels'),
         ('det', {**tiny_detector(), 'backbone': dict(out_indices=(0, 1, 2, 4))}, r'reads level\(s\) \[4\]'),
         ('cls', {}, '`network` is missing'),
+        ('cls', without(tiny_classifier(), 'data_preprocessor'), 'no data_preprocessor .*copy it into `network`'),
+        ('seg', with_head(tiny_segmentor(), in_index=(1, 2, 3, 4)), r'in_index is \(1, 2, 3, 4\).* only 4 level'),
+        ('seg', DEEPLAB, 'decode_head.c1_in_channels is 64, but .* gives 4'),
+        ('det', CHANNEL_MAPPER, r'neck.in_channels is \[64\], but .* gives 32'),
+        ('cls', CSRA, 'head.in_channels is 64, but .* gives 32'),
     ],
 )
 def test_what_does_not_fit_is_refused_by_source(expanded, task, network, message):
@@ -50,3 +93,25 @@ def test_a_network_that_builds_its_backbone_inside_is_refused(expanded):
     network = {**tiny_classifier(), 'type': 'StubbornClassifier'}
     with pytest.raises(SourceError, match="source 'coco': Stubborn builds its backbone inside"):
         build(expanded, 'cls', network)
+
+
+def test_of_several_necks_the_first_reads_the_branch(expanded):
+    network = tiny_detector()
+    balanced = dict(type='BFP', in_channels=8, num_levels=3, refine_level=1)
+    built = build(expanded, 'det', {**network, 'neck': [network['neck'], balanced]})
+    assert len(built.extract_feat(torch.zeros(1, 3, 64, 64))) == 3
+
+
+def test_a_checkpoint_of_the_stock_backbone_is_not_loaded_and_that_is_said(expanded, log):
+    network = {**tiny_segmentor(), 'pretrained': 'open-mmlab://resnet50_v1c'}
+    built = build(expanded, 'seg', network)
+    assert not hasattr(built.backbone, 'pretrained')
+    assert "source 'coco': the checkpoint of its stock backbone, open-mmlab://resnet50_v1c, is not loaded" in log.text
+
+
+def test_a_level_without_output_norm_is_refused():
+    arch = dict(depths=[1, 1, 1, 1], channels=[4, 8, 16, 32])
+    branch = dict(_scope_='mmpretrain', type='ConvNeXt', arch=arch, gap_before_final_norm=False, out_indices=[3])
+    expanded = MODELS.build(tiny_expanded(branches=dict(det=branch)))
+    with pytest.raises(SourceError, match=r"reads level\(s\) \[0, 1, 2\].* branch 'det' \(ConvNeXt\).*set out_indices"):
+        build(expanded, 'det', tiny_detector())

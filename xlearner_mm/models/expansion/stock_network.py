@@ -2,98 +2,113 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import ConfigDict
+from mmengine.logging import print_log
 from torch import nn
 
 from xlearner_mm.datasets.source import Source, SourceError
+from xlearner_mm.models.data_preprocessor import require_preprocessor
+from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
+from xlearner_mm.models.expansion.stock_channels import check_channels
 from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.registry import MODELS
-
-# Parts of stock networks that read the backbone, in the order in which one takes precedence over the next.
-_READERS = ('neck', 'decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head', 'head')
 
 
 def build_stock_network(source: Source, expanded: XLearnerExpandedBackbone) -> nn.Module:
     """Build the network of a source with its backbone replaced by the port of the source's task.
+
+    Of the stock backbone's settings only ``out_indices`` counts: the levels handed to neck or heads, by default all.
 
     Args:
         source: the source, whose ``network`` is a config of mmdet, mmseg or mmpretrain.
         expanded: the expanded backbone behind the port.
 
     Raises:
-        SourceError: the task has no branch, the network has no replaceable backbone, or a head's
-            ``in_channels`` do not fit the branch.
+        SourceError: the task has no branch, the network has no replaceable backbone or no data preprocessor, or
+            its levels or ``in_channels`` do not fit the branch.
     """
     if source.task not in expanded.tasks:
         raise SourceError(
             f"source '{source.name}': unknown task '{source.task}'; "
             f'the expanded backbone serves {sorted(expanded.tasks)}'
         )
-    port = _port_config(source, len(expanded.channels_of(source.task)))
-    # Stock heads read their settings as attributes.
-    network = MODELS.build(ConfigDict({**source.network, 'backbone': port}))
-    built_port = port_of(network)
-    if built_port is None:
-        raise SourceError(
-            f"source '{source.name}': {type(network).__name__} builds its backbone inside instead of from its "
-            '`backbone` setting, so no port can be put in its place'
-        )
-    built_port.bind(expanded)
-    available = [expanded.channels_of(source.task)[i] for i in built_port.out_indices]
-    _check_channels(source, network, available)
-    return network
-
-
-def _port_config(source: Source, levels: int) -> dict[str, Any]:
     if not source.network.get('type'):
         raise SourceError(
             f"source '{source.name}': `network` is missing; give the config of a stock network with its head"
         )
+    branch = expanded.branches[expanded.branch_of(source.task)]
+    _check_takes_a_backbone(source)
+    require_preprocessor(source)
+    settings = {**_without_checkpoint(source, branch), 'backbone': _port_config(source, branch)}
+    # Stock heads read their settings as attributes.
+    network = MODELS.build(ConfigDict(settings))
+    port = port_of(network)
+    if port is None:
+        raise SourceError(
+            f"source '{source.name}': {type(network).__name__} builds its backbone inside instead of from its "
+            '`backbone` setting, so no port can be put in its place'
+        )
+    port.bind(expanded)
+    check_channels(source, network, [branch.channels[i] for i in port.out_indices])
+    return network
+
+
+def _check_takes_a_backbone(source: Source) -> None:
+    """Refuse networks that have no backbone of their own, before their class complains of an unknown argument."""
+    kind = source.network['type']
+    if isinstance(kind, str):
+        with MODELS.switch_scope_and_registry(source.network.get('_scope_')) as registry:
+            kind = registry.get(kind)
+    if kind is None or any('backbone' in inspect.signature(cls.__init__).parameters for cls in kind.__mro__):
+        return  # an unknown type is reported by the registry itself
+    inner = [key for key, value in source.network.items() if isinstance(value, Mapping) and 'backbone' in value]
+    wraps = f' (its `{inner[0]}` is a network with one: give that as the `network`)' if inner else ''
+    raise SourceError(
+        f"source '{source.name}': {kind.__name__} has no `backbone` setting, so no port can be put in its place{wraps}"
+    )
+
+
+def _port_config(source: Source, branch: Branch) -> dict[str, Any]:
     backbone = source.network.get('backbone') or {}
+    levels = len(branch.channels)
     out_indices: Sequence[int] = backbone.get('out_indices', tuple(range(levels)))
     beyond = [i for i in out_indices if not 0 <= i < levels]
     if beyond:
         raise SourceError(
             f"source '{source.name}': its network reads level(s) {beyond}, but its branch has levels 0 to {levels - 1}"
         )
+    closed = [i for i in out_indices if i not in branch.output_levels]
+    if closed:
+        raise SourceError(
+            f"source '{source.name}': its network reads level(s) {closed}, but its branch '{branch.name}' "
+            f'({type(branch.backbone).__name__}) only has output norms for {list(branch.output_levels)}; '
+            'set out_indices of the branch, or of the backbone in `network`'
+        )
     return {'type': 'TaskPort', 'task': source.task, 'out_indices': tuple(out_indices)}
 
 
-def _check_channels(source: Source, network: nn.Module, available: Sequence[int]) -> None:
-    """Compare what the first reader of the backbone expects with what the branch has."""
-    readers = [(name, getattr(network, name, None)) for name in _READERS]
-    # With a neck the heads read the neck; a neck that does not say its channels passes them on.
-    if getattr(network, 'with_neck', False) and hasattr(readers[0][1], 'in_channels'):
-        readers = readers[:1]
-    for reader_name, reader in readers:
-        for module in reader if isinstance(reader, nn.ModuleList) else [reader]:
-            expected = getattr(module, 'in_channels', None)
-            if expected is None:
-                continue
-            found = _read_levels(module, available)
-            if _as_list(expected) not in (found, [sum(found)]):
-                raise SourceError(
-                    f"source '{source.name}': {reader_name}.in_channels is {expected}, but the branch of task "
-                    f"'{source.task}' gives {found if len(found) > 1 else found[0]} at the levels it reads "
-                    f'(all levels handed over: {list(available)})'
-                )
-
-
-def _read_levels(module: Any, available: Sequence[int]) -> list[int]:
-    index = getattr(module, 'in_index', None)
-    if index is None:
-        # mmdet's necks list one in_channels per level; single-level heads read the last one.
-        several = isinstance(getattr(module, 'in_channels', None), Sequence)
-        return list(available) if several else [available[-1]]
-    return [available[i] for i in ([index] if isinstance(index, int) else index)]
-
-
-def _as_list(value: int | Sequence[int]) -> list[int]:
-    return [value] if isinstance(value, int) else list(value)
+def _without_checkpoint(source: Source, branch: Branch) -> dict[str, Any]:
+    """The network's settings without a checkpoint for the backbone that is not there; says so."""
+    settings = dict(source.network)
+    init_cfg = (settings.get('backbone') or {}).get('init_cfg')
+    named = init_cfg.get('checkpoint') if isinstance(init_cfg, Mapping) else None
+    if 'decode_head' in settings:
+        # mmseg's segmentors hand `pretrained` on to their backbone; elsewhere it means the whole network.
+        named = settings.pop('pretrained', None) or named
+    if named:
+        print_log(
+            f"source '{source.name}': the checkpoint of its stock backbone, {named}, is not loaded; branch "
+            f"'{branch.name}' starts from what its own init_cfg says",
+            logger='current',
+            level=logging.WARNING,
+        )
+    return settings
 
 
 def losses_of(source: Source, losses: Mapping[str, Any]) -> dict[str, Any]:
