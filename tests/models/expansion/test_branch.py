@@ -89,6 +89,20 @@ def test_links_reach_later_levels_and_every_parameter_of_the_branch_trains(cfg, 
     assert all(not torch.allclose(a, b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.parametrize(
+    'cfg', [MMPRETRAIN_SWIN, MMDET_SWIN, CONVNEXT], ids=['mmpretrain Swin', 'mmdet Swin', 'ConvNeXt']
+)
+@pytest.mark.parametrize('with_cp', [False, True], ids=['', 'checkpointed'])
+def test_training_draws_the_same_stochastic_depth_as_the_stock_backbone(cfg, with_cp, x):
+    backbone = expanded_of({**cfg, 'drop_path_rate': 0.5, 'with_cp': with_cp})
+    stock = copy.deepcopy(backbone.branches['it'].backbone)
+    torch.manual_seed(1)
+    wanted = stock(x)
+    torch.manual_seed(1)
+    for mine, theirs in zip(backbone.forward_task(x, 'it'), wanted, strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def test_links_are_added_before_the_output_norm(x):
     backbone = randomise(expanded_of(CONVNEXT, reconciliation=dict(link_levels=(0,)))).eval()
     branch, other = backbone.branches['it'], backbone.branches['other']
@@ -109,6 +123,14 @@ def test_sources_of_one_task_may_have_a_branch_each(x):
     backbone = MODELS.build(tiny_expanded('cls_birds', 'cls_cars', 'det'))
     assert backbone.branch_of('cls_birds') == 'cls_birds'
     assert backbone.branch_of('cls_cars') == 'cls_cars'
+
+
+def test_as_a_downstream_backbone_it_gives_no_level_that_a_branch_does_not_give_out(x):
+    backbone = expanded_of({**CONVNEXT, 'out_indices': [2, 3]})
+    with pytest.raises(
+        ValueError, match=r"out_indices \(0, 1, 2, 3\) need output norms that branch 'it' does not have"
+    ):
+        backbone(x)
 
 
 @pytest.mark.parametrize(

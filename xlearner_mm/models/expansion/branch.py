@@ -99,8 +99,7 @@ class Branch(BaseModule):
         return tuple(channels), tuple(strides)
 
     def _check_against_stock(self, image: Tensor, outputs: list[Tensor]) -> None:
-        stock = self.backbone(image)
-        for level, theirs in zip(self.backbone.out_indices, stock, strict=True):
+        for level, theirs in zip(self.backbone.out_indices, self.backbone(image), strict=True):
             if theirs.shape != outputs[level].shape or not torch.allclose(theirs, outputs[level]):
                 raise ValueError(
                     f"branch '{self.name}': {type(self.backbone).__name__} computes more than its stages one after "

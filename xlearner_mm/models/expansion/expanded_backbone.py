@@ -118,7 +118,16 @@ class XLearnerExpandedBackbone(BaseModule):
 
         Returns:
             One ``(B, sum of C_i^t, H_i, W_i)`` for every level of ``out_indices``.
+
+        Raises:
+            ValueError: a branch does not give out one of these levels.
         """
+        for name, branch in self.branches.items():
+            if not set(self.out_indices) <= set(branch.output_levels):
+                raise ValueError(
+                    f"out_indices {self.out_indices} need output norms that branch '{name}' does not have: it gives "
+                    f'out {branch.output_levels}; set out_indices of the branch, or of the expanded backbone'
+                )
         features = self._run(x, set(self.branches), self._plan_of_all)
         return tuple(torch.cat([f[i] for f in features.values()], dim=1) for i in self.out_indices)
 
