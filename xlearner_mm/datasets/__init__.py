@@ -1,15 +1,21 @@
 """Sources: many datasets in, one batch out."""
 
 from xlearner_mm.datasets.collate import multi_source_collate
+from xlearner_mm.datasets.inat2021 import INat2021
 from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
 from xlearner_mm.datasets.multi_source_sampler import MultiSourceSampler
+from xlearner_mm.datasets.places365 import Places365
 from xlearner_mm.datasets.source import Source, SourceError, parse_sources
+from xlearner_mm.datasets.stanford_dogs import StanfordDogs
 
 __all__ = [
+    'INat2021',
     'MultiSourceDataset',
     'MultiSourceSampler',
+    'Places365',
     'Source',
     'SourceError',
+    'StanfordDogs',
     'multi_source_collate',
     'parse_sources',
 ]
