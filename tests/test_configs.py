@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 
 from xlearner_mm.datasets import parse_sources
@@ -15,6 +16,13 @@ ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(p for p in ROOT.rglob('*.py') if '_base_' not in p.parts)
 SOURCES = sorted((ROOT / '_base_' / 'sources').glob('*.py'))
 LEARNERS = [path for path in CONFIGS if 'transfer' not in path.parts and 'squeeze' not in path.stem]
+# Building two ResNet-50s with their heads takes seconds: one of them is enough between the slow runs.
+BUILT = [
+    path
+    if path.parent.name == 'mini' or path.stem == 'xlearner_r50_500k_base_cls_det'
+    else pytest.param(path, marks=pytest.mark.slow)
+    for path in LEARNERS
+]
 TRANSFERS = [path for path in CONFIGS if 'transfer' in path.parts]
 
 
@@ -40,6 +48,14 @@ def test_a_source_file_holds_all_there_is_to_say_of_one_source(path):
 
 
 @pytest.mark.parametrize('path', LEARNERS, ids=name)
+def test_a_learner_and_its_loaders_and_evaluators_hear_of_the_same_sources(path):
+    cfg = Config.fromfile(path)
+    parts = (cfg.train_dataloader.dataset, cfg.val_dataloader, cfg.test_dataloader, cfg.val_evaluator)
+    assert all(list(part.sources) == list(cfg.model.sources) for part in parts)
+    assert cfg.train_dataloader.batch_size == sum(s.batch_size for s in cfg.model.sources.values())
+
+
+@pytest.mark.parametrize('path', BUILT, ids=name)
 def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path):
     cfg = Config.fromfile(path)
     learner = MODELS.build(cfg.model)
@@ -69,6 +85,15 @@ def test_a_transfer_names_our_backbone_and_nothing_else_of_ours(path):
     assert type(MODELS.build({**cfg.model, '_scope_': cfg.default_scope})).__module__.startswith(cfg.default_scope)
 
 
+@pytest.mark.parametrize('folder', ['expansion', 'mini'])
+def test_the_metafile_and_the_readme_know_every_config(folder):
+    stages = {path.relative_to(ROOT.parent).as_posix() for path in (ROOT / folder).glob('*.py')}
+    metafile = ROOT / folder / 'metafile.yml'
+    assert {model['Config'] for model in yaml.safe_load(metafile.read_text())['Models']} == stages
+    assert all(Path(config).name in (ROOT / folder / 'README.md').read_text() for config in stages)
+    assert f'configs/{folder}/metafile.yml' in yaml.safe_load((ROOT.parent / 'model-index.yml').read_text())['Import']
+
+
 def test_every_mini_set_has_its_config():
     assert {p.stem.removeprefix('mini_') for p in SOURCES if p.stem.startswith('mini_')} == {
         entry.name for entry in CATALOG.values() if entry.role == 'source'
@@ -80,7 +105,7 @@ def test_every_mini_set_has_its_config():
     }
 
 
-@pytest.mark.parametrize('path', [*SOURCES, *TRANSFERS], ids=name)
+@pytest.mark.parametrize('path', [*(p for p in SOURCES if p.stem.startswith('mini_')), *TRANSFERS], ids=name)
 def test_classes_are_those_of_the_set_on_disk(path):
     cfg = Config.fromfile(path).to_dict()
     described = next(iter(cfg.values())) if path in SOURCES else cfg

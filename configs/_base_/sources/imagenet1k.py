@@ -1,0 +1,64 @@
+# Source `imagenet1k`: ImageNet-1k, 1,281,167 photographs, 1,000 classes
+# Often changed
+data_root = 'data/imagenet/'
+batch_size = 32  # per GPU, as in the stock 8 x 32
+# Learning rate 0.1 at 256 images, the stock recipe's: the schedule's own.
+loss_weight = 1.0
+# Rarely changed
+normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomResizedCrop', scale=224),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ResizeEdge', scale=256, edge='short'),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+
+imagenet1k = dict(
+    task='cls',
+    batch_size=batch_size,
+    loss_weight=loss_weight,
+    dataset=dict(
+        _scope_='mmpretrain',
+        type='ImageNet',
+        data_root=data_root,
+        split='train',
+        pipeline=train_pipeline,
+    ),
+    network=dict(
+        _scope_='mmpretrain',
+        type='ImageClassifier',
+        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=1000, **normalisation),
+        backbone=dict(type='ResNet', depth=50, out_indices=(3,)),  # replaced by the port of `cls`
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(
+            type='LinearClsHead',
+            num_classes=1000,
+            in_channels=2048,
+            loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
+            topk=(1, 5),
+        ),
+    ),
+    val_dataloader=dict(
+        batch_size=64,
+        num_workers=4,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(
+            _scope_='mmpretrain',
+            type='ImageNet',
+            data_root=data_root,
+            split='val',
+            pipeline=val_pipeline,
+        ),
+    ),
+    val_evaluator=dict(_scope_='mmpretrain', type='Accuracy', topk=(1, 5)),
+    primary_metric='accuracy/top1',
+)
+
+# A base file's own helpers must not reach the training config: two sources would define them twice.
+del data_root, batch_size, loss_weight, normalisation, train_pipeline, val_pipeline

@@ -1,0 +1,36 @@
+# X-Learner w/ seg, expansion stage: the slides' Base sources with ADE20K and COCO-Stuff.
+# Our choice of segmentation sources; VOC 2012 is left out, since the slides transfer to it.
+#   python tools/train.py configs/expansion/xlearner_r50_500k_base_seg.py
+_base_ = [
+    '../_base_/models/xlearner_seg_r50.py',
+    '../_base_/sources/imagenet1k.py',
+    '../_base_/sources/inat2021.py',
+    '../_base_/sources/places365.py',
+    '../_base_/sources/coco.py',
+    '../_base_/sources/objects365.py',
+    '../_base_/sources/ade20k.py',
+    '../_base_/sources/coco_stuff.py',
+    '../_base_/multi_source_loaders.py',
+    '../_base_/schedules/pretrain_500k.py',
+    '../_base_/default_runtime.py',
+]
+# Often changed
+sources = dict(
+    imagenet1k=_base_.imagenet1k,
+    inat2021=_base_.inat2021,
+    places365=_base_.places365,
+    coco=_base_.coco,
+    objects365=_base_.objects365,
+    ade20k=_base_.ade20k,
+    coco_stuff=_base_.coco_stuff,
+)
+num_workers = 8
+# Rarely changed
+model = dict(sources=sources)
+train_dataloader = dict(
+    batch_size=sum(source['batch_size'] for source in sources.values()),
+    num_workers=num_workers,
+    dataset=dict(sources=sources),
+)
+val_dataloader = test_dataloader = dict(sources=sources)
+val_evaluator = test_evaluator = dict(sources=sources)

@@ -1,0 +1,37 @@
+"""A config of paper scale, small enough for two steps on a CPU."""
+
+WIDTH = 16  # factor on channels
+SIZE = 4  # factor on pictures
+_CHANNELS = ('in_channels', 'out_channels', 'feat_channels', 'fc_out_channels', 'channels')
+_SIZES = ('scale', 'crop_size', 'size')
+
+
+def reduced(cfg, work_dir):
+    """Narrow every branch and head, shrink every picture, take two images per source and two steps."""
+    for branch in cfg.model.backbone.branches.values():
+        branch.depth = min(branch.depth, 50)
+        branch.base_channels = branch.get('base_channels', 64) // WIDTH
+        branch.stem_channels = branch.get('stem_channels', 64) // WIDTH
+    networks = {name: smaller(source.network, _CHANNELS, WIDTH) for name, source in cfg.model.sources.items()}
+    for part in (cfg.model, cfg.train_dataloader.dataset, cfg.val_dataloader, cfg.val_evaluator):
+        for name, source in part.sources.items():
+            source.network = networks[name]
+            source.batch_size = 2
+            source.val_dataloader.num_workers = 0
+            part.sources[name] = smaller(source, _SIZES, SIZE)
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2 * len(networks))
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.log_processor.window_size = cfg.default_hooks.logger.interval = 1
+    cfg.work_dir = str(work_dir)
+    return cfg
+
+
+def smaller(value, keys, factor):
+    """Divide what stands under these keys, at any depth."""
+    if isinstance(value, dict):
+        return type(value)({k: divided(v, factor) if k in keys else smaller(v, keys, factor) for k, v in value.items()})
+    return type(value)(smaller(v, keys, factor) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def divided(value, factor):
+    return type(value)(v // factor for v in value) if isinstance(value, (list, tuple)) else value // factor

@@ -1,0 +1,67 @@
+"""Every training of paper scale takes two steps and validates, in reduced size on fixtures of its sources."""
+
+import math
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.runner import Runner
+
+from tests.reduction import reduced
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing.fixtures import write_fixtures
+
+CONFIGS = sorted((Path(__file__).parents[1] / 'configs' / 'expansion').glob('*.py'))
+
+
+def small(path, work_dir):
+    parsed = Config.fromfile(path)
+    cfg = Config(parsed.to_dict(), cfg_text=parsed.text, filename=parsed.filename, format_python_code=False)
+    return reduced(cfg, work_dir)
+
+
+@pytest.fixture(scope='module')
+def fixtures(tmp_path_factory):
+    root = tmp_path_factory.mktemp('fixtures')
+    write_fixtures(root / 'data')
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('config', CONFIGS, ids=lambda path: path.stem)
+def test_a_training_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_path, config):
+    monkeypatch.chdir(fixtures)
+    cfg = small(config, tmp_path)
+    runner = Runner.from_cfg(cfg)
+    before = {name: value.clone() for name, value in runner.model.state_dict().items()}
+    runner.train()
+    after = runner.model.state_dict()
+    for branch in runner.model.backbone.branches:
+        name = f'backbone.branches.{branch}.backbone.layer4.2.conv3.weight'
+        assert not before[name].equal(after[name]), f'branch {branch} learnt nothing'
+    scalars = runner.message_hub.log_scalars
+    assert math.isfinite(scalars['train/loss'].current())
+    for source in cfg.model.sources:
+        assert any(key.startswith(f'train/{source}.loss') or f'train/{source}.decode.loss' in key for key in scalars)
+    assert 'val/sources/mean' in scalars
+
+
+def test_rate_times_decay_is_that_of_each_task_s_stock_recipe(tmp_path):
+    (path,) = (p for p in CONFIGS if p.stem == 'xlearner_r50_500k_base_seg')
+    cfg = small(path, tmp_path)
+    learner = MODELS.build(cfg.model)
+    names = {id(parameter): name for name, parameter in learner.named_parameters()}
+    wrapper = build_optim_wrapper(learner, cfg.optim_wrapper)
+    stock = {'cls': 0.1 * 1e-4, 'det': 0.02 * 1e-4, 'seg': 0.01 * 5e-4}
+    for group in wrapper.optimizer.param_groups:
+        (parameter,) = group['params']
+        assert group['lr'] * group['weight_decay'] == pytest.approx(stock[task_of(names[id(parameter)], learner)])
+
+
+def task_of(name, learner):
+    part = name.split('.')
+    if part[0] == 'networks':
+        return learner.sources[part[1]].task
+    # backbone.branches.<task>. and backbone.links.<sender>_<level>__<receiver>_<level>.
+    return part[2] if part[1] == 'branches' else part[2].split('__')[1].split('_')[0]
