@@ -1,0 +1,92 @@
+"""The check of sources names what is missing or broken before a job starts."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from xlearner_mm.datasets.check_report import check_config
+from xlearner_mm.testing.fixtures import write_fixtures
+
+BASES = Path(__file__).parents[2] / 'configs' / '_base_'
+SOURCES = ('places365', 'coco', 'ade20k')
+CONFIG = f"""
+_base_ = {[str(BASES / 'sources' / f'{source}.py') for source in SOURCES]}
+sources = dict({', '.join(f'{source}=_base_.{source}' for source in SOURCES)})
+train_dataloader = dict(dataset=dict(sources=sources))
+"""
+JPEG = 'data/coco/train2017/000000000002.jpg'
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    write_fixtures(tmp_path / 'data', SOURCES)
+    (tmp_path / 'config.py').write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('COLUMNS', '120')
+    return tmp_path / 'data'
+
+
+def check(*options, config='config.py', **kwargs):
+    return check_config(str(config), options=options, **kwargs)
+
+
+def test_good_sources_are_a_table_and_a_contact_sheet(data, capfd):
+    assert check(sheet='sheets/sheet.png') == 0
+    out, err = capfd.readouterr()
+    assert 'error' not in err
+    for source in SOURCES:
+        (train, val) = [line for line in out.splitlines() if f' {source} ' in line]
+        assert ' train ' in train
+        assert ' val ' in val
+        assert '96x72' in train
+    assert '365' in out
+    with Image.open('sheets/sheet.png') as sheet:
+        assert sheet.height % len(SOURCES) == 0
+        assert len(sheet.getcolors(1 << 24)) > 1000, 'pictures are drawn'
+
+
+def test_a_missing_and_a_truncated_file_are_named_with_their_sources(data, capfd):
+    Path('data/places365/val_256/Places365_val_00000002.jpg').unlink()
+    content = Path(JPEG).read_bytes()
+    Path(JPEG).write_bytes(content[: len(content) // 2])
+    assert check(sheet='sheet.png') == 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert len(lines) == 2
+    assert lines[0].endswith(
+        "source 'places365' (val): data/places365/val_256/Places365_val_00000002.jpg: does not exist"
+    )
+    assert f"source 'coco' (train): {JPEG}: cannot be read" in lines[1]
+
+
+def test_a_missing_label_map_is_named(data, capfd):
+    path = Path('data/ade/ADEChallengeData2016/annotations/training/ADE_train_00000001.png')
+    path.unlink()
+    assert check() == 1
+    assert f"source 'ade20k' (train): {path}: does not exist" in capfd.readouterr().err
+
+
+def test_a_missing_annotation_file_does_not_hide_the_other_sources(data, capfd):
+    Path('data/coco/annotations/instances_train2017.json').unlink()
+    assert check() == 1
+    out, err = capfd.readouterr()
+    assert "source 'coco' (train): its dataset: " in err
+    assert 'instances_train2017.json' in err
+    assert 'places365' in out
+
+
+def test_a_head_of_other_classes_is_named(data, capfd):
+    assert check('train_dataloader.dataset.sources.ade20k.network.decode_head.num_classes=151') == 1
+    expected = "source 'ade20k' (train): network.decode_head.num_classes: is 151, but the dataset has 150 classes"
+    assert expected in capfd.readouterr().err
+
+
+def test_samples_are_spread_over_the_split(data, capfd):
+    Path(JPEG).unlink()
+    assert check(samples=2) == 0, 'the first and the last were opened'
+    assert check(samples=None) == 1
+
+
+def test_a_config_without_sources_is_refused(data, capfd):
+    assert check(config=BASES / 'default_runtime.py') == 1
+    assert 'has no train_dataloader.dataset.sources' in capfd.readouterr().err

@@ -1,0 +1,148 @@
+"""Look at the files of all sources before a job starts: what is missing, unreadable, or of other classes."""
+
+from __future__ import annotations
+
+import io
+import os.path as osp
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from xlearner_mm.datasets.source import Source
+from xlearner_mm.registry import DATASETS
+
+_FILES = ('img_path', 'seg_map_path')
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that would end or spoil a training.
+
+    Args:
+        source: the source's name.
+        split: ``'train'`` or ``'val'``.
+        place: the file, or the part of the source's settings.
+        reason: what is wrong with it.
+    """
+
+    source: str
+    split: str
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"source '{self.source}' ({self.split}): {self.place}: {self.reason}"
+
+
+@dataclass
+class SplitReport:
+    """What was found in one split of one source.
+
+    Args:
+        source: the source's name.
+        split: ``'train'`` or ``'val'``.
+        dataset: the built dataset, or None if it cannot be built.
+        checked: indices of the images that were opened.
+        sizes: widths and heights of those that could be read, in pixels.
+        problems: all that was found.
+    """
+
+    source: str
+    split: str
+    dataset: Any = None
+    checked: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def images(self) -> int:
+        """Images of the split, after the dataset's own filters."""
+        return 0 if self.dataset is None else len(self.dataset)
+
+    @property
+    def classes(self) -> int:
+        """Classes of the dataset's metainfo."""
+        return len(getattr(self.dataset, 'metainfo', {}).get('classes') or ())
+
+    def add(self, place: str, reason: Any) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(self.source, self.split, place, str(reason)))
+
+
+def check_source(source: Source, samples: int | None = 100) -> list[SplitReport]:
+    """Check the training and the validation split of a source.
+
+    Args:
+        source: the source.
+        samples: images to open per split, spread evenly over it; None opens all. Defaults to 100.
+    """
+    configs = {'train': source.dataset}
+    if source.val_dataloader is not None:
+        configs['val'] = source.val_dataloader['dataset']
+    return [_check_split(source, split, config, samples) for split, config in configs.items()]
+
+
+def _check_split(source: Source, split: str, config: Mapping[str, Any], samples: int | None) -> SplitReport:
+    report = SplitReport(source.name, split)
+    try:
+        with redirect_stdout(io.StringIO()):  # COCO's reader and others talk while they read
+            dataset = DATASETS.build(dict(config))
+            dataset.full_init()
+        report.dataset = dataset
+    except Exception as error:  # whatever a stock dataset raises is the user's to know
+        report.add('its dataset', error)
+        return report
+    if not len(dataset):
+        report.add('its dataset', 'is empty: check its paths and filters')
+        return report
+    count = len(dataset) if samples is None else min(samples, len(dataset))
+    report.checked = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    for index in report.checked:
+        _check_image(report, dataset.get_data_info(index))
+    _check_classes(report, source)
+    if not report.problems:
+        _check_pipeline(report)
+    return report
+
+
+def _check_image(report: SplitReport, info: Mapping[str, Any]) -> None:
+    for key in _FILES:
+        path = info.get(key)
+        if path is None:
+            continue
+        try:
+            # OpenCV, which the pipelines read with, fills up what a truncated file lacks and says nothing.
+            with Image.open(path) as image:
+                image.load()
+                if key == 'img_path':
+                    report.sizes.append(image.size)
+        except FileNotFoundError:
+            report.add(path, 'does not exist')
+        except (OSError, SyntaxError, ValueError) as error:
+            report.add(path, f'cannot be read ({osp.getsize(path):,} bytes): {error}')
+
+
+def _check_classes(report: SplitReport, source: Source) -> None:
+    if not report.classes:
+        return
+    for key, found in _values('num_classes', source.network):
+        if found != report.classes:
+            report.add(f'network.{key}', f'is {found}, but the dataset has {report.classes} classes')
+
+
+def _check_pipeline(report: SplitReport) -> None:
+    try:
+        report.dataset[report.checked[0]]
+    except Exception as error:  # as above
+        report.add('its pipeline', error)
+
+
+def _values(wanted: str, settings: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            here = f'{path}.{key}' if path else key
+            yield from [(here, value)] if key == wanted else _values(wanted, value, here)
