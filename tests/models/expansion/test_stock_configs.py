@@ -20,6 +20,9 @@ from xlearner_mm.registry import MODELS
 
 R50 = [256, 512, 1024, 2048]
 SIZE = 64
+FEW_PROPOSALS = dict(
+    train_cfg=dict(rpn_proposal=dict(max_per_img=20)), test_cfg=dict(rpn=dict(max_per_img=20), rcnn=dict(max_per_img=5))
+)
 TINY_SEG = dict(data_preprocessor=dict(size=(SIZE, SIZE)), test_cfg=dict(_delete_=True, mode='whole'))
 
 
@@ -44,13 +47,11 @@ class Stock:
 
 
 DETECTION = [
-    Stock('mmdet', 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'),
-    Stock('mmdet', 'faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco.py'),
-    Stock('mmdet', 'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py'),
+    Stock('mmdet', 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', FEW_PROPOSALS),
+    Stock('mmdet', 'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py', FEW_PROPOSALS),
     Stock('mmdet', 'retinanet/retinanet_r50_fpn_1x_coco.py'),
     Stock('mmdet', 'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'),
     Stock('mmdet', 'atss/atss_r50_fpn_1x_coco.py'),
-    Stock('mmdet', 'dyhead/atss_r50_fpn_dyhead_1x_coco.py'),
     Stock('mmdet', 'gfl/gfl_r50_fpn_1x_coco.py'),
     Stock(
         'mmdet',
@@ -60,7 +61,12 @@ DETECTION = [
     Stock('mmdet', 'detr/detr_r50_8xb2-150e_coco.py'),
     Stock('mmdet', 'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py'),
 ]
-INSTANCES = Stock('mmdet', 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py')
+# Without a neck, and with two: as a list.
+UNUSUAL_NECKS = [
+    Stock('mmdet', 'faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco.py', FEW_PROPOSALS),
+    Stock('mmdet', 'dyhead/atss_r50_fpn_dyhead_1x_coco.py'),
+]
+INSTANCES = Stock('mmdet', 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', FEW_PROPOSALS)
 SEGMENTATION = [
     Stock('mmseg', 'fcn/fcn_r50-d8_4xb2-40k_cityscapes-512x1024.py', TINY_SEG),
     Stock('mmseg', 'pspnet/pspnet_r50-d8_4xb4-80k_ade20k-512x512.py', TINY_SEG),
@@ -176,7 +182,9 @@ def raw_batch(sample):
     return dict(inputs=images, data_samples=[sample(), sample()])
 
 
-@pytest.mark.parametrize('stock', DETECTION, ids=str)
+@pytest.mark.parametrize(
+    'stock', [*DETECTION, *(pytest.param(stock, marks=pytest.mark.slow) for stock in UNUSUAL_NECKS)], ids=str
+)
 def test_detectors(stock, expanded):
     predictions = train_and_predict(expanded, stock.network(), detection_sample)
     assert all('bboxes' in p.pred_instances for p in predictions)
