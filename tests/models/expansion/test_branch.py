@@ -7,7 +7,7 @@ import torch
 
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing import tiny_expanded, tiny_resnet
+from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 from xlearner_mm.transfer.checkpoint import CheckpointError
 
 from .reference import randomise
@@ -119,10 +119,24 @@ def test_branches_of_three_families_go_together(x):
         assert len(backbone.forward_task(x, task)) == 4
 
 
-def test_sources_of_one_task_may_have_a_branch_each(x):
-    backbone = MODELS.build(tiny_expanded('cls_birds', 'cls_cars', 'det'))
-    assert backbone.branch_of('cls_birds') == 'cls_birds'
-    assert backbone.branch_of('cls_cars') == 'cls_cars'
+def test_sources_of_one_task_may_have_a_branch_each_and_every_family_trains_behind_stock_networks():
+    branches = dict(
+        cls_birds=tiny_resnet(),
+        cls_cars={**CONVNEXT, 'out_indices': [3]},
+        det={**MMDET_SWIN, 'out_indices': (1, 2, 3)},
+        seg=tiny_resnet(),
+    )
+    sources = tiny_sources()
+    sources['birds']['task'], sources['cars']['task'] = 'cls_birds', 'cls_cars'
+    detector = sources['boxes']['network']
+    detector['backbone'] = dict(out_indices=(1, 2, 3))
+    detector['neck'].update(in_channels=[16, 32, 64], start_level=0)
+    learner = MODELS.build(dict(type='ExpansionLearner', backbone=tiny_expanded(branches=branches), sources=sources))
+    learner.init_weights()
+    data = learner.data_preprocessor(tiny_batch(), True)
+    total, _ = learner.parse_losses(learner(**data, mode='loss'))
+    total.backward()
+    assert [name for name, p in learner.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
 def test_as_a_downstream_backbone_it_gives_no_level_that_a_branch_does_not_give_out(x):
