@@ -125,3 +125,10 @@ def test_a_batch_that_lacks_a_source_is_refused_in_training():
     del batch['cars']
     with pytest.raises(SourceError, match=r"no image of source\(s\) \['cars'\]"):
         build().data_preprocessor(batch, True)
+
+
+def test_recomputed_branches_are_refused_where_links_pass_gradients_on():
+    backbone = tiny_expanded(reconciliation=dict(detach=False))
+    backbone['branches']['det']['with_cp'] = True
+    with pytest.raises(ValueError, match=r"branch\(es\) \['det'\]: with_cp=True gives wrong gradients"):
+        build(backbone=backbone)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from xlearner_mm.models.data_preprocessor import (
     group_by_size,
 )
 from xlearner_mm.models.expansion.expanded_backbone import Levels, XLearnerExpandedBackbone
+from xlearner_mm.models.expansion.hints import build_hints
 from xlearner_mm.models.expansion.stock_network import build_stock_network, losses_of
 from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.plain_data import plain
@@ -37,11 +37,16 @@ class ExpansionLearner(BaseModel):
         sources: source name -> settings, see :class:`~xlearner_mm.datasets.source.Source`.
         joint_batches: run the images of all sources of a branch as one batch where their sizes agree. Faster, and BN
             then sees the mixture of sources in training that its statistics stand for in evaluation. Defaults to True.
+        hints: X-Learner++'s pre-distillation: source name -> ``dict(model=..., checkpoint=..., weight=1.0, ...)`` of a
+            frozen single-source model that teaches the source's branch as ``<source>.hint_loss_<level>``, see
+            :mod:`~xlearner_mm.models.expansion.hints`. Defaults to None.
         init_cfg: mmengine's weight initialisation. Defaults to None.
 
     Raises:
-        SourceError: a source that cannot work with the backbone, sources of differing input normalisation, or a
-            branch that no source trains.
+        SourceError: a source or hint that cannot work with the backbone, differing input normalisation, or a branch
+            that no source trains.
+        ValueError: ``with_cp`` in a branch where links pass gradients on (``detach=False``).
+        CheckpointError: a hint teacher's checkpoint that is missing or not of its model.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class ExpansionLearner(BaseModel):
         backbone: Mapping[str, Any],
         sources: Mapping[str, Any],
         joint_batches: bool = True,
+        hints: Mapping[str, Any] | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -63,6 +69,8 @@ class ExpansionLearner(BaseModel):
         self.normalisation = check_same_normalisation(preprocessors)
         self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors)
         self._check_every_branch_is_trained()
+        self._check_recomputation()
+        self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalisation)
 
     def _check_every_branch_is_trained(self) -> None:
         trained = {self.backbone.branch_of(source.task) for source in self.sources.values()}
@@ -70,6 +78,19 @@ class ExpansionLearner(BaseModel):
         if idle:
             raise SourceError(
                 f'no source trains branch(es) {sorted(idle)}: add a source of their task or remove the branch'
+            )
+
+    def _check_recomputation(self) -> None:
+        # The backward pass recomputes a checkpointed block when norms of other branches train again: not what was run.
+        recomputed = [
+            name
+            for name, branch in self.backbone.branches.items()
+            if any(getattr(module, 'with_cp', False) for module in branch.modules())
+        ]
+        if recomputed and not self.backbone.reconciliation.detach:
+            raise ValueError(
+                f'branch(es) {recomputed}: with_cp=True gives wrong gradients with reconciliation detach=False; '
+                'turn one of them off'
             )
 
     def forward(
@@ -106,16 +127,17 @@ class ExpansionLearner(BaseModel):
     def loss(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list]) -> dict[str, Any]:
         """Return the losses of all sources as ``<source>.<loss>``, weighted per source."""
         losses: dict[str, Any] = {}
-        features = self._joint_features(inputs) if self.joint_batches else {}
+        joint = self._joint_features(inputs) if self.joint_batches else {}
         # The order of the config, not of the batch: every rank then runs the same graph.
         for name, source in self.sources.items():
             network, images = self.networks[name], inputs[name]
+            features = joint[name] if name in joint else self.backbone.forward_task(images, source.task)
             port = port_of(network)
             assert port is not None
-            serving = port.serving(images, features[name]) if name in features else nullcontext()
-            with serving:
+            with port.serving(images, features):
                 own = network(images, data_samples[name], mode='loss')
-            losses.update(losses_of(source, own))
+            hinted = self.hints[name](images, features) if name in self.hints else {}
+            losses.update(losses_of(source, {**own, **hinted}))
         return losses
 
     def _joint_features(self, inputs: Mapping[str, Tensor]) -> dict[str, Levels]:
@@ -139,4 +161,8 @@ class ExpansionLearner(BaseModel):
             'tasks': dict(self.backbone.tasks),
             'sources': {name: source.task for name, source in self.sources.items()},
             'normalisation': plain(self.normalisation),
+            'hints': {
+                name: {'checkpoint': hint.teacher.checkpoint, 'sha256': hint.teacher.sha256}
+                for name, hint in self.hints.items()
+            },
         }

@@ -11,16 +11,14 @@ from torch import Tensor
 
 from xlearner_mm.datasets.source import parse_sources
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor, group_by_size
+from xlearner_mm.models.distillation import REDUCTIONS, STANDARDIZE, ChannelStandardizer, Guidance, fitnet_loss
 from xlearner_mm.models.expansion.task_port import port_of
-from xlearner_mm.models.squeeze.guidance import Guidance
-from xlearner_mm.models.squeeze.losses import REDUCTIONS, ChannelStandardizer, fitnet_loss
 from xlearner_mm.models.squeeze.teacher import Levels, Teacher
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import load_backbone
 
 SUPERVISE = ('all', 'own')
-STANDARDIZE = ('none', 'channel')
 
 
 @MODELS.register_module()

@@ -9,24 +9,15 @@ import torch
 from mmcv.cnn import fuse_conv_bn
 from torch import Tensor
 
+from xlearner_mm.models.distillation import FrozenModel
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
-from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import (
-    CheckpointError,
-    load_strictly,
-    read_checkpoint,
-    resolve_checkpoint,
-    sha256_of,
-    state_dict_of,
-)
+from xlearner_mm.transfer.checkpoint import CheckpointError
 
 Levels = tuple[Tensor, ...]
 
 
-class Teacher:
+class Teacher(FrozenModel):
     """An expansion stage's learner, frozen.
-
-    No ``nn.Module`` on purpose: what holds it neither trains nor saves it, nor hands it to an optimizer or to DDP.
 
     Args:
         model: config of the :class:`ExpansionLearner` of the expansion stage.
@@ -39,20 +30,13 @@ class Teacher:
     """
 
     def __init__(self, model: Mapping[str, Any], checkpoint: str, fold_norms: bool = True) -> None:
-        self.checkpoint = resolve_checkpoint(checkpoint)
-        self.sha256 = sha256_of(self.checkpoint)
-        self.learner: ExpansionLearner = MODELS.build(dict(model))
-        if not isinstance(self.learner, ExpansionLearner):
-            raise CheckpointError(f'the teacher must be an ExpansionLearner, got {type(self.learner).__name__}')
-        state = state_dict_of(read_checkpoint(self.checkpoint))
-        load_strictly(self.learner, state, f'teacher {self.checkpoint}')
+        super().__init__(model, checkpoint)
+        if not isinstance(self.module, ExpansionLearner):
+            raise CheckpointError(f'the teacher must be an ExpansionLearner, got {type(self.module).__name__}')
+        self.learner: ExpansionLearner = self.module
         if fold_norms:
             fuse_conv_bn(self.learner.backbone)
-        self.learner.eval().requires_grad_(False)
-
-    def apply(self, fn: Any) -> None:
-        """Move or convert the teacher's tensors along with its holder's."""
-        self.learner._apply(fn)
+            self.freeze()  # folding makes new parameters
 
     @torch.no_grad()
     def features(self, x: Tensor) -> dict[str, Levels]:

@@ -1,6 +1,6 @@
 import torch
 
-from xlearner_mm.models.squeeze.guidance import Guidance
+from xlearner_mm.models.distillation import Guidance
 
 
 def test_the_students_features_get_the_branchs_channels_and_size():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from xlearner_mm.models.squeeze.losses import ChannelStandardizer, fitnet_loss
+from xlearner_mm.models.distillation import ChannelStandardizer, fitnet_loss
 
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])

@@ -1,4 +1,4 @@
-"""The squeeze stage's loss and the scale of its targets."""
+"""FitNet's loss and the scale of its targets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 REDUCTIONS = ('mean', 'sum')
+STANDARDIZE = ('none', 'channel')
 
 
 def fitnet_loss(target: Tensor, guided: Tensor, reduction: str = 'mean') -> Tensor:
