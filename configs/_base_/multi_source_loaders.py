@@ -10,4 +10,13 @@ val_dataloader = dict()
 val_evaluator = dict(type='MultiSourceEvaluator')
 test_dataloader = dict()
 test_evaluator = dict(type='MultiSourceEvaluator')
-custom_hooks = [dict(type='StageMetaHook')]
+custom_hooks = [
+    dict(type='StageMetaHook'),
+    dict(type='SourceEpochHook'),
+    dict(type='BranchGradientHook'),
+    dict(type='LinkStrengthHook'),
+]
+# Every source is in every step, so no parameter is ever unused. MMEngine's own device_ids are refused on a CPU.
+model_wrapper_cfg = dict(
+    type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False, find_unused_parameters=False
+)

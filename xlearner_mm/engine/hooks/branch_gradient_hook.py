@@ -1,0 +1,57 @@
+"""How hard every branch is pulled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
+from xlearner_mm.engine.hooks.logged_step import is_logged_step
+from xlearner_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class BranchGradientHook(Hook):
+    """Log ``gradient/<branch>``: the norm of the gradient that the optimizer applies to a branch.
+
+    After averaging over processes, unscaling (AMP) and clipping; clipping by norm scales all branches alike. Measured
+    in logged steps only; in the squeeze stage, which has no branches, never.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Be called by the optimizer before its steps: after them the gradients are gone."""
+        self._norms: dict[str, Tensor] = {}
+        backbone = expanded_backbone_of(runner)
+        if backbone is None:
+            return
+        branches = {name: list(branch.parameters()) for name, branch in backbone.branches.items()}
+
+        def measure(*_: Any) -> None:
+            if is_logged_step(runner):
+                self._norms = {name: gradient_norm(parameters) for name, parameters in branches.items()}
+
+        self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(measure)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Hand what was measured to the log."""
+        for name, norm in self._norms.items():
+            runner.message_hub.update_scalar(f'train/gradient/{name}', norm)
+        self._norms = {}
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the optimizer as it was."""
+        if hasattr(self, '_handle'):
+            self._handle.remove()
+
+
+@torch.no_grad()
+def gradient_norm(parameters: list[torch.nn.Parameter]) -> Tensor:
+    """Return the 2-norm of all gradients together, on their device; 0 where there are none."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))

@@ -1,0 +1,92 @@
+"""How much every link brings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
+from xlearner_mm.engine.hooks.logged_step import logging_interval
+from xlearner_mm.models.expansion.reconciliation import LinkKey
+from xlearner_mm.registry import HOOKS
+
+LINKS_KEY = 'xlearner_links'
+
+
+@HOOKS.register_module()
+class LinkStrengthHook(Hook):
+    """Log the strength of every link, and keep the last ones in every checkpoint.
+
+        strength of gamma_{j->i}^{k->t} = mean |gamma(E_j^k)| / mean |E_j^k|        on images of t's own sources
+
+    In the log as ``link/<k><j>_to_<t><i>``; under ``meta['xlearner_links']`` of checkpoints as plain data, which
+    ``tools/visualize_links.py`` draws. The links are watched in the measured steps only and cost nothing in the
+    others. In the squeeze stage and without links there is nothing to measure.
+
+    Args:
+        interval: measure in every so manyth step, and in the last. Defaults to None: where the logger writes.
+        per_link: whether the log has every link or, for many branches, the mean of each pair (``link/<k>_to_<t>``).
+            Defaults to True.
+    """
+
+    def __init__(self, interval: int | None = None, per_link: bool = True) -> None:
+        self.interval, self.per_link = interval, per_link
+        self._handles: list[RemovableHandle] = []
+        self._seen: dict[LinkKey, list[Tensor]] = {}
+        self._last: dict[str, Any] | None = None
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Watch the links if this step is measured."""
+        backbone = expanded_backbone_of(runner)
+        interval = logging_interval(runner) if self.interval is None else self.interval
+        if backbone is None or not (self.every_n_train_iters(runner, interval) or self.is_last_train_iter(runner)):
+            return
+        self._seen = {key: [] for key in backbone.link_keys}
+        for key, seen in self._seen.items():
+            self._handles.append(backbone.links[key.module_name].register_forward_hook(_watcher(seen)))
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Hand what was measured to the log: one transfer from the device for all links."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        measured = {key: torch.stack(seen).mean() for key, seen in self._seen.items() if seen}
+        self._seen = {}
+        if not measured:
+            return
+        strengths = dict(zip(measured, torch.stack(list(measured.values())).tolist(), strict=True))
+        self._last = {'step': runner.iter + 1, 'links': [[*key, value] for key, value in strengths.items()]}
+        named = {f'{k.sender}{k.sender_level}_to_{k.receiver}{k.receiver_level}': v for k, v in strengths.items()}
+        for name, value in (named if self.per_link else _means_of_pairs(strengths)).items():
+            runner.message_hub.update_scalar(f'train/link/{name}', value)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Add the strengths that were measured last."""
+        if self._last is not None:
+            checkpoint['meta'][LINKS_KEY] = self._last
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Go on with the strengths that were measured before an interruption."""
+        self._last = checkpoint.get('meta', {}).get(LINKS_KEY)
+
+
+def _watcher(seen: list[Tensor]) -> Any:
+    def watch(link: nn.Module, inputs: tuple[Tensor, ...], brought: Tensor) -> None:
+        # A link trains on the images of its receiver's own sources; others' pass through it in inference mode.
+        if link.training:
+            sent = inputs[0].detach().float().abs().mean()
+            seen.append(brought.detach().float().abs().mean() / sent.clamp_min(1e-12))
+
+    return watch
+
+
+def _means_of_pairs(strengths: dict[LinkKey, float]) -> dict[str, float]:
+    pairs: dict[str, list[float]] = {}
+    for key, value in strengths.items():
+        pairs.setdefault(f'{key.sender}_to_{key.receiver}', []).append(value)
+    return {pair: sum(values) / len(values) for pair, values in pairs.items()}

@@ -1,0 +1,17 @@
+"""Which steps the logger writes about: only there is anything measured or read from the device."""
+
+from __future__ import annotations
+
+from mmengine.hooks import LoggerHook
+from mmengine.runner import Runner
+
+
+def logging_interval(runner: Runner) -> int:
+    """Return the steps between two lines of the log, or 0 without a logger."""
+    return next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 0)
+
+
+def is_logged_step(runner: Runner) -> bool:
+    """Whether the logger writes after the training step that is running."""
+    interval = logging_interval(runner)
+    return interval > 0 and (runner.iter + 1) % interval == 0
