@@ -1,5 +1,9 @@
 """A config of paper scale, small enough for two steps on a CPU."""
 
+import torch
+
+from xlearner_mm.registry import MODELS
+
 WIDTH = 16  # factor on channels
 SIZE = 4  # factor on pictures
 _CHANNELS = ('in_channels', 'out_channels', 'feat_channels', 'fc_out_channels', 'channels')
@@ -8,7 +12,8 @@ _SIZES = ('scale', 'crop_size', 'size')
 
 def reduced(cfg, work_dir):
     """Narrow every branch and head, shrink every picture, take two images per source and two steps."""
-    for branch in cfg.model.backbone.branches.values():
+    hint_models = [hint.model for hint in cfg.model.get('hints', {}).values()]
+    for branch in [*cfg.model.backbone.branches.values(), *hint_models]:
         branch.depth = min(branch.depth, 50)
         branch.base_channels = branch.get('base_channels', 64) // WIDTH
         branch.stem_channels = branch.get('stem_channels', 64) // WIDTH
@@ -23,6 +28,15 @@ def reduced(cfg, work_dir):
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     cfg.log_processor.window_size = cfg.default_hooks.logger.interval = 1
     cfg.work_dir = str(work_dir)
+    return cfg
+
+
+def with_teachers(cfg, folder):
+    """Put an untrained model where each hint's checkpoint should be, within a stock network's checkpoint."""
+    for name, hint in cfg.model.get('hints', {}).items():
+        hint.checkpoint = str(folder / f'{name}.pth')
+        state = MODELS.build(hint.model).state_dict()
+        torch.save({'state_dict': {f'backbone.{key}': value for key, value in state.items()}}, hint.checkpoint)
     return cfg
 
 

@@ -8,6 +8,7 @@ import torch
 import yaml
 from mmengine.config import Config
 
+from tests.reduction import with_teachers
 from xlearner_mm.datasets import parse_sources
 from xlearner_mm.mini import CATALOG
 from xlearner_mm.registry import MODELS, init_default_scope
@@ -56,8 +57,8 @@ def test_a_learner_and_its_loaders_and_evaluators_hear_of_the_same_sources(path)
 
 
 @pytest.mark.parametrize('path', BUILT, ids=name)
-def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path):
-    cfg = Config.fromfile(path)
+def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path, tmp_path):
+    cfg = with_teachers(Config.fromfile(path), tmp_path)
     learner = MODELS.build(cfg.model)
     assert cfg.train_dataloader.batch_size == sum(s.batch_size for s in learner.sources.values())
     assert {s['type'] for s in cfg.custom_hooks} >= {'StageMetaHook'}

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
-from tests.reduction import reduced
+from tests.reduction import reduced, with_teachers
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing.fixtures import write_fixtures
 
@@ -18,7 +18,7 @@ CONFIGS = sorted((Path(__file__).parents[1] / 'configs' / 'expansion').glob('*.p
 def small(path, work_dir):
     parsed = Config.fromfile(path)
     cfg = Config(parsed.to_dict(), cfg_text=parsed.text, filename=parsed.filename, format_python_code=False)
-    return reduced(cfg, work_dir)
+    return with_teachers(reduced(cfg, work_dir), work_dir)
 
 
 @pytest.fixture(scope='module')
@@ -45,11 +45,19 @@ def test_a_training_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_pat
     for source in cfg.model.sources:
         assert any(key.startswith(f'train/{source}.loss') or f'train/{source}.decode.loss' in key for key in scalars)
     assert 'val/sources/mean' in scalars
+    assert not without_gradient(runner), 'DDP refuses parameters that take no gradient'
 
 
-def test_rate_times_decay_is_that_of_each_task_s_stock_recipe(tmp_path):
-    (path,) = (p for p in CONFIGS if p.stem == 'xlearner_r50_500k_base_seg')
-    cfg = small(path, tmp_path)
+def without_gradient(runner):
+    data = runner.model.data_preprocessor(next(iter(runner.train_dataloader)), training=True)
+    loss, _ = runner.model.parse_losses(runner.model(**data, mode='loss'))
+    loss.backward()
+    return [name for name, parameter in runner.model.named_parameters() if parameter.grad is None]
+
+
+@pytest.mark.parametrize('stem', ['xlearner_r50_500k_base_seg', 'xlearner_pp_r50_500k_base'])
+def test_rate_times_decay_is_that_of_each_task_s_stock_recipe(tmp_path, stem):
+    cfg = small(CONFIGS[0].parent / f'{stem}.py', tmp_path)
     learner = MODELS.build(cfg.model)
     names = {id(parameter): name for name, parameter in learner.named_parameters()}
     wrapper = build_optim_wrapper(learner, cfg.optim_wrapper)
@@ -61,7 +69,7 @@ def test_rate_times_decay_is_that_of_each_task_s_stock_recipe(tmp_path):
 
 def task_of(name, learner):
     part = name.split('.')
-    if part[0] == 'networks':
+    if part[0] in ('networks', 'hints'):
         return learner.sources[part[1]].task
     # backbone.branches.<task>. and backbone.links.<sender>_<level>__<receiver>_<level>.
     return part[2] if part[1] == 'branches' else part[2].split('__')[1].split('_')[0]

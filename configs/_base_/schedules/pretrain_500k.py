@@ -9,8 +9,9 @@ warmup = 1000
 det = dict(decay_mult=0.2)  # 0.02 x 1e-4, of COCO and Objects365
 seg = dict(decay_mult=0.5)  # 0.01 x 5e-4
 keys = {'branches.det': det, '__det': det, 'branches.seg': seg, '__seg': seg}  # '__det' ends the names of links
-keys.update({f'networks.{name}': det for name in ('coco', 'objects365', 'wider_face')})
-keys.update({f'networks.{name}': seg for name in ('ade20k', 'coco_stuff', 'voc2012')})
+for part in ('networks', 'hints'):
+    keys.update({f'{part}.{name}': det for name in ('coco', 'objects365', 'wider_face')})
+    keys.update({f'{part}.{name}': seg for name in ('ade20k', 'coco_stuff', 'voc2012')})
 
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -29,4 +30,4 @@ val_cfg = dict(type='MultiSourceValLoop')
 test_cfg = dict(type='MultiSourceTestLoop')
 # Norms share their statistics between GPUs: a detection source has two images on each.
 sync_bn = 'torch'
-del warmup, det, seg, keys
+del warmup, det, seg, keys, part
