@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os.path as osp
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,29 +102,36 @@ def _check_split(source: Source, split: str, config: Mapping[str, Any], samples:
         return report
     count = len(dataset) if samples is None else min(samples, len(dataset))
     report.checked = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
-    for index in report.checked:
-        _check_image(report, dataset.get_data_info(index))
+    _check_files(report)
     _check_classes(report, source)
     if not report.problems:
         _check_pipeline(report)
     return report
 
 
-def _check_image(report: SplitReport, info: Mapping[str, Any]) -> None:
-    for key in _FILES:
-        path = info.get(key)
-        if path is None:
-            continue
-        try:
-            # OpenCV, which the pipelines read with, fills up what a truncated file lacks and says nothing.
-            with Image.open(path) as image:
-                image.load()
-                if key == 'img_path':
-                    report.sizes.append(image.size)
-        except FileNotFoundError:
-            report.add(path, 'does not exist')
-        except (OSError, SyntaxError, ValueError) as error:
-            report.add(path, f'cannot be read ({osp.getsize(path):,} bytes): {error}')
+def _check_files(report: SplitReport) -> None:
+    infos = (report.dataset.get_data_info(index) for index in report.checked)
+    files = [(key, info[key]) for info in infos for key in _FILES if info.get(key)]
+    # Decoding and waiting for a network drive both leave the interpreter free for other threads.
+    with ThreadPoolExecutor() as pool:
+        for (key, path), (size, reason) in zip(files, pool.map(_open, (path for _, path in files)), strict=True):
+            if reason is not None:
+                report.add(path, reason)
+            elif size is not None and key == 'img_path':
+                report.sizes.append(size)
+
+
+def _open(path: str) -> tuple[tuple[int, int] | None, str | None]:
+    """Return a picture's width and height, or why it cannot be read."""
+    try:
+        # OpenCV, which the pipelines read with, fills up what a truncated file lacks and says nothing.
+        with Image.open(path) as image:
+            image.load()
+            return image.size, None
+    except FileNotFoundError:
+        return None, 'does not exist'
+    except (OSError, SyntaxError, ValueError) as error:
+        return None, f'cannot be read ({osp.getsize(path):,} bytes): {error}'
 
 
 def _check_classes(report: SplitReport, source: Source) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from xlearner_mm.datasets.check import SplitReport, check_source
@@ -40,7 +41,8 @@ def check_config(config: str, samples: int | None = 100, sheet: str | None = Non
     except (FileNotFoundError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    reports = [report for source in sources.values() for report in check_source(source, samples)]
+    checking = track(sources.values(), 'checking sources', transient=True)
+    reports = [report for source in checking for report in check_source(source, samples)]
     Console().print(_table(reports))
     if sheet is not None:
         save_contact_sheet(sheet, [report for report in reports if report.split == 'train'])

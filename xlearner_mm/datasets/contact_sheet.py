@@ -65,7 +65,7 @@ def _tile(report: SplitReport, info: Mapping[str, Any]) -> Image.Image | None:
     tile.paste(image, (2, 2))
     labels = [info['gt_label']] if 'gt_label' in info else sorted({box['bbox_label'] for box in boxes})
     names = ', '.join(str(classes[i]) if i < len(classes) else f'class {i}' for i in labels)
-    ImageDraw.Draw(tile).text((2, _TILE), names[:26], fill='black')
+    ImageDraw.Draw(tile).text((2, image.height + 3), names[:26], fill='black')
     return tile
 
 
