@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.progress import track
@@ -12,6 +13,7 @@ from rich.table import Table
 from xlearner_mm.datasets.check import SplitReport, check_source
 from xlearner_mm.datasets.contact_sheet import save_contact_sheet
 from xlearner_mm.datasets.source import SourceError, parse_sources
+from xlearner_mm.engine.launch import load_config
 
 _LISTED = 20  # problems of one split that are written out
 
@@ -28,16 +30,8 @@ def check_config(config: str, samples: int | None = 100, sheet: str | None = Non
     Returns:
         The exit status: 0, or 1 after any problem.
     """
-    from xlearner_mm.engine.launch import load_config
-
     try:
-        cfg = load_config(config, None, options, 'none').to_dict()
-        dataset = cfg.get('train_dataloader', {}).get('dataset', {})
-        if 'sources' not in dataset:
-            raise SourceError(f'{config} has no train_dataloader.dataset.sources')
-        # Of the model's own sources: it may have other heads than the dataset's copies.
-        networks = cfg.get('model', {}).get('sources') or dataset['sources']
-        sources = parse_sources({**dataset['sources'], **networks})
+        sources = parse_sources(_collect(load_config(config, None, options, 'none').to_dict(), config))
     except (FileNotFoundError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -50,6 +44,20 @@ def check_config(config: str, samples: int | None = 100, sheet: str | None = Non
     for report in reports:
         _print_problems(report)
     return int(any(report.problems for report in reports))
+
+
+def _collect(cfg: dict[str, Any], config: str) -> dict[str, dict[str, Any]]:
+    """Return the sources with each setting from the component that will read it: overrides may differ."""
+    sources = cfg.get('train_dataloader', {}).get('dataset', {}).get('sources')
+    if not sources:
+        raise SourceError(f'{config} has no train_dataloader.dataset.sources')
+    readers = {'network': cfg.get('model', {}), 'val_dataloader': cfg.get('val_dataloader', {})}
+    collected = {name: dict(settings) for name, settings in sources.items()}
+    for setting, reader in readers.items():
+        for name, settings in reader.get('sources', {}).items():
+            if name in collected and setting in settings:
+                collected[name][setting] = settings[setting]
+    return collected
 
 
 def _table(reports: Sequence[SplitReport]) -> Table:
