@@ -141,6 +141,15 @@ def test_the_teacher_moves_and_converts_with_the_learner(hint):
     assert {p.dtype for p in learner.hints['boxes'].teacher.module.parameters()} == {torch.float64}
 
 
+def test_hints_are_given_in_mixed_precision_too(hint):
+    learner = build(hints=dict(boxes=hint)).eval()
+    plain = hints_of(losses_of(learner))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        mixed = hints_of(losses_of(learner))
+    for name, value in plain.items():
+        torch.testing.assert_close(mixed[name].float(), value, rtol=0.05, atol=0.01)
+
+
 def test_a_backbone_may_teach_when_its_normalisation_is_known(backbone_hint):
     preprocessor = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, **NORMALISATION)
     learner = build(hints=dict(boxes=dict(**backbone_hint, data_preprocessor=preprocessor)))
