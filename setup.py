@@ -49,7 +49,8 @@ def list_mim_files() -> list[str]:
     for name in MIM_CONTENT:
         path = ROOT / name
         files = [path] if path.is_file() else sorted(p for p in path.rglob('*') if p.is_file())
-        found += [str(p.relative_to(ROOT)) for p in files if '__pycache__' not in p.parts]
+        paths = (p.relative_to(ROOT) for p in files)
+        found += [str(p) for p in paths if not any(part.startswith(('.', '__pycache__')) for part in p.parts)]
     return found
 
 

@@ -1,5 +1,6 @@
 """Sources -> expansion -> squeeze -> export -> transfer, in miniature, through the tools' own doors."""
 
+import os
 import re
 from pathlib import Path
 
@@ -88,6 +89,13 @@ def test_a_training_stopped_before_its_last_validation_gets_it_when_resumed(insi
             ['model.backbone.reconciliation.topology=lowest'],
             "reconciliation: unknown topology 'lowest', choose from",
         ),
+        (['train_dataloader.batch_size=7'], 'train_dataloader.batch_size is 7, but the sources take 120 images a step'),
+        (
+            ["train_dataloader.sampler.batch_sizes={'digits': 3}"],
+            'train_dataloader.batch_size is 120, but the sources take 99 images a step',
+        ),
+        (['foo'], "--cfg-options: 'foo' must be KEY=VALUE"),
+        (['optim_wrapper.optimizer.type=Nope'], 'optim_wrapper cannot be built: .*Nope'),
         (
             ['model.backbone.type=XLearnerExpandedBakbone'],
             'XLearnerExpandedBakbone is not in the',
@@ -99,6 +107,60 @@ def test_bad_input_ends_before_training_with_one_line_that_names_the_source(insi
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert last.startswith('error: ')
     assert re.search(message, last)
+
+
+def test_a_missing_folder_of_a_stock_transfer_is_named_with_its_setting(inside, capfd):
+    options = [*SHORT, 'model.backbone.init_cfg=None', 'train_dataloader.dataset.data_root=data/nowhere']
+    assert train('transfer/seg_voc_mini', 'work_dirs/bad', *options) == 1
+    assert re.search(r"error: train_dataloader cannot be built: .*data_root 'data/nowhere'", capfd.readouterr().err)
+
+
+def test_an_unreadable_image_ends_with_one_line_also_in_a_worker(inside, capfd):
+    broken = next((inside / 'data/xl_mini/shapes/train').glob('*/*.jpg'))
+    whole = broken.read_bytes()
+    broken.write_bytes(b'no picture')
+    try:
+        options = ['train_cfg.max_iters=40', 'train_cfg.val_interval=40', 'train_dataloader.num_workers=1']
+        assert train('hard_sharing_r18', 'work_dirs/broken', *options) == 1
+    finally:
+        broken.write_bytes(whole)
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert re.fullmatch(rf"error: source 'shapes': .*{broken.name} cannot be read: .*", last)
+
+
+def test_a_test_is_of_the_checkpoint_named_and_of_no_other(inside, monkeypatch):
+    options = [*SHORT, 'model.backbone.init_cfg=None']
+    for work_dir, seed in (('work_dirs/one', 1), ('work_dirs/two', 2)):
+        assert train('transfer/cls_letters', work_dir, *options, f'randomness.seed={seed}') == 0
+    tested = []
+    monkeypatch.setattr(
+        'mmengine.runner.Runner.call_hook',
+        lambda self, name, **_: tested.append(self.model.state_dict()) if name == 'before_test' else None,
+    )
+    config, other = str(CONFIGS / 'transfer/cls_letters.py'), 'load_from=work_dirs/two/iter_2.pth'
+    assert launch('test', config, 'work_dirs/test', [*options, other], checkpoint='work_dirs/one') == 0
+    wanted = read_checkpoint('work_dirs/one')['state_dict']['head.fc.weight']
+    assert torch.equal(tested[0]['head.fc.weight'], wanted)
+
+
+@pytest.mark.parametrize('door', [{'resume': 'evil.pth'}, {'options': ['load_from=evil.pth']}], ids=str)
+def test_no_training_executes_a_checkpoint(inside, capfd, door):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, ('executed',)
+
+    torch.save({'state_dict': {}, 'meta': Evil()}, 'evil.pth')
+    options = [*SHORT, 'model.backbone.init_cfg=None', *door.get('options', [])]
+    assert train('transfer/cls_letters', 'work_dirs/evil', *options, resume=door.get('resume')) == 1
+    assert 'evil.pth is refused' in capfd.readouterr().err
+    assert not Path('executed').exists()
+
+
+def test_resuming_another_models_checkpoint_is_refused(inside, capfd):
+    options = [*SHORT, 'model.backbone.init_cfg=None']
+    assert train('transfer/cls_letters', 'work_dirs/letters', *options) == 0
+    assert train('transfer/cls_symbols', 'work_dirs/symbols', *options, resume='work_dirs/letters') == 1
+    assert 'head.fc.weight is (20, 128), expected (12, 128)' in capfd.readouterr().err
 
 
 def test_a_checkpoint_of_another_shape_ends_before_training(inside, capfd):

@@ -93,7 +93,8 @@ class MultiSourceSampler(Sampler):
 
     def __iter__(self) -> Iterator[int]:
         step = self._step
-        stop = None if self.steps_per_epoch is None else step + self.steps_per_epoch
+        # An epoch resumed within ends where it would have ended.
+        stop = None if self.steps_per_epoch is None else (step // self.steps_per_epoch + 1) * self.steps_per_epoch
         while stop is None or step < stop:
             yield from self.step_indices(step)
             step += 1

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import os.path as osp
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -17,9 +15,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.config_options import load_config
 from xlearner_mm.engine.hooks.final_validation_hook import FinalValidationHook
+from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
+    check_fits,
     load_strictly,
     read_checkpoint,
     resolve_checkpoint,
@@ -56,49 +57,22 @@ def launch(
         cfg = load_config(config, work_dir, options, launcher)
         if job == 'train':
             _prepare_training(cfg, resume, amp)
-        runner = _build_runner(cfg)
+        else:
+            # What is tested is the checkpoint named, not one that the config starts or resumes from.
+            cfg.load_from, cfg.resume = None, False
+        runner = _build_runner(cfg, job)
         if job == 'train':
+            _check_start(runner)
+            runner.register_hook(MultiSourceCheckHook())
             runner.register_hook(FinalValidationHook())
             runner.train()
         else:
             _load_for_test(runner, checkpoint)
             runner.test()
     except (SourceError, CheckpointError, FileNotFoundError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {_line(error)}', file=sys.stderr)
         return 1
     return 0
-
-
-def load_config(config: str, work_dir: str | None, options: Sequence[str], launcher: str) -> Config:
-    """Read a config file and apply what the command line says.
-
-    Raises:
-        FileNotFoundError: no such config.
-        ValueError: an option that is not ``KEY=VALUE``.
-    """
-    if not osp.isfile(config):
-        raise FileNotFoundError(f'config {config} does not exist')
-    parsed = Config.fromfile(config)
-    # Every component holds the sources it needs: formatting that with yapf, thrice a run, takes 20 s. fromfile has
-    # a switch for it, which text configs ignore.
-    cfg = Config(parsed.to_dict(), cfg_text=parsed.text, filename=parsed.filename, format_python_code=False)
-    cfg.merge_from_dict(dict(_parse_option(option) for option in options))
-    cfg.launcher = launcher
-    if launcher != 'none' and not torch.cuda.is_available():
-        cfg.env_cfg.setdefault('dist_cfg', {})['backend'] = 'gloo'
-    name = osp.splitext(osp.basename(config))[0]
-    cfg.work_dir = work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
-    return cfg
-
-
-def _parse_option(option: str) -> tuple[str, Any]:
-    key, equals, text = option.partition('=')
-    if not equals:
-        raise ValueError(f"option '{option}' must be KEY=VALUE")
-    try:
-        return key, ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return key, text
 
 
 def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
@@ -117,12 +91,62 @@ def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
     os.makedirs(cfg.work_dir, exist_ok=True)
 
 
-def _build_runner(cfg: Config) -> Runner:
+def _build_runner(cfg: Config, job: str) -> Runner:
+    """Build all that can be built before the first step, so that bad input ends here."""
     try:
-        return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    except (ValueError, KeyError) as error:
-        # What models refuse at build is bad input as well; later on such an error would be a fault of ours.
-        raise SourceError(error.args[0] if error.args else error) from error
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    except (SourceError, CheckpointError):
+        raise
+    except Exception as error:
+        raise SourceError(f'the config cannot be built: {type(error).__name__}: {error}') from error
+    if job == 'train':
+        _build_optimizer(runner)
+    for name in ('train', 'val') if job == 'train' else ('test',):
+        _build_loop(runner, name)
+    return runner
+
+
+def _build_optimizer(runner: Runner) -> None:
+    try:
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    except Exception as error:
+        raise SourceError(
+            f'optim_wrapper cannot be built: {type(error).__name__}: {error} (it is {runner.cfg.optim_wrapper})'
+        ) from error
+
+
+def _build_loop(runner: Runner, name: str) -> None:
+    """Build a loop with its data set: a missing folder ends here, with the setting that names it."""
+    try:
+        getattr(runner, f'{name}_loop')
+    except (SourceError, CheckpointError):
+        raise
+    except Exception as error:
+        dataset = runner.cfg.get(f'{name}_dataloader', {}).get('dataset', {})
+        raise SourceError(
+            f'{name}_dataloader cannot be built: {type(error).__name__}: {error} '
+            f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
+        ) from error
+
+
+def _check_start(runner: Runner) -> None:
+    """Read the checkpoint that a training starts from before MMEngine does, without executing anything in it.
+
+    Raises:
+        CheckpointError: it would have to be executed, is damaged, or is not of this model.
+    """
+    path = runner._load_from
+    if runner._resume and path is None:
+        pointer = osp.join(runner.work_dir, 'last_checkpoint')
+        path = runner.work_dir if osp.isfile(pointer) else None
+    if path is None:
+        return
+    state = state_dict_of(read_checkpoint(path))
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if runner._resume:
+        check_fits(model, state, f'checkpoint {path}')
+    elif not set(state) & set(model.state_dict()):
+        raise CheckpointError(f'load_from: checkpoint {path} holds nothing of {type(model).__name__}')
 
 
 def _load_for_test(runner: Runner, checkpoint: str | None) -> None:
@@ -131,3 +155,9 @@ def _load_for_test(runner: Runner, checkpoint: str | None) -> None:
     content = read_checkpoint(checkpoint)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     load_strictly(model, state_dict_of(content), f'checkpoint {checkpoint}')
+
+
+def _line(error: Exception) -> str:
+    """The message in one line; a loader's worker sends its whole traceback along."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].split('SourceError: ', 1)[-1] if 'in DataLoader worker' in lines[0] else lines[0]

@@ -20,6 +20,7 @@ from xlearner_mm.pipeline.schedule import in_order, makespan, ranks
 from xlearner_mm.pipeline.state import JobStates
 
 INTERRUPTED = 130  # the exit status of a command ended by Ctrl-C
+_INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
@@ -78,7 +79,7 @@ class JobRunner:
         self.states = JobStates(work_dir / 'jobs.json')
         self.workers, self.fork, self.poll = workers, fork, poll
         self.display = display or Display()
-        self.env = {'OMP_NUM_THREADS': str(max(1, len(os.sched_getaffinity(0)) // workers))}
+        self.env = {'OMP_NUM_THREADS': str(max(1, _usable_cores() // workers))}
         self._rank = ranks(self.jobs)
         self._estimator = Estimator({name: job.seconds for name, job in self.jobs.items()})
         self._fingerprints: dict[str, str] = {}
@@ -166,6 +167,8 @@ class JobRunner:
             self.display.say(f'    {line[:200]}')
 
     def _interrupt(self) -> None:
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(sign, signal.SIG_IGN)  # a second Ctrl-C must not leave jobs behind
         stop([run.process for run in self._running.values()])
         for name, run in self._running.items():
             self.states.add_time(name, time.monotonic() - run.started, finished=False)
@@ -189,6 +192,11 @@ class JobRunner:
         return self.logs / f'{name}.log'
 
 
+def _usable_cores() -> int:
+    # macOS has no affinity
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does, and Ctrl-C work where it came in ignored."""
@@ -196,7 +204,9 @@ def _terminable() -> Iterator[None]:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    before = {sign: signal.signal(sign, interrupt) for sign in (signal.SIGINT, signal.SIGTERM)}
+    # nohup ignores SIGHUP so that jobs outlive the terminal: leave that as it is.
+    signs = [s for s in _INTERRUPTING if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
+    before = {sign: signal.signal(sign, interrupt) for sign in signs}
     try:
         yield
     finally:

@@ -41,10 +41,12 @@ def read_checkpoint(path: str) -> dict[str, Any]:
             content = torch.load(BytesIO(read_bytes(path)), map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f'checkpoint {path} is refused: reading it would execute code, or it is damaged ({error})'
+            f'checkpoint {path} is refused: reading it would execute code, or it is no checkpoint at all'
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise CheckpointError(f'checkpoint {path} is damaged: {error}') from error
+    except Exception as error:
+        # A file of another kind fails in whatever way the unpickler meets its bytes.
+        reason = next(iter(str(error).splitlines()), '') or type(error).__name__
+        raise CheckpointError(f'checkpoint {path} is damaged or no checkpoint: {reason}') from error
     if not isinstance(content, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(content).__name__}, expected a dict of tensors')
     return content
@@ -70,7 +72,7 @@ def resolve_checkpoint(path: str) -> str:
 
 
 def sha256_of(path: str) -> str:
-    """Return the SHA-256 of a checkpoint file, by which a stage recognises its teacher."""
+    """Return the SHA-256 of a checkpoint file: a squeeze records that of its teacher."""
     return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
@@ -140,7 +142,9 @@ def load_backbone(module: nn.Module, path: str, prefix: str | None = None, stric
     Raises:
         CheckpointError: unreadable, of another shape, or (``strict``) leaving something at its random start.
     """
-    state = backbone_state(state_dict_of(read_checkpoint(path)), module, prefix)
+    content = state_dict_of(read_checkpoint(path))
+    state = backbone_state(content, module, prefix)
+    _check_holds_it(state, content, module, path)
     own_modules = {key.split('.')[0] for key in module.state_dict()}
     # A classifier's or detector's head beside the backbone is no fault; a deeper backbone's block is.
     state = {key: value for key, value in state.items() if key.split('.')[0] in own_modules}
@@ -151,11 +155,29 @@ def load_backbone(module: nn.Module, path: str, prefix: str | None = None, stric
         module.load_state_dict(state, strict=False)
 
 
+def _check_holds_it(state: State, content: State, module: nn.Module, path: str) -> None:
+    if state:
+        return
+    branches = sorted({key.split('.')[2] for key in content if key.startswith('backbone.branches.')})
+    if branches:
+        raise CheckpointError(
+            f'checkpoint {path} holds the branches {branches} of an expansion stage: export one, or name it by '
+            f"prefix='backbone.branches.{branches[0]}.backbone'"
+        )
+    raise CheckpointError(f'checkpoint {path} holds nothing of a {type(module).__name__}')
+
+
 def load_strictly(module: nn.Module, state: State, what: str) -> None:
-    """Load ``state``, all of it and nothing else.
+    """Load ``state``, all of it and nothing else; arguments and errors as :func:`check_fits`."""
+    check_fits(module, state, what)
+    module.load_state_dict(dict(state), strict=False)
+
+
+def check_fits(module: nn.Module, state: State, what: str) -> None:
+    """Check that ``state`` is all of a module's state and nothing else.
 
     Args:
-        module: what to load into.
+        module: what it is for.
         state: the weights.
         what: name of their origin, for messages.
 
@@ -172,7 +194,6 @@ def load_strictly(module: nn.Module, state: State, what: str) -> None:
             f'{_listed("missing", missing)}{_listed("not of this model", left_over)}'
             'give the checkpoint of this very architecture'
         )
-    module.load_state_dict(dict(state), strict=False)
 
 
 def _check_shapes(module: nn.Module, state: State, what: str) -> None:

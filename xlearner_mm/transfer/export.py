@@ -30,10 +30,11 @@ def export_backbone(checkpoint: str, out: str | Path, branch: str | None = None)
     path = resolve_checkpoint(checkpoint)
     content = read_checkpoint(path)
     # StageMetaHook's key; importing the hook would need the whole of mmengine's runner.
-    stage = content.get('meta', {}).get('xlearner')
-    if stage is None:
+    stage = (content.get('meta') or {}).get('xlearner') or {}
+    if not {'stage', 'backbone', 'sources', 'normalisation'} <= set(stage):
         raise CheckpointError(
-            f'checkpoint {path} does not say which stage it is of: train with StageMetaHook in custom_hooks'
+            f'checkpoint {path} does not say which stage it is of: it is an export already, or was trained without '
+            'StageMetaHook in custom_hooks'
         )
     prefix, backbone = _locate(stage, branch, path)
     state = {
@@ -41,6 +42,8 @@ def export_backbone(checkpoint: str, out: str | Path, branch: str | None = None)
         for key, value in state_dict_of(content).items()
         if key.startswith(prefix)
     }
+    if not state:
+        raise CheckpointError(f'checkpoint {path} holds no weights below {prefix}')
     meta = {
         'stage': stage['stage'],
         'backbone': {key: value for key, value in backbone.items() if key != 'init_cfg'},
@@ -73,7 +76,11 @@ def _locate(stage: Mapping[str, Any], branch: str | None, path: str) -> tuple[st
 
 def _write(content: dict[str, Any], out: Path) -> None:
     """Write aside and rename: a file of that name is always whole."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_name(out.name + '.part')
-    torch.save(content, aside)
-    os.replace(aside, out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, aside)
+        os.replace(aside, out)
+    except (OSError, RuntimeError) as error:
+        aside.unlink(missing_ok=True)
+        raise CheckpointError(f'{out} cannot be written: {error}') from error

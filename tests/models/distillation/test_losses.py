@@ -27,6 +27,14 @@ def test_standardised_features_have_mean_0_and_deviation_1_per_channel():
     torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3), atol=1e-2, rtol=0)
 
 
+def test_a_step_without_images_changes_nothing():
+    standardizer = ChannelStandardizer(3)
+    standardizer.update(torch.randn(8, 3, 6, 6))
+    before = standardizer.mean.clone()
+    standardizer.update()
+    assert torch.equal(standardizer.mean, before)
+
+
 def test_inverse_undoes_standardising():
     standardizer = ChannelStandardizer(3)
     features = torch.randn(8, 3, 6, 6) * 5 + 1

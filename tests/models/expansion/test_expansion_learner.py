@@ -54,7 +54,6 @@ def test_the_loss_falls_by_training():
 
 def test_loss_weights_scale_a_source_and_0_stops_its_heads_gradient():
     sources = tiny_sources()
-    plain = losses_of(build(sources), tiny_batch())
     sources['boxes']['loss_weight'], sources['birds']['loss_weight'] = 2.0, 0.0
     torch.manual_seed(0)
     weighted_learner = build(sources)

@@ -72,13 +72,38 @@ def test_a_branch_may_teach_its_own_sources_only(build):
     assert not torch.equal(before['loss_seg_2'], after['loss_seg_2'])
 
 
+def test_sources_of_different_sizes_weigh_by_their_images(build):
+    """L is the mean over all images of the step, each image's own mean per element."""
+    distiller = build(standardize='none').eval()
+    data = distiller.data_preprocessor(tiny_batch(), True)
+    data['inputs']['boxes'] = torch.randn(2, 3, 96, 64)
+    losses = distiller(**data, mode='loss')
+    for level in range(4):
+        per_image = []
+        for images in data['inputs'].values():
+            target = distiller.teacher.features(images)['det'][level]
+            guided = distiller.guidance.layers[f'det_{level}'].conv(distiller.student(images)[level])
+            per_image += list((target - guided).square().mean((1, 2, 3)))
+        torch.testing.assert_close(losses[f'loss_det_{level}'], torch.stack(per_image).mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_moments_of_a_step_are_those_of_all_its_sizes_together(build):
+    distiller = build().train()
+    data = distiller.data_preprocessor(tiny_batch(), True)
+    data['inputs']['boxes'] = torch.randn(2, 3, 96, 64)
+    distiller(**data, mode='loss')
+    features = [distiller.teacher.features(images)['cls'][2] for images in data['inputs'].values()]
+    positions = torch.cat([f.transpose(0, 1).flatten(1) for f in features], dim=1)
+    torch.testing.assert_close(distiller.standardizers['cls_2'].mean, positions.mean(1), rtol=1e-4, atol=1e-5)
+
+
 def test_with_standardised_targets_the_scale_of_a_branch_does_not_matter(build):
     distiller = build().train()
     small = losses_of(distiller)['loss_det_3']
     loud = build().train()
     loud.load_state_dict(distiller.state_dict())
     for standardizer in loud.standardizers.values():
-        standardizer.steps.zero_()
+        standardizer.count.zero_()
     features = loud.teacher.features
     loud.teacher.features = lambda x: {t: tuple(100 * f for f in levels) for t, levels in features(x).items()}
     torch.testing.assert_close(losses_of(loud)['loss_det_3'], small, rtol=1e-3, atol=1e-3)

@@ -32,8 +32,8 @@ def fitnet_loss(target: Tensor, guided: Tensor, reduction: str = 'mean') -> Tens
 class ChannelStandardizer(nn.Module):
     """Running mean and standard deviation per channel of a teacher's features.
 
-    Branches of different scale then weigh the same in the loss. The moments are cumulative averages over all
-    training images so far, shared between the ranks.
+    Branches of different scale then weigh the same in the loss. The moments are averages over all training images so
+    far, each position of a feature map counting once, shared between the ranks.
 
     Args:
         channels: C of the features ``(B, C, H, W)``.
@@ -42,24 +42,34 @@ class ChannelStandardizer(nn.Module):
 
     mean: Tensor
     square: Tensor
-    steps: Tensor
+    count: Tensor
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
         super().__init__()
         self.eps = eps
         self.register_buffer('mean', torch.zeros(channels))
         self.register_buffer('square', torch.ones(channels))
-        self.register_buffer('steps', torch.zeros((), dtype=torch.long))
+        self.register_buffer('count', torch.zeros((), dtype=torch.float64))
 
     @torch.no_grad()
-    def update(self, features: Tensor) -> None:
-        """Take in the features ``(B, C, H, W)`` of one training step."""
-        features = features.float()
-        moments = torch.stack([features.mean((0, 2, 3)), features.square().mean((0, 2, 3))])
-        all_reduce(moments, op='mean')
-        self.steps += 1
-        # lerp_ needs the weight as a tensor so that no step waits for the device
-        weight = 1.0 / self.steps.to(self.mean.dtype)
+    def update(self, *features: Tensor) -> None:
+        """Take in the features of one training step.
+
+        Args:
+            features: any number of ``(B, C, H, W)``, also none: every rank calls this once a step, whatever it has.
+        """
+        sums = self.mean.new_zeros(3, len(self.mean), dtype=torch.float64)
+        for feature in features:
+            feature = feature.double()
+            sums[0] += feature.sum((0, 2, 3))
+            sums[1] += feature.square().sum((0, 2, 3))
+            sums[2] += feature.numel() // len(self.mean)
+        all_reduce(sums)
+        new = sums[2, 0]
+        self.count += new
+        # clamp and tensors throughout: no step waits for the device to ask whether there was anything
+        weight = (new / self.count.clamp_min(1)).to(self.mean.dtype)
+        moments = (sums[:2] / new.clamp_min(1)).to(self.mean.dtype)
         self.mean.lerp_(moments[0], weight)
         self.square.lerp_(moments[1], weight)
 

@@ -149,30 +149,37 @@ class FitNetDistiller(BaseModel):
 
     def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss_<branch>_<level>`` for every branch and level, averaged over all images of the step."""
-        total: dict[str, Tensor] = {}
         images_in_step = sum(len(images) for images in inputs.values())
-        for group in group_by_size(inputs):
-            images = torch.cat([inputs[name] for name in group])
-            rows = {branch: self._rows(branch, group, inputs) for branch in self.branch_channels}
-            student, teacher = self.student(images), self.teacher.features(images)
-            for branch, index in rows.items():
-                for level in self.levels:
-                    if index.numel() == 0:
-                        continue
-                    index = index.to(images.device)
-                    loss = self._compare(branch, level, teacher[branch], student, index)
-                    share = index.numel() / images_in_step
-                    key = f'loss_{branch}_{level}'
-                    total[key] = total.get(key, images.new_zeros(())) + loss * share
-        return total
+        passes = [self._run(group, inputs) for group in group_by_size(inputs)]
+        losses: dict[str, Tensor] = {}
+        # A fixed order, whatever sizes this rank's images have: standardizers talk to the other ranks.
+        for branch in self.branch_channels:
+            for level in self.levels:
+                targets = [teacher[branch][level][rows[branch]] for _, teacher, rows in passes]
+                self._update(branch, level, targets)
+                total = next(iter(inputs.values())).new_zeros(())
+                for (student, _, rows), target in zip(passes, targets, strict=True):
+                    if len(target):
+                        loss = self._compare(branch, level, target, student[level][rows[branch]])
+                        total = total + loss * (len(target) / images_in_step)
+                losses[f'loss_{branch}_{level}'] = total
+        return losses
 
-    def _compare(self, branch: str, level: int, teacher: Levels, student: Levels, index: Tensor) -> Tensor:
-        target, feature = teacher[level][index], student[level][index]
+    def _run(
+        self, group: Sequence[str], inputs: Mapping[str, Tensor]
+    ) -> tuple[Levels, dict[str, Levels], dict[str, Tensor]]:
+        """Student and teacher on the images of one size, and the rows that each branch teaches."""
+        images = torch.cat([inputs[name] for name in group])
+        rows = {branch: self._rows(branch, group, inputs).to(images.device) for branch in self.branch_channels}
+        return self.student(images), self.teacher.features(images), rows
+
+    def _update(self, branch: str, level: int, targets: Sequence[Tensor]) -> None:
+        if self.standardizers is not None and self.training:
+            self.standardizers[f'{branch}_{level}'].update(*targets)
+
+    def _compare(self, branch: str, level: int, target: Tensor, feature: Tensor) -> Tensor:
         if self.standardizers is not None:
-            standardizer = self.standardizers[f'{branch}_{level}']
-            if self.training:
-                standardizer.update(target)
-            target = standardizer(target)
+            target = self.standardizers[f'{branch}_{level}'](target)
         size = (target.shape[-2], target.shape[-1])
         guided = self.guidance(feature, branch, level, size)
         weight = self.branch_weights[branch] * self.level_weights[level]

@@ -1,0 +1,48 @@
+"""Refuse a training whose batches would not be what its sources say."""
+
+from __future__ import annotations
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError
+from xlearner_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MultiSourceCheckHook(Hook):
+    """Compare loader, sampler, dataset and model before the first step.
+
+    Does nothing for trainings on one stock dataset.
+
+    Raises:
+        SourceError: a loader that does not cut steps where the sampler begins them, or sources that the dataset
+            and the model know differently.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Check once, before any image is read."""
+        loader = runner.train_dataloader
+        if not isinstance(loader.dataset, MultiSourceDataset):
+            return
+        sampler = loader.sampler
+        if not isinstance(sampler, MultiSourceSampler):
+            raise SourceError(
+                f'train_dataloader.sampler is a {type(sampler).__name__}, but a MultiSourceDataset needs a '
+                'MultiSourceSampler'
+            )
+        if loader.batch_size != sampler.batch_size:
+            raise SourceError(
+                f'train_dataloader.batch_size is {loader.batch_size}, but the sources take {sampler.batch_size} images '
+                f'a step: {sampler.batch_sizes}'
+            )
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for name, source in getattr(model, 'sources', {}).items():
+            if name not in loader.dataset.sources:
+                raise SourceError(f"source '{name}' is in the model, but not in train_dataloader.dataset")
+            if loader.dataset.sources[name].task != source.task:
+                raise SourceError(
+                    f"source '{name}': the model takes it for task '{source.task}', the dataset for "
+                    f"'{loader.dataset.sources[name].task}'"
+                )
