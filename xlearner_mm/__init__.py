@@ -4,6 +4,7 @@
 registries.
 """
 
+import os
 import sys
 
 from xlearner_mm.version import __version__
@@ -20,7 +21,7 @@ def _imported_by_standalone() -> bool:
     program = sys.argv[0] if sys.argv else ''
     if program == '-m':
         return any(module in getattr(sys, 'orig_argv', []) for module in _STANDALONE_MODULES)
-    return program.endswith(_STANDALONE_TOOLS)
+    return os.path.basename(program) in _STANDALONE_TOOLS
 
 
 if not _imported_by_standalone():

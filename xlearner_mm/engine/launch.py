@@ -77,11 +77,11 @@ def launch(
 
 def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
     if amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-        if not torch.cuda.is_available():
-            # float16 has no CPU kernels for much of this; bfloat16 does.
-            cfg.optim_wrapper.setdefault('dtype', 'bfloat16')
+        if torch.cuda.is_available():
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+            cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        else:
+            cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
     if resume == 'auto':
         cfg.resume, cfg.load_from = True, None
         if not osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint')):
