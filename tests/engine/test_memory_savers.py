@@ -51,15 +51,14 @@ def test_mixed_precision_trains_the_same_way():
     assert {p.dtype for p in learner.parameters()} == {torch.float32}
 
 
-def test_a_training_in_mixed_precision_ends_in_a_sound_checkpoint(inside):
+def test_the_command_lines_amp_trains_on_a_cpu_and_ends_in_a_sound_checkpoint(inside):
     short = [
         'train_cfg.max_iters=2',
         'train_cfg.val_interval=100',
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
-        'optim_wrapper.type=CpuAmpOptimWrapper',
     ]
-    assert launch('train', str(CONFIGS / 'xlearner_r18_expansion.py'), 'work_dirs/amp', short) == 0
+    assert launch('train', str(CONFIGS / 'xlearner_r18_expansion.py'), 'work_dirs/amp', short, amp=True) == 0
     state = read_checkpoint('work_dirs/amp')['state_dict']
     assert all(torch.isfinite(value).all() for value in state.values())
     assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float32}
