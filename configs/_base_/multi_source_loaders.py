@@ -16,7 +16,3 @@ custom_hooks = [
     dict(type='BranchGradientHook'),
     dict(type='LinkStrengthHook'),
 ]
-# Every source is in every step, so no parameter is ever unused. MMEngine's own device_ids are refused on a CPU.
-model_wrapper_cfg = dict(
-    type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False, find_unused_parameters=False
-)

@@ -60,6 +60,7 @@ def launch(
         else:
             # What is tested is the checkpoint named, not one that the config starts or resumes from.
             cfg.load_from, cfg.resume = None, False
+        _join_processes(launcher)
         runner = _build_runner(cfg, job)
         if job == 'train':
             _check_start(runner)
@@ -73,6 +74,12 @@ def launch(
         print(f'error: {_line(error)}', file=sys.stderr)
         return 1
     return 0
+
+
+def _join_processes(launcher: str) -> None:
+    """Form the group of processes on a CPU: MMEngine, left to do it, asks for a GPU first."""
+    if launcher == 'pytorch' and not torch.cuda.is_available() and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
 
 
 def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:

@@ -119,6 +119,21 @@ def test_a_branch_that_no_source_trains_is_refused():
         build(sources)
 
 
+def test_a_level_that_no_source_reads_is_refused():
+    sources = tiny_sources()
+    sources['boxes']['network']['backbone']['out_indices'] = (0, 1, 2)
+    sources['boxes']['network']['neck']['in_channels'] = [4, 8, 16]
+    sources['boxes']['network']['neck']['num_outs'] = 2
+    with pytest.raises(SourceError, match=r"no source reads level\(s\) \[3\] of branch 'det', only \[0, 1, 2\]"):
+        build(sources)
+
+
+def test_a_link_into_a_level_that_no_source_reads_is_refused():
+    backbone = tiny_expanded(reconciliation=dict(topology='same', fuse='output'))
+    with pytest.raises(SourceError, match=r"no source reads level\(s\) \[0, 1, 2\] of branch 'cls', only \[3\]"):
+        build(backbone=backbone)
+
+
 def test_a_batch_that_lacks_a_source_is_refused_in_training():
     batch = tiny_batch()
     del batch['cars']

@@ -69,6 +69,7 @@ class ExpansionLearner(BaseModel):
         self.normalisation = check_same_normalisation(preprocessors)
         self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors)
         self._check_every_branch_is_trained()
+        self._check_every_level_is_read()
         self._check_recomputation()
         self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalisation)
 
@@ -79,6 +80,28 @@ class ExpansionLearner(BaseModel):
             raise SourceError(
                 f'no source trains branch(es) {sorted(idle)}: add a source of their task or remove the branch'
             )
+
+    def _check_every_level_is_read(self) -> None:
+        # A stage or link that no loss reaches has no gradient, which plain DDP refuses in the second step.
+        for name, branch in self.backbone.branches.items():
+            read = self._levels_read(name)
+            idle = set(range(max(read) + 1, len(branch.channels)))
+            if self.backbone.reconciliation.fuse == 'output':
+                linked = {key.receiver_level for key in self.backbone.link_keys if key.receiver == name}
+                idle |= linked - read
+            if idle:
+                raise SourceError(
+                    f"no source reads level(s) {sorted(idle)} of branch '{name}', only {sorted(read)}: build the "
+                    'branch with fewer stages, or narrow link_levels to what is read'
+                )
+
+    def _levels_read(self, branch: str) -> set[int]:
+        levels: set[int] = set()
+        for name, source in self.sources.items():
+            port = port_of(self.networks[name])
+            if port is not None and self.backbone.branch_of(source.task) == branch:
+                levels |= set(port.out_indices)
+        return levels
 
     def _check_recomputation(self) -> None:
         # The backward pass recomputes a checkpointed block when norms of other branches train again: not what was run.
