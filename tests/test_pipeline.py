@@ -36,6 +36,7 @@ def train(config, work_dir, *options, **kwargs):
 
 def test_from_sources_to_transfer(inside):
     assert train('xlearner_r18_expansion', 'work_dirs/expansion', *SOURCES_SHORT) == 0
+    assert list((inside / 'work_dirs/expansion').glob('best_sources_mean_*.pth')), 'saved by the aggregate'
     teacher = 'model.teacher.checkpoint=work_dirs/expansion'
     assert train('xlearner_r18_squeeze', 'work_dirs/squeeze', *SOURCES_SHORT, teacher) == 0
 

@@ -12,7 +12,7 @@ _base_ = [
     '../_base_/sources/wider_face.py',
     '../_base_/multi_source_loaders.py',
     '../_base_/schedules/pretrain_500k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/multi_source_runtime.py',
 ]
 # Often changed
 sources = dict(

@@ -11,7 +11,7 @@ _base_ = [
     '../_base_/sources/objects365.py',
     '../_base_/multi_source_loaders.py',
     '../_base_/schedules/pretrain_500k.py',
-    '../_base_/default_runtime.py',
+    '../_base_/multi_source_runtime.py',
 ]
 # Often changed
 sources = dict(

@@ -10,7 +10,7 @@ _base_ = [
     '../_base_/sources/mini_seg_things.py',
     '../_base_/multi_source_loaders.py',
     '../_base_/schedules/mini_pretrain.py',
-    '../_base_/default_runtime.py',
+    '../_base_/multi_source_runtime.py',
 ]
 sources = dict(
     digits=_base_.mini_digits,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.model import BaseDataPreprocessor
-from torch import Tensor, nn
+from torch import nn
 
 from xlearner_mm.datasets.source import Source, SourceError
 
@@ -98,11 +98,3 @@ def check_same_normalisation(preprocessors: Mapping[str, nn.Module]) -> tuple:
                 f"'{first_name}' has {first}; linked branches see the images of all sources, so make them agree"
             )
     return first
-
-
-def group_by_size(inputs: Mapping[str, Tensor]) -> list[list[str]]:
-    """Group sources by the spatial size of their images ``(B, 3, H, W)``: a group can run as one batch."""
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for name, images in inputs.items():
-        groups.setdefault(tuple(images.shape[-2:]), []).append(name)
-    return list(groups.values())

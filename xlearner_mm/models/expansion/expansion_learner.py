@@ -13,12 +13,12 @@ from xlearner_mm.datasets.source import SourceError, parse_sources
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
     check_same_normalisation,
-    group_by_size,
 )
 from xlearner_mm.models.expansion.expanded_backbone import Levels, XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.hints import build_hints
 from xlearner_mm.models.expansion.stock_network import build_stock_network, losses_of
 from xlearner_mm.models.expansion.task_port import port_of
+from xlearner_mm.models.joint_batches import joint_groups
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
 
@@ -36,7 +36,8 @@ class ExpansionLearner(BaseModel):
         backbone: config of an :class:`XLearnerExpandedBackbone`.
         sources: source name -> settings, see :class:`~xlearner_mm.datasets.source.Source`.
         joint_batches: run the images of all sources of a branch as one batch where their sizes agree. Faster, and BN
-            then sees the mixture of sources in training that its statistics stand for in evaluation. Defaults to True.
+            then sees the mixture of sources in training that its statistics stand for in evaluation. SyncBN keeps
+            sources apart. Defaults to True.
         hints: X-Learner++'s pre-distillation: source name -> ``dict(model=..., checkpoint=..., weight=1.0, ...)`` of a
             frozen single-source model that teaches the source's branch as ``<source>.hint_loss_<level>``, see
             :mod:`~xlearner_mm.models.expansion.hints`. Defaults to None.
@@ -168,7 +169,7 @@ class ExpansionLearner(BaseModel):
         features: dict[str, Levels] = {}
         for branch in self.backbone.branches:
             own = {name: inputs[name] for name, s in self.sources.items() if self.backbone.branch_of(s.task) == branch}
-            for group in group_by_size(own):
+            for group in joint_groups(own, self.backbone):
                 sizes = [len(own[name]) for name in group]
                 joint = torch.cat([own[name] for name in group])
                 levels = self.backbone.forward_task(joint, self.sources[group[0]].task)

@@ -10,9 +10,10 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
 from xlearner_mm.datasets.source import parse_sources
-from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor, group_by_size
+from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
 from xlearner_mm.models.distillation import REDUCTIONS, STANDARDIZE, ChannelStandardizer, Guidance, fitnet_loss
 from xlearner_mm.models.expansion.task_port import port_of
+from xlearner_mm.models.joint_batches import joint_groups
 from xlearner_mm.models.squeeze.teacher import Levels, Teacher
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
@@ -150,7 +151,7 @@ class FitNetDistiller(BaseModel):
     def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss_<branch>_<level>`` for every branch and level, averaged over all images of the step."""
         images_in_step = sum(len(images) for images in inputs.values())
-        passes = [self._run(group, inputs) for group in group_by_size(inputs)]
+        passes = [self._run(group, inputs) for group in joint_groups(inputs, self.student)]
         losses: dict[str, Tensor] = {}
         # A fixed order, whatever sizes this rank's images have: standardizers talk to the other ranks.
         for branch in self.branch_channels:
