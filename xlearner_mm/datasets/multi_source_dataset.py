@@ -40,7 +40,9 @@ class MultiSourceDataset(Dataset):
         try:
             return DATASETS.build(dict(source.dataset))
         except Exception as error:
-            raise SourceError(f"source '{source.name}': its dataset cannot be built: {error}") from error
+            raise SourceError(
+                f"source '{source.name}': its dataset cannot be built: {error}; check {_settings(source)}"
+            ) from error
 
     def full_init(self) -> None:
         """Read the annotations of every source. Does nothing the second time."""
@@ -52,7 +54,9 @@ class MultiSourceDataset(Dataset):
                     dataset.full_init()
                 size = len(dataset)  # type: ignore[arg-type]
             except Exception as error:
-                raise SourceError(f"source '{name}': its dataset cannot be read: {error}") from error
+                raise SourceError(
+                    f"source '{name}': its dataset cannot be read: {error}; check {_settings(self.sources[name])}"
+                ) from error
             if size == 0:
                 raise SourceError(
                     f"source '{name}': its dataset is empty; check the paths and filters of "
@@ -97,9 +101,20 @@ class MultiSourceDataset(Dataset):
         try:
             return {'source': name, 'data': self.datasets[name][local]}
         except Exception as error:
-            raise SourceError(f"source '{name}': {self._describe(name, local)} cannot be read: {error}") from error
+            raise SourceError(
+                f"source '{name}': {self._describe(name, local)} cannot be read: {error}; replace the file, or take it "
+                'out of the annotations'
+            ) from error
 
     def _describe(self, name: str, local: int) -> str:
         dataset = self.datasets[name]
         info = dataset.get_data_info(local) if hasattr(dataset, 'get_data_info') else {}
         return info.get('img_path', f'item {local}')
+
+
+def _settings(source: Source) -> str:
+    """The settings that say where a source's dataset is, for messages."""
+    where = {
+        key: source.dataset[key] for key in ('type', 'data_root', 'ann_file', 'data_prefix') if key in source.dataset
+    }
+    return f'dataset settings {where}'

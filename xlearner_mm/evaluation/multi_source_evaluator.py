@@ -76,4 +76,6 @@ def _build_metrics(source: Source) -> list:
     try:
         return [METRICS.build(dict(config)) for config in configs]
     except Exception as error:
-        raise SourceError(f"source '{source.name}': its val_evaluator cannot be built: {error}") from error
+        raise SourceError(
+            f"source '{source.name}': its val_evaluator cannot be built: {error} (it is {configs})"
+        ) from error

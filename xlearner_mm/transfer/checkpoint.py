@@ -41,12 +41,15 @@ def read_checkpoint(path: str) -> dict[str, Any]:
             content = torch.load(BytesIO(read_bytes(path)), map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f'checkpoint {path} is refused: reading it would execute code, or it is no checkpoint at all'
+            f'checkpoint {path} is refused: reading it would execute code, or it is no checkpoint at all; save '
+            'its state_dict alone where it was trained'
         ) from error
     except Exception as error:
         # A file of another kind fails in whatever way the unpickler meets its bytes.
         reason = next(iter(str(error).splitlines()), '') or type(error).__name__
-        raise CheckpointError(f'checkpoint {path} is damaged or no checkpoint: {reason}') from error
+        raise CheckpointError(
+            f'checkpoint {path} is damaged or no checkpoint: {reason}; copy or save it again'
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(content).__name__}, expected a dict of tensors')
     return content

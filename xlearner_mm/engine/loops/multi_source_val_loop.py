@@ -83,4 +83,8 @@ def _build_loader(runner: Runner, name: str, config: Mapping[str, Any] | None) -
     try:
         return runner.build_dataloader(dict(config or {}), seed=runner.seed)
     except Exception as error:
-        raise SourceError(f"source '{name}': its val_dataloader cannot be built: {error}") from error
+        dataset = (config or {}).get('dataset', {})
+        raise SourceError(
+            f"source '{name}': its val_dataloader cannot be built: {error} "
+            f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
+        ) from error
