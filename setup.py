@@ -97,7 +97,9 @@ setup(
     extras_require={
         'mini': ['scikit-image', 'scikit-learn'],
         'report': ['matplotlib'],
-        'export': ['safetensors'],
+        'export': ['onnx', 'onnxscript', 'safetensors'],
+        'prune': ['torch-pruning'],
+        'docs': ['mkdocs', 'mkdocs-material', 'mkdocstrings-python'],
     },
     classifiers=[
         'Development Status :: 3 - Alpha',

@@ -35,10 +35,10 @@ def train(config, work_dir, *options, **kwargs):
 
 
 def test_from_sources_to_transfer(inside):
-    assert train('xlearner_r18_expansion', 'work_dirs/expansion', *SOURCES_SHORT) == 0
+    assert train('xlearner_seg_r18_expansion', 'work_dirs/expansion', *SOURCES_SHORT) == 0
     assert list((inside / 'work_dirs/expansion').glob('best_sources_mean_*.pth')), 'saved by the aggregate'
     teacher = 'model.teacher.checkpoint=work_dirs/expansion'
-    assert train('xlearner_r18_squeeze', 'work_dirs/squeeze', *SOURCES_SHORT, teacher) == 0
+    assert train('xlearner_seg_r18_squeeze', 'work_dirs/squeeze', *SOURCES_SHORT, teacher) == 0
 
     meta = export_backbone('work_dirs/squeeze', 'work_dirs/backbone.pth')
     assert meta['stage'] == 'squeeze'
@@ -53,8 +53,8 @@ def test_from_sources_to_transfer(inside):
 
 
 def test_a_stage_is_tested_source_by_source(inside, capfd):
-    config = str(CONFIGS / 'hard_sharing_r18.py')
-    assert train('hard_sharing_r18', 'work_dirs/hard_sharing', *SOURCES_SHORT) == 0
+    config = str(CONFIGS / 'hard_sharing_seg_r18.py')
+    assert train('hard_sharing_seg_r18', 'work_dirs/hard_sharing', *SOURCES_SHORT) == 0
     capfd.readouterr()
     assert launch('test', config, work_dir='work_dirs/test', checkpoint='work_dirs/hard_sharing') == 0
     printed = ''.join(capfd.readouterr())
@@ -104,7 +104,7 @@ def test_a_training_stopped_before_its_last_validation_gets_it_when_resumed(insi
     ],
 )
 def test_bad_input_ends_before_training_with_one_line_that_names_the_source(inside, capfd, options, message):
-    assert train('xlearner_r18_expansion', 'work_dirs/bad', *SOURCES_SHORT, *options) == 1
+    assert train('xlearner_seg_r18_expansion', 'work_dirs/bad', *SOURCES_SHORT, *options) == 1
     last = capfd.readouterr().err.strip().splitlines()[-1]
     assert last.startswith('error: ')
     assert re.search(message, last)
@@ -122,7 +122,7 @@ def test_an_unreadable_image_ends_with_one_line_also_in_a_worker(inside, capfd):
     broken.write_bytes(b'no picture')
     try:
         options = ['train_cfg.max_iters=40', 'train_cfg.val_interval=40', 'train_dataloader.num_workers=1']
-        assert train('hard_sharing_r18', 'work_dirs/broken', *options) == 1
+        assert train('hard_sharing_seg_r18', 'work_dirs/broken', *options) == 1
     finally:
         broken.write_bytes(whole)
     last = capfd.readouterr().err.strip().splitlines()[-1]

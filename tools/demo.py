@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from xlearner_mm.transfer.report import Report
     from xlearner_mm.transfer.suite import TransferSet
 
-SOURCES_CONFIG = Path('configs/mini/hard_sharing_r18.py')
-EXPANSION_CONFIG = Path('configs/mini/xlearner_r18_expansion.py')
-SQUEEZE_CONFIG = Path('configs/mini/xlearner_r18_squeeze.py')
+SOURCES_CONFIG = Path('configs/mini/hard_sharing_seg_r18.py')
+EXPANSION_CONFIG = Path('configs/mini/xlearner_seg_r18_expansion.py')
+SQUEEZE_CONFIG = Path('configs/mini/xlearner_seg_r18_squeeze.py')
 TRANSFER_CONFIGS = Path('configs/mini/transfer')
 METHODS = ('scratch', 'hard_sharing', 'xlearner')
 

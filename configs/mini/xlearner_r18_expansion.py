@@ -1,4 +1,4 @@
-# X-Learner, expansion stage, in miniature: 3 classification, 2 detection and 1 segmentation source.
+# X-Learner, expansion stage, in miniature: 3 classification and 2 detection sources.
 #   python tools/train.py configs/mini/xlearner_r18_expansion.py
 _base_ = [
     '../_base_/models/mini_xlearner_r18.py',
@@ -7,7 +7,6 @@ _base_ = [
     '../_base_/sources/mini_textures.py',
     '../_base_/sources/mini_det_shapes.py',
     '../_base_/sources/mini_det_digits.py',
-    '../_base_/sources/mini_seg_things.py',
     '../_base_/multi_source_loaders.py',
     '../_base_/schedules/mini_pretrain.py',
     '../_base_/multi_source_runtime.py',
@@ -18,7 +17,6 @@ sources = dict(
     textures=_base_.mini_textures,
     det_shapes=_base_.mini_det_shapes,
     det_digits=_base_.mini_det_digits,
-    seg_things=_base_.mini_seg_things,
 )
 model = dict(sources=sources)
 train_dataloader = dict(

@@ -58,7 +58,7 @@ def test_the_command_lines_amp_trains_on_a_cpu_and_ends_in_a_sound_checkpoint(in
         'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
     ]
-    assert launch('train', str(CONFIGS / 'xlearner_r18_expansion.py'), 'work_dirs/amp', short, amp=True) == 0
+    assert launch('train', str(CONFIGS / 'xlearner_seg_r18_expansion.py'), 'work_dirs/amp', short, amp=True) == 0
     state = read_checkpoint('work_dirs/amp')['state_dict']
     assert all(torch.isfinite(value).all() for value in state.values())
     assert {value.dtype for value in state.values() if value.is_floating_point()} == {torch.float32}

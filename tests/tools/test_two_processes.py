@@ -10,7 +10,7 @@ import pytest
 from xlearner_mm.mini import make_mini
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / 'configs/mini/xlearner_r18_expansion.py'
+CONFIG = ROOT / 'configs/mini/xlearner_seg_r18_expansion.py'
 SHORT = [
     'train_cfg.max_iters=2',
     'train_cfg.val_interval=2',

@@ -6,7 +6,7 @@ model = dict(
         branches=dict(
             shared=dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16, zero_init_residual=False)
         ),
-        tasks=dict(cls='shared', det='shared', seg='shared'),
+        tasks=dict(cls='shared', det='shared'),
         reconciliation=dict(topology='none'),
     ),
 )

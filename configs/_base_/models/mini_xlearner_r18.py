@@ -5,7 +5,7 @@ model = dict(
     type='ExpansionLearner',
     backbone=dict(
         type='XLearnerExpandedBackbone',
-        branches=dict(cls=branch, det=branch, seg=branch),
+        branches=dict(cls=branch, det=branch),
         reconciliation=dict(topology='lower'),
     ),
 )

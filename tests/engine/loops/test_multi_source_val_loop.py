@@ -13,7 +13,7 @@ from ..conftest import CONFIGS
 
 @pytest.fixture
 def cfg(inside):
-    cfg = Config.fromfile(CONFIGS / 'hard_sharing_r18.py').to_dict()
+    cfg = Config.fromfile(CONFIGS / 'hard_sharing_seg_r18.py').to_dict()
     for source in cfg['sources'].values():
         if source['task'] == 'det':  # a detector that knows nothing is asked for all its boxes
             source['network']['test_cfg']['score_thr'] = 0.0
