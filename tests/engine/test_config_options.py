@@ -55,4 +55,4 @@ def test_an_unknown_source_is_refused():
 
 
 def test_work_dirs_are_named_by_their_config():
-    assert load('hard_sharing_seg_r18').work_dir == 'work_dirs/hard_sharing_r18'
+    assert load('hard_sharing_seg_r18').work_dir == 'work_dirs/hard_sharing_seg_r18'
