@@ -6,6 +6,7 @@ from xlearner_mm.registry import MODELS
 
 WIDTH = 16  # factor on channels
 SIZE = 4  # factor on pictures
+IMAGENET = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
 _CHANNELS = ('in_channels', 'out_channels', 'feat_channels', 'fc_out_channels', 'channels')
 _SIZES = ('scale', 'crop_size', 'size')
 
@@ -36,7 +37,10 @@ def with_teachers(cfg, folder):
     for name, hint in cfg.model.get('hints', {}).items():
         hint.checkpoint = str(folder / f'{name}.pth')
         state = MODELS.build(hint.model).state_dict()
-        torch.save({'state_dict': {f'backbone.{key}': value for key, value in state.items()}}, hint.checkpoint)
+        content = {'state_dict': {f'backbone.{key}': value for key, value in state.items()}}
+        if 'data_preprocessor' not in hint:  # an export, which says how its images were normalised
+            content['meta'] = {'normalisation': IMAGENET}
+        torch.save(content, hint.checkpoint)
     return cfg
 
 

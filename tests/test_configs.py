@@ -16,15 +16,15 @@ from xlearner_mm.registry import MODELS, init_default_scope
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(p for p in ROOT.rglob('*.py') if '_base_' not in p.parts)
 SOURCES = sorted((ROOT / '_base_' / 'sources').glob('*.py'))
-LEARNERS = [path for path in CONFIGS if 'transfer' not in path.parts and 'squeeze' not in path.stem]
-# Building two ResNet-50s with their heads takes seconds: one of them is enough between the slow runs.
-BUILT = [
-    path
-    if path.parent.name == 'mini' or path.stem == 'xlearner_r50_500k_base_cls_det'
-    else pytest.param(path, marks=pytest.mark.slow)
-    for path in LEARNERS
-]
 TRANSFERS = [path for path in CONFIGS if 'transfer' in path.parts]
+SQUEEZES = [path for path in CONFIGS if 'teacher_checkpoint' in path.read_text()]
+LEARNERS = [path for path in CONFIGS if path not in TRANSFERS + SQUEEZES]
+
+
+def slow_at_paper_scale(paths, *but):
+    """Building two ResNet-50s with their heads takes seconds: one of them is enough between the slow runs."""
+    fast = [path for path in paths if 'mini' in path.parts or path.stem in but]
+    return [path if path in fast else pytest.param(path, marks=pytest.mark.slow) for path in paths]
 
 
 def name(path):
@@ -56,7 +56,7 @@ def test_a_learner_and_its_loaders_and_evaluators_hear_of_the_same_sources(path)
     assert cfg.train_dataloader.batch_size == sum(s.batch_size for s in cfg.model.sources.values())
 
 
-@pytest.mark.parametrize('path', BUILT, ids=name)
+@pytest.mark.parametrize('path', slow_at_paper_scale(LEARNERS, 'xlearner_r50_500k_base_cls_det'), ids=name)
 def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path, tmp_path):
     cfg = with_teachers(Config.fromfile(path), tmp_path)
     learner = MODELS.build(cfg.model)
@@ -64,10 +64,10 @@ def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path, tmp
     assert {s['type'] for s in cfg.custom_hooks} >= {'StageMetaHook'}
 
 
-@pytest.mark.parametrize('path', [p for p in CONFIGS if 'squeeze' in p.stem], ids=name)
+@pytest.mark.parametrize('path', slow_at_paper_scale(SQUEEZES), ids=name)
 def test_a_squeeze_builds_on_the_checkpoint_of_its_expansion(path, tmp_path):
     cfg = Config.fromfile(path)
-    teacher = MODELS.build(cfg.model.teacher.model)
+    teacher = MODELS.build({key: value for key, value in cfg.model.teacher.model.items() if key != 'hints'})
     torch.save({'state_dict': teacher.state_dict()}, tmp_path / 'expansion.pth')
     cfg.model.teacher.checkpoint = str(tmp_path / 'expansion.pth')
     distiller = MODELS.build(cfg.model)
@@ -86,9 +86,14 @@ def test_a_transfer_names_our_backbone_and_nothing_else_of_ours(path):
     assert type(MODELS.build({**cfg.model, '_scope_': cfg.default_scope})).__module__.startswith(cfg.default_scope)
 
 
-@pytest.mark.parametrize('folder', ['expansion', 'mini'])
+def configs_of(folder):
+    """All trainings of a folder; transfers of the mini ones are listed by their README alone."""
+    return [path for path in CONFIGS if folder in path.parts and path not in TRANSFERS]
+
+
+@pytest.mark.parametrize('folder', ['expansion', 'squeeze', 'mini'])
 def test_the_metafile_and_the_readme_know_every_config(folder):
-    stages = {path.relative_to(ROOT.parent).as_posix() for path in (ROOT / folder).glob('*.py')}
+    stages = {path.relative_to(ROOT.parent).as_posix() for path in configs_of(folder)}
     metafile = ROOT / folder / 'metafile.yml'
     assert {model['Config'] for model in yaml.safe_load(metafile.read_text())['Models']} == stages
     assert all(Path(config).name in (ROOT / folder / 'README.md').read_text() for config in stages)

@@ -1,0 +1,11 @@
+# One ResNet-18 of base width 16 for one source, whose config says the task.
+model = dict(
+    type='ExpansionLearner',
+    backbone=dict(
+        type='XLearnerExpandedBackbone',
+        branches=dict(
+            single=dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16, zero_init_residual=False)
+        ),
+        reconciliation=dict(topology='none'),
+    ),
+)

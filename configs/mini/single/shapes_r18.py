@@ -1,0 +1,14 @@
+# A hint teacher of X-Learner++ in miniature: the source `shapes` alone on one branch.
+#   python tools/train.py configs/mini/single/shapes_r18.py
+_base_ = [
+    '../../_base_/models/mini_single_r18.py',
+    '../../_base_/sources/mini_shapes.py',
+    '../../_base_/multi_source_loaders.py',
+    '../../_base_/schedules/mini_pretrain.py',
+    '../../_base_/multi_source_runtime.py',
+]
+sources = dict(shapes=_base_.mini_shapes)
+model = dict(backbone=dict(tasks=dict(cls='single')), sources=sources)
+train_dataloader = dict(batch_size=_base_.mini_shapes.batch_size, dataset=dict(sources=sources))
+val_dataloader = test_dataloader = dict(sources=sources)
+val_evaluator = test_evaluator = dict(sources=sources)

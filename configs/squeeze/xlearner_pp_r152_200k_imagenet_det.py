@@ -1,0 +1,19 @@
+# X-Learner++ R152, squeeze stage: the branches of expansion/xlearner_pp_r152_500k_imagenet_det.py into one plain ResNet-152.
+#   python tools/train.py configs/squeeze/xlearner_pp_r152_200k_imagenet_det.py
+_base_ = [
+    '../expansion/xlearner_pp_r152_500k_imagenet_det.py',
+    '../_base_/models/squeeze_r152.py',
+    '../_base_/schedules/squeeze_200k.py',
+]
+
+# Often changed: what the expansion stage saved
+teacher_checkpoint = 'work_dirs/xlearner_pp_r152_500k_imagenet_det'
+
+model = dict(
+    _delete_=True,
+    teacher=dict(model=_base_.model, checkpoint=teacher_checkpoint),
+    **_base_.squeeze,
+)
+optim_wrapper = dict(_delete_=True, **_base_.squeeze_schedule.optim_wrapper)
+param_scheduler = _base_.squeeze_schedule.param_scheduler
+train_cfg = _base_.squeeze_schedule.train_cfg

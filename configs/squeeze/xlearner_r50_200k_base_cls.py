@@ -1,0 +1,19 @@
+# X-Learner + Cls Sources, squeeze stage: the branches of expansion/xlearner_r50_500k_base_cls.py into one plain ResNet-50.
+#   python tools/train.py configs/squeeze/xlearner_r50_200k_base_cls.py
+_base_ = [
+    '../expansion/xlearner_r50_500k_base_cls.py',
+    '../_base_/models/squeeze_r50.py',
+    '../_base_/schedules/squeeze_200k.py',
+]
+
+# Often changed: what the expansion stage saved
+teacher_checkpoint = 'work_dirs/xlearner_r50_500k_base_cls'
+
+model = dict(
+    _delete_=True,
+    teacher=dict(model=_base_.model, checkpoint=teacher_checkpoint),
+    **_base_.squeeze,
+)
+optim_wrapper = dict(_delete_=True, **_base_.squeeze_schedule.optim_wrapper)
+param_scheduler = _base_.squeeze_schedule.param_scheduler
+train_cfg = _base_.squeeze_schedule.train_cfg
