@@ -13,13 +13,15 @@ _SIZES = ('scale', 'crop_size', 'size')
 
 def reduced(cfg, work_dir):
     """Narrow every branch and head, shrink every picture, take two images per source and two steps."""
-    hint_models = [hint.model for hint in cfg.model.get('hints', {}).values()]
-    for branch in [*cfg.model.backbone.branches.values(), *hint_models]:
+    learner = learner_of(cfg)
+    others = [hint.model for hint in learner.get('hints', {}).values()]
+    others += [cfg.model.student] if 'student' in cfg.model else []
+    for branch in [*learner.backbone.branches.values(), *others]:
         branch.depth = min(branch.depth, 50)
         branch.base_channels = branch.get('base_channels', 64) // WIDTH
         branch.stem_channels = branch.get('stem_channels', 64) // WIDTH
-    networks = {name: smaller(source.network, _CHANNELS, WIDTH) for name, source in cfg.model.sources.items()}
-    for part in (cfg.model, cfg.train_dataloader.dataset, cfg.val_dataloader, cfg.val_evaluator):
+    networks = {name: smaller(source.network, _CHANNELS, WIDTH) for name, source in learner.sources.items()}
+    for part in (learner, cfg.train_dataloader.dataset, cfg.val_dataloader, cfg.val_evaluator):
         for name, source in part.sources.items():
             source.network = networks[name]
             source.batch_size = 2
@@ -32,8 +34,19 @@ def reduced(cfg, work_dir):
     return cfg
 
 
+def learner_of(cfg):
+    """The config of the expansion stage's learner, in either stage."""
+    return cfg.model.teacher.model if 'teacher' in cfg.model else cfg.model
+
+
 def with_teachers(cfg, folder):
-    """Put an untrained model where each hint's checkpoint should be, within a stock network's checkpoint."""
+    """Put an untrained model where each checkpoint should be: a squeeze's teacher, or a hint in a stock network."""
+    if 'teacher' in cfg.model:
+        learner = MODELS.build({key: value for key, value in cfg.model.teacher.model.items() if key != 'hints'})
+        cfg.model.teacher.checkpoint = str(folder / 'expansion.pth')
+        content = {'state_dict': learner.state_dict(), 'meta': {'xlearner': learner.describe()}}
+        torch.save(content, cfg.model.teacher.checkpoint)
+        return cfg
     for name, hint in cfg.model.get('hints', {}).items():
         hint.checkpoint = str(folder / f'{name}.pth')
         state = MODELS.build(hint.model).state_dict()

@@ -12,7 +12,9 @@ from tests.reduction import reduced, with_teachers
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing.fixtures import write_fixtures
 
-CONFIGS = sorted((Path(__file__).parents[1] / 'configs' / 'expansion').glob('*.py'))
+ROOT = Path(__file__).parents[1] / 'configs'
+CONFIGS = sorted((ROOT / 'expansion').glob('*.py'))
+SQUEEZES = [path for path in sorted((ROOT / 'squeeze').glob('*.py')) if 'teacher_checkpoint' in path.read_text()]
 
 
 def small(path, work_dir):
@@ -44,6 +46,22 @@ def test_a_training_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_pat
     assert math.isfinite(scalars['train/loss'].current())
     for source in cfg.model.sources:
         assert any(key.startswith(f'train/{source}.loss') or f'train/{source}.decode.loss' in key for key in scalars)
+    assert 'val/sources/mean' in scalars
+    assert not without_gradient(runner), 'DDP refuses parameters that take no gradient'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('config', SQUEEZES, ids=lambda path: path.stem)
+def test_a_squeeze_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_path, config):
+    monkeypatch.chdir(fixtures)
+    cfg = small(config, tmp_path)
+    runner = Runner.from_cfg(cfg)
+    before = {name: value.clone() for name, value in runner.model.student.state_dict().items()}
+    runner.train()
+    assert not before['layer4.2.conv3.weight'].equal(runner.model.student.layer4[2].conv3.weight)
+    scalars = runner.message_hub.log_scalars
+    for branch in cfg.model.teacher.model.backbone.branches:
+        assert math.isfinite(scalars[f'train/loss_{branch}_3'].current())
     assert 'val/sources/mean' in scalars
     assert not without_gradient(runner), 'DDP refuses parameters that take no gradient'
 
