@@ -10,10 +10,10 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from xlearner_mm.datasets.source import Source
+from xlearner_mm.datasets.spread import spread
 from xlearner_mm.registry import DATASETS
 
 _FILES = ('img_path', 'seg_map_path')
@@ -100,8 +100,7 @@ def _check_split(source: Source, split: str, config: Mapping[str, Any], samples:
     if not len(dataset):
         report.add('its dataset', 'is empty: check its paths and filters')
         return report
-    count = len(dataset) if samples is None else min(samples, len(dataset))
-    report.checked = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    report.checked = spread(len(dataset), len(dataset) if samples is None else samples)
     _check_files(report)
     _check_classes(report, source)
     if not report.problems:

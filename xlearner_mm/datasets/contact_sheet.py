@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from xlearner_mm.datasets.check import SplitReport
+from xlearner_mm.datasets.spread import spread
 
 _COLUMNS = 8
 _TILE = 160  # side of a picture's place, in pixels
@@ -30,18 +31,12 @@ def save_contact_sheet(path: str | Path, reports: Sequence[SplitReport]) -> None
     for row, report in enumerate(reports):
         top = row * height
         ImageDraw.Draw(sheet).text((2, top), f'{report.source}: {report.images:,} images', fill='black')
-        for column, index in enumerate(_spread(report.checked)):
-            tile = _tile(report, report.dataset.get_data_info(index))
+        for column, place in enumerate(spread(len(report.checked), _COLUMNS)):
+            tile = _tile(report, report.dataset.get_data_info(report.checked[place]))
             if tile is not None:
                 sheet.paste(tile, (column * _TILE, top + _TEXT))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
-
-
-def _spread(indices: Sequence[int]) -> list[int]:
-    if len(indices) <= _COLUMNS:
-        return list(indices)
-    return [indices[i] for i in np.linspace(0, len(indices) - 1, _COLUMNS).round().astype(int)]
 
 
 def _tile(report: SplitReport, info: Mapping[str, Any]) -> Image.Image | None:

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
+from xlearner_mm.datasets.spread import spread
 from xlearner_mm.registry import DATASETS, DefaultScope
 from xlearner_mm.transfer.checkpoint import load_strictly, read_checkpoint, state_dict_of
 
@@ -79,7 +80,7 @@ def detect(config: Path, checkpoint: Path, count: int = 4, threshold: float = 0.
     _load(model, checkpoint)
     dataset = _test_dataset(cfg)
     items = []
-    for index in _spread(len(dataset), count):
+    for index in spread(len(dataset), count):
         info = dataset.get_data_info(index)
         found = inference_detector(model, info['img_path']).pred_instances.numpy()
         keep = found.scores >= threshold
@@ -112,7 +113,7 @@ def segment(config: Path, checkpoint: Path, count: int = 4) -> Predictions:
     _load(model, checkpoint)
     dataset = _test_dataset(cfg)
     items = []
-    for index in _spread(len(dataset), count):
+    for index in spread(len(dataset), count):
         info = dataset.get_data_info(index)
         labels = inference_model(model, info['img_path']).pred_sem_seg.data[0].numpy()
         truth = np.asarray(Image.open(info['seg_map_path']))
@@ -146,7 +147,3 @@ def _test_dataset(cfg: Config) -> Any:
 
 def _read_image(info: dict[str, Any]) -> np.ndarray:
     return np.asarray(Image.open(info['img_path']).convert('RGB'))
-
-
-def _spread(total: int, count: int) -> list[int]:
-    return [index * total // count for index in range(min(count, total))]
