@@ -1,0 +1,64 @@
+"""Which file is meant, and which bytes it holds."""
+
+from __future__ import annotations
+
+import hashlib
+import os.path as osp
+from glob import escape, glob
+
+from mmengine.fileio import exists
+from mmengine.fileio import get as read_bytes
+
+from xlearner_mm.transfer.checkpoint.error import CheckpointError
+
+WHICH = ('last', 'best')
+
+
+def resolve_checkpoint(path: str, which: str = 'last') -> str:
+    """Return the file meant: of a work directory, its last or its best checkpoint.
+
+    Args:
+        path: a file, a work directory, or an address that mmengine's file clients read.
+        which: of a work directory, ``'last'``: the one that ``last_checkpoint`` points to; ``'best'``: the
+            ``best_*.pth`` that CheckpointHook keeps with ``save_best``. Defaults to ``'last'``.
+
+    Raises:
+        CheckpointError: there is none, there is more than one best, or ``'best'`` of a file.
+        ValueError: an unknown choice.
+    """
+    if which not in WHICH:
+        raise ValueError(f"which checkpoint: unknown '{which}', choose from {WHICH}")
+    if osp.isdir(path):
+        path = _last_of(path) if which == 'last' else _best_of(path)
+    elif which != 'last':
+        raise CheckpointError(f"{path} is no work directory, of which the '{which}' checkpoint could be taken")
+    if not exists(path):
+        raise CheckpointError(f'checkpoint {path} does not exist; run the stage that writes it, or correct the path')
+    return path
+
+
+def _last_of(work_dir: str) -> str:
+    pointer = osp.join(work_dir, 'last_checkpoint')
+    if not osp.isfile(pointer):
+        raise CheckpointError(f'{work_dir} holds no last_checkpoint: no training has saved there')
+    with open(pointer, encoding='utf-8') as file:
+        named = file.read().strip()
+    # The pointer holds the path at the time of saving; the directory may have been moved since.
+    return named if exists(named) else osp.join(work_dir, osp.basename(named))
+
+
+def _best_of(work_dir: str) -> str:
+    found = sorted(glob(osp.join(escape(work_dir), 'best_*.pth')))
+    if not found:
+        raise CheckpointError(
+            f'{work_dir} holds no best_*.pth: train with save_best in default_hooks.checkpoint, or take the last one'
+        )
+    if len(found) > 1:
+        names = [osp.basename(path) for path in found]
+        raise CheckpointError(f'{work_dir} holds the best by several metrics, {names}: name the file')
+    return found[0]
+
+
+def sha256_of(path: str) -> str:
+    """Return the SHA-256 of a checkpoint file: a squeeze records that of its teacher."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()
