@@ -9,6 +9,7 @@ from mmengine.model import BaseDataPreprocessor
 from torch import nn
 
 from xlearner_mm.datasets.source import Source, SourceError
+from xlearner_mm.plain_data import plain
 
 
 class MultiSourceDataPreprocessor(BaseDataPreprocessor):
@@ -81,6 +82,13 @@ def normalisation_of(preprocessor: nn.Module) -> tuple:
         None if value is None else tuple(round(float(v), 3) for v in value.flatten()) for value in (mean, std)
     )
     return (*as_tuple, 'rgb' if swaps else 'as loaded')
+
+
+def stated_normalisation(meta: Mapping[str, Any]) -> list | None:
+    """Return the input normalisation that a checkpoint's ``meta`` states, or None where it states none."""
+    # A stage's checkpoint keeps it under StageMetaHook's key, an export at the top.
+    stated = meta.get('xlearner', meta).get('normalisation')
+    return None if stated is None else plain(stated)
 
 
 def check_same_normalisation(preprocessors: Mapping[str, nn.Module]) -> tuple:

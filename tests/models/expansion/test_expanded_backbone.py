@@ -152,3 +152,38 @@ def test_what_cannot_work_is_refused_at_build(change, message):
 def test_an_unknown_task_is_refused(x):
     with pytest.raises(ValueError, match="no branch serves task 'depth'"):
         build().forward_task(x, 'depth')
+
+
+def stages_run(backbone, run):
+    """Which stages a call runs, as (branch, level)."""
+    ran = set()
+    handles = [
+        branch.stage(i).register_forward_hook(lambda *_, key=(t, i): ran.add(key))
+        for t, branch in backbone.branches.items()
+        for i in range(4)
+    ]
+    run()
+    for handle in handles:
+        handle.remove()
+    return ran
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+@pytest.mark.parametrize('depth', [1, 2, 4])
+def test_some_branches_to_some_depth_are_those_of_the_whole_run(settings, depth, x):
+    backbone = randomise(build(reconciliation=settings)).eval()
+    whole = backbone.forward_branches(x)
+    for wanted in (['det'], ['seg', 'cls'], None):
+        found = backbone.forward_branches(x, wanted, depth)
+        assert set(found) == set(wanted or whole)
+        for name, levels in found.items():
+            assert len(levels) == depth
+            assert all(torch.equal(a, b) for a, b in zip(levels, whole[name][:depth], strict=True))
+
+
+def test_what_nothing_wanted_reads_is_not_run(x):
+    backbone = build(reconciliation=dict(topology='none')).eval()
+    assert stages_run(backbone, lambda: backbone.forward_branches(x, ['det'], 2)) == {('det', 0), ('det', 1)}
+    linked = build(reconciliation=dict(topology='lower')).eval()
+    ran = stages_run(linked, lambda: linked.forward_branches(x, ['det'], 1))
+    assert ran == {('cls', 0), ('det', 0), ('seg', 0)}

@@ -226,12 +226,12 @@ def test_a_teacher_of_another_task_is_refused(hint):
 
 def test_a_teacher_of_another_normalisation_is_refused(backbone_hint):
     other = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, mean=[0.0] * 3, std=[255.0] * 3)
-    with pytest.raises(SourceError, match=r"source 'boxes': input normalisation .* of its hint teacher is \[\[0.0"):
+    with pytest.raises(SourceError, match=r"hint teacher of source 'boxes': its input normalisation .* is \[\[0.0"):
         build(hints=dict(boxes=dict(**backbone_hint, data_preprocessor=other)))
 
 
 def test_a_teacher_of_unknown_normalisation_is_refused(backbone_hint):
-    with pytest.raises(SourceError, match="source 'boxes': .* does not say how the images"):
+    with pytest.raises(SourceError, match="source 'boxes': .* does not say how its images"):
         build(hints=dict(boxes=backbone_hint))
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import (
+    CheckpointError,
     State,
     load_strictly,
     read_checkpoint,
@@ -19,18 +23,22 @@ from xlearner_mm.transfer.checkpoint import (
 
 # X-Learner++'s hints belong to a learner's own training: what it then teaches needs neither them nor their teachers.
 _TRAINING_ONLY = 'hints'
+_PRECISIONS = (None, 'bfloat16', 'float16')
 
 
 class FrozenModel:
     """A model with the weights of a checkpoint, in evaluation mode and without gradients.
 
     No ``nn.Module`` on purpose: what holds it neither trains nor saves it, nor hands it to an optimizer or to DDP. The
-    holder calls :meth:`apply` from its own ``_apply``.
+    holder calls :meth:`apply` from its own ``_apply``. A deep copy of the holder, as MMEngine's ``EMAHook`` makes,
+    shares the model; only the first holder moves and converts it.
 
     Args:
         model: config of a registered model.
         checkpoint: its checkpoint, or the work directory whose last one is taken.
         what: what messages call it. Defaults to ``'teacher'``.
+        autocast: ``'bfloat16'`` or ``'float16'``: run in that precision, whatever the training's own is. Defaults to
+            None: in the training's.
 
     Attributes:
         module: the model.
@@ -40,20 +48,32 @@ class FrozenModel:
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
+        ValueError: an unknown precision.
     """
 
-    def __init__(self, model: Mapping[str, Any], checkpoint: str, what: str = 'teacher') -> None:
+    def __init__(
+        self, model: Mapping[str, Any], checkpoint: str, what: str = 'teacher', autocast: str | None = None
+    ) -> None:
+        if autocast not in _PRECISIONS:
+            raise ValueError(f"{what}: unknown autocast '{autocast}', choose from {_PRECISIONS}")
+        self.what, self.autocast = what, autocast
         self.checkpoint = resolve_checkpoint(checkpoint)
         self.sha256 = sha256_of(self.checkpoint)
         content = read_checkpoint(self.checkpoint)
         self.meta: Mapping[str, Any] = content.get('meta') or {}
         self.module: nn.Module = MODELS.build({key: value for key, value in model.items() if key != _TRAINING_ONLY})
         state = state_dict_of(content)
-        self._load({k: v for k, v in state.items() if not k.startswith(f'{_TRAINING_ONLY}.')}, what)
+        self._load({k: v for k, v in state.items() if not k.startswith(f'{_TRAINING_ONLY}.')})
+        self._is_copy = False
         self.freeze()
 
-    def _load(self, state: State, what: str) -> None:
-        load_strictly(self.module, state, f'{what} {self.checkpoint}')
+    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenModel:
+        shared = copy.copy(self)
+        shared._is_copy = True
+        return shared
+
+    def _load(self, state: State) -> None:
+        load_strictly(self.module, state, f'{self.what} {self.checkpoint}')
 
     def freeze(self) -> None:
         """Evaluate and take no gradient from now on."""
@@ -61,4 +81,52 @@ class FrozenModel:
 
     def apply(self, fn: Any) -> None:
         """Move or convert the model's tensors along with its holder's."""
-        self.module._apply(fn)
+        if not self._is_copy:
+            self.module._apply(fn)
+
+    def precision(self, x: Tensor) -> AbstractContextManager:
+        """The precision that the model runs in for images ``x``."""
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(x.device.type, dtype=getattr(torch, self.autocast))
+
+    def in_precision_of(self, x: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Features as targets: where the model has a precision of its own, in that of the images."""
+        return tuple(features) if self.autocast is None else tuple(feature.to(x.dtype) for feature in features)
+
+    def described(self) -> dict[str, str]:
+        """Return file and hash as plain data: what a checkpoint records of its teachers."""
+        return {'checkpoint': self.checkpoint, 'sha256': self.sha256}
+
+    def take_over(self, other: FrozenModel) -> None:
+        """Become another one of the same config, in place: what shares the model follows."""
+        load_strictly(self.module, other.module.state_dict(), f'{self.what} {other.checkpoint}')
+        self.checkpoint, self.sha256, self.meta = other.checkpoint, other.sha256, other.meta
+
+
+def check_recorded(teacher: FrozenModel, recorded: Mapping[str, str]) -> bool:
+    """Compare a teacher with the one that a training began with.
+
+    Args:
+        teacher: what the config names now.
+        recorded: :meth:`FrozenModel.described` of the one that the training began with.
+
+    Returns:
+        Whether it is the same; else the recorded file still is what it was, and can be read in its place.
+
+    Raises:
+        CheckpointError: it is another one, and the recorded file is missing or has changed.
+    """
+    if teacher.sha256 == recorded['sha256']:
+        return True
+    path = recorded['checkpoint']
+    try:
+        if sha256_of(resolve_checkpoint(path)) == recorded['sha256']:
+            return False
+        fate = 'that file has changed since'
+    except CheckpointError:
+        fate = 'that file is missing now'
+    raise CheckpointError(
+        f'the {teacher.what} {teacher.checkpoint} is not the one that this training began with, {path} with SHA-256 '
+        f'{recorded["sha256"][:12]}..., and {fate}: put it back, or start a new training'
+    )

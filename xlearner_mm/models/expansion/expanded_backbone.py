@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,10 +75,7 @@ class XLearnerExpandedBackbone(BaseModule):
         levels = {name: len(branch.channels) for name, branch in self.branches.items()}
         self.link_keys = self.reconciliation.link_keys(levels)
         self.links = ModuleDict({key.module_name: self._build_link(key) for key in self.link_keys})
-        self._plans = {
-            name: DepthPlan.make({name}, levels, self.link_keys, self.reconciliation.fuse) for name in branches
-        }
-        self._plan_of_all = DepthPlan.make(set(branches), levels, self.link_keys, self.reconciliation.fuse)
+        self._plans: dict[tuple[frozenset[str], int], DepthPlan] = {}
 
     def _build_link(self, key: LinkKey) -> ReconciliationLink:
         sender, receiver = self.branches[key.sender], self.branches[key.receiver]
@@ -128,7 +125,7 @@ class XLearnerExpandedBackbone(BaseModule):
                     f"out_indices {self.out_indices} need output norms that branch '{name}' does not have: it gives "
                     f'out {branch.output_levels}; set out_indices of the branch, or of the expanded backbone'
                 )
-        features = self._run(x, set(self.branches), self._plan_of_all)
+        features = self._run(x, set(self.branches))
         return tuple(torch.cat([f[i] for f in features.values()], dim=1) for i in self.out_indices)
 
     def forward_task(self, x: Tensor, task: str) -> Levels:
@@ -143,13 +140,33 @@ class XLearnerExpandedBackbone(BaseModule):
         """
         receiver = self.branch_of(task)
         with self._others_in_inference_mode(receiver):
-            return self._run(x, {receiver}, self._plans[receiver])[receiver]
+            return self._run(x, {receiver})[receiver]
 
-    def forward_branches(self, x: Tensor) -> dict[str, Levels]:
-        """Return F of every branch, by branch: what a teacher gives. Shares all of the work between them."""
-        return self._run(x, set(self.branches), self._plan_of_all)
+    def forward_branches(
+        self, x: Tensor, branches: Collection[str] | None = None, depth: int | None = None
+    ) -> dict[str, Levels]:
+        """Return F of several branches, by branch: what a teacher gives. Shares all of the work between them.
 
-    def _run(self, x: Tensor, receivers: set[str], plan: DepthPlan) -> dict[str, Levels]:
+        Args:
+            x: images ``(B, 3, H, W)``.
+            branches: the branches wanted. Defaults to None: all.
+            depth: levels wanted, from the first. Defaults to None: all. Others, and branches and stages that
+                nothing wanted reads, are not run.
+        """
+        receivers = set(self.branches if branches is None else branches)
+        return self._run(x, receivers, depth)
+
+    def _plan(self, receivers: set[str], depth: int | None) -> DepthPlan:
+        levels = {name: len(branch.channels) for name, branch in self.branches.items()}
+        depth = max(levels.values()) if depth is None else depth
+        key = (frozenset(receivers), depth)
+        if key not in self._plans:
+            wanted = {name: min(depth, own) for name, own in levels.items()}
+            self._plans[key] = DepthPlan.make(receivers, wanted, self.link_keys, self.reconciliation.fuse)
+        return self._plans[key]
+
+    def _run(self, x: Tensor, receivers: set[str], depth: int | None = None) -> dict[str, Levels]:
+        plan = self._plan(receivers, depth)
         stream: dict[str, Tensor] = {}
         sent: dict[str, list[Tensor]] = {name: [] for name in plan.stages}
         fused: dict[str, list[Tensor]] = {name: [] for name in plan.stages}
@@ -172,7 +189,8 @@ class XLearnerExpandedBackbone(BaseModule):
             for name in receivers:
                 fused[name] = [self._fuse(name, i, sent) for i in range(plan.fusions[name])]
         return {
-            name: tuple(branch.output(i, f) for i, f in enumerate(fused[name]))
+            # as a sender to others, a branch may have run deeper than wanted
+            name: tuple(branch.output(i, f) for i, f in enumerate(fused[name][:depth]))
             for name, branch in self.branches.items()
             if name in receivers
         }

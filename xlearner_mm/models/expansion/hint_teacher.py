@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from xlearner_mm.datasets.source import Source, SourceError
-from xlearner_mm.models.data_preprocessor import normalisation_of
-from xlearner_mm.models.distillation import FrozenModel
+from xlearner_mm.models.distillation import BackboneTeacher, FrozenModel
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.plain_data import plain
-from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import State, load_backbone
+from xlearner_mm.transfer.checkpoint import State
 
 
-class HintTeacher(FrozenModel):
+class HintTeacher(BackboneTeacher):
     """A model trained on one source, whose features T_i are targets for the branch of that source's task.
 
     Args:
@@ -27,11 +25,6 @@ class HintTeacher(FrozenModel):
         checkpoint: its checkpoint; for a backbone also one of a stock network that holds it.
         data_preprocessor: for a backbone, config of the stock data preprocessor that it was trained with. Defaults to
             None: its checkpoint says how its images were normalised.
-
-    Attributes:
-        channels: level -> channels of T_i.
-        normalisation: how its images were normalised, see
-            :func:`~xlearner_mm.models.data_preprocessor.normalisation_of`.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
@@ -46,14 +39,7 @@ class HintTeacher(FrozenModel):
         data_preprocessor: Mapping[str, Any] | None = None,
     ) -> None:
         self.source = source
-        super().__init__(model, checkpoint, what=f"hint teacher of source '{source.name}'")
-        if self.expanded is not None and source.task not in self.expanded.tasks:
-            raise SourceError(
-                f"source '{source.name}': its hint teacher serves {sorted(self.expanded.tasks)}, "
-                f"expected task '{source.task}'"
-            )
-        self.normalisation = self._normalisation(data_preprocessor)
-        self.channels = {level: f.shape[1] for level, f in self.features(torch.zeros(1, 3, 64, 64)).items()}
+        super().__init__(model, checkpoint, f"hint teacher of source '{source.name}'", data_preprocessor)
 
     @property
     def expanded(self) -> XLearnerExpandedBackbone | None:
@@ -61,31 +47,30 @@ class HintTeacher(FrozenModel):
         backbone = getattr(self.module, 'backbone', None)
         return backbone if isinstance(backbone, XLearnerExpandedBackbone) else None
 
-    def _load(self, state: State, what: str) -> None:
-        if self.expanded is not None:
-            super()._load(state, what)
+    def _load(self, state: State) -> None:
+        if self.expanded is None:
+            super()._load(state)
         else:
-            load_backbone(self.module, self.checkpoint)
+            FrozenModel._load(self, state)
+
+    def _channels(self) -> dict[int, int]:
+        if self.expanded is None:
+            return super()._channels()
+        if self.source.task not in self.expanded.tasks:
+            raise SourceError(
+                f"source '{self.source.name}': its hint teacher serves {sorted(self.expanded.tasks)}, "
+                f"expected task '{self.source.task}'"
+            )
+        return dict(enumerate(self.expanded.channels_of(self.source.task)))
 
     def _normalisation(self, data_preprocessor: Mapping[str, Any] | None) -> list:
         if self.expanded is not None:
             return plain(self.module.normalisation)
-        if data_preprocessor is not None:
-            return plain(normalisation_of(MODELS.build(dict(data_preprocessor))))
-        # A stage's checkpoint keeps it under StageMetaHook's key, an export at the top.
-        stated = self.meta.get('xlearner', self.meta).get('normalisation')
-        if stated is None:
-            raise SourceError(
-                f"source '{self.source.name}': {self.checkpoint} does not say how the images of its hint teacher were "
-                'normalised; give the data_preprocessor that the teacher was trained with'
-            )
-        return plain(stated)
+        return super()._normalisation(data_preprocessor)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> dict[int, Tensor]:
         """Return T_i ``(B, C_i, H_i, W_i)`` by level for the source's images ``(B, 3, H, W)``."""
         if self.expanded is not None:
             return dict(enumerate(self.expanded.forward_task(x, self.source.task)))
-        out = self.module(x)
-        levels = getattr(self.module, 'out_indices', None) or range(len(out))
-        return dict(zip(levels, out, strict=True))
+        return super().features(x)

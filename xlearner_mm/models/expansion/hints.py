@@ -13,7 +13,6 @@ from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.models.distillation import STANDARDIZE, ChannelStandardizer, GuidanceLayer, fitnet_loss
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.hint_teacher import HintTeacher
-from xlearner_mm.plain_data import plain
 
 _SETTINGS = ('model', 'checkpoint', 'data_preprocessor', 'weight', 'levels', 'standardize')
 
@@ -117,12 +116,7 @@ def _build_hint(
     _check_settings(source, given)
     own = {key: given.pop(key) for key in ('model', 'checkpoint', 'data_preprocessor') if key in given}
     teacher = HintTeacher(source, **own)
-    if teacher.normalisation != plain(normalisation):
-        raise SourceError(
-            f"source '{source.name}': input normalisation (mean, std, channels) of its hint teacher is "
-            f'{teacher.normalisation}, but the sources have {plain(normalisation)}; teacher and branch see the same '
-            'images, so make them agree'
-        )
+    teacher.check_normalisation(normalisation)
     return Hint(source, teacher, backbone.channels_of(source.task), **given)
 
 

@@ -1,0 +1,91 @@
+"""A frozen backbone of any registered type that teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.models.data_preprocessor import normalisation_of, stated_normalisation
+from xlearner_mm.models.distillation.frozen_model import FrozenModel
+from xlearner_mm.models.distillation.levels import by_level, probe_channels
+from xlearner_mm.plain_data import plain
+from xlearner_mm.registry import MODELS
+from xlearner_mm.transfer.checkpoint import State, load_backbone
+
+
+class BackboneTeacher(FrozenModel):
+    """A frozen backbone whose features are targets.
+
+    Args:
+        model: config of any registered backbone, with its ``_scope_``.
+        checkpoint: its checkpoint; also one of a stock network that holds it.
+        what: what messages call it.
+        data_preprocessor: config of the stock data preprocessor that it was trained with. Defaults to None: its
+            checkpoint says how its images were normalised.
+        autocast: see :class:`~xlearner_mm.models.distillation.FrozenModel`. Defaults to None.
+
+    Attributes:
+        channels: level -> channels, measured.
+        normalisation: how its images were normalised, see
+            :func:`~xlearner_mm.models.data_preprocessor.normalisation_of`.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged, or not of this model.
+        SourceError: nothing says how its images were normalised.
+        ValueError: it does not give out feature maps.
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        checkpoint: str,
+        what: str,
+        data_preprocessor: Mapping[str, Any] | None = None,
+        autocast: str | None = None,
+    ) -> None:
+        super().__init__(model, checkpoint, what=what, autocast=autocast)
+        self.normalisation = self._normalisation(data_preprocessor)
+        self.channels = self._channels()
+
+    def _load(self, state: State) -> None:
+        load_backbone(self.module, self.checkpoint)
+
+    def _channels(self) -> dict[int, int]:
+        return probe_channels(self.module, self.what)
+
+    def _normalisation(self, data_preprocessor: Mapping[str, Any] | None) -> list:
+        if data_preprocessor is not None:
+            return plain(normalisation_of(MODELS.build(dict(data_preprocessor))))
+        stated = stated_normalisation(self.meta)
+        if stated is None:
+            raise SourceError(
+                f'{self.what}: {self.checkpoint} does not say how its images were normalised; give the '
+                'data_preprocessor that it was trained with'
+            )
+        return stated
+
+    def check_normalisation(self, expected: tuple) -> None:
+        """Check that it sees images as it was trained to.
+
+        Args:
+            expected: how the sources' images are normalised.
+
+        Raises:
+            SourceError: it was trained on images that were normalised in another way.
+        """
+        if self.normalisation != plain(expected):
+            raise SourceError(
+                f'{self.what}: its input normalisation (mean, std, channels) is {self.normalisation}, but the sources '
+                f'have {plain(expected)}; both see the same images, so make them agree'
+            )
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> dict[int, Tensor]:
+        """Return ``(B, C_i, H_i, W_i)`` by level for images ``(B, 3, H, W)``."""
+        with self.precision(x):
+            outputs = self.module(x)
+        return by_level(self.module, self.in_precision_of(x, outputs))

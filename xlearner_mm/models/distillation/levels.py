@@ -1,0 +1,57 @@
+"""Features of any registered backbone, by level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# The smallest image that every stock backbone takes: windows of 7 at stride 32.
+_PROBE_SIZE = 224
+
+
+def by_level(backbone: nn.Module, outputs: Sequence[Tensor]) -> dict[int, Tensor]:
+    """Return what a backbone gave out as level -> ``(B, C_i, H_i, W_i)``; its ``out_indices`` are the levels."""
+    levels = getattr(backbone, 'out_indices', None) or range(len(outputs))
+    return dict(zip(levels, outputs, strict=True))
+
+
+@torch.no_grad()
+def probe_channels(backbone: nn.Module, what: str) -> dict[int, int]:
+    """Measure a backbone's channels: level -> C_i.
+
+    Args:
+        backbone: any registered backbone.
+        what: what messages call it.
+
+    Raises:
+        ValueError: it cannot run, or does not give out feature maps ``(B, C, H, W)``.
+    """
+    training = backbone.training
+    backbone.eval()
+    try:
+        outputs = backbone(torch.zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE))
+    except Exception as error:
+        raise ValueError(
+            f'{what}: {type(backbone).__name__} cannot run on an image of {_PROBE_SIZE}x{_PROBE_SIZE}: {error}'
+        ) from error
+    finally:
+        backbone.train(training)
+    if not _are_feature_maps(outputs):
+        raise ValueError(
+            f'{what}: {type(backbone).__name__} gives out {_shapes(outputs)}, expected a tuple with one feature map '
+            '(B, C, H, W) per level; set its out_indices and output type'
+        )
+    return {level: feature.shape[1] for level, feature in by_level(backbone, outputs).items()}
+
+
+def _are_feature_maps(outputs: Any) -> bool:
+    return isinstance(outputs, tuple | list) and all(isinstance(f, Tensor) and f.dim() == 4 for f in outputs)
+
+
+def _shapes(outputs: Any) -> str:
+    if isinstance(outputs, tuple | list):
+        return f'({", ".join(_shapes(output) for output in outputs)})'
+    return f'a tensor of shape {tuple(outputs.shape)}' if isinstance(outputs, Tensor) else type(outputs).__name__
