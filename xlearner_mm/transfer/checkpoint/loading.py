@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from xlearner_mm.transfer.checkpoint.error import CheckpointError
@@ -9,7 +11,7 @@ from xlearner_mm.transfer.checkpoint.reading import read_checkpoint
 from xlearner_mm.transfer.checkpoint.weights import State, backbone_state, state_dict_of
 
 
-def load_backbone(module: nn.Module, path: str, prefix: str | None = None, strict: bool = True) -> None:
+def load_backbone(module: nn.Module, path: str, prefix: str | None = None, strict: bool = True) -> dict[str, Any]:
     """Load a backbone from any checkpoint that holds one.
 
     Args:
@@ -18,10 +20,14 @@ def load_backbone(module: nn.Module, path: str, prefix: str | None = None, stric
         prefix: where the backbone is in it. Defaults to None: found by itself.
         strict: raise when a parameter or statistic of the backbone is not in the checkpoint. Defaults to True.
 
+    Returns:
+        What the checkpoint says of itself; empty where it says nothing.
+
     Raises:
         CheckpointError: unreadable, of another shape, or (``strict``) leaving something at its random start.
     """
-    content = state_dict_of(read_checkpoint(path))
+    checkpoint = read_checkpoint(path)
+    content = state_dict_of(checkpoint)
     state = backbone_state(content, module, prefix)
     _check_holds_it(state, content, module, path)
     own_modules = {key.split('.')[0] for key in module.state_dict()}
@@ -32,6 +38,7 @@ def load_backbone(module: nn.Module, path: str, prefix: str | None = None, stric
     else:
         _check_shapes(module, state, f'checkpoint {path}')
         module.load_state_dict(state, strict=False)
+    return dict(checkpoint.get('meta') or {})
 
 
 def _check_holds_it(state: State, content: State, module: nn.Module, path: str) -> None:
