@@ -124,9 +124,10 @@ class TestFiles:
             chance={'cars': 10.0},
         )
 
-    def test_json_holds_the_rows(self, report, tmp_path):
+    def test_json_holds_the_rows_and_what_the_tables_need_besides(self, report, tmp_path):
         report.write(tmp_path / 'out')
-        assert json.loads((tmp_path / 'out' / 'report.json').read_text()) == {'rows': report.rows}
+        written = json.loads((tmp_path / 'out' / 'report.json').read_text())
+        assert written == {'rows': report.rows, 'upstream': report.upstream, 'chance': {'cars': 10.0}}
 
     def test_markdown_has_a_line_for_every_method_set_and_source(self, report):
         text = report.to_markdown()

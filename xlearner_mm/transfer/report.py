@@ -1,8 +1,7 @@
-"""The report of a comparison: ``report.json``, ``report.md`` and ``report.png``."""
+"""The report of a comparison: ``report.json``, ``report.md``, ``report.csv`` and ``report.png``."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,19 @@ from rich.console import Console
 from xlearner_mm.pipeline.display import duration
 from xlearner_mm.pipeline.state import write_aside
 from xlearner_mm.transfer.predictions import Predictions
+from xlearner_mm.transfer.report_tables import (
+    Upstream,
+    notes,
+    rows_as_csv,
+    summary_table,
+    transfer_table,
+    upstream_table,
+)
 from xlearner_mm.transfer.results import TrainingResults
-from xlearner_mm.transfer.rows import Row
-from xlearner_mm.transfer.tables import markdown, print_table, summary_cells, transfer_cells, upstream_cells
+from xlearner_mm.transfer.scores import Row
+from xlearner_mm.transfer.tables import json_text, markdown, print_table
 
-Upstream = Mapping[str, Mapping[str, Any]]
+REPORT_FILES = ('report.json', 'report.md', 'report.csv', 'report.png')
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,10 @@ class Report:
     """What is reported.
 
     Args:
-        rows: one per method, as :func:`~xlearner_mm.transfer.rows.build_row` makes them.
-        upstream: trained network -> source -> ``{'metric', 'value'}``, for the table of the sources. Defaults to none.
+        rows: one per method, as :func:`~xlearner_mm.transfer.scores.make_row` makes them; the paper's among them, as
+            :func:`~xlearner_mm.transfer.paper.paper_rows` returns them.
+        upstream: further trained networks for the table of the sources, such as the expanded one: title -> source ->
+            ``{'metric', 'value'}``. The rows' own come by themselves. Defaults to none.
         trainings: title -> its results, for the loss curves. Defaults to none.
         predictions: title -> predictions on test images, for the pictures. Defaults to none.
         chance: transfer set -> what guessing gets there, in percent. Defaults to none.
@@ -39,29 +48,32 @@ class Report:
     chance: Mapping[str, float] = field(default_factory=dict)
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the three files, each whole or not at all; return their paths."""
+        """Write the four files, each whole or not at all, over those there are; return their paths."""
         from xlearner_mm.transfer.figure import save_figure  # matplotlib is slow to import
 
-        data, text, picture = (folder / f'report.{suffix}' for suffix in ('json', 'md', 'png'))
+        data, text, values, picture = paths = [folder / name for name in REPORT_FILES]
         save_figure(picture, self.rows, self.trainings, self.predictions, self.chance)
         write_aside(text, self.to_markdown())
-        write_aside(data, json.dumps({'rows': list(self.rows)}, indent=2) + '\n')
-        return [data, text, picture]
+        write_aside(values, rows_as_csv(self.rows))
+        write_aside(data, json_text(self.to_dict()))
+        return paths
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what ``report.json`` holds: all but curves and pictures."""
+        optional = {'upstream': dict(self.upstream), 'chance': dict(self.chance)}
+        return {'rows': list(self.rows), **{key: value for key, value in optional.items() if value}}
 
     def to_markdown(self) -> str:
         """Return the report as text."""
-        parts = [
-            '# Transfer of the backbones',
-            'All values are percentages measured in this run; higher is better.',
-            markdown(summary_cells(self.rows)),
-            '## Every transfer set',
-            markdown(transfer_cells(self.rows)),
-        ]
-        if self.upstream:
-            parts += ['## The sources', markdown(upstream_cells(self.upstream))]
-        total = duration(sum(row['seconds'] for row in self.rows))
-        parts += [f'The trainings took {total}, some of it at the same time.', '![The report as a picture](report.png)']
-        return '\n\n'.join(parts) + '\n'
+        parts = ['# Transfer of the backbones', ' '.join(notes(self.rows)), markdown(summary_table(self.rows))]
+        transfer, upstream = transfer_table(self.rows), self._upstream()
+        if transfer.lines:
+            parts += ['## Every transfer set', markdown(transfer)]
+        if upstream:
+            parts += ['## The sources', markdown(upstream_table(upstream))]
+        total = sum(row.get('seconds') or 0 for row in self.rows)
+        parts += [f'The trainings took {duration(total)}, some of it at the same time.'] if total else []
+        return '\n\n'.join([*parts, '![The report as a picture](report.png)']) + '\n'
 
     def show(self, console: Console | None = None) -> None:
         """Print the tables.
@@ -69,7 +81,14 @@ class Report:
         Args:
             console: where to. Defaults to None: standard output.
         """
-        if self.upstream:
-            print_table(upstream_cells(self.upstream), 'Sources: validation in percent', console)
-        print_table(transfer_cells(self.rows), 'Transfer sets: test in percent', console)
-        print_table(summary_cells(self.rows), 'Summary', console)
+        transfer, upstream = transfer_table(self.rows), self._upstream()
+        if upstream:
+            print_table(upstream_table(upstream), 'Sources: validation in percent', console)
+        if transfer.lines:
+            print_table(transfer, 'Transfer sets: test in percent', console)
+        print_table(summary_table(self.rows), 'Summary', console)
+        (console or Console()).print(*notes(self.rows), style='dim')
+
+    def _upstream(self) -> dict[str, Upstream]:
+        own = {row['method']: row['upstream'] for row in self.rows if row['upstream']}
+        return {**self.upstream, **own}

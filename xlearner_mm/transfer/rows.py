@@ -8,12 +8,9 @@ from typing import Any
 
 from xlearner_mm.transfer.checkpoint import read_checkpoint, state_dict_of
 from xlearner_mm.transfer.results import read_results
+from xlearner_mm.transfer.scores import Row, Score, make_row, make_score
 from xlearner_mm.transfer.suite import TASK_METRICS, TransferSet
 
-Row = dict[str, Any]
-
-# The one set of a task whose value stands in a column of its own; classification is averaged.
-_COLUMNS = {'det': 'det_ap50', 'seg': 'seg_miou', 'depth': 'depth_delta1'}
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 
 
@@ -37,27 +34,25 @@ def build_row(
         ResultError: a training that has left no metrics.
         CheckpointError: a training that has left no checkpoint.
     """
-    transfer: dict[str, dict[str, Any]] = {}
+    transfer: dict[str, Score] = {}
     for entry in sets:
         metric = TASK_METRICS[entry.task]
         value = read_results(work_dir / method / entry.config.stem).metric(metric.key, metric.scale)
-        transfer[entry.name] = {'task': entry.task, 'metric': metric.key, 'value': round(value, 2)}
-    return {
-        'method': method,
-        'upstream': dict(upstream),
-        'transfer': transfer,
-        'avg_cls': _mean([scores['value'] for scores in transfer.values() if scores['task'] == 'cls']),
-        **{
-            column: _mean([scores['value'] for scores in transfer.values() if scores['task'] == task])
-            for task, column in _COLUMNS.items()
-        },
-        'params_m': round(backbone_parameters(work_dir / method / sets[0].config.stem) / 1e6, 4),
-        'seconds': round(sum(value for job, value in seconds.items() if job.startswith(f'{method}/')), 1),
-    }
+        transfer[entry.name] = make_score(entry.task, metric.key, value)
+    return make_row(
+        method,
+        transfer,
+        upstream=upstream,
+        params_m=round(backbone_parameters(work_dir / method / sets[0].config.stem) / 1e6, 4),
+        seconds=round(sum(value for job, value in seconds.items() if job.startswith(f'{method}/')), 1),
+    )
 
 
 def read_upstream(folder: Path, sources: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return source -> ``{'metric', 'value'}`` of a stage's last validation, in percent.
+
+    Where the squeeze has measured a source's fidelity (``<source>/fidelity``: what is left of the expanded backbone's
+    metric when the frozen heads read the student), it stands there as ``'fidelity'``.
 
     Args:
         folder: the stage's work directory.
@@ -67,14 +62,16 @@ def read_upstream(folder: Path, sources: Mapping[str, Mapping[str, Any]]) -> dic
         ResultError: no validation, or none of a source.
     """
     results = read_results(folder)
-    return {
-        name: {
-            'metric': source['primary_metric'],
-            'value': round(results.metric(f'{name}/{source["primary_metric"]}', source.get('primary_scale', 1.0)), 2),
-        }
-        for name, source in sources.items()
-        if source.get('primary_metric')
-    }
+    metrics = results.metrics()
+    upstream = {}
+    for name, source in sources.items():
+        metric = source.get('primary_metric')
+        if metric:
+            value = results.metric(f'{name}/{metric}', source.get('primary_scale', 1.0))
+            upstream[name] = {'metric': metric, 'value': round(value, 2)}
+            if f'{name}/fidelity' in metrics:
+                upstream[name]['fidelity'] = round(metrics[f'{name}/fidelity'], 2)
+    return upstream
 
 
 def backbone_parameters(checkpoint: Path) -> int:
@@ -90,7 +87,3 @@ def backbone_parameters(checkpoint: Path) -> int:
     return sum(
         value.numel() for key, value in state.items() if key.startswith('backbone.') and not key.endswith(_STATISTICS)
     )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return round(sum(values) / len(values), 2) if values else None

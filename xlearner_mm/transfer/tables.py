@@ -1,89 +1,83 @@
-"""The rows of a report as tables: Markdown and terminal."""
+"""A table of text cells, and its four forms: Markdown, CSV, JSON and terminal."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
-
-from xlearner_mm.transfer.suite import TASK_METRICS
-
-SUMMARY = {'avg_cls': 'AVG Cls', 'det_ap50': 'AP50', 'seg_miou': 'mIoU', 'depth_delta1': 'delta1'}
-"""Columns of a row that sum up the tasks, and their titles."""
-
-Cells = list[list[str]]
+from rich.table import Table as RichTable
 
 
-def summary_cells(rows: Sequence[Mapping[str, Any]]) -> Cells:
-    """Return header and lines: a method's mean of every task, its size, and how long it took."""
-    header = ['method', *SUMMARY.values(), 'params (M)', 'time']
-    lines = [
-        [row['method'], *(_percent(row[key]) for key in SUMMARY), f'{row["params_m"]:.2f}', f'{row["seconds"]:.0f} s']
-        for row in rows
-    ]
-    return [header, *lines]
-
-
-def transfer_cells(rows: Sequence[Mapping[str, Any]]) -> Cells:
-    """Return header and lines: one transfer set a line, one method a column."""
-    header = ['set', 'task', 'metric', *(row['method'] for row in rows)]
-    first = rows[0]['transfer']
-    lines = [
-        [
-            name,
-            scores['task'],
-            TASK_METRICS[scores['task']].label,
-            *(_percent(row['transfer'][name]['value']) for row in rows),
-        ]
-        for name, scores in first.items()
-    ]
-    return [header, *lines]
-
-
-def upstream_cells(columns: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Cells:
-    """Return header and lines: one source a line, one trained network a column.
+@dataclass(frozen=True)
+class Table:
+    """Cells as they are shown.
 
     Args:
-        columns: title -> source -> ``{'metric', 'value'}``.
+        header: titles of the columns.
+        lines: as many cells in each as the header has.
+        best: (line, column) of the cells that are set off. Defaults to none.
+        faint: lines that stand back, such as the paper's among measured ones. Defaults to none.
     """
-    sources = next(iter(columns.values()))
+
+    header: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    best: frozenset[tuple[int, int]] = frozenset()
+    faint: frozenset[int] = frozenset()
+
+    def numeric(self, column: int) -> bool:
+        """Return whether a column holds numbers and dashes only."""
+        return bool(self.lines) and all(_is_number(line[column]) for line in self.lines)
+
+
+def markdown(table: Table) -> str:
+    """Return a Markdown table: the best in bold, the faint in italics."""
     lines = [
-        [name, scores['metric'], *(_percent(column[name]['value']) for column in columns.values())]
-        for name, scores in sources.items()
+        [_emphasised(table, line, column, cell) for column, cell in enumerate(cells)]
+        for line, cells in enumerate(table.lines)
     ]
-    return [['source', 'metric', *columns], *lines]
+    ruler = ['---:' if table.numeric(column) else '---' for column in range(len(table.header))]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in (table.header, ruler, *lines))
 
 
-def markdown(cells: Cells) -> str:
-    """Return cells as a Markdown table, the first line being the header."""
-    header, *lines = cells
-    ruler = ['---' if not _is_number(cell) else '---:' for cell in lines[0]] if lines else ['---'] * len(header)
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in (header, ruler, *lines))
+def csv_text(header: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    """Return comma-separated values; what is None is left empty."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator='\n').writerows([header, *lines])
+    return out.getvalue()
 
 
-def print_table(cells: Cells, title: str, console: Console | None = None) -> None:
-    """Print cells as a table in the terminal.
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return indented JSON with its letters as they are."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + '\n'
+
+
+def print_table(table: Table, title: str, console: Console | None = None) -> None:
+    """Print a table in the terminal.
 
     Args:
-        cells: the first line is the header.
+        table: what.
         title: what stands above it.
         console: where to. Defaults to None: standard output.
     """
-    header, *lines = cells
-    table = Table(title=title, title_justify='left')
-    for index, name in enumerate(header):
-        numeric = bool(lines) and _is_number(lines[0][index])
-        table.add_column(name, justify='right' if numeric else 'left', no_wrap=True)
-    for line in lines:
-        table.add_row(*line)
-    (console or Console()).print(table)
+    drawn = RichTable(title=title, title_justify='left')
+    for column, name in enumerate(table.header):
+        drawn.add_column(name, justify='right' if table.numeric(column) else 'left', no_wrap=True)
+    for line, cells in enumerate(table.lines):
+        shown = [f'[bold]{cell}[/]' if (line, column) in table.best else cell for column, cell in enumerate(cells)]
+        drawn.add_row(*shown, style='dim' if line in table.faint else None)
+    (console or Console()).print(drawn)
 
 
-def _percent(value: float | None) -> str:
-    return '-' if value is None else f'{value:.1f}'
+def _emphasised(table: Table, line: int, column: int, cell: str) -> str:
+    if (line, column) in table.best:
+        return f'**{cell}**'
+    return f'*{cell}*' if line in table.faint and column == 0 else cell
 
 
 def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit() or cell == '-'
+    return cell[:1].isdigit() or cell in ('-', '/', '')

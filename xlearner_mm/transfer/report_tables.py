@@ -1,0 +1,135 @@
+"""The tables of a report: summary, transfer sets, sources; and what must be said beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xlearner_mm.transfer.comparison import (
+    all_sets,
+    best_rows,
+    comparable,
+    deviation_of,
+    protocol_label,
+    protocols_differ,
+    value_of,
+)
+from xlearner_mm.transfer.scores import SUMMARY, Row, is_paper
+from xlearner_mm.transfer.suite import TASK_METRICS
+from xlearner_mm.transfer.tables import Table, csv_text
+
+Upstream = Mapping[str, Mapping[str, Any]]
+
+
+def summary_table(rows: Sequence[Row]) -> Table:
+    """Return a method's mean of every task, its size, and how long it took; one method a line.
+
+    What only some reports know (fidelity, FLOPs, differing protocols) has a column where a row knows it.
+    """
+    rows = comparable(rows)
+    columns = {title: [_score(row, column) for row in rows] for column, title in SUMMARY.items()}
+    if any('fidelity' in row for row in rows):
+        columns['fidelity'] = [_number(row.get('fidelity'), '.1f') for row in rows]
+    columns['params (M)'] = [_number(row.get('params_m'), '.2f') for row in rows]
+    if any('flops_g' in row for row in rows):
+        columns['GFLOPs'] = [_number(row.get('flops_g'), '.2f') for row in rows]
+    columns['time'] = [_number(row.get('seconds'), '.0f', ' s') for row in rows]
+    if protocols_differ(rows):
+        columns['protocol'] = [protocol_label(row) for row in rows]
+    lines = [[row['method'], *cells] for row, *cells in zip(rows, *columns.values(), strict=True)]
+    best = {(line, 1 + place) for place, column in enumerate(SUMMARY) for line in best_rows(rows, column)}
+    faint = frozenset(line for line, row in enumerate(rows) if is_paper(row))
+    return Table(['method', *columns], lines, frozenset(best), faint)
+
+
+def transfer_table(rows: Sequence[Row]) -> Table:
+    """Return one transfer set a line, one method a column; methods without any single set are left out."""
+    rows = [row for row in comparable(rows) if row['transfer']]
+    best: set[tuple[int, int]] = set()
+    lines = []
+    for line, (name, score) in enumerate(all_sets(rows).items()):
+        lines.append([name, score['task'], metric_label(score), *(_score(row, name) for row in rows)])
+        best |= {(line, 3 + index) for index in best_rows(rows, name)}
+    return Table(['set', 'task', 'metric', *(row['method'] for row in rows)], lines, frozenset(best))
+
+
+def upstream_table(columns: Mapping[str, Upstream]) -> Table:
+    """Return one source a line, one trained network a column.
+
+    Args:
+        columns: title -> source -> ``{'metric', 'value'}``; a ``'fidelity'`` stands in brackets behind its value.
+    """
+    sources = {name: scores for column in columns.values() for name, scores in column.items()}
+    lines = [
+        [name, scores['metric'], *(_source(column.get(name, {})) for column in columns.values())]
+        for name, scores in sources.items()
+    ]
+    return Table(['source', 'metric', *columns], lines)
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """Return what a reader must know to compare the rows, a sentence each."""
+    measured = [row for row in rows if not is_paper(row)]
+    said = ['All values are percentages; higher is better.']
+    if any(_deviates(row) for row in measured):
+        said.append('± is the standard deviation over the seeds.')
+    if any(value is None for row in comparable(measured) for value in (row[column] for column in SUMMARY)):
+        said.append('A dash in a summary: no set of that task, or one of them failed or was left out.')
+    if protocols_differ(measured):
+        said.append('Rows of different protocols do not compare; the best is marked within each protocol.')
+    elif measured and measured[0].get('protocol'):
+        said.append(f'Protocol of the measured rows: {protocol_label(measured[0])}.')
+    if len(measured) < len(rows):
+        said.append(
+            "Rows named (paper) are the numbers of the paper's slides, not measured here; they are over ten "
+            'classification sets, PASCAL VOC and NYU-Depth V2, and compare with rows over these sets only. '
+            "An asterisk is the slides' own mark."
+        )
+    return said
+
+
+def rows_as_csv(rows: Sequence[Row]) -> str:
+    """Return one method a line with all its numbers in percent, as few words as possible."""
+    rows = comparable(rows)
+    scores = [*SUMMARY, *all_sets(rows)]
+    sources = list(dict.fromkeys(name for row in rows for name in row['upstream']))
+    header = ['method', 'source', 'protocol', *(title for name in scores for title in (name, f'{name}_std'))]
+    header += [f'upstream/{name}' for name in sources]
+    header += ['fidelity', 'params_m', 'flops_g', 'seconds']
+    lines = [
+        [
+            row['method'],
+            row.get('source', 'measured'),
+            protocol_label(row),
+            *(number for name in scores for number in (value_of(row, name), deviation_of(row, name))),
+            *(row['upstream'].get(name, {}).get('value') for name in sources),
+            *(row.get(key) for key in ('fidelity', 'params_m', 'flops_g', 'seconds')),
+        ]
+        for row in rows
+    ]
+    return csv_text(header, lines)
+
+
+def metric_label(score: Mapping[str, Any]) -> str:
+    """Return what papers call a score's metric; the metric's own key where that is not the task's usual one."""
+    usual = TASK_METRICS[score['task']]
+    return usual.label if score['metric'] == usual.key else score['metric']
+
+
+def _score(row: Mapping[str, Any], column: str) -> str:
+    deviation = deviation_of(row, column)
+    spread = '' if deviation is None else f' ± {deviation:.1f}'
+    return _number(value_of(row, column), '.1f', row.get('marks', {}).get(column, '') + spread)
+
+
+def _source(scores: Mapping[str, Any]) -> str:
+    fidelity = f' ({scores["fidelity"]:.0f}%)' if 'fidelity' in scores else ''
+    return _number(scores.get('value'), '.1f', fidelity)
+
+
+def _number(value: float | None, form: str, suffix: str = '') -> str:
+    return '-' if value is None else f'{value:{form}}{suffix}'
+
+
+def _deviates(row: Mapping[str, Any]) -> bool:
+    return 'std' in row or any('std' in score for score in row['transfer'].values())

@@ -1,0 +1,113 @@
+"""One method's row of a report: scores per transfer set, over seeds, and what sums them up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+Score = dict[str, Any]
+Row = dict[str, Any]
+
+SUMMARY = {'avg_cls': 'AVG Cls', 'det_ap50': 'AP50', 'seg_miou': 'mIoU', 'depth_delta1': 'delta1'}
+"""Columns of a row that sum up the tasks, and their titles."""
+SUMMARY_TASKS = {'avg_cls': 'cls', 'det_ap50': 'det', 'seg_miou': 'seg', 'depth_delta1': 'depth'}
+PAPER = 'paper'
+"""A row's ``source`` when it was not measured here but stands in the paper's slides."""
+
+
+def make_score(task: str, metric: str, values: float | Sequence[float], extra: bool = False) -> Score:
+    """Return what one method reached on one transfer set.
+
+    Args:
+        task: ``'cls'``, ``'det'``, ``'seg'`` or ``'depth'``.
+        metric: key of the stock metric, such as ``'accuracy/top1'``.
+        values: in percent, one per seed. None at all is a set that failed or was left out: it shows as ``-``.
+        extra: of a set that stands beside the paper's suite (COCO, ADE20K): it has a column of its own and no part in
+            the summary. Defaults to False.
+    """
+    numbers = [float(values)] if isinstance(values, (int, float)) else [float(value) for value in values]
+    score: Score = {'task': task, 'metric': metric, 'value': round(fmean(numbers), 2) if numbers else None}
+    if len(numbers) > 1:
+        score |= {'values': [round(value, 4) for value in numbers], 'std': round(stdev(numbers), 2)}
+    if extra:
+        score['extra'] = True
+    return score
+
+
+def make_row(
+    method: str,
+    transfer: Mapping[str, Score],
+    *,
+    upstream: Mapping[str, Mapping[str, Any]] | None = None,
+    params_m: float | None = None,
+    flops_g: float | None = None,
+    seconds: float | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> Row:
+    """Return a method's row of ``report.json``; all metrics in percent.
+
+    Args:
+        method: its name.
+        transfer: set -> its score, as :func:`make_score` makes it, for *every* set of the suite: a summary with a set
+            that has no value is none (``-``), for a mean over the rest would be another number.
+        upstream: source -> ``{'metric', 'value'}``, and ``'fidelity'`` where the squeeze has measured it. Defaults to
+            none.
+        params_m: learnable values of the backbone, in millions. Defaults to unknown.
+        flops_g: of one image, in billions. Defaults to unknown.
+        seconds: how long all its trainings took. Defaults to unknown.
+        protocol: how the backbone was judged: ``{'frozen': bool, 'probe': str, 'data_fraction': float,
+            'seeds': int}``. Rows of different protocols are told apart in every table. Defaults to unknown.
+
+    Returns:
+        A row that JSON can hold. ``std`` has the standard deviation of every summary over the seeds, ``fidelity``
+        the mean over the sources that have one.
+    """
+    summaries = {column: _summary(transfer, task) for column, task in SUMMARY_TASKS.items()}
+    row: Row = {
+        'method': method,
+        'upstream': {name: dict(values) for name, values in (upstream or {}).items()},
+        'transfer': {name: dict(score) for name, score in transfer.items()},
+        **{column: _mean(values) for column, values in summaries.items()},
+        'params_m': params_m,
+        'seconds': seconds,
+    }
+    deviations = {column: round(stdev(values), 2) for column, values in summaries.items() if len(values) > 1}
+    fidelities = [values['fidelity'] for values in row['upstream'].values() if 'fidelity' in values]
+    optional = {
+        'std': deviations,
+        'fidelity': _mean(fidelities),
+        'flops_g': flops_g,
+        'protocol': dict(protocol) if protocol else None,
+    }
+    return row | {key: value for key, value in optional.items() if value not in (None, {})}
+
+
+def is_paper(row: Mapping[str, Any]) -> bool:
+    """Return whether a row's numbers are the paper's."""
+    return row.get('source') == PAPER
+
+
+def identity(row: Mapping[str, Any]) -> tuple[str | None, str, str]:
+    """Return what a row of one report is known by: whose it is, the method, and the protocol but for its seeds."""
+    protocol = {key: value for key, value in (row.get('protocol') or {}).items() if key != 'seeds'}
+    return row.get('source'), row['method'], json.dumps(protocol, sort_keys=True)
+
+
+def _summary(transfer: Mapping[str, Score], task: str) -> list[float]:
+    """Return the mean over a task's sets, one number per seed; none where a set has no value.
+
+    Sets of differing numbers of seeds have no seeds in common: their mean is one number then.
+    """
+    scores = [score for score in transfer.values() if score['task'] == task and not score.get('extra')]
+    if any(score['value'] is None for score in scores):
+        return []
+    runs = [score.get('values', [score['value']]) for score in scores]
+    if len({len(values) for values in runs}) > 1:
+        runs = [[score['value']] for score in scores]
+    return [fmean(values) for values in zip(*runs, strict=True)]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return round(fmean(values), 2) if values else None
