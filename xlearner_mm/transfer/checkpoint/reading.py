@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xlearner_mm.transfer.checkpoint.error import CheckpointError
 from xlearner_mm.transfer.checkpoint.file import resolve_checkpoint
+from xlearner_mm.transfer.checkpoint.integrity import check_undamaged
 from xlearner_mm.transfer.checkpoint.safetensors_file import is_safetensors, parse_safetensors
 from xlearner_mm.transfer.checkpoint.trusted_types import mmengine_state_types
 
@@ -39,6 +40,7 @@ def read_checkpoint(path: str, which: str = 'last') -> dict[str, Any]:
     data = read_bytes(path)
     if is_safetensors(path, data):
         return parse_safetensors(path, data)
+    check_undamaged(path, data)
     content = _unpickle(path, data)
     if not isinstance(content, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(content).__name__}, expected a dict of tensors')
