@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
+from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
 
 from torch.utils.data import Dataset
 
 from xlearner_mm.datasets.source import Source, SourceError, parse_sources
+from xlearner_mm.datasets.stream_index import StreamIndex
 from xlearner_mm.registry import DATASETS
 
 
@@ -94,12 +96,15 @@ class MultiSourceDataset(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return ``{'source': name, 'data': what that source's own pipeline gives}``.
 
+        An index of a :class:`~xlearner_mm.datasets.MultiSourceSampler` brings the seed of its augmentation.
+
         Raises:
             SourceError: the source's pipeline fails; the message names the source and the image.
         """
         name, local = self.locate(index)
         try:
-            return {'source': name, 'data': self.datasets[name][local]}
+            with index.seeded() if isinstance(index, StreamIndex) else nullcontext():
+                return {'source': name, 'data': self.datasets[name][local]}
         except Exception as error:
             raise SourceError(
                 f"source '{name}': {self._describe(name, local)} cannot be read: {error}; replace the file, or take it "

@@ -12,6 +12,7 @@ from torch.utils.data import Sampler
 
 from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
 from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.datasets.stream_index import StreamIndex
 from xlearner_mm.registry import DATA_SAMPLERS
 
 
@@ -88,7 +89,7 @@ class MultiSourceSampler(Sampler):
             for position in range(start, start + size):
                 epoch, place = divmod(position, lengths[name])
                 order = _permutation(self.seed, name, epoch, lengths[name])
-                indices.append(offsets[name] + int(order[place]))
+                indices.append(StreamIndex(offsets[name] + int(order[place]), (self.seed, name, position)))
         return indices
 
     def __iter__(self) -> Iterator[int]:
