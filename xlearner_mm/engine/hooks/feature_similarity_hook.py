@@ -1,0 +1,119 @@
+"""How alike the student's features and the branches' are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.datasets.spread import spread
+from xlearner_mm.engine.hooks.logged_step import logging_interval
+from xlearner_mm.evaluation.cka import LinearCKA, positions
+from xlearner_mm.models.squeeze import FitNetDistiller
+from xlearner_mm.registry import HOOKS
+
+PREFIX = 'similarity/'
+_TIMES = 50  # in a training, unless said otherwise
+
+
+@HOOKS.register_module()
+class FeatureSimilarityHook(Hook):
+    """Log the linear CKA of the student and every branch at every distilled level.
+
+        similarity/<t>_<i> = CKA(F_i^t, Fhat_i)                over positions of validation images of all sources
+
+    It tells whether the student's own features hold what the branch's do, whatever the guidance layers make of them.
+    The images are the same ones every time, spread evenly over each source's validation set. The main process alone
+    looks at them, in evaluation mode: the value is the same for any number of processes, and the training is the same
+    with it and without. In the expansion stage there is nothing to measure.
+
+    Args:
+        interval: steps between measurements, rounded up to a step that the logger writes about. Defaults to None: about
+            50 measurements in the training.
+        images: images of every source. Defaults to 16.
+        grid: most positions along a side of a feature map, see :func:`~xlearner_mm.evaluation.cka.positions`.
+            Defaults to 8.
+
+    Raises:
+        SourceError: before training, if there are no validation images.
+    """
+
+    def __init__(self, interval: int | None = None, images: int = 16, grid: int = 8) -> None:
+        self.interval, self.images, self.grid = interval, images, grid
+        self._logged: list[str] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that there is something to look at."""
+        if _distiller_of(runner) is not None and not _loaders_of(runner):
+            raise SourceError(
+                'FeatureSimilarityHook looks at validation images: give the config a MultiSourceValLoop and the '
+                'sources a val_dataloader, or remove the hook'
+            )
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Take what was written out of the log: it is not measured again in its next line."""
+        for name in self._logged:
+            runner.message_hub.log_scalars.pop(name, None)
+        self._logged = []
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Measure, and hand the values to the log."""
+        distiller = _distiller_of(runner)
+        if distiller is None or not is_main_process() or not self._is_measured(runner):
+            return
+        for name, value in self.measure(distiller, _loaders_of(runner)).items():
+            runner.message_hub.update_scalar(f'train/{PREFIX}{name}', value)
+            self._logged.append(f'train/{PREFIX}{name}')
+
+    def _is_measured(self, runner: Runner) -> bool:
+        line = logging_interval(runner)
+        if not line:
+            return False
+        wanted = runner.max_iters // _TIMES if self.interval is None else self.interval
+        return self.every_n_train_iters(runner, max(1, -(-wanted // line)) * line)
+
+    @torch.no_grad()
+    def measure(self, distiller: FitNetDistiller, loaders: dict[str, DataLoader]) -> dict[str, float]:
+        """Return the CKA by ``<branch>_<level>``.
+
+        Args:
+            distiller: the squeeze stage's model.
+            loaders: source -> the loader of its validation images.
+        """
+        similarities: dict[str, LinearCKA] = {}
+        training = distiller.student.training
+        distiller.student.eval()
+        for images in self._images(distiller, loaders):
+            student, teacher = distiller.student(images), distiller.teacher.features(images)
+            for branch, levels in teacher.items():
+                for level in distiller.levels:
+                    pair = positions(levels[level], student[level], grid=self.grid)
+                    similarities.setdefault(f'{branch}_{level}', LinearCKA()).update(*pair)
+        distiller.student.train(training)
+        return {name: similarity.compute() for name, similarity in similarities.items()}
+
+    def _images(self, distiller: FitNetDistiller, loaders: dict[str, DataLoader]) -> Iterator[Tensor]:
+        """Batches ``(B, 3, H, W)`` of every source, no larger than those of its validation."""
+        for source, loader in loaders.items():
+            indices = spread(len(loader.dataset), self.images)  # type: ignore[arg-type]
+            size = loader.batch_size or 1
+            for start in range(0, len(indices), size):
+                batch = loader.collate_fn([loader.dataset[i] for i in indices[start : start + size]])
+                yield distiller.data_preprocessor({source: batch}, False)['inputs'][source]
+
+
+def _distiller_of(runner: Runner) -> FitNetDistiller | None:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model if isinstance(model, FitNetDistiller) else None
+
+
+def _loaders_of(runner: Runner) -> dict[str, DataLoader]:
+    return getattr(runner.val_loop, 'dataloaders', {})
