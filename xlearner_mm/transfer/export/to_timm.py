@@ -1,0 +1,81 @@
+"""For timm's ``resnet50`` and its like, with ``num_classes=0``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xlearner_mm.transfer.export.packages import require
+from xlearner_mm.transfer.export.plain_resnet import PlainResNet, levels_of, plain_resnet_of, refuse_widths
+from xlearner_mm.transfer.export.verification import check_same_features, probe_images
+from xlearner_mm.transfer.stored_backbone import StoredBackbone
+
+TOLERANCE = 1e-5
+
+# The deep stem as mmdet and mmseg name its parts, and as mmpretrain does; the longer names first.
+_STEM = {
+    'stem.0.conv.': 'conv1.0.',
+    'stem.0.bn.': 'conv1.1.',
+    'stem.1.conv.': 'conv1.3.',
+    'stem.1.bn.': 'conv1.4.',
+    'stem.2.conv.': 'conv1.6.',
+    'stem.2.bn.': 'bn1.',
+    'stem.0.': 'conv1.0.',
+    'stem.1.': 'conv1.1.',
+    'stem.3.': 'conv1.3.',
+    'stem.4.': 'conv1.4.',
+    'stem.6.': 'conv1.6.',
+    'stem.7.': 'bn1.',
+}
+
+
+@torch.no_grad()
+def timm_state(stored: StoredBackbone) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights under timm's keys, and how the model that takes them is built.
+
+    ``timm.create_model(model, **kwargs)``: of another width with ``channels``, with a deep stem as ``resnet50d``, or
+    with ``stem_type='deep'`` where only the stem is deep.
+
+    Args:
+        stored: a ResNet with ``style='pytorch'``; without a deep stem, ``stem_channels`` must be 64.
+
+    Raises:
+        CheckpointError: another architecture, by name; timm is not installed; or its features differ.
+    """
+    timm = require('timm')
+    resnet = plain_resnet_of(stored, 'timm')
+    if not resnet.deep_stem:
+        refuse_widths(stored, 'timm', resnet, {'stem_channels': 64})
+    name, kwargs = _how_to_build(resnet)
+    model = timm.create_model(name, **kwargs)
+    state = {_renamed(key): value for key, value in stored.state.items()}
+    model.load_state_dict(state, strict=True)
+    images = probe_images()
+    ours = stored.build(out_indices=[0, 1, 2, 3])(images)
+    check_same_features(ours, levels_of(model.eval(), images), f'timm {name}', TOLERANCE)
+    return state, {'name': 'timm', 'model': name, 'kwargs': kwargs}
+
+
+def _how_to_build(resnet: PlainResNet) -> tuple[str, dict[str, Any]]:
+    kwargs: dict[str, Any] = {'num_classes': 0}
+    name = f'resnet{resnet.depth}'
+    if resnet.deep_stem and resnet.avg_down:
+        name += 'd'
+    elif resnet.deep_stem:
+        kwargs['stem_type'] = 'deep'
+    elif resnet.avg_down:
+        kwargs['avg_down'] = True
+    if resnet.deep_stem and (resnet.stem_channels != 64 or not resnet.avg_down):
+        kwargs['stem_width'] = resnet.stem_channels // 2
+    if resnet.base_channels != 64:
+        kwargs['channels'] = [resnet.base_channels * 2**level for level in range(4)]
+    return name, kwargs
+
+
+def _renamed(key: str) -> str:
+    for ours, theirs in _STEM.items():
+        if key.startswith(ours):
+            return theirs + key.removeprefix(ours)
+    return key

@@ -1,0 +1,170 @@
+"""The backbone in a checkpoint of either stage, or in an export: its settings, its weights, what is known of it."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from xlearner_mm.transfer.checkpoint import (
+    CheckpointError,
+    choose_weights,
+    holds_ema,
+    load_strictly,
+    read_checkpoint,
+    resolve_checkpoint,
+    sha256_of,
+)
+from xlearner_mm.transfer.stored_config import build_stored, without_start
+from xlearner_mm.version import __version__
+
+# StageMetaHook's key; importing the hook would need the whole of mmengine's runner.
+_STAGE_KEY = 'xlearner'
+_DESCRIPTION = ('stage', 'backbone', 'sources', 'normalisation')
+
+
+@dataclass(frozen=True)
+class StoredBackbone:
+    """A backbone as it is stored.
+
+    Args:
+        path: the file.
+        config: settings of the registered backbone, as plain data.
+        state: its weights, keys as its own.
+        meta: what an export says of it, see :func:`~xlearner_mm.transfer.export.export_backbone`.
+    """
+
+    path: str
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    meta: dict[str, Any]
+
+    def build(self, **settings: Any) -> nn.Module:
+        """Build it, with its weights, in evaluation mode.
+
+        Args:
+            settings: override its own.
+
+        Raises:
+            CheckpointError: the settings are refused, or are not of these weights.
+        """
+        what = f'checkpoint {self.path}'
+        backbone = build_stored({**self.config, **settings}, what)
+        load_strictly(backbone, self.state, what)
+        backbone.eval()
+        return backbone
+
+
+def description_of(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a checkpoint of a stage, or an export, says of itself; None where it says nothing.
+
+    It has at least ``stage``, ``backbone``, ``sources`` and ``normalisation``.
+    """
+    meta = checkpoint.get('meta') or {}
+    for found in (meta.get(_STAGE_KEY), meta):
+        if isinstance(found, Mapping) and set(_DESCRIPTION) <= set(found):
+            return dict(found)
+    return None
+
+
+def find_backbone(
+    checkpoint: str,
+    branch: str | None = None,
+    expanded: bool | None = False,
+    which: str = 'last',
+    ema: bool | None = None,
+) -> StoredBackbone:
+    """Find the backbone in a checkpoint.
+
+    Args:
+        checkpoint: a checkpoint of either stage, an export, or a work directory.
+        branch: of an expanded backbone, the branch that is meant. Defaults to None: its only one.
+        expanded: whether the whole expanded backbone, with all branches and links, is meant; None: where no branch is
+            named and there is more than one. Defaults to False.
+        which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
+        ema: True: the moving average of the weights; False: the model's own; None: what stands in ``state_dict``, the
+            average where one was kept. Defaults to None.
+
+    Raises:
+        CheckpointError: no such checkpoint, one that does not describe itself, a branch or an average it lacks.
+    """
+    path = resolve_checkpoint(checkpoint, which)
+    content = read_checkpoint(path)
+    description = description_of(content)
+    if description is None:
+        raise CheckpointError(
+            f'checkpoint {path} does not say which stage it is of: it was trained without StageMetaHook in '
+            'custom_hooks, or is none of ours'
+        )
+    exported = 'exported_from' in description
+    if exported and ema is not None:
+        raise CheckpointError(f'checkpoint {path} is an export: choose the moving average or not where it is exported')
+    prefix, config = _locate(description, exported, branch, expanded, path)
+    weights = choose_weights(content, ema, path)
+    state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    if not state:
+        raise CheckpointError(f'checkpoint {path} holds no weights below {prefix}')
+    config = without_start(config)
+    meta = {**description, 'backbone': config} if exported else _meta_of(content, description, config, path, ema)
+    if prefix.endswith('.backbone.'):
+        meta['branch'] = prefix.split('.')[-3]
+    return StoredBackbone(path, config, state, meta)
+
+
+def _meta_of(
+    content: Mapping[str, Any], description: Mapping[str, Any], config: dict[str, Any], path: str, ema: bool | None
+) -> dict[str, Any]:
+    training = content['meta']
+    teacher = description.get('teacher')
+    return {
+        'stage': description['stage'],
+        'backbone': config,
+        'branch': None,
+        'tasks': description.get('tasks'),
+        'sources': description['sources'],
+        'normalisation': description['normalisation'],
+        'exported_from': osp.basename(path),
+        'exported_from_sha256': sha256_of(path),
+        'iterations': training.get('iter'),
+        'trained': training.get('time'),
+        'ema': holds_ema(content) and ema is not False,
+        # Its name alone: where it lies on the training machine is nobody's business.
+        'teacher': teacher and {**teacher, 'checkpoint': osp.basename(teacher['checkpoint'])},
+        'xlearner_mm_version': __version__,
+    }
+
+
+def _locate(
+    description: Mapping[str, Any], exported: bool, branch: str | None, expanded: bool | None, path: str
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the key prefix and the settings of the backbone that is meant."""
+    backbone = description['backbone']
+    if 'branches' not in backbone:
+        if branch is not None or expanded:
+            whose = f'an export of {backbone.get("type")}' if exported else f'of the {description["stage"]} stage'
+            raise CheckpointError(f'checkpoint {path} is {whose}: it has a student, not branches')
+        return ('' if exported else 'student.'), backbone
+    prefix, branches = ('' if exported else 'backbone.'), backbone['branches']
+    if expanded and branch is not None:
+        raise CheckpointError(
+            f"checkpoint {path}: name branch '{branch}' or take the whole expanded backbone, not both"
+        )
+    if expanded or (expanded is None and branch is None and len(branches) > 1):
+        return prefix, backbone
+    if branch is None and len(branches) > 1:
+        raise CheckpointError(
+            f'checkpoint {path} is of the expansion stage with branches {sorted(branches)}: name the one to export, '
+            'take the whole expanded backbone, or squeeze them first'
+        )
+    branch = branch or next(iter(branches))
+    if branch not in branches:
+        raise CheckpointError(f"checkpoint {path} has no branch '{branch}', but {sorted(branches)}")
+    if backbone.get('widths'):
+        raise CheckpointError(
+            f"checkpoint {path} was pruned: branch '{branch}' is no backbone of a config of its own any more; take the "
+            'whole expanded backbone'
+        )
+    return f'{prefix}branches.{branch}.backbone.', branches[branch]
