@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from xlearner_mm.models.backbones import resnet_class
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
@@ -165,7 +166,7 @@ def test_a_backbone_that_cannot_be_run_stage_by_stage_is_refused_by_branch(cfg, 
 
 
 def test_a_backbone_whose_forward_is_not_its_stages_is_refused():
-    class Doubled(MODELS.get('XLearnerResNet')):
+    class Doubled(resnet_class()):
         def forward(self, x):
             return tuple(2 * f for f in super().forward(x))
 

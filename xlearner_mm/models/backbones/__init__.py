@@ -1,5 +1,5 @@
 """Backbones that transfer configs name."""
 
-from xlearner_mm.models.backbones.xlearner_resnet import XLearnerResNet
+from xlearner_mm.models.backbones.xlearner_resnet import XLearnerResNet, resnet_class, without_library_defaults
 
-__all__ = ['XLearnerResNet']
+__all__ = ['XLearnerResNet', 'resnet_class', 'without_library_defaults']

@@ -1,57 +1,132 @@
-"""What transfer configs name: a plain ResNet that loads strictly."""
+"""What transfer configs name: the stock ResNet of their library, that loads strictly."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
-from mmseg.models.backbones import ResNet
+from mmengine.model import BaseModule
 
-from xlearner_mm.registry import MODELS
+from xlearner_mm.models.backbones.holders import preprocessors_around, remember_holders_of
+from xlearner_mm.models.backbones.usage import check_usage
+from xlearner_mm.registry import MODELS, DefaultScope
 from xlearner_mm.transfer.checkpoint import load_backbone
+
+LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
+# Outside of the three libraries' scopes: mmseg's has all of mmdet's arguments, and more.
+DEFAULT_LIBRARY = 'mmseg'
 
 
 @MODELS.register_module()
-class XLearnerResNet(ResNet):
+class XLearnerResNet(BaseModule):
     """A plain ResNet: X-Learner's student, and the backbone of downstream configs.
 
-    Its arithmetic and its keys are those of the stock ResNet (with ``style='pytorch'`` also torchvision's), and it
-    takes all of mmseg's arguments. What it adds is loading: ``init_cfg=dict(type='Pretrained', checkpoint=...)``
-    accepts an export, a squeeze checkpoint or a training checkpoint as it is, and raises where the stock type
-    warns and trains from noise.
+    It *is* the stock ResNet of one of the libraries, with that library's arithmetic, keys, arguments and defaults, and
+    an instance of that class. Which one is decided as OpenMMLab decides what ``type='ResNet'`` means, by the scope
+    that it is built in: mmdet's (``norm_eval=True``), mmseg's (``contract_dilation``, ``multi_grid``) or mmpretrain's
+    (``drop_path_rate``, ``expansion``, ``out_indices=(3,)``); in any other scope, or none, mmseg's. As with
+    :class:`pathlib.Path`, calling this class gives an instance of the subclass that fits.
+    What a stock *type* implies must be said: ``ResNetV1c`` is ``deep_stem=True`` and ``ResNetV1d`` is ``deep_stem=True,
+    avg_down=True``; or name ``XLearnerResNetV1c``, ``XLearnerResNetV1d``.
+
+    What it adds is loading: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` accepts an export, a squeeze
+    checkpoint or a training checkpoint as it is, with the deep stem named as any of the libraries does, and raises
+    where the stock type warns and trains from noise. It also raises when the network around it would use the backbone
+    otherwise than the checkpoint records: a bottleneck of another ``style``, images normalised differently.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         init_cfg: mmengine's weight initialisation; for ``type='Pretrained'`` also ``prefix`` (where the backbone is
-            in the checkpoint; found by itself by default) and ``strict`` (defaults to True).
-        kwargs: mmseg's ResNet arguments: ``stem_channels``, ``base_channels``, ``out_indices``, ``style``,
-            ``frozen_stages``, ``norm_cfg``, ``norm_eval``, ``dilations``, ``dcn``, ``plugins``, ``with_cp``, ...
+            in the checkpoint; found by itself by default), ``strict`` (defaults to True) and ``as_trained`` (defaults
+            to True; False allows another style or normalisation than the checkpoint records).
+        library: ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``, whatever the scope. Defaults to None: by the scope.
+        kwargs: the stock ResNet's arguments: ``stem_channels``, ``base_channels``, ``out_indices``, ``style``,
+            ``frozen_stages``, ``norm_cfg``, ``norm_eval``, ``strides``, ``dilations``, ``with_cp``, ...; of mmdet and
+            mmseg also ``dcn`` and ``plugins``.
 
     Raises:
-        CheckpointError: when weights are initialised from a checkpoint that leaves anything at its random start.
+        CheckpointError: when weights are initialised from a checkpoint that leaves anything at its random start, or
+            that was trained for another use.
+        ValueError: an unknown library, or more than one checkpoint.
     """
 
-    def __init__(self, depth: int, init_cfg: dict | list[dict] | None = None, **kwargs: Any) -> None:
+    def __new__(cls, *args: Any, library: str | None = None, **kwargs: Any) -> XLearnerResNet:
+        """Make an instance of the subclass for the library in whose scope it is built."""
+        return super().__new__(resnet_class(library) if cls is XLearnerResNet else cls)
+
+    def __init__(
+        self, depth: int, init_cfg: dict | list[dict] | None = None, library: str | None = None, **kwargs: Any
+    ) -> None:
+        pretrained = kwargs.pop('pretrained', None)
+        if pretrained is not None:
+            if init_cfg:
+                raise ValueError('init_cfg and pretrained cannot both be given: pretrained is the older name')
+            init_cfg = {'type': 'Pretrained', 'checkpoint': pretrained}
         self.pretrained_cfg, rest = _split_pretrained(init_cfg)
-        super().__init__(depth, init_cfg=rest, **kwargs)
-        if isinstance(kwargs.get('pretrained'), str):
-            self.pretrained_cfg = {'type': 'Pretrained', 'checkpoint': kwargs['pretrained']}
-            self.init_cfg = None
+        # The libraries' own defaults of init_cfg differ, and stand aside for a checkpoint.
+        given = {'init_cfg': rest} if rest else {}
+        super().__init__(depth, **given, **kwargs)  # type: ignore[call-arg]
 
     def init_weights(self) -> None:
-        """Initialise at random, then load the pretrained checkpoint, strictly."""
+        """Initialise at random, then load the pretrained checkpoint, strictly.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit, or was trained for another use.
+        """
         super().init_weights()
-        if self.pretrained_cfg is not None:
-            load_backbone(
-                self,
-                self.pretrained_cfg['checkpoint'],
-                prefix=self.pretrained_cfg.get('prefix'),
-                strict=self.pretrained_cfg.get('strict', True),
-            )
+        wanted = self.pretrained_cfg
+        if wanted is None:
+            return
+        meta = load_backbone(self, wanted['checkpoint'], wanted.get('prefix'), wanted.get('strict', True))
+        if wanted.get('as_trained', True):
+            check_usage(self, preprocessors_around(self), meta, f'checkpoint {wanted["checkpoint"]}')
 
     def train(self, mode: bool = True) -> XLearnerResNet:
         """Set training mode, frozen stages excepted, and return the module as torch's do."""
         super().train(mode)
         return self
+
+
+@MODELS.register_module(name='XLearnerResNetV1c')
+def xlearner_resnet_v1c(**kwargs: Any) -> XLearnerResNet:
+    """Return an XLearnerResNet with what ``ResNetV1c`` implies: a deep stem of three 3x3 convs."""
+    return XLearnerResNet(deep_stem=True, avg_down=False, **kwargs)
+
+
+@MODELS.register_module(name='XLearnerResNetV1d')
+def xlearner_resnet_v1d(**kwargs: Any) -> XLearnerResNet:
+    """Return an XLearnerResNet with what ``ResNetV1d`` implies: a deep stem, and down-sampling by average pools."""
+    return XLearnerResNet(deep_stem=True, avg_down=True, **kwargs)
+
+
+def resnet_class(library: str | None = None) -> type[XLearnerResNet]:
+    """Return the XLearnerResNet of a library: the class to derive from.
+
+    Args:
+        library: ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``. Defaults to None: that of the current default scope,
+            else mmseg's.
+
+    Raises:
+        ValueError: an unknown library.
+    """
+    if library is None:
+        scope = DefaultScope.get_current_instance()
+        library = scope.scope_name if scope is not None and scope.scope_name in LIBRARIES else DEFAULT_LIBRARY
+    if library not in LIBRARIES:
+        raise ValueError(f"XLearnerResNet: unknown library '{library}', choose from {LIBRARIES}")
+    # Imported when wanted: each of the libraries takes its time, and few programs need all.
+    return import_module(f'xlearner_mm.models.backbones.of_{library}').XLearnerResNet
+
+
+def without_library_defaults(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a backbone's config that means the same in every scope: what the models of our own stages build.
+
+    Args:
+        backbone: config of any backbone; of others than ours, returned as it is.
+    """
+    ours = str(backbone['type']).startswith('XLearnerResNet')
+    return {'library': DEFAULT_LIBRARY, **backbone} if ours else dict(backbone)
 
 
 def _split_pretrained(
@@ -64,3 +139,6 @@ def _split_pretrained(
         raise ValueError('init_cfg names more than one Pretrained checkpoint')
     rest = [entry for entry in entries if entry['type'] != 'Pretrained']
     return (dict(pretrained[0]) if pretrained else None), (rest or None)
+
+
+remember_holders_of(XLearnerResNet)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
@@ -61,7 +62,8 @@ class FrozenModel:
         self.sha256 = sha256_of(self.checkpoint)
         content = read_checkpoint(self.checkpoint)
         self.meta: Mapping[str, Any] = content.get('meta') or {}
-        self.module: nn.Module = MODELS.build({key: value for key, value in model.items() if key != _TRAINING_ONLY})
+        settings = {key: value for key, value in model.items() if key != _TRAINING_ONLY}
+        self.module: nn.Module = MODELS.build(without_library_defaults(settings))
         state = state_dict_of(content)
         self._load({k: v for k, v in state.items() if not k.startswith(f'{_TRAINING_ONLY}.')})
         self._is_copy = False

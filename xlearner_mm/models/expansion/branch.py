@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
 from xlearner_mm.registry import MODELS
@@ -45,7 +46,7 @@ class Branch(BaseModule):
     def __init__(self, name: str, backbone: Mapping[str, Any]) -> None:
         super().__init__()
         self.name = name
-        self.backbone = MODELS.build(dict(backbone))
+        self.backbone = MODELS.build(without_library_defaults(backbone))
         try:
             self._stages = stages_of(self.backbone)
         except StagesError as error:

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
 from xlearner_mm.datasets.source import parse_sources
+from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
 from xlearner_mm.models.distillation import REDUCTIONS, STANDARDIZE, ChannelStandardizer, Guidance, fitnet_loss
 from xlearner_mm.models.expansion.task_port import port_of
@@ -80,7 +81,7 @@ class FitNetDistiller(BaseModel):
         if start_from is not None:
             _check_choice('start_from', start_from, tuple(self.branch_channels))
         self.start_from = start_from
-        self.student = MODELS.build(dict(student))
+        self.student = MODELS.build(without_library_defaults(student))
         self._student_cfg = plain(student)
         student_channels = _channels_of(self.student)
         _check_levels(self.levels, {'student': student_channels, **self.branch_channels})

@@ -8,6 +8,7 @@ from torch import nn
 
 from xlearner_mm.transfer.checkpoint.error import CheckpointError
 from xlearner_mm.transfer.checkpoint.reading import read_checkpoint
+from xlearner_mm.transfer.checkpoint.stem import stem_named_as
 from xlearner_mm.transfer.checkpoint.weights import State, backbone_state, state_dict_of
 
 
@@ -31,6 +32,7 @@ def load_backbone(module: nn.Module, path: str, prefix: str | None = None, stric
     state = backbone_state(content, module, prefix)
     _check_holds_it(state, content, module, path)
     own_modules = {key.split('.')[0] for key in module.state_dict()}
+    state = stem_named_as(module, state, f'checkpoint {path}')
     # A classifier's or detector's head beside the backbone is no fault; a deeper backbone's block is.
     state = {key: value for key, value in state.items() if key.split('.')[0] in own_modules}
     if strict:
