@@ -1,7 +1,7 @@
 """What both stages distil with: frozen models, guidance layers, FitNet's loss."""
 
 from xlearner_mm.models.distillation.backbone_teacher import BackboneTeacher
-from xlearner_mm.models.distillation.frozen_model import FrozenModel, check_recorded
+from xlearner_mm.models.distillation.frozen_model import FrozenModel
 from xlearner_mm.models.distillation.guidance import Guidance, GuidanceLayer
 from xlearner_mm.models.distillation.levels import by_level, probe_channels
 from xlearner_mm.models.distillation.losses import REDUCTIONS, STANDARDIZE, ChannelStandardizer, fitnet_loss
@@ -15,7 +15,6 @@ __all__ = [
     'Guidance',
     'GuidanceLayer',
     'by_level',
-    'check_recorded',
     'fitnet_loss',
     'probe_channels',
 ]

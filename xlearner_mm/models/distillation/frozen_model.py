@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from xlearner_mm.models.backbones import without_library_defaults
@@ -58,15 +59,18 @@ class FrozenModel:
         if autocast not in _PRECISIONS:
             raise ValueError(f"{what}: unknown autocast '{autocast}', choose from {_PRECISIONS}")
         self.what, self.autocast = what, autocast
+        self._is_copy = False
+        settings = {key: value for key, value in model.items() if key != _TRAINING_ONLY}
+        self.module: nn.Module = MODELS.build(without_library_defaults(settings))
+        self._read(checkpoint)
+
+    def _read(self, checkpoint: str) -> None:
         self.checkpoint = resolve_checkpoint(checkpoint)
         self.sha256 = sha256_of(self.checkpoint)
         content = read_checkpoint(self.checkpoint)
         self.meta: Mapping[str, Any] = content.get('meta') or {}
-        settings = {key: value for key, value in model.items() if key != _TRAINING_ONLY}
-        self.module: nn.Module = MODELS.build(without_library_defaults(settings))
         state = state_dict_of(content)
         self._load({k: v for k, v in state.items() if not k.startswith(f'{_TRAINING_ONLY}.')})
-        self._is_copy = False
         self.freeze()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenModel:
@@ -100,35 +104,30 @@ class FrozenModel:
         """Return file and hash as plain data: what a checkpoint records of its teachers."""
         return {'checkpoint': self.checkpoint, 'sha256': self.sha256}
 
-    def take_over(self, other: FrozenModel) -> None:
-        """Become another one of the same config, in place: what shares the model follows."""
-        load_strictly(self.module, other.module.state_dict(), f'{self.what} {other.checkpoint}')
-        self.checkpoint, self.sha256, self.meta = other.checkpoint, other.sha256, other.meta
+    def hold_to(self, recorded: Mapping[str, str]) -> None:
+        """Be the one that a training began with, also where the config names another file by now.
 
+        Args:
+            recorded: :meth:`described` of the one that the training began with.
 
-def check_recorded(teacher: FrozenModel, recorded: Mapping[str, str]) -> bool:
-    """Compare a teacher with the one that a training began with.
+        Raises:
+            CheckpointError: it is another one, and the recorded file is missing or has changed.
+        """
+        path, before = recorded['checkpoint'], recorded['sha256']
+        if self.sha256 == before:
+            return
+        try:
+            now = sha256_of(resolve_checkpoint(path))
+        except CheckpointError:
+            now = None
+        if now != before:
+            fate = 'is missing now' if now is None else 'has changed since'
+            raise CheckpointError(
+                f'the {self.what} {self.checkpoint} is not the one that this training began with: {path}, of SHA-256 '
+                f'{before[:12]}..., {fate}; put it back, or start a new training'
+            )
+        print_log(f'{self.what}: {path}, with which this training began', logger='current')
+        self._reread(path)
 
-    Args:
-        teacher: what the config names now.
-        recorded: :meth:`FrozenModel.described` of the one that the training began with.
-
-    Returns:
-        Whether it is the same; else the recorded file still is what it was, and can be read in its place.
-
-    Raises:
-        CheckpointError: it is another one, and the recorded file is missing or has changed.
-    """
-    if teacher.sha256 == recorded['sha256']:
-        return True
-    path = recorded['checkpoint']
-    try:
-        if sha256_of(resolve_checkpoint(path)) == recorded['sha256']:
-            return False
-        fate = 'that file has changed since'
-    except CheckpointError:
-        fate = 'that file is missing now'
-    raise CheckpointError(
-        f'the {teacher.what} {teacher.checkpoint} is not the one that this training began with, {path} with SHA-256 '
-        f'{recorded["sha256"][:12]}..., and {fate}: put it back, or start a new training'
-    )
+    def _reread(self, path: str) -> None:
+        self._read(path)

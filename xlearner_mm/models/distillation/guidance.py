@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleDict
@@ -33,31 +33,29 @@ class GuidanceLayer(BaseModule):
 
 
 class Guidance(BaseModule):
-    """All guidance layers, by branch and level.
+    """All guidance layers, by teacher and level.
 
     Args:
-        student_channels: the student's channels at every level.
-        branch_channels: branch -> its channels at every level.
-        levels: the levels i that are distilled.
+        student_channels: level -> the student's channels.
+        teachers: teacher (a branch, or a further one) -> level -> its channels, for the levels that are distilled.
         norm: whether each layer has a BN. Defaults to False.
     """
 
     def __init__(
         self,
-        student_channels: Sequence[int],
-        branch_channels: Mapping[str, Sequence[int]],
-        levels: Sequence[int],
+        student_channels: Mapping[int, int],
+        teachers: Mapping[str, Mapping[int, int]],
         norm: bool = False,
     ) -> None:
         super().__init__()
         self.layers = ModuleDict(
             {
-                f'{branch}_{level}': GuidanceLayer(student_channels[level], channels[level], norm)
-                for branch, channels in branch_channels.items()
-                for level in levels
+                f'{teacher}_{level}': GuidanceLayer(student_channels[level], width, norm)
+                for teacher, channels in teachers.items()
+                for level, width in channels.items()
             }
         )
 
-    def forward(self, x: Tensor, branch: str, level: int, size: tuple[int, int]) -> Tensor:
-        """Return G_level^branch(x) at a spatial size."""
-        return self.layers[f'{branch}_{level}'](x, size)
+    def forward(self, x: Tensor, teacher: str, level: int, size: tuple[int, int]) -> Tensor:
+        """Return G_level^teacher(x) at a spatial size."""
+        return self.layers[f'{teacher}_{level}'](x, size)

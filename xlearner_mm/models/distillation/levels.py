@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# The smallest image that every stock backbone takes: windows of 7 at stride 32.
-_PROBE_SIZE = 224
+# Backbones with windows take no smaller image than a window of 7 or 12 at stride 32.
+_PROBE_SIZES = (224, 384)
 
 
 def by_level(backbone: nn.Module, outputs: Sequence[Tensor]) -> dict[int, Tensor]:
@@ -29,22 +29,27 @@ def probe_channels(backbone: nn.Module, what: str) -> dict[int, int]:
     Raises:
         ValueError: it cannot run, or does not give out feature maps ``(B, C, H, W)``.
     """
-    training = backbone.training
-    backbone.eval()
-    try:
-        outputs = backbone(torch.zeros(1, 3, _PROBE_SIZE, _PROBE_SIZE))
-    except Exception as error:
-        raise ValueError(
-            f'{what}: {type(backbone).__name__} cannot run on an image of {_PROBE_SIZE}x{_PROBE_SIZE}: {error}'
-        ) from error
-    finally:
-        backbone.train(training)
+    outputs = _probe(backbone, what)
     if not _are_feature_maps(outputs):
         raise ValueError(
             f'{what}: {type(backbone).__name__} gives out {_shapes(outputs)}, expected a tuple with one feature map '
             '(B, C, H, W) per level; set its out_indices and output type'
         )
     return {level: feature.shape[1] for level, feature in by_level(backbone, outputs).items()}
+
+
+def _probe(backbone: nn.Module, what: str) -> Any:
+    training, failures = backbone.training, []
+    backbone.eval()
+    try:
+        for size in _PROBE_SIZES:
+            try:
+                return backbone(torch.zeros(1, 3, size, size))
+            except Exception as error:  # whatever a backbone has against an image of this size
+                failures.append(f'{size}x{size}: {type(error).__name__} {error}')
+    finally:
+        backbone.train(training)
+    raise ValueError(f'{what}: {type(backbone).__name__} cannot run on an image of {"; nor of ".join(failures)}')
 
 
 def _are_feature_maps(outputs: Any) -> bool:

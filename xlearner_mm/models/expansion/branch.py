@@ -38,6 +38,7 @@ class Branch(BaseModule):
         channels: channels of every level.
         strides: pixels of the image per feature, of every level.
         output_levels: levels that sources can read.
+        probe_size: height and width of the smallest image that its backbone takes whatever its settings.
 
     Raises:
         ValueError: the backbone cannot be run stage by stage.
@@ -51,7 +52,7 @@ class Branch(BaseModule):
             self._stages = stages_of(self.backbone)
         except StagesError as error:
             raise ValueError(f"branch '{name}': {error}") from error
-        self.output_levels = self._stages.output_levels
+        self.output_levels, self.probe_size = self._stages.output_levels, self._stages.probe_size
         self.channels, self.strides = self._probe()
 
     def init_weights(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -13,10 +13,10 @@ from xlearner_mm.registry import MODELS
 
 
 class TaskFeatures(Protocol):
-    """Anything that gives one task's features of all levels, such as the expanded backbone."""
+    """Anything that gives one task's features, such as the expanded backbone."""
 
-    def forward_task(self, x: Tensor, task: str) -> tuple[Tensor, ...]:
-        """Return one ``(B, C_i, H_i, W_i)`` per level for images ``(B, 3, H, W)``."""
+    def forward_task(self, x: Tensor, task: str) -> Sequence[Tensor] | Mapping[int, Tensor]:
+        """Return ``(B, C_i, H_i, W_i)`` by level for images ``(B, 3, H, W)``."""
         ...
 
 
@@ -67,7 +67,7 @@ class TaskPort(BaseModule):
                 'are built by ExpansionLearner'
             )
         if self._served is not None and self._served[0] is x:
-            levels = self._served[1]
+            levels: Sequence[Tensor] | Mapping[int, Tensor] = self._served[1]
         else:
             levels = self._features[0].forward_task(x, self.task)
         return tuple(levels[i] for i in self.out_indices)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,30 +11,48 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
 from xlearner_mm.datasets.source import parse_sources
-from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
-from xlearner_mm.models.distillation import REDUCTIONS, STANDARDIZE, ChannelStandardizer, Guidance, fitnet_loss
+from xlearner_mm.models.distillation import (
+    REDUCTIONS,
+    STANDARDIZE,
+    ChannelStandardizer,
+    Guidance,
+    by_level,
+    fitnet_loss,
+    probe_channels,
+)
 from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.models.joint_batches import joint_groups
-from xlearner_mm.models.squeeze.teacher import Levels, Teacher
+from xlearner_mm.models.squeeze.lessons import SUPERVISE, Lesson, Lessons
+from xlearner_mm.models.squeeze.student import build_student, load_student
+from xlearner_mm.models.squeeze.student_features import StudentFeatures
+from xlearner_mm.models.squeeze.targets import (
+    branch_targets,
+    build_further_teachers,
+    check_levels,
+    check_weights,
+    pick_levels,
+)
+from xlearner_mm.models.squeeze.teacher import Teacher
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import load_backbone
-
-SUPERVISE = ('all', 'own')
 
 
 @MODELS.register_module()
 class FitNetDistiller(BaseModel):
     r"""Distil the frozen branches F^t into one student by hints.
 
-        L = sum over branches t, levels i of w^t w_i || F_i^t - G_i^t(Fhat_i) ||^2
+        L = sum over teachers t, levels i of w^t w_i || F_i^t - G_i^t(Fhat_i) ||^2
 
     Labels are not used; the images of all sources are. Sources whose images have one size run as one batch.
 
     Args:
-        teacher: ``dict(model=<config of the ExpansionLearner>, checkpoint=<its checkpoint>)``.
-        student: config of the student, an :class:`~xlearner_mm.models.backbones.XLearnerResNet`.
+        teacher: ``dict(model=<config of the ExpansionLearner>, checkpoint=<its checkpoint>)`` and settings of
+            :class:`~xlearner_mm.models.squeeze.teacher.Teacher` (``autocast``, ``fold_norms``).
+        student: config of the student: an :class:`~xlearner_mm.models.backbones.XLearnerResNet`, or any registered
+            backbone, with its ``_scope_``, that gives out the levels. It starts from scratch, or from the checkpoint
+            of its ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
         start_from: the branch whose weights the student starts from; it must have the student's architecture.
             Defaults to None: the student's own ``init_cfg``.
         levels: the levels i that are distilled. Defaults to (0, 1, 2, 3).
@@ -42,14 +61,18 @@ class FitNetDistiller(BaseModel):
         standardize: ``'none'``: the slides' plain formula; ``'channel'``: running mean and standard deviation of each
             channel of the teacher, so that branches of different scale weigh the same. Defaults to ``'channel'``.
         guidance_norm: whether guidance layers have a BN. Defaults to False.
-        reduction: ``'mean'`` per element or ``'sum'``. Defaults to ``'mean'``.
+        reduction: ``'mean'`` per element, or ``'sum'`` over an image. Defaults to ``'mean'``.
         branch_weights: branch -> w^t. Defaults to None: 1 for all.
         level_weights: level -> w_i. Defaults to None: 1 for all.
+        further_teachers: X-Learner++'s: name -> ``dict(model=<config of any registered backbone>, checkpoint=...,
+            data_preprocessor=None, autocast=None, weight=1.0, levels=<those above>)``; they teach every image, see
+            :class:`~xlearner_mm.models.distillation.BackboneTeacher`. Defaults to None.
         init_cfg: mmengine's weight initialisation. Defaults to None.
 
     Raises:
-        CheckpointError: a teacher checkpoint that is missing or not of the teacher's model.
-        ValueError: an unknown choice, level or branch.
+        CheckpointError: a teacher's or the student's checkpoint that is missing or not of its model.
+        SourceError: a student or further teacher whose input normalisation is not that of the sources.
+        ValueError: an unknown choice, level, branch or weight, or a student that does not give out feature maps.
     """
 
     def __init__(
@@ -64,65 +87,60 @@ class FitNetDistiller(BaseModel):
         reduction: str = 'mean',
         branch_weights: Mapping[str, float] | None = None,
         level_weights: Mapping[int, float] | None = None,
+        further_teachers: Mapping[str, Mapping[str, Any]] | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         _check_choice('supervise', supervise, SUPERVISE)
         _check_choice('standardize', standardize, STANDARDIZE)
         _check_choice('reduction', reduction, REDUCTIONS)
+        self.levels, self.reduction = check_levels(levels), reduction
         self.teacher = Teacher(**teacher)
         learner = self.teacher.learner
+        backbone, normalisation = learner.backbone, learner.normalisation
         self.sources = parse_sources(learner.sources)
-        self.levels, self.supervise, self.reduction = tuple(levels), supervise, reduction
-        self.branch_channels = {n: b.channels for n, b in learner.backbone.branches.items()}
-        self.branch_weights = _check_weights('branch', branch_weights, list(self.branch_channels))
-        self.level_weights = _check_weights('level', level_weights, list(self.levels))
+        self.branch_channels = {n: b.channels for n, b in backbone.branches.items()}
+        self.targets = branch_targets(backbone, self.levels, branch_weights)
+        further, targets = build_further_teachers(
+            further_teachers or {}, self.levels, tuple(backbone.branches), normalisation
+        )
+        self.further_teachers = further
+        self.targets.update(targets)
+        compared = sorted({level for target in self.targets.values() for level in target.channels})
+        self.level_weights = check_weights('level', level_weights, compared)
+        branch_of = {name: backbone.branch_of(source.task) for name, source in self.sources.items()}
+        self.lessons = Lessons(self.teacher, further, branch_of, 1 + max(self.levels), supervise)
 
         if start_from is not None:
             _check_choice('start_from', start_from, tuple(self.branch_channels))
-        self.start_from = start_from
-        self.student = MODELS.build(without_library_defaults(student))
-        self._student_cfg = plain(student)
-        student_channels = _channels_of(self.student)
-        _check_levels(self.levels, {'student': student_channels, **self.branch_channels})
-        self.guidance = Guidance(student_channels, self.branch_channels, self.levels, guidance_norm)
-        self.standardizers = (
-            ModuleDict(
-                {
-                    f'{branch}_{level}': ChannelStandardizer(channels[level])
-                    for branch, channels in self.branch_channels.items()
-                    for level in self.levels
-                }
-            )
-            if standardize == 'channel'
-            else None
-        )
+        self.start_from, self._student_cfg = start_from, plain(student)
+        self.student, self._student_start = build_student(student, start_from, normalisation)
+        student_channels = pick_levels('student', compared, probe_channels(self.student, 'student'))
+        channels = {name: target.channels for name, target in self.targets.items()}
+        self.guidance = Guidance(student_channels, channels, guidance_norm)
+        self.standardizers = _standardizers(channels) if standardize == 'channel' else None
         # The teacher's own preprocessors: student and teacher see the same normalised images by construction.
         self.data_preprocessor = MultiSourceDataPreprocessor(
             {name: net.data_preprocessor for name, net in learner.networks.items()}
         )
-        self._bind_heads_to_student()
+        self._heads_read_branches = False
 
     def init_weights(self) -> None:
-        """Initialise student and guidance layers; the student from a branch if asked.
+        """Initialise student and guidance layers; the student from a branch or a checkpoint if asked.
 
         Raises:
-            CheckpointError: the branch is of another architecture than the student.
+            CheckpointError: the branch or checkpoint is of another architecture than the student.
         """
         super().init_weights()
         if self.start_from is not None:
             prefix = f'backbone.branches.{self.start_from}.backbone'
             load_backbone(self.student, self.teacher.checkpoint, prefix)
-
-    def _bind_heads_to_student(self) -> None:
-        """Let the expansion stage's frozen heads read the student, for ``predict``: the squeeze's fidelity."""
-        for network in self.teacher.learner.networks.values():
-            port = port_of(network)
-            assert port is not None
-            port.bind(self)
+        if self._student_start is not None:
+            load_student(self.student, self._student_start)
 
     def _apply(self, fn: Any, recurse: bool = True) -> FitNetDistiller:
-        self.teacher.apply(fn)
+        for teacher in (self.teacher, *self.further_teachers.values()):
+            teacher.apply(fn)
         return super()._apply(fn, recurse)
 
     def forward(
@@ -131,7 +149,7 @@ class FitNetDistiller(BaseModel):
         data_samples: Mapping[str, list] | None = None,
         mode: str = 'tensor',
     ) -> Any:
-        """Compare the student with the branches, or predict with the branches' heads on the student.
+        """Compare the student with its teachers, or predict with the branches' heads on the student.
 
         Args:
             inputs: source -> images ``(B, 3, H, W)``.
@@ -144,62 +162,66 @@ class FitNetDistiller(BaseModel):
         if mode == 'loss':
             return self.loss(inputs)
         if mode == 'predict':
-            return self.teacher.learner(inputs, data_samples, mode='predict')
+            return self.predict(inputs, data_samples)
         if mode == 'tensor':
             return {name: self.student(images) for name, images in inputs.items()}
         raise ValueError(f"unknown mode '{mode}': choose loss, predict or tensor")
 
     def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``loss_<branch>_<level>`` for every branch and level, averaged over all images of the step."""
+        """Return ``loss_<teacher>_<level>`` for every teacher and level, averaged over all images of the step."""
         images_in_step = sum(len(images) for images in inputs.values())
         passes = [self._run(group, inputs) for group in joint_groups(inputs, self.student)]
         losses: dict[str, Tensor] = {}
         # A fixed order, whatever sizes this rank's images have: standardizers talk to the other ranks.
-        for branch in self.branch_channels:
-            for level in self.levels:
-                targets = [teacher[branch][level][rows[branch]] for _, teacher, rows in passes]
-                self._update(branch, level, targets)
+        for name, target in self.targets.items():
+            shown = [(student, lessons[name]) for student, lessons in passes if name in lessons]
+            for level in target.channels:
+                self._update(name, level, [lesson.features[level] for _, lesson in shown])
                 total = next(iter(inputs.values())).new_zeros(())
-                for (student, _, rows), target in zip(passes, targets, strict=True):
-                    if len(target):
-                        loss = self._compare(branch, level, target, student[level][rows[branch]])
-                        total = total + loss * (len(target) / images_in_step)
-                losses[f'loss_{branch}_{level}'] = total
+                for student, lesson in shown:
+                    feature = lesson.features[level]
+                    loss = self._compare(name, level, feature, lesson.seen_by(student[level]))
+                    total = total + loss * (len(feature) / images_in_step)
+                losses[f'loss_{name}_{level}'] = total
         return losses
 
-    def _run(
-        self, group: Sequence[str], inputs: Mapping[str, Tensor]
-    ) -> tuple[Levels, dict[str, Levels], dict[str, Tensor]]:
-        """Student and teacher on the images of one size, and the rows that each branch teaches."""
+    def _run(self, group: Sequence[str], inputs: Mapping[str, Tensor]) -> tuple[dict[int, Tensor], dict[str, Lesson]]:
+        """Student and teachers on the images of one size."""
         images = torch.cat([inputs[name] for name in group])
-        rows = {branch: self._rows(branch, group, inputs).to(images.device) for branch in self.branch_channels}
-        return self.student(images), self.teacher.features(images), rows
+        owners = [name for name in group for _ in range(len(inputs[name]))]
+        return by_level(self.student, self.student(images)), self.lessons.give(images, owners)
 
-    def _update(self, branch: str, level: int, targets: Sequence[Tensor]) -> None:
+    def _update(self, teacher: str, level: int, targets: Sequence[Tensor]) -> None:
         if self.standardizers is not None and self.training:
-            self.standardizers[f'{branch}_{level}'].update(*targets)
+            self.standardizers[f'{teacher}_{level}'].update(*targets)
 
-    def _compare(self, branch: str, level: int, target: Tensor, feature: Tensor) -> Tensor:
+    def _compare(self, teacher: str, level: int, target: Tensor, feature: Tensor) -> Tensor:
         if self.standardizers is not None:
-            target = self.standardizers[f'{branch}_{level}'](target)
-        size = (target.shape[-2], target.shape[-1])
-        guided = self.guidance(feature, branch, level, size)
-        weight = self.branch_weights[branch] * self.level_weights[level]
+            target = self.standardizers[f'{teacher}_{level}'](target)
+        guided = self.guidance(feature, teacher, level, (target.shape[-2], target.shape[-1]))
+        weight = self.targets[teacher].weight * self.level_weights[level]
         return weight * fitnet_loss(target, guided, self.reduction)
 
-    def _rows(self, branch: str, group: Sequence[str], inputs: Mapping[str, Tensor]) -> Tensor:
-        """Rows of the joint batch that a branch teaches."""
-        backbone = self.teacher.learner.backbone
-        taught = [
-            torch.full(
-                (len(inputs[name]),),
-                self.supervise == 'all' or backbone.branch_of(self.sources[name].task) == branch,
-            )
-            for name in group
-        ]
-        return torch.cat(taught).nonzero().flatten()
+    def predict(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list] | None) -> list:
+        """Predict with the expansion stage's frozen heads on the student: the squeeze's fidelity."""
+        learner = self.teacher.learner
+        for name in inputs:
+            port = port_of(learner.networks[name])
+            assert port is not None
+            # Bound anew: copies of this model (EMA) share the heads.
+            port.bind(learner.backbone if self._heads_read_branches else StudentFeatures(self, port.out_indices))
+        return learner(inputs, data_samples, mode='predict')
 
-    def forward_task(self, x: Tensor, task: str) -> Levels:
+    @contextmanager
+    def heads_on_branches(self) -> Iterator[None]:
+        """Let ``predict`` read the branches themselves for the while: what the student is measured against."""
+        self._heads_read_branches = True
+        try:
+            yield
+        finally:
+            self._heads_read_branches = False
+
+    def forward_task(self, x: Tensor, task: str) -> dict[int, Tensor]:
         """G^t(Fhat) of one task in the branch's own scale: what the branch's heads read in place of F^t.
 
         Args:
@@ -207,61 +229,45 @@ class FitNetDistiller(BaseModel):
             task: the task t.
 
         Returns:
-            One ``(B, C_i^t, H_i, W_i)`` per level; levels that are not distilled are the teacher's own.
+            ``(B, C_i^t, H_i, W_i)`` by level; levels that are not distilled are the teacher's own.
         """
-        backbone = self.teacher.learner.backbone
-        branch = backbone.branch_of(task)
-        student = self.student(x)
-        missing = set(range(len(self.branch_channels[branch]))) - set(self.levels)
-        teacher = backbone.forward_task(x, task) if missing else None
-        out = []
-        for level in range(len(self.branch_channels[branch])):
-            if teacher is not None and level in missing:
-                out.append(teacher[level])
-                continue
-            feature = student[level]
-            size = (feature.shape[-2], feature.shape[-1])
-            guided = self.guidance(feature, branch, level, size)
-            if self.standardizers is not None:
-                guided = self.standardizers[f'{branch}_{level}'].inverse(guided)
-            out.append(guided)
-        return tuple(out)
+        return StudentFeatures(self).forward_task(x, task)
 
     def describe(self) -> dict[str, Any]:
-        """Return stage, student, teacher, sources and input normalisation as plain data."""
+        """Return stage, student, teachers, sources and input normalisation as plain data."""
         return {
             **self.teacher.learner.describe(),
             'stage': 'squeeze',
             'backbone': self._student_cfg,
-            'teacher': {'checkpoint': self.teacher.checkpoint, 'sha256': self.teacher.sha256},
+            'teacher': self.teacher.described(),
+            'further_teachers': {name: teacher.described() for name, teacher in self.further_teachers.items()},
         }
 
+    def check_resumed(self, described: Mapping[str, Any]) -> None:
+        """Go on with the teachers that a training began with, also where the config names another file by now.
 
-@torch.no_grad()
-def _channels_of(student: torch.nn.Module) -> tuple[int, ...]:
-    training = student.training
-    student.eval()
-    channels = tuple(level.shape[1] for level in student(torch.zeros(1, 3, 64, 64)))
-    student.train(training)
-    return channels
+        Args:
+            described: :meth:`describe` of the checkpoint that is resumed.
+
+        Raises:
+            CheckpointError: a teacher's file has changed or is missing.
+        """
+        self.teacher.hold_to(described['teacher'])
+        for name, recorded in described.get('further_teachers', {}).items():
+            if name in self.further_teachers:
+                self.further_teachers[name].hold_to(recorded)
+
+
+def _standardizers(channels: Mapping[str, Mapping[int, int]]) -> ModuleDict:
+    return ModuleDict(
+        {
+            f'{teacher}_{level}': ChannelStandardizer(width)
+            for teacher, levels in channels.items()
+            for level, width in levels.items()
+        }
+    )
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"FitNetDistiller: unknown {name} '{value}', choose from {choices}")
-
-
-def _check_levels(levels: Sequence[int], channels: Mapping[str, Sequence[int]]) -> None:
-    for name, widths in channels.items():
-        beyond = [i for i in levels if not 0 <= i < len(widths)]
-        if beyond:
-            raise ValueError(
-                f"FitNetDistiller: levels {beyond} are beyond '{name}', which has levels 0 to {len(widths) - 1}"
-            )
-
-
-def _check_weights(kind: str, weights: Mapping | None, known: Sequence) -> dict:
-    unknown = [key for key in weights or {} if key not in known]
-    if unknown:
-        raise ValueError(f'FitNetDistiller: {kind}_weights name unknown {unknown}; known: {list(known)}')
-    return {key: (weights or {}).get(key, 1.0) for key in known}

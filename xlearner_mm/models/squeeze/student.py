@@ -1,0 +1,75 @@
+"""The student: what it may be, and what it may start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.models.backbones import without_library_defaults
+from xlearner_mm.models.data_preprocessor import stated_normalisation
+from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
+from xlearner_mm.models.expansion.stages import StagesError, stages_of
+from xlearner_mm.plain_data import plain
+from xlearner_mm.registry import MODELS
+from xlearner_mm.transfer.checkpoint import read_checkpoint
+
+
+def build_student(
+    config: Mapping[str, Any], start_from: str | None, normalisation: tuple
+) -> tuple[nn.Module, Mapping[str, Any] | None]:
+    """Build a student.
+
+    Args:
+        config: of any registered backbone; stock ones with their ``_scope_``.
+        start_from: the branch that it is to start from, or None.
+        normalisation: how the sources' images are normalised.
+
+    Returns:
+        The student, and the checkpoint that :func:`load_student` is to start it from, if any. An
+        :class:`~xlearner_mm.models.backbones.XLearnerResNet` loads its own.
+
+    Raises:
+        SourceError: its checkpoint was trained on images that were normalised in another way.
+        ValueError: it is to start from two things.
+        CheckpointError: its checkpoint is missing or damaged.
+    """
+    student = MODELS.build(without_library_defaults(config))
+    own, pretrained = getattr(student, 'pretrained_cfg', None), pretrained_of(student)
+    start = own or pretrained
+    if start is None:
+        return student, None
+    if start_from is not None:
+        raise ValueError(
+            f"FitNetDistiller: the student is to start from the branch '{start_from}' and from {start['checkpoint']}; "
+            'give start_from or its init_cfg, not both'
+        )
+    _check_normalisation(start['checkpoint'], normalisation)
+    if own is None:
+        # The stock loader only warns of what the checkpoint leaves at random.
+        student.init_cfg = None
+    return student, pretrained
+
+
+def _check_normalisation(path: str, expected: tuple) -> None:
+    stated = stated_normalisation(read_checkpoint(path).get('meta') or {})
+    if stated not in (None, plain(expected)):
+        raise SourceError(
+            f"student: {path} was trained with input normalisation (mean, std, channels) {stated}, but the teacher's "
+            f'sources have {plain(expected)}; both see the same images, so make them agree'
+        )
+
+
+def load_student(student: nn.Module, pretrained: Mapping[str, Any]) -> None:
+    """Start a stock backbone from a checkpoint, strictly.
+
+    Raises:
+        CheckpointError: it leaves anything at its random start, norms of further outputs excepted.
+    """
+    try:
+        fresh = stages_of(student).may_start_fresh()
+    except StagesError:
+        fresh = ()
+    load_pretrained(student, pretrained, fresh)
