@@ -9,9 +9,9 @@ from xlearner_mm.transfer.scores import SUMMARY, SUMMARY_TASKS, Row, identity, i
 
 
 def all_sets(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return set -> the first score found of it, in the order of the rows, tasks together."""
+    """Return set -> the first score found of it: in the order of the measured rows, tasks together, extra ones last."""
     sets: dict[str, dict[str, Any]] = {}
-    for row in rows:
+    for row in sorted(rows, key=is_paper):
         for name, score in row['transfer'].items():
             sets.setdefault(name, score)
     tasks = list(SUMMARY_TASKS.values())
@@ -73,6 +73,14 @@ def protocol_of(row: Mapping[str, Any]) -> str:
 def protocols_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether the measured rows were judged in different ways."""
     return len({protocol_of(row) for row in rows if not is_paper(row)}) > 1
+
+
+def titles_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the rows are called: the method, with its protocol where the rows differ in it."""
+    differ = protocols_differ(rows)
+    return [
+        f'{row["method"]} ({protocol_label(row)})' if differ and not is_paper(row) else row['method'] for row in rows
+    ]
 
 
 def protocol_label(row: Mapping[str, Any]) -> str:

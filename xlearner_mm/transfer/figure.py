@@ -6,21 +6,19 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from xlearner_mm.transfer.dot_plot import draw_rows, height_of
 from xlearner_mm.transfer.drawing import draw_predictions
 from xlearner_mm.transfer.predictions import Predictions
 from xlearner_mm.transfer.results import Curve, TrainingResults
-from xlearner_mm.transfer.rows import Row
-from xlearner_mm.transfer.suite import TASK_METRICS
+from xlearner_mm.transfer.scores import Row
 
 # Colours that stay apart in print and for colour-blind readers.
-METHOD_COLOURS = {'scratch': '#b8b8b8', 'hard_sharing': '#5b8db8', 'xlearner': '#d1603d'}
 _LINES = ('#d1603d', '#3a6ea5', '#5a9367', '#8d6cab', '#c99a2e', '#4aa3a2', '#a14a6b', '#7a7a7a')
-_BAR_INCHES, _CURVE_INCHES, _PICTURE_INCHES = 3.6, 3.4, 2.4
+_CURVE_INCHES, _PICTURE_INCHES = 3.4, 2.4
 
 
 def save_figure(
@@ -30,7 +28,7 @@ def save_figure(
     predictions: Mapping[str, Predictions],
     chance: Mapping[str, float],
 ) -> None:
-    """Draw the rows as bars, the trainings' losses, and predictions on test images.
+    """Draw the rows as dots, the trainings' losses, and predictions on test images.
 
     Args:
         path: the PNG; whole or not there.
@@ -39,14 +37,14 @@ def save_figure(
         predictions: title -> predictions on test images; none leaves the pictures out.
         chance: transfer set -> what guessing gets there, in percent.
     """
-    heights = [_BAR_INCHES]
+    heights = [height_of(rows)]
     heights += [_CURVE_INCHES] if trainings else []
     heights += [_PICTURE_INCHES] * len(predictions)
     figure = Figure(figsize=(13, sum(heights)), layout='constrained')
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)  # type: ignore[union-attr, call-arg]
     parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    draw_bars(next(parts).subplots(), rows, chance)
+    draw_rows(next(parts), rows, chance)
     if trainings:
         axes = next(parts).subplots(1, len(trainings), squeeze=False)[0]
         for panel, (title, results) in zip(axes, trainings.items(), strict=True):
@@ -57,36 +55,6 @@ def save_figure(
     aside = path.with_name(f'.{path.name}.part')
     figure.savefig(aside, dpi=120, format='png')
     os.replace(aside, path)
-
-
-def draw_bars(axes: Axes, rows: Sequence[Row], chance: Mapping[str, float]) -> None:
-    """Draw one group of bars per transfer set, one bar per method.
-
-    Args:
-        axes: where to.
-        rows: the methods.
-        chance: transfer set -> what guessing gets there, marked by a line.
-    """
-    sets = rows[0]['transfer']
-    places = np.arange(len(sets))
-    width = 0.8 / len(rows)
-    for index, row in enumerate(rows):
-        values = [row['transfer'][name]['value'] for name in sets]
-        left = places + (index - (len(rows) - 1) / 2) * width
-        bars = axes.bar(left, values, width * 0.94, label=row['method'], color=METHOD_COLOURS.get(row['method']))
-        axes.bar_label(bars, fmt='%.0f', fontsize=8, padding=1)
-    half = 0.8 / 2
-    levels = [(place, chance[name]) for place, name in zip(places, sets, strict=True) if name in chance]
-    if levels:
-        at, height = zip(*levels, strict=True)
-        axes.hlines(
-            height, np.array(at) - half, np.array(at) + half, colors='black', linestyles=':', label='chance', zorder=1
-        )
-    axes.set_xticks(places, [f'{name}\n{_label(scores["task"])}' for name, scores in sets.items()])
-    axes.set_title('Transfer of the frozen backbones to sets unseen in training: test in %', loc='left', weight='bold')
-    axes.set_ylim(0, min(max(max(s['value'] for s in row['transfer'].values()) for row in rows) * 1.18 + 1, 108))
-    axes.legend(ncols=4, frameon=False, loc='upper left', fontsize=9)
-    _clean(axes)
 
 
 def draw_losses(axes: Axes, title: str, results: TrainingResults, most: int = len(_LINES)) -> None:
@@ -128,10 +96,6 @@ def grouped(losses: Mapping[str, Curve]) -> dict[str, Curve]:
         for step, value in curve:
             total[step] = total.get(step, 0.0) + value
     return {group: sorted(total.items()) for group, total in sums.items()}
-
-
-def _label(task: str) -> str:
-    return f'{task}, {TASK_METRICS[task].label}'
 
 
 def _clean(axes: Axes) -> None:

@@ -12,6 +12,7 @@ from xlearner_mm.transfer.comparison import (
     deviation_of,
     protocol_label,
     protocols_differ,
+    titles_of,
     value_of,
 )
 from xlearner_mm.transfer.scores import SUMMARY, Row, is_paper
@@ -50,7 +51,7 @@ def transfer_table(rows: Sequence[Row]) -> Table:
     for line, (name, score) in enumerate(all_sets(rows).items()):
         lines.append([name, score['task'], metric_label(score), *(_score(row, name) for row in rows)])
         best |= {(line, 3 + index) for index in best_rows(rows, name)}
-    return Table(['set', 'task', 'metric', *(row['method'] for row in rows)], lines, frozenset(best))
+    return Table(['set', 'task', 'metric', *titles_of(rows)], lines, frozenset(best))
 
 
 def upstream_table(columns: Mapping[str, Upstream]) -> Table:

@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
+from rich.text import Text
+
+_UNLIMITED = 10_000  # columns
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ def markdown(table: Table) -> str:
         for line, cells in enumerate(table.lines)
     ]
     ruler = ['---:' if table.numeric(column) else '---' for column in range(len(table.header))]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in (table.header, ruler, *lines))
+    header = [_escaped(title) for title in table.header]
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in (header, ruler, *lines))
 
 
 def csv_text(header: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
@@ -66,17 +71,26 @@ def print_table(table: Table, title: str, console: Console | None = None) -> Non
     """
     drawn = RichTable(title=title, title_justify='left')
     for column, name in enumerate(table.header):
-        drawn.add_column(name, justify='right' if table.numeric(column) else 'left', no_wrap=True)
+        drawn.add_column(name, justify='right' if table.numeric(column) else 'left', overflow='fold')
     for line, cells in enumerate(table.lines):
-        shown = [f'[bold]{cell}[/]' if (line, column) in table.best else cell for column, cell in enumerate(cells)]
-        drawn.add_row(*shown, style='dim' if line in table.faint else None)
-    (console or Console()).print(drawn)
+        styles = ['bold' if (line, column) in table.best else '' for column in range(len(cells))]
+        drawn.add_row(*map(Text, cells, styles), style='dim' if line in table.faint else None)
+    console = console or Console()
+    if not console.is_terminal:  # a file or a pipe has no edge to fold at
+        natural = Measurement.get(console, console.options.update(max_width=_UNLIMITED), drawn).maximum
+        console = Console(file=console.file, width=max(natural, console.width))
+    console.print(drawn)
 
 
 def _emphasised(table: Table, line: int, column: int, cell: str) -> str:
+    text = _escaped(cell)
     if (line, column) in table.best:
-        return f'**{cell}**'
-    return f'*{cell}*' if line in table.faint and column == 0 else cell
+        return f'**{text}**'
+    return f'*{text}*' if line in table.faint and column == 0 else text
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace('|', r'\|').replace('*', r'\*')
 
 
 def _is_number(cell: str) -> bool:
