@@ -115,7 +115,7 @@ def _transfer_set(name: str, task: str, config: Path) -> TransferSet:
 
 def _literals(config: Path) -> dict[str, Any]:
     """Return the plain values that a text config assigns itself: parsing it whole would import its library."""
-    values = {}
+    values: dict[str, Any] = {}
     for node in ast.parse(config.read_text(encoding='utf-8')).body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             values |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
@@ -130,6 +130,7 @@ def transfer_jobs(
     needs: tuple[str, ...] = (),
     options: dict[str, object] | None = None,
     protocol: Protocol | None = None,
+    branch: str | None = None,
 ) -> list[Job]:
     """Return the transfers of a backbone as jobs, in ``work_dir/<method>/<config name>``.
 
@@ -142,20 +143,25 @@ def transfer_jobs(
         options: overrides of every config. Defaults to none.
         protocol: how to judge it; every seed has a folder ``seed_<number>`` of its own then. Defaults to None: one
             stock training per set with the config as it is, for which the backbone must be of the config's shape.
+        branch: with a protocol, of an expansion checkpoint, the branch to transfer. Defaults to None: its only one.
     """
     if protocol is not None:
+        start: tuple[str, ...] = ('--random-start',) if backbone is None else ('--checkpoint', str(backbone))
+        start += () if branch is None else ('--branch', branch)
         return [
-            _protocol_job(method, backbone, entry, work_dir, needs, options or {}, protocol, seed)
+            _protocol_job(method, start, entry, work_dir, needs, options or {}, protocol, seed)
             for seed in range(protocol.seeds)
             for entry in sets
         ]
-    start = {'model.backbone.init_cfg': None} if backbone is None else {'model.backbone.init_cfg.checkpoint': backbone}
+    weights = (
+        {'model.backbone.init_cfg': None} if backbone is None else {'model.backbone.init_cfg.checkpoint': backbone}
+    )
     return [
         training_job(
             f'{method}/{entry.config.stem}',
             entry.config,
             work_dir / method / entry.config.stem,
-            {**start, **(options or {})},
+            {**weights, **(options or {})},
             needs,
             entry.metric.seconds,
         )
@@ -170,7 +176,7 @@ def seed_folder(work_dir: Path, method: str, entry: TransferSet, seed: int) -> P
 
 def _protocol_job(
     method: str,
-    backbone: Path | None,
+    start: tuple[str, ...],
     entry: TransferSet,
     work_dir: Path,
     needs: tuple[str, ...],
@@ -179,7 +185,6 @@ def _protocol_job(
     seed: int,
 ) -> Job:
     folder = seed_folder(work_dir, method, entry, seed)
-    start = ('--random-start',) if backbone is None else ('--checkpoint', str(backbone))
     command = (sys.executable, 'tools/transfer_set.py', str(entry.config), *start, *protocol.arguments(seed))
     command += ('--set-name', entry.name, '--work-dir', str(folder), '--features', str(work_dir / method / 'features'))
     if options:
@@ -189,7 +194,7 @@ def _protocol_job(
         command,
         needs,
         entry.metric.seconds,
-        inputs=tuple(config_files(entry.config)) + (() if backbone is None else (backbone,)),
+        inputs=(*config_files(entry.config), *(Path(start[1]) for _ in start[1:2])),
         folder=folder,
         outputs=(folder / 'result.json',),
         resume=('--resume',),

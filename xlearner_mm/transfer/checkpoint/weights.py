@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from xlearner_mm.transfer.checkpoint.error import CheckpointError
+from xlearner_mm.transfer.checkpoint.published import CONTAINERS, PREFIXES
 
 State = Mapping[str, Tensor]
 
 # Where backbones are found in checkpoints, most specific first: a squeeze checkpoint holds a student, a
-# training checkpoint of a stock network a backbone, an export nothing around it.
-_PREFIXES = ('student.', 'backbone.', '')
+# training checkpoint of a stock network and what others publish a backbone, an export nothing around it.
+_PREFIXES = ('student.', *PREFIXES, '')
 _WRAPPERS = ('module.', '_orig_mod.')
 # mmengine's EMAHook puts the averaged weights where the model's are, and the model's here, below its wrapper's name.
 _SWAPPED = 'ema_state_dict'
@@ -22,15 +23,23 @@ _AVERAGED_MODEL = 'module.'
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights in a checkpoint, without the names that wrappers put before theirs."""
-    for key in ('state_dict', 'model'):
-        if isinstance(checkpoint.get(key), Mapping):
-            checkpoint = checkpoint[key]
+    for container in (*CONTAINERS, ('model',)):
+        inner = _within(checkpoint, container)
+        if inner is not None:
+            checkpoint = inner
             break
     state = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     for wrapper in _WRAPPERS:
         if state and all(key.startswith(wrapper) for key in state):
             state = {key[len(wrapper) :]: value for key, value in state.items()}
     return state
+
+
+def _within(checkpoint: Mapping[str, Any], container: tuple[str, ...]) -> Mapping[str, Any] | None:
+    inner: Any = checkpoint
+    for key in container:
+        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    return inner if isinstance(inner, Mapping) else None
 
 
 def holds_ema(checkpoint: Mapping[str, Any]) -> bool:

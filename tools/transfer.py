@@ -1,0 +1,68 @@
+"""Judge a backbone by the paper's downstream tasks, and add its row to the report.
+
+python tools/transfer.py work_dirs/demo/xlearner/backbone.pth --suite mini
+python tools/transfer.py work_dirs/xlearner_r50_200k_base --suite paper --data-fraction 0.1 --seeds 3 --paper X-Learner
+
+Interrupt it when you like: the same command goes on from there.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line; answers ``--help`` before anything heavy is imported."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'checkpoint', help="an export, a training's checkpoint or work dir, a published ResNet; 'scratch': random start"
+    )
+    parser.add_argument('--suite', choices=['paper', 'mini'], default='paper', help='which sets (default: paper)')
+    parser.add_argument('--only', nargs='+', default=[], metavar='NAME', help='these sets alone')
+    parser.add_argument('--name', help="of the row (default: the checkpoint's)")
+    parser.add_argument('--branch', help='of an expansion checkpoint, the branch to transfer')
+    parser.add_argument('--work-dir', type=Path, help='where everything goes (default: work_dirs/transfer_<suite>)')
+    parser.add_argument('--workers', type=int, default=1, help='how many transfers run at once (default: 1)')
+    parser.add_argument('--seeds', type=int, default=1, help='repeat everything with seeds 0, 1, ... (default: 1)')
+    parser.add_argument('--data-fraction', type=float, default=1.0, help='share of the training images (default: 1)')
+    parser.add_argument(
+        '--probe', choices=['lbfgs', 'sgd', 'knn'], default='lbfgs', help='of frozen backbones (default: lbfgs)'
+    )
+    freezing = parser.add_mutually_exclusive_group()
+    freezing.add_argument('--frozen', action='store_true', help='freeze the backbone in every task')
+    freezing.add_argument('--finetune', action='store_true', help='train the backbone in every task')
+    parser.add_argument('--paper', nargs='+', metavar='ROW', help="the slides' rows to set beside, marked as theirs")
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='overrides of every config')
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the suite; return the exit status."""
+    args = parse_args()
+    os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
+    from xlearner_mm.transfer.protocol import Protocol
+    from xlearner_mm.transfer.run_suite import run_suite
+
+    frozen = True if args.frozen else False if args.finetune else None
+    try:
+        protocol = Protocol(frozen, args.probe, args.data_fraction, args.seeds)
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return run_suite(
+        args.checkpoint,
+        args.suite,
+        args.only,
+        name=args.name,
+        protocol=protocol,
+        work_dir=args.work_dir,
+        workers=args.workers,
+        branch=args.branch,
+        paper=args.paper,
+        options=args.cfg_options,
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""A fitted probe as a checkpoint of the stock classifier that its config describes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from xlearner_mm.registry import MODELS
+from xlearner_mm.transfer.probing.logistic import Fitted
+
+
+def save_classifier(model: dict[str, Any], fitted: Fitted, folder: Path, meta: Mapping[str, Any]) -> Path:
+    """Write backbone and fitted classifier, so that ``tools/test.py`` tests them as it tests any training's.
+
+    Args:
+        model: config of the stock classifier; its backbone says where its weights come from. The standardisation goes
+            into the running statistics of a batch norm in the neck, or, where there is none, into the head's weights.
+        fitted: the classifier.
+        folder: gets ``probe.pth`` and ``last_checkpoint``.
+        meta: plain data to keep beside the weights.
+
+    Raises:
+        ValueError: the config's head is no single linear layer.
+    """
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        network = MODELS.build(model)
+        network.init_weights()
+    if not isinstance(getattr(network.head, 'fc', None), nn.Linear):
+        raise ValueError(f'{type(network.head).__name__} is no linear classifier: a probe needs a LinearClsHead')
+    _put(network, fitted)
+    path = folder / 'probe.pth'
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f'.{path.name}.part')
+    torch.save({'state_dict': network.state_dict(), 'meta': dict(meta)}, aside)
+    os.replace(aside, path)
+    (folder / 'last_checkpoint').write_text(str(path))
+    return path
+
+
+@torch.no_grad()
+def _put(network: nn.Module, fitted: Fitted) -> None:
+    mean, variance = fitted.standardiser.mean, fitted.standardiser.variance
+    weight, bias = fitted.weight.astype(np.float64), fitted.bias.astype(np.float64)
+    norms = [module for module in network.neck.modules() if isinstance(module, nn.BatchNorm1d)]
+    if norms:
+        norms[-1].running_mean.copy_(torch.from_numpy(mean))
+        norms[-1].running_var.copy_(torch.from_numpy(variance))
+    else:
+        weight = weight / np.sqrt(variance + 1e-6)
+        bias = bias - weight @ mean
+    network.head.fc.weight.copy_(torch.from_numpy(weight))
+    network.head.fc.bias.copy_(torch.from_numpy(bias))

@@ -1,0 +1,136 @@
+"""Pooled features of a data set's images, extracted once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from xlearner_mm.plain_data import plain
+from xlearner_mm.registry import DATASETS, MODELS
+
+# The log of a job tells its progress by `[done/all]`.
+_BAR = '{desc}: {percentage:3.0f}%|{bar:20}| [{n_fmt}/{total_fmt}] {remaining} left'
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a frozen backbone sees in the images of one split.
+
+    Args:
+        values: ``(N, C)`` float32, the last level averaged over the image.
+        labels: ``(N,)``.
+        images: what tells each image apart: its path, or a hash of its pixels where it has none.
+    """
+
+    values: np.ndarray
+    labels: np.ndarray
+    images: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: np.ndarray) -> Features:
+        return Features(self.values[rows], self.labels[rows], self.images[rows])
+
+
+class FeatureExtractor:
+    """Extracts features with a frozen backbone, and keeps them on disk.
+
+    Args:
+        model: config of a stock classifier, whose backbone and data preprocessor are used.
+        weights: what tells the weights apart, such as the checkpoint's SHA-256.
+        cache: folder of the kept features.
+        scope: library of the model and of the data sets. Defaults to ``'mmpretrain'``.
+    """
+
+    def __init__(self, model: dict[str, Any], weights: str, cache: Path, scope: str = 'mmpretrain') -> None:
+        self.model, self.weights, self.cache, self.scope = model, weights, cache, scope
+        self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        self._network: tuple[nn.Module, nn.Module] | None = None
+
+    def extract(self, dataset: dict[str, Any], name: str, batch_size: int = 64, workers: int = 0) -> Features:
+        """Return the features of a data set, from the cache where they are there.
+
+        Args:
+            dataset: config of a stock data set with its test pipeline.
+            name: of the split, for the progress bar.
+            batch_size: images at once. Defaults to 64.
+            workers: processes that read images. Defaults to 0.
+        """
+        with DefaultScope.overwrite_default_scope(self.scope):
+            built = DATASETS.build(dataset)
+            images = _images_of(built)
+            path = self.cache / f'{self._key(dataset, images)}.npz'
+            if path.is_file():
+                kept = np.load(path)
+                print(f'{name}: features of {len(built)} images are there already ({path})', flush=True)
+                return Features(kept['values'], kept['labels'], kept['images'])
+            values = self._run(built, name, batch_size, workers)
+        features = Features(values, built.get_gt_labels().astype(np.int64), np.array([image for image, _ in images]))
+        self.cache.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f'.{path.name}.{os.getpid()}.npz')
+        np.savez(aside, values=features.values, labels=features.labels, images=features.images)
+        os.replace(aside, path)
+        return features
+
+    def images_of(self, dataset: dict[str, Any]) -> np.ndarray:
+        """Return what tells the images of a data set apart, as :class:`Features` has it; none is looked at."""
+        with DefaultScope.overwrite_default_scope(self.scope):
+            return np.array([image for image, _ in _images_of(DATASETS.build({**dataset, 'pipeline': []}))])
+
+    def _key(self, dataset: dict[str, Any], images: list[tuple[str, str]]) -> str:
+        backbone = {key: value for key, value in self.model['backbone'].items() if key != 'init_cfg'}
+        content = [self.weights, plain([backbone, self.model['data_preprocessor'], dataset]), images]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+    @torch.inference_mode()
+    def _run(self, dataset: Any, name: str, batch_size: int, workers: int) -> np.ndarray:
+        loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=pseudo_collate)
+        backbone, preprocessor = self._build()
+        pooled: list[Tensor] = []
+        for batch in tqdm(loader, name, bar_format=_BAR, mininterval=1.0):
+            levels = backbone(preprocessor(batch, training=False)['inputs'])
+            pooled.append(levels[-1].float().mean(dim=(2, 3)).cpu())
+        return torch.cat(pooled).numpy()
+
+    def _build(self) -> tuple[nn.Module, nn.Module]:
+        if self._network is None:
+            backbone = MODELS.build(self.model['backbone'])
+            backbone.init_weights()
+            backbone.eval()
+            self._network = backbone.to(self.device), MODELS.build(self.model['data_preprocessor']).to(self.device)
+        return self._network
+
+
+def _images_of(dataset: Any) -> list[tuple[str, str]]:
+    """Return every image's name and state: a file that has been replaced is another image."""
+    found = []
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        path = info.get('img_path')
+        if path is None:
+            pixels = hashlib.sha256(np.ascontiguousarray(info['img']).tobytes()).hexdigest()
+            found.append((pixels, str(info['gt_label'])))
+        else:
+            found.append((str(path), f'{info["gt_label"]} {_state(path)}'))
+    return found
+
+
+def _state(path: str) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:  # not on this file system
+        return ''
+    return f'{status.st_size} {status.st_mtime_ns}'

@@ -1,0 +1,112 @@
+"""A backbone's transfers to all sets of a suite, and its row in the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from xlearner_mm.pipeline import JobRunner
+from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint, sha256_of
+from xlearner_mm.transfer.growing_report import update_report
+from xlearner_mm.transfer.protocol import Protocol
+from xlearner_mm.transfer.results import ResultError
+from xlearner_mm.transfer.suite import SUITES, TransferSet, transfer_jobs, transfer_sets
+from xlearner_mm.transfer.suite_row import suite_row
+
+SCRATCH = 'scratch'
+"""In place of a checkpoint: the random start."""
+_LIBRARIES = {'cls': 'mmpretrain', 'det': 'mmdet', 'seg': 'mmseg', 'depth': 'mmseg'}
+
+
+def run_suite(
+    checkpoint: str,
+    suite: str = 'paper',
+    only: Sequence[str] = (),
+    name: str | None = None,
+    protocol: Protocol | None = None,
+    work_dir: Path | None = None,
+    workers: int = 1,
+    branch: str | None = None,
+    paper: Sequence[str] | None = None,
+    options: Sequence[str] = (),
+) -> int:
+    """Transfer a backbone to the sets of a suite; a call that was interrupted, or in which some failed, is continued.
+
+    Args:
+        checkpoint: what holds the backbone, a work directory, or ``'scratch'``.
+        suite: of :data:`~xlearner_mm.transfer.suite.SUITES`. Defaults to ``'paper'``.
+        only: names of the sets to run. Defaults to all.
+        name: of the row in the report. Defaults to one made of the checkpoint's path.
+        protocol: how the backbone is judged. Defaults to the standard protocol.
+        work_dir: where everything goes. Defaults to ``work_dirs/transfer_<suite>``.
+        workers: how many transfers run at once. Defaults to 1.
+        branch: of an expansion checkpoint. Defaults to its only one.
+        paper: names of the slides' rows to set beside. Defaults to those that are there.
+        options: ``KEY=VALUE`` overrides of every config. Defaults to none.
+
+    Returns:
+        The exit status: 0, 1 where something failed, 130 after an interruption.
+    """
+    protocol = protocol or Protocol()
+    work_dir = work_dir or Path('work_dirs') / f'transfer_{suite}'
+    name = name or row_name(checkpoint)
+    try:
+        sets = transfer_sets(SUITES[suite])
+        chosen = transfer_sets(SUITES[suite], only)
+        start = None if checkpoint == SCRATCH else Path(resolve_checkpoint(checkpoint))
+    except (CheckpointError, FileNotFoundError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    folder = name + protocol.suffix
+    jobs = transfer_jobs(
+        folder,
+        start,
+        chosen,
+        work_dir,
+        options=dict(option.partition('=')[::2] for option in options),
+        protocol=protocol,
+        branch=branch,
+    )
+    # A copy of this process can use no GPU that this one has looked for.
+    fork = sys.platform == 'linux' and not torch.cuda.is_available()
+    if fork:
+        _import_for_all(chosen)
+    outcome = JobRunner(jobs, work_dir / folder, workers, fork).run()
+    if outcome.failed:
+        failed = ', '.join(outcome.failed)
+        print(f'{len(outcome.failed)} of {len(jobs)} transfers failed: {failed}; fix what their logs say and repeat the '
+              'command: it runs these alone', file=sys.stderr)  # fmt: skip
+    try:
+        sha256 = None if start is None else sha256_of(str(start))
+        row = suite_row(name, work_dir, sets, protocol, sha256, outcome.seconds)
+        report = update_report(work_dir, [row], paper)
+    except (ResultError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return outcome.status or 1
+    report.show()
+    print(f'written: {work_dir}/report.md, .json, .csv, .png')
+    return outcome.status
+
+
+def _import_for_all(sets: Sequence[TransferSet]) -> None:
+    """Import once, in the process that is copied, what every job would import for itself."""
+    for task in {entry.task for entry in sets}:
+        import_module(f'{_LIBRARIES[task]}.datasets')
+        import_module(f'{_LIBRARIES[task]}.models')
+    import_module('xlearner_mm.transfer.transfer_set')
+
+
+def row_name(checkpoint: str) -> str:
+    """Return a name for a checkpoint's row: its stem, or its folder's where the stem says nothing.
+
+    Args:
+        checkpoint: a path.
+    """
+    path = Path(checkpoint)
+    stem = path.stem if path.suffix else path.name
+    said_nothing = path.suffix and (stem in ('backbone', 'last', 'latest') or stem.startswith(('iter_', 'epoch_')))
+    return path.absolute().parent.name if said_nothing else stem

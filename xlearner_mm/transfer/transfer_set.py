@@ -1,0 +1,82 @@
+"""One transfer: a backbone to one set, by its stock runner or by a probe of cached features."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.launch import launch
+from xlearner_mm.registry import MODELS
+from xlearner_mm.transfer.checkpoint import CheckpointError
+from xlearner_mm.transfer.probing.run import run_probe
+from xlearner_mm.transfer.protocol import Protocol
+from xlearner_mm.transfer.results import read_results
+from xlearner_mm.transfer.set_config import is_frozen, set_config, write_config
+from xlearner_mm.transfer.start import Start, count_parameters, read_start
+from xlearner_mm.transfer.transfer_result import write_result
+
+
+def transfer_to_set(
+    config: Path,
+    folder: Path,
+    checkpoint: str | None,
+    protocol: Protocol,
+    seed: int = 0,
+    name: str = '',
+    branch: str | None = None,
+    features: Path | None = None,
+    options: Sequence[str] = (),
+    resume: bool = False,
+) -> int:
+    """Transfer a backbone to one set, and leave ``result.json`` in the work directory.
+
+    Args:
+        config: of the set.
+        folder: the work directory.
+        checkpoint: what holds the backbone; None is the random start.
+        protocol: how it is judged.
+        seed: of everything that is drawn. Defaults to 0.
+        name: of the set, for its data fraction. Defaults to the config's own.
+        branch: of an expansion checkpoint. Defaults to its only one.
+        features: folder of cached features. Defaults to None: ``features`` in the work directory.
+        options: ``KEY=VALUE`` overrides of the config. Defaults to none.
+        resume: go on from the latest checkpoint in the work directory. Defaults to False.
+
+    Returns:
+        The exit status: 0, or 1 after bad input.
+    """
+    try:
+        start = None if checkpoint is None else read_start(checkpoint, branch)
+        cfg = set_config(config, folder, start, protocol, seed, name, options)
+        path = write_config(cfg, folder, config.name)
+        if _is_probed(cfg, protocol):
+            weights = f'random {seed}' if start is None else f'{start.sha256} {start.prefix}'
+            result = run_probe(cfg, folder, features or folder / 'features', weights, protocol.probe, seed)
+        else:
+            status = launch('train', str(path), str(folder), resume='auto' if resume else None)
+            if status:
+                return status
+            result = {'metrics': read_results(folder).metrics()}
+    except (SourceError, CheckpointError, FileNotFoundError, ValueError, RuntimeError, AssertionError) as error:
+        print(f'error: {_line(error)}', file=sys.stderr)
+        return 1
+    write_result(folder, {**result, **_of_the_backbone(cfg.model.backbone.to_dict(), start)})
+    return 0
+
+
+def _is_probed(cfg: Any, protocol: Protocol) -> bool:
+    return protocol.probe != 'sgd' and cfg.default_scope == 'mmpretrain' and is_frozen(cfg)
+
+
+def _of_the_backbone(backbone: dict[str, Any], start: Start | None) -> dict[str, Any]:
+    if start is None:
+        state = MODELS.build({**backbone, 'init_cfg': None}).state_dict()
+        return {'checkpoint': None, 'sha256': None, 'backbone_parameters': count_parameters(state)}
+    return {'checkpoint': start.checkpoint, 'sha256': start.sha256, 'backbone_parameters': start.parameters}
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
