@@ -1,8 +1,12 @@
+import copy
+import pickle
+
 import pytest
 import torch
 import torchvision
 
 from xlearner_mm.models import XLearnerResNet
+from xlearner_mm.models.backbones import resnet_class, without_library_defaults
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
 from xlearner_mm.transfer import CheckpointError
@@ -124,3 +128,41 @@ def test_frozen_stages_and_norm_eval_behave_as_stock():
     assert not any(p.requires_grad for p in [*net.conv1.parameters(), *net.layer1.parameters()])
     assert all(p.requires_grad for p in net.layer2.parameters())
     assert not any(m.training for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d))
+
+
+def test_its_class_is_the_stock_resnet_of_the_scope_or_of_the_library_named():
+    for library in ('mmdet', 'mmseg', 'mmpretrain'):
+        stock = MODELS.build(dict(type='ResNet', depth=18, _scope_=library))
+        for cfg in (dict(_scope_=library), dict(library=library, _scope_='mmengine')):
+            ours = MODELS.build(dict(type='XLearnerResNet', depth=18, **cfg))
+            assert isinstance(ours, XLearnerResNet)
+            assert isinstance(ours, type(stock))
+            assert (ours.norm_eval, ours.out_indices) == (stock.norm_eval, stock.out_indices)
+    assert isinstance(XLearnerResNet(18), resnet_class('mmseg'))
+
+
+def test_an_unknown_library_is_an_error():
+    with pytest.raises(ValueError, match="unknown library 'mmrotate', choose from"):
+        XLearnerResNet(18, library='mmrotate')
+
+
+def test_our_own_stages_build_the_same_in_every_scope():
+    for scope in ('mmdet', 'mmseg', 'mmpretrain'):
+        built = MODELS.build({**without_library_defaults(tiny_resnet()), '_scope_': scope})
+        assert (built.norm_eval, built.out_indices) == (False, (0, 1, 2, 3))
+
+
+def test_copies_and_pickles_keep_their_class():
+    net = MODELS.build(tiny_resnet(_scope_='mmpretrain'))
+    assert type(copy.deepcopy(net)) is type(pickle.loads(pickle.dumps(net))) is type(net)
+
+
+@pytest.mark.parametrize(('variant', 'said'), [('V1c', {}), ('V1d', dict(avg_down=True))])
+def test_a_variant_may_be_named_as_a_type(variant, said):
+    named = MODELS.build(tiny_resnet(type=f'XLearnerResNet{variant}'))
+    assert named.state_dict().keys() == MODELS.build(tiny_resnet(deep_stem=True, **said)).state_dict().keys()
+
+
+def test_only_one_checkpoint_may_be_given():
+    with pytest.raises(ValueError, match='init_cfg and pretrained cannot both be given'):
+        XLearnerResNet(18, pretrained='a.pth', init_cfg=dict(type='Kaiming', layer='Conv2d'))

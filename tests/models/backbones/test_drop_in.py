@@ -1,0 +1,92 @@
+"""In every stock config with a plain ResNet, ours takes its place and computes the same."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .stock_walk import Found, assert_ours_is_stock, files_of, folder_of, resnets_in
+
+# Files that MMEngine cannot read with the stock type either: the package lacks their base, their base is of the newer
+# kind, or lacks what they take from it. Of them, only those below `sort/` have a ResNet.
+UNREADABLE = {
+    'mmdet': {
+        'sort/faster-rcnn_r50_fpn_8xb2-4e_mot17train_test-mot17train.py',
+        'sort/faster-rcnn_r50_fpn_8xb2-8e_mot20halftrain_test-mot20halfval.py',
+        'sort/faster-rcnn_r50_fpn_8xb2-8e_mot20train_test-mot20train.py',
+        'bytetrack/bytetrack_yolox_x_8xb4-amp-80e_crowdhuman-mot17halftrain_test-mot17test.py',
+    },
+    'mmseg': set(),
+    'mmpretrain': {
+        'replknet/deploy/replknet-31B-deploy_32xb64_in1k-384px.py',
+        'replknet/deploy/replknet-31B-deploy_32xb64_in1k.py',
+        'replknet/replknet-31B_32xb64_in1k-384px.py',
+        'replknet/replknet-31B_32xb64_in1k.py',
+        'swin_transformer_v2/swinv2-base-w12_8xb128_in21k-192px.py',
+        'swin_transformer_v2/swinv2-large-w12_8xb128_in21k-192px.py',
+    },
+}
+SAMPLE = [
+    ('mmdet', 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'),
+    ('mmdet', 'faster_rcnn/faster-rcnn_r50-caffe-dc5_1x_coco.py'),
+    ('mmdet', 'empirical_attention/faster-rcnn_r50-attn1111-dcn_fpn_1x_coco.py'),
+    ('mmdet', 'gcnet/mask-rcnn_r50-syncbn-gcb-r4-c3-c5_fpn_1x_coco.py'),
+    ('mmdet', 'gn+ws/faster-rcnn_r50_fpn_gn-ws-all_1x_coco.py'),
+    ('mmdet', 'reid/reid_r50_8xb32-6e_mot15train80_test-mot15val20.py'),
+    ('mmseg', 'fcn/fcn_r18-d8_4xb2-80k_cityscapes-512x1024.py'),
+    ('mmseg', 'deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py'),
+    ('mmseg', 'bisenetv1/bisenetv1_r18-d32_4xb4-160k_cityscapes-1024x1024.py'),
+    ('mmpretrain', 'resnet/resnet18_8xb32_in1k.py'),
+    ('mmpretrain', 'resnet/resnetv1c50_8xb32_in1k.py'),
+    ('mmpretrain', 'resnet/resnetv1d50_8xb32_in1k.py'),
+    ('mmpretrain', 'resnet/resnet50_8xb256-rsb-a1-600e_in1k.py'),
+    ('mmpretrain', 'wrn/wide-resnet50_timm_8xb32_in1k.py'),
+]
+"""Every kind: caffe and dilated, DCN with attention, SyncBN with context, weight standardisation, of another library,
+deep stems of both namings, nested, pooled down-sampling, stochastic depth, wide."""
+
+
+@pytest.mark.parametrize(('library', 'file'), SAMPLE, ids=[file.split('/')[1] for _, file in SAMPLE])
+def test_a_stock_config_of_every_kind(library, file):
+    found = resnets_in(folder_of(library) / file)
+    assert found
+    for one in found:
+        assert_ours_is_stock(one, also_training=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('library', UNREADABLE)
+def test_all_stock_configs(library, capsys):
+    with_resnet: dict[str, list[Found]] = dict(walk(library))
+    first = {one.identity: one for found in with_resnet.values() for one in found}
+    equal = {identity for identity, one in first.items() if runs_and_equals(one)}
+    good = [name for name, found in with_resnet.items() if all(one.identity in equal for one in found)]
+    with capsys.disabled():
+        print(f'\n{library}: {len(good)} of {len(with_resnet)} configs equal stock, {len(first)} distinct backbones')
+    assert set(with_resnet) == set(good)
+    # A walk that finds nothing proves nothing.
+    assert len(with_resnet) >= {'mmdet': 400, 'mmseg': 400, 'mmpretrain': 50}[library]
+
+
+def walk(library: str) -> Iterator[tuple[str, list[Found]]]:
+    """Yield every file that holds a plain ResNet."""
+    unreadable = set()
+    for path in files_of(library):
+        name = path.relative_to(folder_of(library)).as_posix()
+        try:
+            found = resnets_in(path)
+        except (FileNotFoundError, KeyError, RuntimeError):
+            unreadable.add(name)
+            continue
+        if found:
+            yield name, found
+    assert unreadable == UNREADABLE[library]
+
+
+def runs_and_equals(one: Found) -> bool:
+    """Compare, and say of which file it is when it differs."""
+    try:
+        assert_ours_is_stock(one)
+    except (AssertionError, RuntimeError, TypeError) as error:
+        print(f'{one.scope} {one.place} {one.cfg}: {error}')
+        return False
+    return True
