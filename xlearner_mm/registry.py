@@ -15,6 +15,7 @@ from mmengine.registry import (
     LOOPS,
     METRICS,
     MODELS,
+    RUNNERS,
     DefaultScope,
     init_default_scope,
 )
@@ -28,6 +29,7 @@ __all__ = [
     'LOOPS',
     'METRICS',
     'MODELS',
+    'RUNNERS',
     'DefaultScope',
     'Evaluator',
     'init_default_scope',

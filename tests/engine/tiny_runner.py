@@ -34,7 +34,7 @@ def image_sources():
     return sources
 
 
-def tiny_runner(work_dir, hooks=(), model=None, max_iters=4, interval=2, **kwargs):
+def tiny_runner(work_dir, hooks=(), model=None, max_iters=4, interval=2, runner=Runner, **kwargs):
     """A runner that trains the tiny sources for some steps and logs in every second one."""
     sources = image_sources()
     model = model or dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=sources)
@@ -60,7 +60,7 @@ def tiny_runner(work_dir, hooks=(), model=None, max_iters=4, interval=2, **kwarg
         log_level='WARNING',
         randomness=dict(seed=0),
     )
-    return Runner(**{**settings, **kwargs})
+    return runner(**{**settings, **kwargs})
 
 
 def logged(runner):

@@ -34,7 +34,7 @@ class StreamIndex(int):
         self.place = place
         return self
 
-    def __getnewargs__(self) -> tuple[int, Place]:
+    def __getnewargs__(self) -> tuple[int, Place]:  # type: ignore[override]
         """Travel to the workers of a loader with its place."""
         return int(self), self.place
 
@@ -42,7 +42,9 @@ class StreamIndex(int):
     def seeded(self) -> Iterator[None]:
         """Let Python, NumPy and torch (CPU) draw from this place's seed within, and as before after it."""
         seed, source, position = self.place
-        number = int(np.random.SeedSequence([seed, zlib.crc32(source.encode()), position, _AUGMENTATION]).generate_state(1)[0])
+        number = int(
+            np.random.SeedSequence([seed, zlib.crc32(source.encode()), position, _AUGMENTATION]).generate_state(1)[0]
+        )
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()
         random.seed(number)
         np.random.seed(number)

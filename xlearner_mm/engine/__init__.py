@@ -3,20 +3,30 @@
 from xlearner_mm.engine.cpu_amp_optim_wrapper import CpuAmpOptimWrapper
 from xlearner_mm.engine.hooks import (
     BranchGradientHook,
-    FinalValidationHook,
+    FeatureSimilarityHook,
     LinkStrengthHook,
+    MissedValidationHook,
+    PruningHook,
     SourceEpochHook,
     StageMetaHook,
+    StepSeedHook,
+    WholeCheckpointHook,
 )
 from xlearner_mm.engine.loops import MultiSourceTestLoop, MultiSourceValLoop
+from xlearner_mm.engine.runner import XLearnerRunner
 
 __all__ = [
     'BranchGradientHook',
     'CpuAmpOptimWrapper',
-    'FinalValidationHook',
+    'FeatureSimilarityHook',
     'LinkStrengthHook',
+    'MissedValidationHook',
     'MultiSourceTestLoop',
     'MultiSourceValLoop',
+    'PruningHook',
     'SourceEpochHook',
     'StageMetaHook',
+    'StepSeedHook',
+    'WholeCheckpointHook',
+    'XLearnerRunner',
 ]

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-import os.path as osp
 import sys
 from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.config_options import load_config
-from xlearner_mm.engine.hooks.final_validation_hook import FinalValidationHook
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
+from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
-    check_fits,
     load_strictly,
     read_checkpoint,
     resolve_checkpoint,
@@ -63,9 +60,7 @@ def launch(
         _join_processes(launcher)
         runner = _build_runner(cfg, job)
         if job == 'train':
-            _check_start(runner)
             runner.register_hook(MultiSourceCheckHook())
-            runner.register_hook(FinalValidationHook())
             runner.train()
         else:
             _load_for_test(runner, checkpoint)
@@ -91,8 +86,6 @@ def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
             cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
     if resume == 'auto':
         cfg.resume, cfg.load_from = True, None
-        if not osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint')):
-            print_log(f'nothing to resume in {cfg.work_dir}: training starts from the beginning', 'current')
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resolve_checkpoint(resume)
     os.makedirs(cfg.work_dir, exist_ok=True)
@@ -101,7 +94,7 @@ def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
 def _build_runner(cfg: Config, job: str) -> Runner:
     """Build all that can be built before the first step, so that bad input ends here."""
     try:
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else XLearnerRunner.from_cfg(cfg)
     except (SourceError, CheckpointError):
         raise
     except Exception as error:
@@ -134,26 +127,6 @@ def _build_loop(runner: Runner, name: str) -> None:
             f'{name}_dataloader cannot be built: {type(error).__name__}: {error} '
             f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
         ) from error
-
-
-def _check_start(runner: Runner) -> None:
-    """Read the checkpoint that a training starts from before MMEngine does, without executing anything in it.
-
-    Raises:
-        CheckpointError: it would have to be executed, is damaged, or is not of this model.
-    """
-    path = runner._load_from
-    if runner._resume and path is None:
-        pointer = osp.join(runner.work_dir, 'last_checkpoint')
-        path = runner.work_dir if osp.isfile(pointer) else None
-    if path is None:
-        return
-    state = state_dict_of(read_checkpoint(path))
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if runner._resume:
-        check_fits(model, state, f'checkpoint {path}')
-    elif not set(state) & set(model.state_dict()):
-        raise CheckpointError(f'load_from: checkpoint {path} holds nothing of {type(model).__name__}')
 
 
 def _load_for_test(runner: Runner, checkpoint: str | None) -> None:

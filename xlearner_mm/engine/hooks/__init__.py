@@ -1,9 +1,23 @@
 """Hooks of the runner."""
 
 from xlearner_mm.engine.hooks.branch_gradient_hook import BranchGradientHook
-from xlearner_mm.engine.hooks.final_validation_hook import FinalValidationHook
+from xlearner_mm.engine.hooks.feature_similarity_hook import FeatureSimilarityHook
 from xlearner_mm.engine.hooks.link_strength_hook import LinkStrengthHook
+from xlearner_mm.engine.hooks.missed_validation_hook import MissedValidationHook
+from xlearner_mm.engine.hooks.pruning_hook import PruningHook
 from xlearner_mm.engine.hooks.source_epoch_hook import SourceEpochHook
 from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
+from xlearner_mm.engine.hooks.step_seed_hook import StepSeedHook
+from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 
-__all__ = ['BranchGradientHook', 'FinalValidationHook', 'LinkStrengthHook', 'SourceEpochHook', 'StageMetaHook']
+__all__ = [
+    'BranchGradientHook',
+    'FeatureSimilarityHook',
+    'LinkStrengthHook',
+    'MissedValidationHook',
+    'PruningHook',
+    'SourceEpochHook',
+    'StageMetaHook',
+    'StepSeedHook',
+    'WholeCheckpointHook',
+]

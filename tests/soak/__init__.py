@@ -1,0 +1,1 @@
+"""Trainings that are killed, resumed and compared with trainings that never were."""

@@ -1,0 +1,49 @@
+"""Random numbers that depend on the step alone."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from xlearner_mm.registry import HOOKS
+
+_SAMPLER_SEED = 'sampler_seed'
+
+
+@HOOKS.register_module()
+class StepSeedHook(Hook):
+    """Seed Python, NumPy and torch in every step by (seed, rank, step).
+
+    What a model draws (dropout, sampled boxes) is then a pure function of the step: a training that was interrupted
+    goes on as if it had not been, and no random state is in its checkpoints. What augmentations draw is a function of
+    the image's place in its source's stream, see :class:`~xlearner_mm.datasets.multi_source_sampler.StreamIndex`.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed the step."""
+        seed_step(runner.seed, runner.rank, runner.iter)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Keep the seed of the order of samples: a training without a set seed has drawn one."""
+        checkpoint['meta'][_SAMPLER_SEED] = getattr(runner.train_dataloader.sampler, 'seed', None)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Go on in the order of samples that the interrupted training had."""
+        seed = checkpoint['meta'].get(_SAMPLER_SEED)
+        if runner._resume and seed is not None:
+            runner.train_dataloader.sampler.seed = seed
+
+
+def seed_step(seed: int, rank: int, step: int) -> None:
+    """Bring all generators of this process to where they are at the start of a step."""
+    number = int(np.random.SeedSequence([seed, rank, step]).generate_state(1)[0])
+    random.seed(number)
+    np.random.seed(number)
+    torch.manual_seed(number)

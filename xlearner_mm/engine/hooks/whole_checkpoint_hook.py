@@ -1,0 +1,103 @@
+"""Checkpoints of which there is always a whole one."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections import deque
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from xlearner_mm.engine.whole_file import PARTIAL, write_text_whole
+from xlearner_mm.registry import HOOKS
+
+_OUTDATED_BEST = 'outdated_best'
+
+
+@HOOKS.register_module()
+class WholeCheckpointHook(CheckpointHook):
+    """MMEngine's hook in an order that survives being killed between any two operations.
+
+    The new checkpoint is written whole (by :class:`~xlearner_mm.engine.runner.XLearnerRunner`), then the pointer
+    ``last_checkpoint`` moves to it, and only then older ones go. MMEngine's own hook first deletes, then writes.
+
+    Args:
+        kwargs: as for MMEngine's ``CheckpointHook``.
+    """
+
+    file_backend: Any
+    keep_ckpt_ids: deque
+
+    def before_train(self, runner: Runner) -> None:
+        """Take up where an interrupted training was, and clear away what it left half written or undeleted."""
+        super().before_train(runner)
+        last = runner.message_hub.runtime_info.get('last_ckpt')
+        if last is not None and self.file_backend.isfile(last):
+            self.last_ckpt = last
+        self._remove_best(runner.message_hub.runtime_info.get(_OUTDATED_BEST, []))
+        if is_main_process() and osp.isdir(self.out_dir):
+            for partial in self.file_backend.list_dir_or_file(self.out_dir, list_dir=False, suffix=PARTIAL):
+                self.file_backend.remove(self.file_backend.join_path(self.out_dir, partial))
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        kept = list(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else []
+        kept = [*kept, step] if self.max_keep_ckpts > 0 and step not in kept else kept
+        # With those that are still to be deleted: after an interruption before_train deletes them.
+        if self.max_keep_ckpts > 0:
+            runner.message_hub.update_info('keep_ckpt_ids', kept)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            write_text_whole(osp.join(runner.work_dir, 'last_checkpoint'), str(self.last_ckpt))
+        if self.max_keep_ckpts > 0:
+            self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts :], self.max_keep_ckpts)
+            self._remove([self.filename_tmpl.format(outdated) for outdated in kept[: -self.max_keep_ckpts]])
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        later: list[str] = []
+        # The checkpoint that names the new best names these too: after an interruption before_train deletes them.
+        runner.message_hub.update_info(_OUTDATED_BEST, later)
+        backend, self.file_backend = self.file_backend, _RemovingLater(self.file_backend, later)
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            self.file_backend = backend
+        self._remove_best(later)
+
+    def _remove_best(self, paths: list[str]) -> None:
+        self._remove([osp.basename(path) for path in paths if path not in self._best()])
+
+    def _best(self) -> list[str | None]:
+        return [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names if is_main_process() else []:
+            path = self.file_backend.join_path(self.out_dir, name)
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+
+
+class _RemovingLater:
+    """A file backend that notes what it is asked to remove: MMEngine removes the last best before writing the next."""
+
+    def __init__(self, backend: Any, later: list[str]) -> None:
+        self._backend, self._later = backend, later
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        self._later.append(path)

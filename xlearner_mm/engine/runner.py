@@ -1,0 +1,140 @@
+"""MMEngine's runner, with nothing lost and nothing executed."""
+
+from __future__ import annotations
+
+import errno
+import os.path as osp
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, master_only
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import load_state_dict
+from torch import nn
+
+from xlearner_mm.engine.resume_point import resume_point, saved_checkpoints
+from xlearner_mm.engine.whole_file import written_whole
+from xlearner_mm.registry import RUNNERS
+from xlearner_mm.transfer.checkpoint import (
+    CheckpointError,
+    check_fits,
+    read_checkpoint,
+    resolve_checkpoint,
+    state_dict_of,
+)
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@RUNNERS.register_module()
+class XLearnerRunner(Runner):
+    """A runner whose checkpoints are whole or not there, and are read without executing anything in them.
+
+    A training that is killed anywhere and resumed ends with the weights, the optimizer and the losses of one that was
+    never stopped. MMEngine's ``CheckpointHook`` becomes a
+    :class:`~xlearner_mm.engine.hooks.whole_checkpoint_hook.WholeCheckpointHook`. Arguments as for MMEngine's.
+
+    Raises:
+        CheckpointError: a checkpoint that is damaged, of another model, or would have to be executed; no space to write
+            one.
+    """
+
+    def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
+        """Register MMEngine's default hooks, the checkpoints' replaced."""
+        hooks = dict(hooks or {})
+        checkpoint = hooks.get('checkpoint', {'type': 'CheckpointHook', 'interval': 1})
+        if isinstance(checkpoint, Mapping) and checkpoint.get('type') == 'CheckpointHook':
+            hooks['checkpoint'] = {**checkpoint, 'type': 'WholeCheckpointHook'}
+        super().register_default_hooks(hooks)
+        for own in ('StepSeedHook', 'MissedValidationHook'):
+            self.register_hook({'type': own})
+
+    @master_only
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint aside, and move it into its place when it is whole.
+
+        On storage other than local disks (``backend_args``), writing is as whole as that storage makes it.
+        """
+        if kwargs.get('backend_args') or not isinstance(get_file_backend(out_dir), LocalBackend):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        path = osp.join(out_dir, filename)
+        try:
+            with written_whole(path) as partial:
+                super().save_checkpoint(out_dir, osp.basename(partial), *args, **kwargs)
+        except OSError as error:
+            whole = next(iter(saved_checkpoints(self.work_dir)), None)
+            raise CheckpointError(
+                f'checkpoint {path} cannot be written: {error.strerror or error}; the last one is {whole}: make room '
+                'and start the same command with --resume'
+            ) from error
+
+    def load_or_resume(self) -> None:
+        """Load or resume as the config says; of a work directory, the last checkpoint that is whole."""
+        if self._has_loaded or not self._resume or self._load_from is not None:
+            super().load_or_resume()
+            return
+        found: list[Any] = [None]
+        if self.rank == 0:
+            found = [resume_point(self.work_dir)]
+        broadcast_object_list(found)
+        if found[0] is None:
+            self.logger.info(f'Nothing to resume in {self.work_dir}: the training starts from the beginning.')
+            return
+        self.logger.info(f'Resume from the last whole checkpoint, {found[0]}.')
+        self.resume(found[0])
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: str | Callable = 'cpu',
+        strict: bool = False,
+        revise_keys: list | None = None,
+    ) -> dict[str, Any]:
+        """Load a checkpoint without executing anything in it.
+
+        To resume, it must hold all of the model's weights and nothing else, after hooks have had their turn. To start
+        from, it must hold at least something of the model.
+
+        Args:
+            filename: a file, or a work directory.
+            map_location: has no effect; tensors go where the module or optimizer that takes them is.
+            strict: whether what is started from must fit as well. Defaults to False.
+            revise_keys: not taken; names that wrappers put before the weights' own are removed by themselves.
+
+        Raises:
+            CheckpointError: damaged, unsafe, or not of this model.
+        """
+        if revise_keys is not None:
+            raise ValueError('XLearnerRunner takes no revise_keys: rename the weights in the checkpoint')
+        checkpoint = _read(filename)
+        # MMEngine would execute a config found under this name; its own checkpoints have none.
+        checkpoint.setdefault('meta', {}).pop('config', None)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        state = state_dict_of(checkpoint)
+        self._check(model, state, filename, strict)
+        load_state_dict(model, state, strict=False, logger=self.logger)
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    def _check(self, model: nn.Module, state: dict[str, Any], filename: str, strict: bool) -> None:
+        if self._resume or strict:
+            check_fits(model, state, f'checkpoint {filename}')
+        elif not set(state) & set(model.state_dict()):
+            raise CheckpointError(f'load_from: checkpoint {filename} holds nothing of {type(model).__name__}')
+
+
+def _read(filename: str) -> dict[str, Any]:
+    try:
+        return read_checkpoint(filename)
+    except CheckpointError as error:
+        path = resolve_checkpoint(filename)
+        saved = saved_checkpoints(osp.dirname(path))
+        before = saved[saved.index(path) + 1 :] if path in saved else []
+        if not before:
+            raise
+        raise CheckpointError(f'{error}; or resume from the one before it, {before[0]}') from error
