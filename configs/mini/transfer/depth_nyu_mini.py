@@ -43,3 +43,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='DepthMetric', min_depth_eval=0.001, max_depth_eval=10.0)
+# What MMSegInferencer draws with
+visualizer = dict(type='SegLocalVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')])
