@@ -4,6 +4,7 @@ from xlearner_mm.engine.cpu_amp_optim_wrapper import CpuAmpOptimWrapper
 from xlearner_mm.engine.hooks import (
     BranchGradientHook,
     FeatureSimilarityHook,
+    FidelityHook,
     LinkStrengthHook,
     MissedValidationHook,
     PruningHook,
@@ -19,6 +20,7 @@ __all__ = [
     'BranchGradientHook',
     'CpuAmpOptimWrapper',
     'FeatureSimilarityHook',
+    'FidelityHook',
     'LinkStrengthHook',
     'MissedValidationHook',
     'MultiSourceTestLoop',

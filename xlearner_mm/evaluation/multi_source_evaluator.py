@@ -47,12 +47,21 @@ class MultiSourceEvaluator:
         return {f'{source}/{name}': value for name, value in metrics.items()}
 
     def aggregate(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Return ``sources/mean`` over the sources that declare a primary metric, in percent.
+        """Return ``sources/mean``: the mean over :meth:`primary`, in percent.
 
         Raises:
             SourceError: a primary metric that the source's evaluator does not give.
         """
-        values = []
+        values = self.primary(metrics).values()
+        return {AGGREGATE: sum(values) / len(values)} if values else {}
+
+    def primary(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Return the primary metric of the sources that declare one, in percent, by source.
+
+        Raises:
+            SourceError: a primary metric that the source's evaluator does not give.
+        """
+        values = {}
         for name, source in self.sources.items():
             if source.primary_metric is None:
                 continue
@@ -60,14 +69,14 @@ class MultiSourceEvaluator:
             given = sorted(k for k in metrics if k.startswith(f'{name}/'))
             if not given:
                 # Stock detection metrics give nothing where nothing at all is detected, as early in training.
-                values.append(0.0)
+                values[name] = 0.0
                 continue
             if key not in metrics:
                 raise SourceError(
                     f"source '{name}': primary_metric '{source.primary_metric}' is not among its metrics {given}"
                 )
-            values.append(float(metrics[key]) * source.primary_scale)
-        return {AGGREGATE: sum(values) / len(values)} if values else {}
+            values[name] = float(metrics[key]) * source.primary_scale
+        return values
 
 
 def _build_metrics(source: Source) -> list:

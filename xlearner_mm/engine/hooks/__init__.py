@@ -2,6 +2,7 @@
 
 from xlearner_mm.engine.hooks.branch_gradient_hook import BranchGradientHook
 from xlearner_mm.engine.hooks.feature_similarity_hook import FeatureSimilarityHook
+from xlearner_mm.engine.hooks.fidelity_hook import FidelityHook
 from xlearner_mm.engine.hooks.link_strength_hook import LinkStrengthHook
 from xlearner_mm.engine.hooks.missed_validation_hook import MissedValidationHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
@@ -13,6 +14,7 @@ from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 __all__ = [
     'BranchGradientHook',
     'FeatureSimilarityHook',
+    'FidelityHook',
     'LinkStrengthHook',
     'MissedValidationHook',
     'PruningHook',

@@ -36,6 +36,16 @@ class StageMetaHook(Hook):
         description = _unwrapped(runner).describe()
         checkpoint['meta'][META_KEY] = {**description, 'xlearner_mm_version': __version__}
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Hold a resumed squeeze to the teachers that it began with.
+
+        Raises:
+            CheckpointError: a teacher's file has changed or is missing.
+        """
+        recorded = checkpoint.get('meta', {}).get(META_KEY)
+        if runner._resume and recorded is not None and hasattr(_unwrapped(runner), 'check_resumed'):
+            _unwrapped(runner).check_resumed(recorded)
+
 
 def _unwrapped(runner: Runner) -> Any:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model

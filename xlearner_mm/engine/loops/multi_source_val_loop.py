@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -50,26 +50,40 @@ class MultiSourceValLoop(BaseLoop):
         """Evaluate every source and return all metrics with their aggregate."""
         self.runner.call_hook(f'before_{self.stage}')
         self.runner.call_hook(f'before_{self.stage}_epoch')
+        metrics = self.measure(self.run_iter)
+        self.runner.call_hook(f'after_{self.stage}_epoch', metrics=metrics)
+        self.runner.call_hook(f'after_{self.stage}')
+        return metrics
+
+    def measure(self, run_iter: Callable[[int, str, Any], None]) -> dict[str, float]:
+        """Evaluate every source without calling the hooks of a validation.
+
+        Args:
+            run_iter: called with ``(index, source, batch)``; calls :meth:`predict`.
+        """
         self.runner.model.eval()
         metrics: dict[str, float] = {}
         for name, loader in self.dataloaders.items():
             self.dataloader = loader
             for index, batch in enumerate(loader):
-                self.run_iter(index, name, batch)
+                run_iter(index, name, batch)
             metrics.update(self.evaluator.evaluate(name, len(loader.dataset)))  # type: ignore[arg-type]
         metrics.update(self.evaluator.aggregate(metrics))
-        self.runner.call_hook(f'after_{self.stage}_epoch', metrics=metrics)
-        self.runner.call_hook(f'after_{self.stage}')
         return metrics
 
-    @torch.no_grad()
     def run_iter(self, index: int, source: str, batch: Any) -> None:
-        """Predict one batch of one source."""
+        """Predict one batch of one source, with the hooks of a validation."""
         self.runner.call_hook(f'before_{self.stage}_iter', batch_idx=index, data_batch=batch)
+        outputs = self.predict(source, batch)
+        self.runner.call_hook(f'after_{self.stage}_iter', batch_idx=index, data_batch=batch, outputs=outputs)
+
+    @torch.no_grad()
+    def predict(self, source: str, batch: Any) -> Any:
+        """Hand one source's predictions for a batch to its metrics, and return them."""
         with autocast(enabled=self.fp16):
             outputs = self.runner.model.val_step({source: batch})
         self.evaluator.process(source, outputs, batch)
-        self.runner.call_hook(f'after_{self.stage}_iter', batch_idx=index, data_batch=batch, outputs=outputs)
+        return outputs
 
 
 @LOOPS.register_module()
