@@ -97,7 +97,7 @@ setup(
     extras_require={
         'mini': ['scikit-image', 'scikit-learn'],
         'report': ['matplotlib'],
-        'export': ['onnx', 'onnxscript', 'safetensors'],
+        'export': ['onnx', 'onnxruntime', 'onnxscript', 'safetensors', 'timm'],
         'prune': ['torch-pruning'],
         'docs': ['mkdocs', 'mkdocs-material', 'mkdocstrings-python'],
     },

@@ -1,15 +1,24 @@
 """X-Learner for the OpenMMLab ecosystem.
 
 ``custom_imports = dict(imports=['xlearner_mm'])`` in a config registers everything of ours in MMEngine's root
-registries.
+registries. :func:`get_backbone` and :func:`extract_features` need no config at all.
 """
 
 import os
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from xlearner_mm.version import __version__
 
-__all__ = ['__version__']
+if TYPE_CHECKING:
+    from xlearner_mm.transfer.backbone import get_backbone
+    from xlearner_mm.transfer.features import extract_features
+
+__all__ = ['__version__', 'extract_features', 'get_backbone']
+
+# Imported when first asked for: trainings need neither.
+_DOORS = {'extract_features': 'xlearner_mm.transfer.features', 'get_backbone': 'xlearner_mm.transfer.backbone'}
 
 # What must answer where the stack is broken, missing, or merely slow to import.
 _STANDALONE_MODULES = ('xlearner_mm.doctor',)
@@ -31,3 +40,9 @@ if not _imported_by_standalone():
 
     # `_base_ = 'xlearner_mm::...'` and 'mmseg::...' are looked up in this table, which lacks both.
     MODULE2PACKAGE.update(xlearner_mm='xlearner_mm', mmseg='mmseg')
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _DOORS:
+        raise AttributeError(f"module 'xlearner_mm' has no attribute '{name}'")
+    return getattr(import_module(_DOORS[name]), name)

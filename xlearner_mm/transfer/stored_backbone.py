@@ -96,8 +96,9 @@ def find_backbone(
     description = description_of(content)
     if description is None:
         raise CheckpointError(
-            f'checkpoint {path} does not say which stage it is of: it was trained without StageMetaHook in '
-            'custom_hooks, or is none of ours'
+            f'checkpoint {path} does not describe its backbone: it was trained without StageMetaHook in custom_hooks, '
+            'or is none of ours; get_backbone takes its config, as in '
+            "backbone=dict(type='XLearnerResNet', depth=50)"
         )
     exported = 'exported_from' in description
     if exported and ema is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from xlearner_mm.transfer.checkpoint import load_strictly
 from xlearner_mm.transfer.export.packages import require
 from xlearner_mm.transfer.export.plain_resnet import PlainResNet, levels_of, plain_resnet_of, refuse_widths
 from xlearner_mm.transfer.export.verification import check_same_features, probe_images
@@ -50,8 +52,8 @@ def timm_state(stored: StoredBackbone) -> tuple[dict[str, Tensor], dict[str, Any
         refuse_widths(stored, 'timm', resnet, {'stem_channels': 64})
     name, kwargs = _how_to_build(resnet)
     model = timm.create_model(name, **kwargs)
-    state = {_renamed(key): value for key, value in stored.state.items()}
-    model.load_state_dict(state, strict=True)
+    state = _renamed(stored.state, resnet)
+    load_strictly(model, state, f'the backbone of {stored.path} in timm {name}')
     images = probe_images()
     ours = stored.build(out_indices=[0, 1, 2, 3])(images)
     check_same_features(ours, levels_of(model.eval(), images), f'timm {name}', TOLERANCE)
@@ -74,7 +76,18 @@ def _how_to_build(resnet: PlainResNet) -> tuple[str, dict[str, Any]]:
     return name, kwargs
 
 
-def _renamed(key: str) -> str:
+def _renamed(state: Mapping[str, Tensor], resnet: PlainResNet) -> dict[str, Tensor]:
+    renamed = {_stem_renamed(key): value for key, value in state.items()}
+    shortcut = 'layer1.0.downsample.'
+    if resnet.avg_down and f'{shortcut}0.weight' in state:
+        # mmpretrain leaves out the pooling of a shortcut that keeps the size; the others have a place for it.
+        for index in (1, 0):
+            for key in [key for key in renamed if key.startswith(f'{shortcut}{index}.')]:
+                renamed[key.replace(f'{shortcut}{index}.', f'{shortcut}{index + 1}.')] = renamed.pop(key)
+    return renamed
+
+
+def _stem_renamed(key: str) -> str:
     for ours, theirs in _STEM.items():
         if key.startswith(ours):
             return theirs + key.removeprefix(ours)

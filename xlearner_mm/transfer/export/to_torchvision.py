@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xlearner_mm.transfer.checkpoint import load_strictly
 from xlearner_mm.transfer.export.plain_resnet import levels_of, plain_resnet_of, refuse_widths
 from xlearner_mm.transfer.export.verification import check_same_features, probe_images
 from xlearner_mm.transfer.stored_backbone import StoredBackbone
@@ -32,7 +33,7 @@ def torchvision_state(stored: StoredBackbone) -> tuple[dict[str, Tensor], dict[s
     name = f'resnet{resnet.depth}'
     model = getattr(torchvision.models, name)()
     model.fc = nn.Identity()
-    model.load_state_dict(stored.state, strict=True)
+    load_strictly(model, stored.state, f'the backbone of {stored.path} in torchvision {name}')
     images = probe_images()
     ours = stored.build(out_indices=[0, 1, 2, 3])(images)
     check_same_features(ours, levels_of(model.eval(), images), f'torchvision {name}', TOLERANCE)

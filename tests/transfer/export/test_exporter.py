@@ -68,5 +68,5 @@ def test_an_expansion_checkpoint_needs_to_know_which_branch(expansion, tmp_path,
 def test_any_other_checkpoint_is_refused(tmp_path):
     path = str(tmp_path / 'x.pth')
     torch.save({'state_dict': {}, 'meta': {}}, path)
-    with pytest.raises(CheckpointError, match='does not say which stage it is of'):
+    with pytest.raises(CheckpointError, match='does not describe its backbone'):
         export_backbone(path, tmp_path / 'b.pth')
