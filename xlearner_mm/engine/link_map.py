@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from xlearner_mm.engine.hooks.link_strength_hook import LINKS_KEY
+from xlearner_mm.engine.png import blank_figure, save_png
 from xlearner_mm.models.expansion.reconciliation import LinkKey
 from xlearner_mm.transfer.checkpoint import CheckpointError, read_checkpoint, resolve_checkpoint
 
@@ -55,13 +53,9 @@ def save_link_map(strengths: Strengths, out: Path, title: str) -> None:
     grid = np.full((len(rows), len(columns)), np.nan)
     for key, value in strengths.items():
         grid[rows.index((key.sender, key.sender_level)), columns.index((key.receiver, key.receiver_level))] = value
-    figure = Figure(figsize=(2.2 + 0.62 * len(columns), 1.6 + 0.46 * len(rows)), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = blank_figure(2.2 + 0.62 * len(columns), 1.6 + 0.46 * len(rows))
     _draw(figure.subplots(), grid, rows, columns, title)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f'.{out.name}.part')
-    figure.savefig(aside, dpi=140, format='png')
-    os.replace(aside, out)
+    save_png(figure, out)
 
 
 def _ends(branches: list[str], present: set[_End]) -> list[_End]:

@@ -23,11 +23,13 @@ class TrainingResults:
         folder: the work directory.
         curves: key -> (step, value) by rising step, for what was logged while training.
         validations: the metrics of every validation, in order.
+        validation_steps: the training step after which each of them was.
     """
 
     folder: Path
     curves: dict[str, Curve] = field(default_factory=dict)
     validations: list[dict[str, float]] = field(default_factory=list)
+    validation_steps: list[int] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the last validation.
@@ -49,6 +51,14 @@ class TrainingResults:
         if key not in metrics:
             raise ResultError(f"{self.folder} holds no metric '{key}', but {sorted(metrics)}")
         return float(metrics[key]) * scale
+
+    def validation_curves(self) -> dict[str, Curve]:
+        """Return every metric over the training's steps; of a validation that was repeated, the later one counts."""
+        curves: dict[str, dict[int, float]] = defaultdict(dict)
+        for step, metrics in zip(self.validation_steps, self.validations, strict=True):
+            for key, value in metrics.items():
+                curves[key][step] = value
+        return {key: sorted(curve.items()) for key, curve in curves.items()}
 
     def losses(self) -> dict[str, Curve]:
         """Return the curves of all losses, the total (``'loss'``) among them."""
@@ -72,14 +82,19 @@ def read_results(folder: Path) -> TrainingResults:
         raise ResultError(f'{folder} holds no */vis_data/scalars.json: no training has logged there')
     curves: dict[str, dict[int, float]] = defaultdict(dict)
     validations: list[dict[str, float]] = []
+    validation_steps: list[int] = []
+    trained = 0
     for record in (record for log in logs for record in _records(log)):
         step = int(record.pop('step'))
         if 'loss' in record:
+            trained = step
             for key, value in record.items():
                 curves[key][step] = value
-        else:  # a validation; loops that count iterations log all of them as step 0
+        else:  # a validation; a logger that counts epochs calls its step 0
             validations.append(record)
-    return TrainingResults(folder, {key: sorted(curve.items()) for key, curve in curves.items()}, validations)
+            validation_steps.append(step or trained)
+    by_step = {key: sorted(curve.items()) for key, curve in curves.items()}
+    return TrainingResults(folder, by_step, validations, validation_steps)
 
 
 def _records(log: Path) -> Iterator[dict[str, float]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -18,6 +17,7 @@ from xlearner_mm.datasets.spread import spread
 from xlearner_mm.engine.hooks.logged_step import logging_interval
 from xlearner_mm.evaluation.cka import LinearCKA, positions
 from xlearner_mm.models.squeeze import FitNetDistiller
+from xlearner_mm.models.squeeze.side_by_side import side_by_side
 from xlearner_mm.registry import HOOKS
 
 PREFIX = 'similarity/'
@@ -26,7 +26,7 @@ _TIMES = 50  # in a training, unless said otherwise
 
 @HOOKS.register_module()
 class FeatureSimilarityHook(Hook):
-    """Log the linear CKA of the student and every branch at every distilled level.
+    """Log the linear CKA of the student and every branch, or further teacher, at every distilled level.
 
         similarity/<t>_<i> = CKA(F_i^t, Fhat_i)                over positions of validation images of all sources
 
@@ -80,24 +80,20 @@ class FeatureSimilarityHook(Hook):
         wanted = runner.max_iters // _TIMES if self.interval is None else self.interval
         return self.every_n_train_iters(runner, max(1, -(-wanted // line)) * line)
 
-    @torch.no_grad()
     def measure(self, distiller: FitNetDistiller, loaders: dict[str, DataLoader]) -> dict[str, float]:
-        """Return the CKA by ``<branch>_<level>``.
+        """Return the CKA by ``<teacher>_<level>``.
 
         Args:
             distiller: the squeeze stage's model.
             loaders: source -> the loader of its validation images.
         """
         similarities: dict[str, LinearCKA] = {}
-        training = distiller.student.training
-        distiller.student.eval()
         for images in self._images(distiller, loaders):
-            student, teacher = distiller.student(images), distiller.teacher.features(images)
-            for branch, levels in teacher.items():
-                for level in distiller.levels:
-                    pair = positions(levels[level], student[level], grid=self.grid)
-                    similarities.setdefault(f'{branch}_{level}', LinearCKA()).update(*pair)
-        distiller.student.train(training)
+            seen = side_by_side(distiller, images)
+            for teacher, levels in seen.teachers.items():
+                for level, feature in levels.items():
+                    pair = positions(feature, seen.student[level], grid=self.grid)
+                    similarities.setdefault(f'{teacher}_{level}', LinearCKA()).update(*pair)
         return {name: similarity.compute() for name, similarity in similarities.items()}
 
     def _images(self, distiller: FitNetDistiller, loaders: dict[str, DataLoader]) -> Iterator[Tensor]:

@@ -1,0 +1,38 @@
+"""Pictures drawn with matplotlib, without a display."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def blank_figure(width: float, height: float, layout: Literal['constrained'] | None = 'constrained') -> Figure:
+    """Return an empty figure.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        layout: ``'constrained'``: it places its parts by itself; None: it leaves them where they are put. Defaults to
+            ``'constrained'``.
+    """
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_png(figure: Figure, out: Path, dpi: int = 140) -> None:
+    """Write a figure.
+
+    Args:
+        figure: what to write.
+        out: the PNG; whole or not there. Its folder is made when it is missing.
+        dpi: pixels per inch. Defaults to 140.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f'.{out.name}.part')
+    figure.savefig(aside, dpi=dpi, format='png')
+    os.replace(aside, out)
