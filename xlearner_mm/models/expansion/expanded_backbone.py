@@ -11,13 +11,17 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from xlearner_mm.models.expansion.branch import Branch
+from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
 from xlearner_mm.models.expansion.depth_plan import DepthPlan
+from xlearner_mm.models.expansion.freezing import freeze, frozen_modules, norms_to_inference
+from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to
 from xlearner_mm.models.expansion.reconciliation import (
     LinkKey,
     Reconciliation,
     ReconciliationLink,
 )
 from xlearner_mm.registry import MODELS
+from xlearner_mm.transfer.checkpoint import load_backbone
 
 Levels = tuple[Tensor, ...]
 
@@ -48,12 +52,22 @@ class XLearnerExpandedBackbone(BaseModule):
             be the name of its branch.
         reconciliation: settings of the links, see
             :class:`~xlearner_mm.models.expansion.reconciliation.Reconciliation`. Defaults to None: the paper's.
+        widths: what pruning left of inner widths, by their names, as a pruned checkpoint records them (X-Learner_p);
+            those not named are full. Defaults to None: all are.
         out_indices: levels that :meth:`forward` returns, as a downstream backbone. Defaults to (0, 1, 2, 3).
-        init_cfg: mmengine's weight initialisation. Defaults to None.
+        merge: what :meth:`forward` returns: ``'concat'``, the features of all branches side by side, or the name of a
+            task or branch: F of that one; the others then run only as deep as links read, and take no gradients.
+            Defaults to ``'concat'``.
+        frozen_stages: as of a ResNet: -1 none, 0 the stems, k also the first k levels with the links into them; the
+            number of levels, or more, freezes everything. Defaults to -1.
+        norm_eval: whether BN infers in training too. Defaults to False: as the branches' own settings say.
+        init_cfg: mmengine's weight initialisation. ``dict(type='Pretrained', checkpoint=...)`` loads an export, or a
+            checkpoint of the expansion stage or of pruning as it is, and must fill everything. Defaults to None.
 
     Raises:
-        ValueError: a branch name that is no identifier, a task of an unknown branch, or settings of links that
-            the branches cannot have.
+        ValueError: a branch name that is no identifier, a task of an unknown branch, settings of links that the
+            branches cannot have, or ``widths``, ``merge`` or ``frozen_stages`` that are not of these branches.
+        CheckpointError: when weights are initialised from a checkpoint that leaves anything at its random start.
     """
 
     def __init__(
@@ -61,7 +75,11 @@ class XLearnerExpandedBackbone(BaseModule):
         branches: Mapping[str, Mapping[str, Any]],
         tasks: Mapping[str, str] | None = None,
         reconciliation: Mapping[str, Any] | Reconciliation | None = None,
+        widths: Mapping[str, int] | None = None,
         out_indices: Sequence[int] = (0, 1, 2, 3),
+        merge: str = 'concat',
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -76,6 +94,53 @@ class XLearnerExpandedBackbone(BaseModule):
         self.link_keys = self.reconciliation.link_keys(levels)
         self.links = ModuleDict({key.module_name: self._build_link(key) for key in self.link_keys})
         self._plans: dict[tuple[frozenset[str], int], DepthPlan] = {}
+        self._full_widths = {name: width.channels for name, width in inner_widths(self).items()}
+        narrow_to(self, widths or {})
+        self.merged = self._branches_of(merge)
+        self.norm_eval = norm_eval
+        self._frozen = frozen_modules(self.branches, self.links, self.link_keys, frozen_stages)
+        if len(self.merged) < len(self.branches) and self.reconciliation.detach:
+            # They get no gradient, which DDP refuses of what can train.
+            self._frozen += list(self._parts_of_others(self.merged[0]))
+        freeze(self._frozen)
+
+    def _branches_of(self, merge: str) -> list[str]:
+        if merge == 'concat':
+            return list(self.branches)
+        if merge not in self.tasks and merge not in self.branches:
+            raise ValueError(
+                f"merge='{merge}' is neither 'concat' nor a task or branch; tasks are {list(self.tasks)}, branches "
+                f'{list(self.branches)}'
+            )
+        return [self.tasks.get(merge, merge)]
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Inner widths that pruning narrowed, by name: with them, another backbone is built alike."""
+        own = {name: width.channels for name, width in inner_widths(self).items()}
+        return {name: channels for name, channels in own.items() if channels < self._full_widths[name]}
+
+    def init_weights(self) -> None:
+        """Initialise at random, or from a checkpoint, strictly.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read, or leaves anything at its random start.
+        """
+        pretrained = pretrained_of(self)
+        if pretrained is None:
+            super().init_weights()
+        else:
+            load_backbone(self, pretrained['checkpoint'], prefix=pretrained.get('prefix'))
+            self._is_init = True
+
+    def train(self, mode: bool = True) -> XLearnerExpandedBackbone:
+        """Set training mode, frozen parts excepted, and return the module as torch's do."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        if mode and self.norm_eval:
+            norms_to_inference(self)
+        return self
 
     def _build_link(self, key: LinkKey) -> ReconciliationLink:
         sender, receiver = self.branches[key.sender], self.branches[key.receiver]
@@ -95,7 +160,7 @@ class XLearnerExpandedBackbone(BaseModule):
     @property
     def out_channels(self) -> tuple[int, ...]:
         """Channels of what :meth:`forward` returns."""
-        return tuple(sum(branch.channels[i] for branch in self.branches.values()) for i in self.out_indices)
+        return tuple(sum(self.branches[name].channels[i] for name in self.merged) for i in self.out_indices)
 
     def branch_of(self, task: str) -> str:
         """The branch that serves a task.
@@ -108,24 +173,28 @@ class XLearnerExpandedBackbone(BaseModule):
         return self.tasks[task]
 
     def forward(self, x: Tensor) -> Levels:
-        """Return all branches' features side by side, as a downstream backbone.
+        """Return features as a downstream backbone: all branches' side by side, or what ``merge`` says.
 
         Args:
             x: images ``(B, 3, H, W)``.
 
         Returns:
-            One ``(B, sum of C_i^t, H_i, W_i)`` for every level of ``out_indices``.
+            One ``(B, C, H_i, W_i)`` for every level of ``out_indices``, C as in ``out_channels``.
 
         Raises:
             ValueError: a branch does not give out one of these levels.
         """
-        for name, branch in self.branches.items():
+        for name in self.merged:
+            branch = self.branches[name]
             if not set(self.out_indices) <= set(branch.output_levels):
                 raise ValueError(
                     f"out_indices {self.out_indices} need output norms that branch '{name}' does not have: it gives "
                     f'out {branch.output_levels}; set out_indices of the branch, or of the expanded backbone'
                 )
-        features = self._run(x, set(self.branches))
+        if len(self.merged) == len(self.branches):
+            features = self._run(x, set(self.branches))
+        else:
+            features = {self.merged[0]: self._run_for(x, self.merged[0])}
         return tuple(torch.cat([f[i] for f in features.values()], dim=1) for i in self.out_indices)
 
     def forward_task(self, x: Tensor, task: str) -> Levels:
@@ -138,9 +207,7 @@ class XLearnerExpandedBackbone(BaseModule):
         Returns:
             One ``(B, C_i, H_i, W_i)`` for every level.
         """
-        receiver = self.branch_of(task)
-        with self._others_in_inference_mode(receiver):
-            return self._run(x, {receiver})[receiver]
+        return self._run_for(x, self.branch_of(task))
 
     def forward_branches(
         self, x: Tensor, branches: Collection[str] | None = None, depth: int | None = None
@@ -164,6 +231,10 @@ class XLearnerExpandedBackbone(BaseModule):
             wanted = {name: min(depth, own) for name, own in levels.items()}
             self._plans[key] = DepthPlan.make(receivers, wanted, self.link_keys, self.reconciliation.fuse)
         return self._plans[key]
+
+    def _run_for(self, x: Tensor, receiver: str) -> Levels:
+        with self._others_in_inference_mode(receiver):
+            return self._run(x, {receiver})[receiver]
 
     def _run(self, x: Tensor, receivers: set[str], depth: int | None = None) -> dict[str, Levels]:
         plan = self._plan(receivers, depth)
@@ -224,12 +295,12 @@ class XLearnerExpandedBackbone(BaseModule):
                 module.training = True
 
     def _modules_of_others(self, receiver: str) -> Iterator[nn.Module]:
-        for name, branch in self.branches.items():
-            if name != receiver:
-                yield from branch.modules()
-        for key in self.link_keys:
-            if key.receiver != receiver:
-                yield from self.links[key.module_name].modules()
+        for part in self._parts_of_others(receiver):
+            yield from part.modules()
+
+    def _parts_of_others(self, receiver: str) -> Iterator[nn.Module]:
+        yield from (branch for name, branch in self.branches.items() if name != receiver)
+        yield from (self.links[key.module_name] for key in self.link_keys if key.receiver != receiver)
 
 
 def _check_tasks(tasks: Mapping[str, str] | None, branches: Sequence[str]) -> dict[str, str]:

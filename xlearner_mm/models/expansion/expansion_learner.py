@@ -62,7 +62,7 @@ class ExpansionLearner(BaseModel):
         self.sources = parse_sources(sources)
         self.joint_batches = joint_batches
         self.backbone: XLearnerExpandedBackbone = MODELS.build(dict(backbone))
-        self._backbone_cfg = plain(backbone)
+        self.backbone_cfg = plain(backbone)
         self.networks = ModuleDict(
             {name: build_stock_network(source, self.backbone) for name, source in self.sources.items()}
         )
@@ -181,7 +181,7 @@ class ExpansionLearner(BaseModel):
         """Return stage, backbone, tasks, sources and input normalisation as plain data."""
         return {
             'stage': 'expansion',
-            'backbone': self._backbone_cfg,
+            'backbone': {**self.backbone_cfg, **({'widths': widths} if (widths := self.backbone.widths) else {})},
             'tasks': dict(self.backbone.tasks),
             'sources': {name: source.task for name, source in self.sources.items()},
             'normalisation': plain(self.normalisation),

@@ -1,0 +1,162 @@
+"""X-Learner_p as a training: pruned in steps while it trains on, stopped and resumed at any step."""
+
+import pytest
+import torch
+
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.models.squeeze.criteria import CRITERIA
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_expanded
+
+from ..ranks import run_ranks
+from ..tiny_runner import image_sources, tiny_runner
+
+TARGET = 75_000  # of 150,156; 44,772 are one branch
+
+
+def model(**backbone):
+    return dict(type='ExpansionLearner', backbone=tiny_expanded(**backbone), sources=image_sources())
+
+
+def pruning(**kwargs):
+    return dict(type='PruningHook', **{**dict(interval=2, steps=2, target_params=TARGET), **kwargs})
+
+
+def runner(work_dir, hook=None, max_iters=6, hooks=({'type': 'StageMetaHook'},), **kwargs):
+    settings = dict(
+        model=model(),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1),
+            checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=3),
+        ),
+    )
+    return tiny_runner(
+        work_dir,
+        hooks=[*hooks, hook or pruning()],
+        max_iters=max_iters,
+        runner=XLearnerRunner,
+        **{**settings, **kwargs},
+    )
+
+
+def read(work_dir, iteration):
+    return torch.load(work_dir / f'iter_{iteration}.pth', weights_only=False)
+
+
+def params(backbone):
+    return sum(parameter.numel() for parameter in backbone.parameters())
+
+
+def test_it_prunes_to_the_target_in_steps_and_then_only_trains_on(tmp_path):
+    trained = runner(tmp_path)
+    trained.train()
+    midway, end = read(tmp_path, 3), read(tmp_path, 6)
+    sizes = [content['meta']['xlearner']['sizes'] for content in (midway, end)]
+    full = sizes[0]['expanded']['params']
+    assert sizes[0]['pruned']['params'] == pytest.approx(full - (full - TARGET) / 2, rel=0.01)
+    assert sizes[1]['pruned']['params'] == pytest.approx(TARGET, rel=0.01)
+    assert params(trained.model.backbone) == sizes[1]['pruned']['params'] <= TARGET
+    assert sizes[1]['plain XLearnerResNet as branch cls']['params'] == 44_772
+
+
+def test_a_pruned_checkpoint_says_what_its_backbone_is_built_like(tmp_path):
+    trained = runner(tmp_path)
+    trained.train()
+    record = read(tmp_path, 6)['meta']['xlearner']['backbone']
+    again = MODELS.build({**record, 'init_cfg': dict(type='Pretrained', checkpoint=str(tmp_path / 'iter_6.pth'))})
+    again.init_weights()
+    image = torch.randn(2, 3, 64, 64)
+    learner = trained.model.eval()
+    side_by_side = zip(*(learner.backbone.forward_task(image, task) for task in ('cls', 'det', 'seg')), strict=True)
+    for mine, theirs in zip(again.eval()(image), side_by_side, strict=True):
+        assert torch.equal(mine, torch.cat(theirs, dim=1))
+
+
+@pytest.mark.parametrize('criterion', ['magnitude', 'taylor', 'random'])
+def test_stopped_and_resumed_it_ends_with_the_same_bits(criterion, tmp_path):
+    straight, resumed = tmp_path / 'straight', tmp_path / 'resumed'
+    runner(straight, pruning(criterion=criterion)).train()
+    runner(resumed, pruning(criterion=criterion), load_from=str(straight / 'iter_3.pth'), resume=True).train()
+    wanted, found = read(straight, 6), read(resumed, 6)
+    assert wanted['meta']['xlearner'] == found['meta']['xlearner']
+    assert wanted['state_dict'].keys() == found['state_dict'].keys()
+    assert all(torch.equal(value, found['state_dict'][key]) for key, value in wanted['state_dict'].items())
+    for index, state in wanted['optimizer']['state'].items():
+        assert all(torch.equal(value, found['optimizer']['state'][index][key]) for key, value in state.items())
+
+
+def test_momentum_stays_with_what_stays(tmp_path):
+    trained = runner(tmp_path, pruning(steps=1), max_iters=2)
+    prune = next(hook for hook in trained.hooks if type(hook).__name__ == 'PruningHook')
+    take_step, before = prune.after_train_iter, {}
+
+    def watched(runner, *args, **kwargs):
+        state = runner.optim_wrapper.optimizer.state
+        for parameter in runner.model.backbone.parameters():
+            before[parameter] = parameter.shape
+            state[parameter]['exp_avg'] = 2 * parameter.detach()
+        take_step(runner, *args, **kwargs)
+
+    prune.after_train_iter = watched
+    trained.train()
+    state = trained.optim_wrapper.optimizer.state
+    now = list(trained.model.backbone.parameters())
+    assert set(now) == set(before), 'optimizers and hooks know parameters by identity'
+    assert any(parameter.shape != before[parameter] for parameter in now)
+    assert all(torch.equal(state[parameter]['exp_avg'], 2 * parameter) for parameter in now)
+
+
+def test_all_processes_prune_the_same(tmp_path):
+    def train(rank):
+        trained = runner(
+            tmp_path / 'two',
+            pruning(criterion='taylor'),
+            launcher='pytorch',
+            cfg=dict(
+                model_wrapper_cfg=dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
+            ),
+            env_cfg=dict(dist_cfg=dict(backend='gloo')),
+        )
+        trained.train()
+        return trained.model.module.state_dict(), trained.model.module.backbone.widths
+
+    (first, widths), (second, other_widths) = run_ranks(train, tmp_path / 'ranks')
+    assert widths == other_widths
+    assert widths
+    of_parameters = {key for key in first if 'running' not in key and 'num_batches' not in key}
+    assert all(torch.equal(first[key], second[key]) for key in of_parameters)
+
+
+@pytest.mark.parametrize(
+    ('hook', 'kwargs', 'message'),
+    [
+        (dict(target_params=1000), {}, r'target_params=1000 is below what pruning inner widths can reach, \d+'),
+        (dict(target_params=2e5), {}, 'target_params=2e.05 is not below the 1.502e.05'),
+        (dict(steps=4), {}, 'the last of 4 steps is at iteration 8, beyond max_iters=6'),
+        ({}, dict(hooks=()), 'add StageMetaHook to custom_hooks'),
+        ({}, dict(hooks=({'type': 'StageMetaHook'}, {'type': 'EMAHook'})), 'remove EMAHook'),
+    ],
+)
+def test_what_cannot_work_is_refused_at_the_start(hook, kwargs, message, tmp_path):
+    with pytest.raises(SourceError, match=message):
+        runner(tmp_path, pruning(**hook), **kwargs).train()
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(criterion='tailor'), "unknown criterion 'tailor'; did you mean 'taylor'"),
+        (dict(target_flops=1e6), 'give either target_params or target_flops'),
+        (dict(target_params=None), 'give either target_params or target_flops'),
+        (dict(interval=0), 'interval=0 must be at least 1'),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_at_build(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        runner(tmp_path, pruning(**change))
+
+
+def test_criteria_are_the_librarys():
+    assert {type(build()).__module__.split('.')[0] for build in CRITERIA.values()} == {'torch_pruning'}

@@ -1,0 +1,168 @@
+"""Prune the expanded backbone while it trains on."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import torch
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
+from xlearner_mm.engine.hooks.stage_meta_hook import META_KEY, StageMetaHook
+from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
+from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.models.squeeze.criteria import NEEDS_GRADIENTS, build_criterion
+from xlearner_mm.models.squeeze.pruning import Pruning, check_target
+from xlearner_mm.models.squeeze.size_table import size_table
+from xlearner_mm.registry import HOOKS, MODELS
+
+
+@HOOKS.register_module()
+class PruningHook(Hook):
+    """X-Learner_p: prune a step every ``interval`` iterations, then only fine-tune.
+
+    On a training of an :class:`~xlearner_mm.models.expansion.ExpansionLearner` that starts from the expansion stage's
+    checkpoint (``load_from``). Nothing of the training changes but the shapes: sources, losses, schedule and
+    optimizer, whose state is narrowed along with the parameters. Checkpoints record the widths, so that a resumed
+    training, a test, an export and a downstream backbone are built alike. All processes prune the same: their weights
+    and averaged gradients are the same.
+
+    Args:
+        interval: iterations of fine-tuning after each step, and before the first.
+        criterion: name of torch-pruning's criterion, see :data:`~xlearner_mm.models.squeeze.criteria.CRITERIA`.
+            Defaults to ``'magnitude'``.
+        settings: ``target_params`` or ``target_flops``, ``steps``, ``keep``, ``input_size`` of
+            :class:`~xlearner_mm.models.squeeze.pruning.Pruning`.
+
+    Raises:
+        ValueError: not exactly one target, or an unknown criterion.
+        SourceError: when training starts: no expanded backbone, a target out of reach, too few iterations, or hooks
+            that pruning cannot work with or without.
+    """
+
+    # After StageMetaHook, whose record it adds to; before checkpoints are written.
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, interval: int, criterion: str = 'magnitude', **settings: Any) -> None:
+        if interval < 1:
+            raise ValueError(f'pruning: interval={interval} must be at least 1')
+        check_target(settings.get('target_params'), settings.get('target_flops'))
+        build_criterion(criterion)
+        self.interval = interval
+        self.criterion = criterion
+        self.settings = settings
+        self._gradients: dict[str, Tensor] = {}
+
+    def before_run(self, runner: Runner) -> None:
+        """Plan the steps from the shapes that the config builds, whatever a checkpoint's are."""
+        learner = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._backbone = self._check(runner)
+        with torch.random.fork_rng(devices=[]):
+            unpruned = MODELS.build(learner.backbone_cfg)
+        try:
+            self.pruning = Pruning(unpruned, criterion=self.criterion, **self.settings)
+        except ValueError as error:
+            raise SourceError(str(error)) from error
+        last = self.pruning.steps * self.interval
+        if last > runner.max_iters:
+            raise SourceError(
+                f'pruning: the last of {self.pruning.steps} steps is at iteration {last}, beyond max_iters='
+                f'{runner.max_iters}; lower steps or interval'
+            )
+        self._log(runner, f'pruning from {self.pruning.full}, {self.pruning.floor} at the least')
+
+    def _check(self, runner: Runner) -> XLearnerExpandedBackbone:
+        backbone = expanded_backbone_of(runner)
+        if backbone is None:
+            raise SourceError('pruning: PruningHook needs an ExpansionLearner, whose expanded backbone it prunes')
+        if not any(isinstance(hook, StageMetaHook) for hook in runner.hooks):
+            raise SourceError('pruning: add StageMetaHook to custom_hooks: it records the widths in checkpoints')
+        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+            raise SourceError('pruning: remove EMAHook: the average would keep the shapes from before pruning')
+        return backbone
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Take on the widths of a checkpoint before its weights are loaded."""
+        narrow_as(self._backbone, checkpoint)
+
+    def before_train(self, runner: Runner) -> None:
+        """Wrap the model anew if it was narrowed, and look at gradients where the criterion needs them."""
+        if self._backbone.widths:
+            _wrap_anew(runner)
+        if self.criterion in NEEDS_GRADIENTS:
+            self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self._remember(runner))
+
+    def _remember(self, runner: Runner) -> None:
+        """Keep the gradients of a step at whose end is pruned: the optimizer's wrapper drops them."""
+        if self._step_after(runner.iter + 1):
+            self._gradients = {
+                name: parameter.grad.clone()
+                for name, parameter in self._backbone.named_parameters()
+                if parameter.grad is not None
+            }
+
+    def _step_after(self, iteration: int) -> int:
+        """Return which step is due after so many iterations, from 1; 0 is none."""
+        step, rest = divmod(iteration, self.interval)
+        return step if rest == 0 and step <= self.pruning.steps else 0
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        """Prune when a step is due."""
+        step = self._step_after(runner.iter + 1)
+        if not step:
+            return
+        for name, parameter in self._backbone.named_parameters():
+            parameter.grad = self._gradients.get(name)
+        size = self.pruning.prune(self._backbone, step, runner.optim_wrapper.optimizer)
+        runner.optim_wrapper.zero_grad()
+        self._gradients = {}
+        _forget_graphs(outputs)
+        _wrap_anew(runner)
+        following = f'next at iteration {(step + 1) * self.interval}' if step < self.pruning.steps else 'the last'
+        self._log(
+            runner,
+            f'pruning step {step} of {self.pruning.steps}: {size}; target {self.pruning.target / 1e6:.3f} M '
+            f'{self.pruning.measure}; {following}',
+        )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Add the measured sizes to the record of the stage."""
+        checkpoint['meta'][META_KEY]['sizes'] = self._sizes()
+
+    def after_train(self, runner: Runner) -> None:
+        """Say what came out, beside a plain backbone."""
+        if hasattr(self, '_handle'):
+            self._handle.remove()
+        self._log(runner, f'pruned:\n{size_table(self._sizes())}')
+
+    def _sizes(self) -> dict[str, dict[str, int]]:
+        """Return parameters and FLOPs before and after, and those of each branch's plain backbone."""
+        return self.pruning.sizes(self._backbone)
+
+    @staticmethod
+    def _log(runner: Runner, text: str) -> None:
+        runner.logger.info(text)
+
+
+def _forget_graphs(outputs: Any) -> None:
+    """Let go of the step's graph, and of the dependency graph, which holds one too.
+
+    As long as one lives, autograd takes gradients of a parameter to be of the shape that it had then.
+    """
+    for name, value in (outputs or {}).items():
+        if isinstance(value, Tensor):
+            outputs[name] = value.detach()
+    gc.collect()
+
+
+def _wrap_anew(runner: Runner) -> None:
+    """DDP lays out its buckets by the shapes that it was made with."""
+    if is_model_wrapper(runner.model):
+        model, runner.model = runner.model.module, None
+        gc.collect()  # the old wrapper's hooks on the parameters go with it
+        runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)

@@ -1,0 +1,182 @@
+"""X-Learner_p: prune the expanded backbone in place of distilling it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import torch
+import torch_pruning as tp
+from torch import Tensor
+from torch.optim import Optimizer
+
+from xlearner_mm.models.expansion import XLearnerExpandedBackbone
+from xlearner_mm.models.expansion.inner_widths import InnerWidth, inner_widths
+from xlearner_mm.models.squeeze.criteria import build_criterion, judge
+from xlearner_mm.models.squeeze.size import Size, SizeModel
+
+
+class Pruning:
+    """Narrow the inner widths of an expanded backbone in steps of equal size, down to a target.
+
+    All levels keep their channels, so every head keeps reading what it was trained on. In every step the channels of
+    all inner widths compete: those with the lowest scores go, as few as bring the step's size.
+
+    Args:
+        backbone: as the training builds it, before anything is pruned: sizes are planned from it.
+        target_params: parameters of the expanded backbone to reach. Defaults to None.
+        target_flops: multiply-adds for one image to reach, in place of parameters. Defaults to None.
+        steps: steps to the target. Defaults to 5.
+        criterion: what judges channels, by name: see :data:`~xlearner_mm.models.squeeze.criteria.CRITERIA`. Defaults
+            to ``'magnitude'``.
+        keep: share of each inner width that always stays. Defaults to 0.1.
+        input_size: height and width of the image that FLOPs are counted for. Defaults to (224, 224).
+
+    Attributes:
+        full: size before pruning.
+        floor: size with every inner width at ``keep``.
+
+    Raises:
+        ValueError: not exactly one target, one that pruning cannot reach or that is reached already, or an unknown
+            criterion.
+    """
+
+    def __init__(
+        self,
+        backbone: XLearnerExpandedBackbone,
+        target_params: float | None = None,
+        target_flops: float | None = None,
+        steps: int = 5,
+        criterion: str = 'magnitude',
+        keep: float = 0.1,
+        input_size: tuple[int, int] = (224, 224),
+    ) -> None:
+        self.measure, self.target = check_target(target_params, target_flops)
+        self.steps = steps
+        self.criterion = build_criterion(criterion)
+        self.size = SizeModel(backbone, input_size)
+        self._least = {name: max(1, math.ceil(keep * width.channels)) for name, width in inner_widths(backbone).items()}
+        self.full, self.floor = self.size(), self.size(self._least)
+        self._check_reachable(keep)
+        self._plain = {
+            f'plain {type(branch.backbone).__name__} as branch {name}': SizeModel(branch.backbone, input_size)()
+            for name, branch in backbone.branches.items()
+        }
+
+    def _check_reachable(self, keep: float) -> None:
+        floor, full = getattr(self.floor, self.measure), getattr(self.full, self.measure)
+        if self.target < floor:
+            raise ValueError(
+                f'pruning: target_{self.measure}={self.target:.4g} is below what pruning inner widths can reach, '
+                f'{floor:.4g} with keep={keep} (levels and links between them keep their channels); raise the target, '
+                "lower keep, or use smaller links, reconciliation=dict(link='pool1x1')"
+            )
+        if self.target >= full:
+            raise ValueError(
+                f'pruning: target_{self.measure}={self.target:.4g} is not below the {full:.4g} that the expanded '
+                'backbone has before pruning'
+            )
+
+    def limit(self, step: int) -> float:
+        """Return the size that a step, from 1, may leave."""
+        full = getattr(self.full, self.measure)
+        return full - (full - self.target) * step / self.steps
+
+    def prune(self, backbone: XLearnerExpandedBackbone, step: int, optimizer: Optimizer | None = None) -> Size:
+        """Take a step: drop the least important channels of a backbone of the planned shape, in place.
+
+        Args:
+            backbone: the one that trains; its gradients are read where the criterion needs them.
+            step: from 1 to ``steps``.
+            optimizer: keeps its state (momentum) for what stays. Defaults to None.
+
+        Returns:
+            The size left.
+        """
+        widths = inner_widths(backbone)
+        ranked = self._ranked(backbone, widths, step)
+        dropped = ranked[: self._fewest(ranked, widths, self.limit(step))]
+        for name, width in widths.items():
+            gone = {channel for owner, channel in dropped if owner == name}
+            if gone:
+                kept = torch.tensor([c for c in range(width.channels) if c not in gone])
+                if optimizer is not None:
+                    _narrow_state(optimizer, width, kept)
+                width.keep(kept)
+        return self.size({name: width.channels for name, width in widths.items()})
+
+    def sizes(self, backbone: XLearnerExpandedBackbone) -> dict[str, dict[str, int]]:
+        """Return ``params`` and ``flops`` before and now, and of each branch's backbone alone and unpruned."""
+        now = self.size({name: width.channels for name, width in inner_widths(backbone).items()})
+        return {name: asdict(size) for name, size in {'expanded': self.full, 'pruned': now, **self._plain}.items()}
+
+    def _ranked(
+        self, backbone: XLearnerExpandedBackbone, widths: Mapping[str, InnerWidth], step: int
+    ) -> list[tuple[str, int]]:
+        """Return all channels that may go, the least important first."""
+        graph = _dependency_graph(backbone)
+        scored: list[tuple[float, str, int]] = []
+        for name, width in widths.items():
+            group = graph.get_pruning_group(width.conv, tp.prune_conv_out_channels, list(range(width.channels)))
+            _check_group(name, width, group)
+            scores = judge(self.criterion, group, seed=step)
+            lowest = torch.argsort(scores, stable=True)[: width.channels - self._least[name]]
+            scored += [(float(scores[channel]), name, int(channel)) for channel in lowest]
+        return [(name, channel) for _, name, channel in sorted(scored)]
+
+    def _fewest(self, ranked: list[tuple[str, int]], widths: Mapping[str, InnerWidth], limit: float) -> int:
+        """Return how many of the ranked channels must go to be within the limit, by bisection."""
+        low, high = 0, len(ranked)
+        while low < high:
+            middle = (low + high) // 2
+            gone = Counter(name for name, _ in ranked[:middle])
+            size = self.size({name: width.channels - gone[name] for name, width in widths.items()})
+            low, high = (low, middle) if getattr(size, self.measure) <= limit else (middle + 1, high)
+        return low
+
+
+def check_target(target_params: float | None, target_flops: float | None) -> tuple[str, float]:
+    """Return what is measured, ``'params'`` or ``'flops'``, and the target.
+
+    Raises:
+        ValueError: not exactly one is given.
+    """
+    given = [(name, t) for name, t in (('params', target_params), ('flops', target_flops)) if t is not None]
+    if len(given) != 1:
+        raise ValueError('pruning: give either target_params or target_flops')
+    return given[0]
+
+
+def _dependency_graph(backbone: XLearnerExpandedBackbone) -> tp.DependencyGraph:
+    training = {module: module.training for module in backbone.modules()}
+    image = torch.zeros(1, 3, 64, 64, device=next(backbone.parameters()).device)
+    try:
+        with torch.enable_grad():
+            return tp.DependencyGraph().build_dependency(
+                backbone,
+                image,
+                forward_fn=lambda model, x: model.forward_branches(x),
+                output_transform=lambda out: [level for levels in out.values() for level in levels],
+                verbose=False,
+            )
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _check_group(name: str, width: InnerWidth, group: tp.Group) -> None:
+    """The library's view of what depends on a width must be ours, or something would be cut that still is read."""
+    coupled = {dep.target.module for dep, _ in group}
+    coupled = {module for module in coupled if any(True for _ in module.parameters(recurse=False))}
+    if coupled != {width.conv, width.norm, width.consumer}:
+        raise RuntimeError(f'pruning: {name} is coupled to other layers than the next norm and convolution')
+
+
+def _narrow_state(optimizer: Optimizer, width: InnerWidth, kept: Tensor) -> None:
+    for parameter, dim in width.parameters():
+        state = optimizer.state.get(parameter, {})
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[key] = value.index_select(dim, kept.to(value.device))
