@@ -11,10 +11,12 @@ from PIL import Image
 from rich.console import Console
 
 from xlearner_mm.transfer.figure import grouped
+from xlearner_mm.transfer.paper import paper_rows
 from xlearner_mm.transfer.predictions import Boxes, Prediction, Predictions
 from xlearner_mm.transfer.report import Report
 from xlearner_mm.transfer.results import ResultError, read_results
 from xlearner_mm.transfer.rows import build_row, read_upstream
+from xlearner_mm.transfer.scores import make_row, make_score
 from xlearner_mm.transfer.suite import TransferSet
 
 SETS = [
@@ -89,6 +91,20 @@ def test_a_random_start_has_no_upstream(rows):
     assert rows[0]['upstream'] == {}
 
 
+def test_a_squeeze_that_measured_its_fidelity_has_it_beside_every_source(tmp_path):
+    metrics = {
+        'coco/coco/bbox_mAP_50': 0.25,
+        'cars/accuracy/top1': 60.0,
+        'coco/fidelity': 81.236,
+        'sources/fidelity': 9,
+    }
+    write_run(tmp_path, metrics)
+    assert read_upstream(tmp_path, {**SOURCES, 'cars': {'primary_metric': 'accuracy/top1'}}) == {
+        'coco': {'metric': 'coco/bbox_mAP_50', 'value': 25.0, 'fidelity': 81.24},
+        'cars': {'metric': 'accuracy/top1', 'value': 60.0},
+    }
+
+
 def test_a_missing_training_is_an_error_that_names_it(work_dir):
     with pytest.raises(ResultError, match='scratch/cls_food'):
         build_row('scratch', work_dir, [TransferSet('food', 'cls', Path('cls_food.py'))], {}, {})
@@ -148,6 +164,30 @@ class TestFiles:
     def test_nothing_half_written_is_left(self, report, tmp_path):
         written = report.write(tmp_path / 'out')
         assert sorted(tmp_path.joinpath('out').iterdir()) == sorted(written)
+
+    def test_what_a_row_lacks_is_a_dash_and_the_fidelity_has_a_column(self, rows):
+        transfer = {'cars': make_score('cls', 'accuracy/top1', [70.0, 74.0]), 'dtd': make_score('cls', 'x', [])}
+        upstream = {'coco': {'metric': 'coco/bbox_mAP_50', 'value': 20.0, 'fidelity': 80.0}}
+        protocol = {'frozen': True, 'seeds': 2}
+        text = Report([*rows, make_row('more', transfer, upstream=upstream, protocol=protocol)]).to_markdown()
+        assert '| more | - | - | - | - | 80.0 | - | - | frozen, 2 seeds |' in text
+        assert '| cars | cls | top-1 | 40.0 | 40.0 | 72.0 ± 2.8 |' in text
+        assert '| voc | det | AP50 | 12.5 | 12.5 | - |' in text
+        assert '| coco | coco/bbox_mAP_50 | 25.0 | 20.0 (80%) |' in text
+        assert 'Rows of different protocols do not compare' in text
+
+    def test_values_of_two_metrics_of_a_source_do_not_share_a_line(self, rows):
+        rows[0]['upstream'] = {'coco': {'metric': 'coco/bbox_mAP', 'value': 9.0}}
+        text = Report(rows).to_markdown()
+        assert '| coco | coco/bbox_mAP | 9.0 | - |' in text
+        assert '| coco | coco/bbox_mAP_50 | - | 25.0 |' in text
+
+    def test_the_papers_rows_are_told_apart_and_never_the_best(self, rows):
+        rows = [rows[0], rows[1] | {'det_ap50': 20.0}, *paper_rows(['X-Learner'])]
+        text = Report(rows).to_markdown()
+        assert r'| *X-Learner (paper)* | 77.1 | 84.4 | 77.1\* | - | - | - |' in text
+        assert '| xlearner | 30.0 | **20.0** |' in text
+        assert 'not measured here' in text
 
     def test_the_terminal_shows_whole_words_on_80_columns(self, report):
         out = io.StringIO()

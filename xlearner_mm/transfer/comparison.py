@@ -94,7 +94,7 @@ def protocol_label(row: Mapping[str, Any]) -> str:
     fraction, seeds = protocol.pop('data_fraction', None), protocol.pop('seeds', None)
     parts = [] if frozen is None else ['frozen' if frozen else 'fine-tuned']
     parts += [f'{probe} probe'] if probe else []
-    parts += [] if fraction is None else [f'{fraction:.0%} of the data' if fraction < 1 else 'all data']
+    parts += [] if fraction is None else [f'{100 * fraction:g}% of the data' if fraction < 1 else 'all data']
     parts += [f'{key} {value}' for key, value in protocol.items()]
     parts += [] if seeds is None else [f'{seeds} seed{"s" if seeds != 1 else ""}']
     return ', '.join(parts)

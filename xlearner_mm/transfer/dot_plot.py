@@ -144,7 +144,7 @@ def _draw_head(figure: SubFigure, rows: Sequence[Row], chance: bool) -> None:
     figure.text(0.01, 0.25, words, fontsize=8.5, color=_WORDS_COLOUR, va='center')
     handles = [Line2D([], [], color='black', linestyle=':', label='chance')] if chance else []
     if len(measured) < len(rows):
-        label = "the paper's slides, not measured here"
+        label = "the paper's slides, on its own sets: not measured here"
         handles.append(Line2D([], [], label=label, color=_PAPER_COLOUR, linestyle='', **_marker(rows[0])))
     if handles:
         figure.legend(handles=handles, ncols=2, frameon=False, fontsize=9, loc='center right')

@@ -16,7 +16,7 @@ from xlearner_mm.transfer.comparison import (
     value_of,
 )
 from xlearner_mm.transfer.scores import SUMMARY, Row, is_paper
-from xlearner_mm.transfer.suite import TASK_METRICS
+from xlearner_mm.transfer.suite import OTHER_METRICS, TASK_METRICS
 from xlearner_mm.transfer.tables import Table, csv_text
 
 Upstream = Mapping[str, Mapping[str, Any]]
@@ -55,15 +55,15 @@ def transfer_table(rows: Sequence[Row]) -> Table:
 
 
 def upstream_table(columns: Mapping[str, Upstream]) -> Table:
-    """Return one source a line, one trained network a column.
+    """Return one source and metric a line, one trained network a column.
 
     Args:
         columns: title -> source -> ``{'metric', 'value'}``; a ``'fidelity'`` stands in brackets behind its value.
     """
-    sources = {name: scores for column in columns.values() for name, scores in column.items()}
+    judged = dict.fromkeys((name, scores['metric']) for column in columns.values() for name, scores in column.items())
     lines = [
-        [name, scores['metric'], *(_source(column.get(name, {})) for column in columns.values())]
-        for name, scores in sources.items()
+        [name, metric, *(_source(column.get(name, {}), metric) for column in columns.values())]
+        for name, metric in judged
     ]
     return Table(['source', 'metric', *columns], lines)
 
@@ -112,9 +112,9 @@ def rows_as_csv(rows: Sequence[Row]) -> str:
 
 
 def metric_label(score: Mapping[str, Any]) -> str:
-    """Return what papers call a score's metric; the metric's own key where that is not the task's usual one."""
-    usual = TASK_METRICS[score['task']]
-    return usual.label if score['metric'] == usual.key else score['metric']
+    """Return what papers call a score's metric; its own key where we know no name of it."""
+    labels = {metric.key: metric.label for metric in (*TASK_METRICS.values(), *OTHER_METRICS.values())}
+    return labels.get(score['metric'], score['metric'])
 
 
 def _score(row: Mapping[str, Any], column: str) -> str:
@@ -123,9 +123,11 @@ def _score(row: Mapping[str, Any], column: str) -> str:
     return _number(value_of(row, column), '.1f', row.get('marks', {}).get(column, '') + spread)
 
 
-def _source(scores: Mapping[str, Any]) -> str:
+def _source(scores: Mapping[str, Any], metric: str) -> str:
+    if scores.get('metric') != metric:
+        return '-'
     fidelity = f' ({scores["fidelity"]:.0f}%)' if 'fidelity' in scores else ''
-    return _number(scores.get('value'), '.1f', fidelity)
+    return _number(scores['value'], '.1f', fidelity)
 
 
 def _number(value: float | None, form: str, suffix: str = '') -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from xlearner_mm.transfer.checkpoint import read_checkpoint, state_dict_of
 from xlearner_mm.transfer.results import read_results
 from xlearner_mm.transfer.scores import Row, Score, make_row, make_score
-from xlearner_mm.transfer.suite import TASK_METRICS, TransferSet
+from xlearner_mm.transfer.suite import TransferSet
 
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 
@@ -36,9 +36,8 @@ def build_row(
     """
     transfer: dict[str, Score] = {}
     for entry in sets:
-        metric = TASK_METRICS[entry.task]
-        value = read_results(work_dir / method / entry.config.stem).metric(metric.key, metric.scale)
-        transfer[entry.name] = make_score(entry.task, metric.key, value)
+        value = read_results(work_dir / method / entry.config.stem).metric(entry.metric.key, entry.metric.scale)
+        transfer[entry.name] = make_score(entry.task, entry.metric.key, value, entry.extra)
     return make_row(
         method,
         transfer,
