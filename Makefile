@@ -6,7 +6,7 @@ VENV := .venv/bin
 STARTERS := $(PYTHON) python3 python3.11 python3.12 python3.10 $(VENV)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format clean
+.PHONY: help setup demo test test-all soak lint format clean
 
 help:  ## list these commands
 	@echo "xlearner_mm: usage: make COMMAND"
@@ -30,6 +30,9 @@ test: lint  ## linters, types and every test that is not slow
 
 test-all: lint  ## the same with the slow tests
 	$(VENV)/python -m pytest --durations=20
+
+soak: setup  ## kill trainings of both stages 50 times each, resume them, and print how many survive (KILLS=20 for fewer)
+	OMP_NUM_THREADS=1 $(VENV)/python -m tests.soak --kills $(or $(KILLS),50)
 
 lint: setup  ## ruff and mypy, changing nothing
 	$(VENV)/ruff check

@@ -57,6 +57,7 @@ def _run(work, kill, errors):
         with open(errors or os.devnull, 'ab', buffering=0) as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
+        sys.stdout, sys.stderr = os.fdopen(1, 'w', buffering=1), os.fdopen(2, 'w', buffering=1)
         if kill is not None and kill.operation is not None:
             _die_in_operation(kill.operation)
         work()

@@ -1,0 +1,165 @@
+"""Trainings that are killed, damaged or out of space go on as if nothing had been."""
+
+import os
+import resource
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from xlearner_mm.registry import HOOKS
+from xlearner_mm.transfer.checkpoint import CheckpointError
+
+from ..soak.killing import Kill, in_process
+from ..soak.trainings import STAGES, differences, outcome, train, write_teacher
+
+STEPS = 4
+# Syncing the second checkpoint: each takes 5 operations on files, the pointer 4, the best one 5 and all over again.
+IN_SECOND_CHECKPOINT = Kill(operation=25)
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+    """A training of either stage that was never stopped, in ``<stage>/straight``."""
+    folders = {}
+    for stage in STAGES:
+        folders[stage] = tmp_path_factory.mktemp(stage)
+        write_teacher(folders[stage])
+        assert in_process(lambda stage=stage: train(stage, folders[stage] / 'straight', steps=STEPS))
+    return folders
+
+
+@pytest.fixture
+def folder(folders):
+    return folders['squeeze']
+
+
+def resume(stage, folder, **kwargs):
+    errors = folder.parent / f'{folder.name}.txt'
+    assert in_process(lambda: train(stage, folder, resume=True, steps=STEPS, **kwargs), errors=errors)
+    return errors.read_text()
+
+
+def assert_as_if_never_stopped(folder):
+    assert differences(outcome(folder.parent / 'straight', STEPS), outcome(folder, STEPS)) == []
+
+
+@pytest.mark.parametrize('stage', STAGES)
+def test_killed_within_its_second_checkpoint_it_ends_like_one_never_stopped(folders, stage):
+    killed = folders[stage] / 'killed'
+    assert not in_process(lambda: train(stage, killed, steps=STEPS), IN_SECOND_CHECKPOINT)
+    assert (killed / 'last_checkpoint').read_text().endswith('iter_2.pth')
+    assert (killed / 'iter_4.pth.partial').is_file()
+    resume(stage, killed)
+    assert_as_if_never_stopped(killed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('operation', range(1, 50))
+def test_killed_in_any_file_operation_it_ends_like_one_never_stopped(folder, operation):
+    killed = folder / f'operation_{operation}'
+    assert not in_process(lambda: train('squeeze', killed, steps=STEPS), Kill(operation=operation))
+    resume('squeeze', killed)
+    assert_as_if_never_stopped(killed)
+    best = [path.name for path in killed.glob('best_*')]
+    assert best == ['best_sources_mean_iter_4.pth']
+    assert not list(killed.glob('*.partial'))
+
+
+def test_resumed_with_workers_it_draws_and_augments_the_same_images(folder):
+    workers = folder / 'workers'
+    assert not in_process(lambda: train('squeeze', workers, steps=STEPS, workers=2), IN_SECOND_CHECKPOINT)
+    resume('squeeze', workers, workers=2)
+    assert_as_if_never_stopped(workers)
+
+
+def test_another_seed_is_another_training(folder):
+    """The comparison of all these tests can fail."""
+    other = folder / 'other'
+    assert in_process(lambda: train('squeeze', other, steps=STEPS, randomness=dict(seed=1)))
+    assert differences(outcome(folder / 'straight', STEPS), outcome(other, STEPS))
+
+
+@pytest.mark.slow
+def test_without_a_set_seed_it_goes_on_with_the_one_it_has_drawn(folder):
+    drawn = folder / 'drawn'
+    free = dict(randomness=dict(seed=None))
+    assert not in_process(lambda: train('squeeze', drawn, steps=STEPS, **free), IN_SECOND_CHECKPOINT)
+    resume('squeeze', drawn, **free)
+    meta = torch.load(drawn / 'iter_4.pth', weights_only=False)['meta']
+    assert in_process(lambda: train('squeeze', folder / 'same', steps=STEPS, randomness=dict(seed=meta['seed'])))
+    assert differences(outcome(folder / 'same', STEPS), outcome(drawn, STEPS)) == []
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_is_named(folder):
+    damaged = folder / 'damaged'
+    assert in_process(lambda: train('squeeze', damaged, steps=STEPS))
+    flip_a_bit(damaged / 'iter_4.pth')
+    log = resume('squeeze', damaged)
+    assert 'iter_4.pth is damaged' in log
+    assert_as_if_never_stopped(damaged)
+
+
+@HOOKS.register_module()
+class FullDiskHook(Hook):
+    """From step 3 on, the system refuses files as large as checkpoints."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_ends_with_the_reason_and_leaves_the_last_checkpoint(folder):
+    full = folder / 'full'
+
+    def work():
+        hooks = [dict(type='EMAHook', momentum=0.1), dict(type='FullDiskHook')]
+        with pytest.raises(
+            CheckpointError, match='iter_4.pth cannot be written: File too large; the last one is .*iter_2'
+        ):
+            train('squeeze', full, steps=STEPS, hooks=hooks)
+
+    assert in_process(work, errors=folder / 'full.txt')
+    assert not list(full.glob('*iter_4*'))
+    resume('squeeze', full)
+    assert_as_if_never_stopped(full)
+
+
+def resaved(folder, name, change):
+    """A copy of the straight training's last checkpoint with a change in it."""
+    content = torch.load(folder / 'straight' / 'iter_4.pth', weights_only=False)
+    change(content)
+    (folder / name).mkdir()
+    torch.save(content, folder / name / 'iter_4.pth')
+    (folder / name / 'last_checkpoint').write_text(str(folder / name / 'iter_4.pth'))
+
+
+def test_nothing_in_a_checkpoint_is_executed(folder):
+    class Malicious:
+        def __reduce__(self):
+            return os.mkdir, (str(folder / 'executed'),)
+
+    resaved(folder, 'pickle', lambda content: content['optimizer'].update(extra=Malicious()))
+    with pytest.raises(AssertionError, match='reading it would execute code'):
+        resume('squeeze', folder / 'pickle')
+    # MMEngine runs a config text that it finds in a checkpoint.
+    code = f'import os\nos.mkdir({str(folder / "executed")!r})'
+    resaved(folder, 'config', lambda content: content['meta'].update(config=code))
+    resume('squeeze', folder / 'config')
+    assert not (folder / 'executed').exists()
+
+
+def test_a_checkpoint_of_another_model_is_refused(folder):
+    def without_a_layer(content):
+        del content['state_dict']['student.layer1.0.conv1.weight']
+        del content['ema_state_dict']['module.student.layer1.0.conv1.weight']
+
+    resaved(folder, 'foreign', without_a_layer)
+    with pytest.raises(AssertionError, match='does not fit FitNetDistiller'):
+        resume('squeeze', folder / 'foreign')
