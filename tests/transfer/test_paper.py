@@ -2,12 +2,14 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from xlearner_mm.transfer.paper import PaperCell, paper_row_names, paper_rows, paper_tables
 from xlearner_mm.transfer.paper_print import print_paper_tables
+from xlearner_mm.transfer.suite import SUITES, transfer_sets
 
 TABLES = paper_tables()
 # Sums of the slides' numbers, without bracketed differences: by column, then by line.
@@ -184,3 +186,8 @@ class TestPrint:
     def test_json_has_value_mark_and_difference(self, printed):
         line = json.loads(printed('json', 'methods'))['methods']['lines'][3]
         assert line['PASCAL Seg'] == {'text': '77.1* (+1.4)', 'value': 77.1, 'mark': '*', 'delta': 1.4}
+
+
+def test_the_set_that_a_row_names_is_one_of_the_suites():
+    suite = {entry.name for entry in transfer_sets(Path(__file__).parents[2] / SUITES['paper'])}
+    assert {name for row in paper_rows(paper_row_names()) for name in row['transfer']} <= suite
