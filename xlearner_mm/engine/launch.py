@@ -14,8 +14,10 @@ from mmengine.runner import Runner
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.config_options import load_config
+from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
     load_strictly,
@@ -134,6 +136,9 @@ def _load_for_test(runner: Runner, checkpoint: str | None) -> None:
         raise CheckpointError('a test needs a checkpoint')
     content = read_checkpoint(checkpoint)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    pruned = expanded_backbone_of(runner)
+    if pruned is not None:
+        narrow_as(pruned, content)
     load_strictly(model, state_dict_of(content), f'checkpoint {checkpoint}')
 
 

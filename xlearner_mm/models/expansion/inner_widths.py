@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xlearner_mm.models.expansion.reconciliation import ReconciliationLink
+from xlearner_mm.transfer.checkpoint import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class InnerWidth:
         """How many they are."""
         return self.conv.out_channels
 
-    def parameters(self) -> list[tuple[nn.Parameter, int]]:
+    def parameters(self) -> list[tuple[Tensor, int]]:
         """All parameters with the dimension along which these channels lie."""
         own = [self.conv.weight, self.conv.bias, self.norm.weight, self.norm.bias]
         return [(p, 0) for p in own if p is not None] + [(self.consumer.weight, 1)]
@@ -99,10 +100,16 @@ def narrow_as(backbone: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     Args:
         backbone: as its config builds it.
         checkpoint: what was read; of another stage, or of before pruning, it changes nothing.
+
+    Raises:
+        CheckpointError: its widths are of other branches or links.
     """
     stage = (checkpoint.get('meta') or {}).get('xlearner') or {}
     backbone_cfg = stage.get('backbone') or {}
-    narrow_to(backbone, backbone_cfg.get('widths') or {})
+    try:
+        narrow_to(backbone, backbone_cfg.get('widths') or {})
+    except ValueError as error:
+        raise CheckpointError(f'the checkpoint is of another expanded backbone, pruned: {error}') from error
 
 
 def _inner_of(module: nn.Module) -> Iterator[tuple[str, Any, Any, Any]]:
@@ -113,8 +120,8 @@ def _inner_of(module: nn.Module) -> Iterator[tuple[str, Any, Any, Any]]:
             yield f'{name}.conv', first.conv, first.norm, second.conv
     elif getattr(module, 'conv2', None) is not None and not getattr(module, 'with_plugins', False):
         for i in (1, 2):
-            parts = [getattr(module, name, None) for name in (f'conv{i}', f'norm{i}', f'conv{i + 1}')]
-            yield f'conv{i}', *parts
+            conv, norm, consumer = (getattr(module, name, None) for name in (f'conv{i}', f'norm{i}', f'conv{i + 1}'))
+            yield f'conv{i}', conv, norm, consumer
 
 
 def _is_plain(conv: Any) -> bool:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -69,8 +69,7 @@ def _count_positions(shapes: nn.Module, input_size: tuple[int, int]) -> dict[str
         if isinstance(module, nn.Conv2d | nn.Linear):
 
             def count(layer: nn.Module, _: Any, output: torch.Tensor, name: str = name) -> None:
-                channels = layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features
-                positions[name] = positions.get(name, 0) + output.numel() // channels
+                positions[name] = positions.get(name, 0) + output.numel() // len(cast(torch.Tensor, layer.weight))
 
             handles.append(module.register_forward_hook(count))
     shapes(torch.empty(1, 3, *input_size, device='meta'))
