@@ -13,7 +13,7 @@ from xlearner_mm.transfer.checkpoint import CheckpointError
 
 _BLOCK = re.compile(r'layer(\d)\.(\d+)\.conv(\d)\.weight$')
 # Blocks per level and convolutions per block, as the paper of ResNet numbers its networks.
-_DEPTHS = {
+_DEPTHS: dict[tuple[tuple[int, ...], int], int] = {
     ((2, 2, 2, 2), 2): 18,
     ((3, 4, 6, 3), 2): 34,
     ((3, 4, 6, 3), 3): 50,

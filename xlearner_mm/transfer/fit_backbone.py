@@ -13,6 +13,8 @@ from xlearner_mm.transfer.start import Start
 
 _WIDTHS = ('in_channels', 'c1_in_channels', 'input_features')
 _HEADS = ('decode_head', 'auxiliary_head', 'head', 'bbox_head', 'rpn_head')
+# What a downstream config chooses of any backbone.
+_DOWNSTREAM = ('out_indices', 'frozen_stages', 'norm_eval')
 # A classifier's necks hand on the channels they get, so its head reads the backbone too.
 _PASSING = ('GlobalAveragePooling', 'GeneralizedMeanPooling', 'ClsBatchNormNeck')
 
@@ -32,7 +34,11 @@ def fit_backbone(cfg: Config, start: Start | None) -> None:
         backbone.init_cfg = None
         return
     own = Architecture(backbone.depth, backbone.get('stem_channels', 64), backbone.get('base_channels', 64)).channels
-    backbone.update(start.backbone())
+    if start.expanded:
+        kept = {setting: backbone[setting] for setting in _DOWNSTREAM if setting in backbone}
+        cfg.model.backbone = {**start.backbone(), **kept}
+    else:
+        backbone.update(start.backbone())
     cfg.model.data_preprocessor.update(start.normalisation())
     if own != start.channels:
         for part in _readers(cfg.model):

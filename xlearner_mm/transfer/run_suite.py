@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from xlearner_mm.pipeline import JobRunner
+from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint, sha256_of
 from xlearner_mm.transfer.growing_report import update_report
 from xlearner_mm.transfer.protocol import Protocol
@@ -76,10 +77,12 @@ def run_suite(
     if fork:
         _import_for_all(chosen)
     outcome = JobRunner(jobs, work_dir / folder, workers, fork).run()
+    if outcome.status == INTERRUPTED:
+        return outcome.status
     if outcome.failed:
         failed = ', '.join(outcome.failed)
-        print(f'{len(outcome.failed)} of {len(jobs)} transfers failed: {failed}; fix what their logs say and repeat the '
-              'command: it runs these alone', file=sys.stderr)  # fmt: skip
+        print(f'{len(outcome.failed)} of {len(jobs)} failed: {failed}; mend what their logs say and', file=sys.stderr)
+        print('repeat the command: it runs these alone', file=sys.stderr)
     try:
         sha256 = None if start is None else sha256_of(str(start))
         row = suite_row(name, work_dir, sets, protocol, sha256, outcome.seconds)

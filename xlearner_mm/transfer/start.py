@@ -1,4 +1,4 @@
-"""What a transfer starts from: the backbone of any checkpoint that holds one."""
+"""What a transfer starts from: the backbone in any checkpoint that holds one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from xlearner_mm.transfer.architecture import Architecture, architecture_of
+from xlearner_mm.transfer.architecture import architecture_of
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
     read_checkpoint,
@@ -17,7 +17,7 @@ from xlearner_mm.transfer.checkpoint import (
     state_dict_of,
 )
 from xlearner_mm.transfer.checkpoint.published import PREFIXES
-from xlearner_mm.transfer.stored_backbone import description_of
+from xlearner_mm.transfer.stored_backbone import description_of, find_backbone
 
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 
@@ -29,33 +29,30 @@ class Start:
     Args:
         checkpoint: the file.
         sha256: of the file.
-        prefix: where the backbone is in it; '' where its keys are bare.
-        architecture: the ResNet that it is.
+        prefix: where the backbone is in it; '' where its keys are bare or its type finds them itself.
+        settings: of the registered backbone, without those that a downstream config chooses.
+        channels: of its four levels.
         parameters: number of its learnable values.
-        meta: what the file says of it, as plain data; empty in files that are not ours.
+        input_normalisation: mean, standard deviation and channel order of its input; None where the file does not say.
     """
 
     checkpoint: str
     sha256: str
     prefix: str
-    architecture: Architecture
+    settings: Mapping[str, Any]
+    channels: tuple[int, ...]
     parameters: int
-    meta: Mapping[str, Any]
+    input_normalisation: tuple[list[float], list[float], str] | None = None
 
     @property
-    def channels(self) -> tuple[int, ...]:
-        """Channels of its levels."""
-        return self.architecture.channels
+    def expanded(self) -> bool:
+        """Whether it is an expanded backbone, as X-Learner_r and _p are transferred."""
+        return 'branches' in self.settings
 
     def backbone(self) -> dict[str, Any]:
-        """Return the settings of an ``XLearnerResNet`` that loads it."""
-        said = self.meta.get('backbone') or {}
-        return {
-            'type': 'XLearnerResNet',
-            **self.architecture.settings(),
-            'style': said.get('style', 'pytorch'),
-            'init_cfg': {'type': 'Pretrained', 'checkpoint': self.checkpoint, 'prefix': self.prefix or None},
-        }
+        """Return the settings of a backbone that loads it."""
+        load = {'type': 'Pretrained', 'checkpoint': self.checkpoint}
+        return {**self.settings, 'init_cfg': load | ({'prefix': self.prefix} if self.prefix else {})}
 
     def normalisation(self) -> dict[str, list[float]]:
         """Return mean and standard deviation of its input; empty where the file does not say.
@@ -63,35 +60,62 @@ class Start:
         Raises:
             CheckpointError: it reads images whose channels are in another order than RGB.
         """
-        said = self.meta.get('normalisation')
-        if not said:
+        if self.input_normalisation is None:
             return {}
-        mean, std, order = said
+        mean, std, order = self.input_normalisation
         if order != 'rgb':
             raise CheckpointError(f'{self.checkpoint}: its images are {order} (BGR), the transfer configs feed RGB')
         return {'mean': mean, 'std': std} if mean and std else {}
 
 
 def read_start(checkpoint: str, branch: str | None = None) -> Start:
-    """Find the plain ResNet in a checkpoint.
+    """Find the backbone to transfer in a checkpoint.
 
     Args:
         checkpoint: an export, a checkpoint of either stage, a published one, or a work directory whose last is taken.
-        branch: for an expansion checkpoint, the branch to transfer. Defaults to None: its only one.
+        branch: of an expanded backbone, the branch to transfer. Defaults to None: its only one, or, of several, all of
+            them with their links.
 
     Raises:
-        CheckpointError: unreadable, no plain ResNet in it, or several branches and none named.
+        CheckpointError: unreadable, or neither ours nor a plain ResNet.
     """
     path = resolve_checkpoint(checkpoint)
     content = read_checkpoint(path)
+    description = description_of(content) or {}
+    normalisation = description.get('normalisation')
+    described = description.get('backbone') or {}
+    if branch is None and len(described.get('branches', ())) > 1:
+        return _expanded(path, normalisation)
     prefix, own = _find(state_dict_of(content), branch, path)
+    if 'branches' in described:
+        described = described['branches'][branch] if branch else next(iter(described['branches'].values()))
+    architecture = architecture_of(own, f'checkpoint {path}')
     return Start(
         checkpoint=path,
         sha256=sha256_of(path),
         prefix=prefix,
-        architecture=architecture_of(own, f'checkpoint {path}'),
+        settings={
+            'type': 'XLearnerResNet',
+            **architecture.settings(),
+            'style': described.get('style', 'pytorch'),
+        },
+        channels=architecture.channels,
         parameters=count_parameters(own),
-        meta=_described(description_of(content) or {}, branch),
+        input_normalisation=normalisation,
+    )
+
+
+def _expanded(path: str, normalisation: tuple[list[float], list[float], str] | None) -> Start:
+    stored = find_backbone(path, expanded=True)
+    built = stored.build(out_indices=(0, 1, 2, 3))
+    return Start(
+        checkpoint=path,
+        sha256=sha256_of(path),
+        prefix='',
+        settings=stored.config,
+        channels=tuple(built.out_channels),
+        parameters=sum(parameter.numel() for parameter in built.parameters()),
+        input_normalisation=normalisation,
     )
 
 
@@ -105,10 +129,11 @@ def count_parameters(state: Mapping[str, Tensor]) -> int:
 
 
 def _find(state: Mapping[str, Tensor], branch: str | None, path: str) -> tuple[str, dict[str, Tensor]]:
-    branches = sorted({key.split('.')[2] for key in state if key.startswith('backbone.branches.')})
-    if branches:
-        prefix = f'backbone.branches.{_choose(branches, branch, path)}.backbone.'
-        return prefix, _below(state, prefix)
+    for holder in ('backbone.branches.', 'branches.'):
+        branches = sorted({key.removeprefix(holder).split('.')[0] for key in state if key.startswith(holder)})
+        if branches:
+            prefix = f'{holder}{_choose(branches, branch, path)}.backbone.'
+            return prefix, _below(state, prefix)
     if branch is not None:
         raise CheckpointError(f"checkpoint {path} has no branches, '{branch}' is asked for")
     for prefix in ('student.', *PREFIXES, ''):
@@ -120,22 +145,11 @@ def _find(state: Mapping[str, Tensor], branch: str | None, path: str) -> tuple[s
 def _choose(branches: list[str], branch: str | None, path: str) -> str:
     if branch is None and len(branches) == 1:
         return branches[0]
-    if branch not in branches:
-        wanted = 'name one by --branch' if branch is None else f"it has no '{branch}'"
-        raise CheckpointError(f'checkpoint {path} is of the expansion stage with branches {branches}: {wanted}')
+    if branch is None or branch not in branches:
+        wanted = 'it does not describe itself: name one' if branch is None else f"it has no '{branch}'"
+        raise CheckpointError(f'checkpoint {path} is an expanded backbone with branches {branches}: {wanted}')
     return branch
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def _described(meta: Mapping[str, Any], branch: str | None) -> dict[str, Any]:
-    """Return what a file of ours says of the backbone chosen."""
-    backbone = meta.get('backbone')
-    if not isinstance(backbone, Mapping):
-        return {}
-    branches = backbone.get('branches')
-    if isinstance(branches, Mapping):
-        backbone = branches[branch] if branch else next(iter(branches.values()))
-    return {'backbone': dict(backbone), 'normalisation': meta.get('normalisation')}

@@ -45,7 +45,7 @@ def save_classifier(model: dict[str, Any], fitted: Fitted, folder: Path, meta: M
 
 
 @torch.no_grad()
-def _put(network: nn.Module, fitted: Fitted) -> None:
+def _put(network: Any, fitted: Fitted) -> None:
     mean, variance = fitted.standardiser.mean, fitted.standardiser.variance
     weight, bias = fitted.weight.astype(np.float64), fitted.bias.astype(np.float64)
     norms = [module for module in network.neck.modules() if isinstance(module, nn.BatchNorm1d)]

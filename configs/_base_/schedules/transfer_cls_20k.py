@@ -1,0 +1,14 @@
+# A linear head by SGD on a frozen backbone (`--probe sgd`), and what `--finetune` changes: 20,000 steps each.
+# Often changed
+max_iters = 20000
+lr = 0.1  # on standardised features; no weight decay, as linear probes have it
+
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=lr, momentum=0.9, weight_decay=0.0))
+param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters, T_max=max_iters, eta_min=0.0)]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
+val_cfg = dict()
+test_cfg = dict()
+finetune = dict(
+    model=dict(backbone=dict(frozen_stages=-1, norm_eval=False)),
+    optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4)),
+)

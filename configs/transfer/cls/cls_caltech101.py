@@ -1,0 +1,25 @@
+# Transfer by linear probe: Caltech-101, 102 classes, 30 pictures a class to train, 6,728 pictures to test; mean per class.
+#   python tools/transfer.py CHECKPOINT --only caltech101
+#   python tools/train.py configs/transfer/cls/cls_caltech101.py      (the linear head by SGD, as a stock training)
+_base_ = [
+    '../../_base_/models/linear_probe_r50.py',
+    '../../_base_/transfer/cls_photos.py',
+    '../../_base_/schedules/transfer_cls_20k.py',
+    '../../_base_/default_runtime.py',
+]
+
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
+data_root = 'data/caltech-101'
+# Rarely changed
+num_classes = 102
+primary_metric = 'single-label/recall'
+
+default_scope = 'mmpretrain'
+model = dict(
+    data_preprocessor=dict(num_classes=num_classes),
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
+    head=dict(num_classes=num_classes),
+)
+train_dataloader = dict(dataset=dict(type='Caltech101', data_root=data_root, split='train'))
+val_dataloader = test_dataloader = dict(dataset=dict(type='Caltech101', data_root=data_root, split='test'))

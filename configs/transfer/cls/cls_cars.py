@@ -1,0 +1,25 @@
+# Transfer by linear probe: Stanford Cars, 196 models, 8,144 photographs to train, 8,041 to test; top-1.
+#   python tools/transfer.py CHECKPOINT --only cars
+#   python tools/train.py configs/transfer/cls/cls_cars.py      (the linear head by SGD, as a stock training)
+_base_ = [
+    '../../_base_/models/linear_probe_r50.py',
+    '../../_base_/transfer/cls_photos.py',
+    '../../_base_/schedules/transfer_cls_20k.py',
+    '../../_base_/default_runtime.py',
+]
+
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
+data_root = 'data/Stanford_Cars/'
+# Rarely changed
+num_classes = 196
+primary_metric = 'accuracy/top1'
+
+default_scope = 'mmpretrain'
+model = dict(
+    data_preprocessor=dict(num_classes=num_classes),
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
+    head=dict(num_classes=num_classes),
+)
+train_dataloader = dict(dataset=dict(type='StanfordCars', data_root=data_root, split='train'))
+val_dataloader = test_dataloader = dict(dataset=dict(type='StanfordCars', data_root=data_root, split='test'))

@@ -1,0 +1,25 @@
+# Transfer by linear probe: CIFAR-100, 100 classes, 50,000 pictures to train, 10,000 to test; top-1.
+#   python tools/transfer.py CHECKPOINT --only cifar100
+#   python tools/train.py configs/transfer/cls/cls_cifar100.py      (the linear head by SGD, as a stock training)
+_base_ = [
+    '../../_base_/models/linear_probe_r50.py',
+    '../../_base_/transfer/cls_cifar.py',
+    '../../_base_/schedules/transfer_cls_20k.py',
+    '../../_base_/default_runtime.py',
+]
+
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
+data_root = 'data/cifar100/'
+# Rarely changed
+num_classes = 100
+primary_metric = 'accuracy/top1'
+
+default_scope = 'mmpretrain'
+model = dict(
+    data_preprocessor=dict(num_classes=num_classes, to_rgb=False),  # its pictures are RGB already
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
+    head=dict(num_classes=num_classes),
+)
+train_dataloader = dict(dataset=dict(type='CIFAR100', data_root=data_root, split='train'))
+val_dataloader = test_dataloader = dict(dataset=dict(type='CIFAR100', data_root=data_root, split='test'))

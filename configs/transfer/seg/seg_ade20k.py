@@ -1,0 +1,18 @@
+# Transfer to segmentation, beside the paper's suite: ADE20K, mmseg's stock UPerNet R50, 160k steps; mIoU.
+#   python tools/train.py configs/transfer/seg/seg_ade20k.py
+# Data as mmseg has them: data/ade/ADEChallengeData2016. A source of the paper's backbones `w/ seg`.
+_base_ = ['mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py']
+custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
+
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
+
+primary_metric = 'mIoU'
+extra = True
+model = dict(
+    pretrained=None,
+    backbone=dict(type='XLearnerResNet', init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
+)
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
+# The stock rate is for 4 GPUs of 4 images each; with others it is scaled in proportion.
+auto_scale_lr = dict(enable=True, base_batch_size=16)
