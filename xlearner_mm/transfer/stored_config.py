@@ -18,8 +18,13 @@ from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import CheckpointError
 
 _LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
-_BACKBONES = (*(f'{library}.models.backbones.' for library in _LIBRARIES), 'xlearner_mm.models.')
-_LAYERS = ('torch.nn.', 'mmcv.cnn.', 'mmcv.ops.')
+_BACKBONES = (
+    *(f'{library}.models.backbones.' for library in _LIBRARIES),
+    'xlearner_mm.models.backbones.',
+    'xlearner_mm.models.expansion.expanded_backbone',
+)
+# mmengine's wrapper is its SyncBN.
+_LAYERS = ('torch.nn.', 'mmcv.cnn.', 'mmcv.ops.', 'mmengine.utils.dl_utils.parrots_wrapper')
 # These download, or build what their own settings name.
 _REFUSED = ('TIMMBackbone', 'VPD')
 _STARTS = ('init_cfg', 'pretrained')
