@@ -4,6 +4,7 @@ _base_ = [
     '../expansion/xlearner_wo_rec_r50_500k_base.py',
     '../_base_/models/squeeze_r50.py',
     '../_base_/schedules/squeeze_200k.py',
+    '../_base_/squeeze_runtime.py',
 ]
 
 # Often changed: what the expansion stage saved
@@ -17,3 +18,4 @@ model = dict(
 optim_wrapper = dict(_delete_=True, **_base_.squeeze_schedule.optim_wrapper)
 param_scheduler = _base_.squeeze_schedule.param_scheduler
 train_cfg = _base_.squeeze_schedule.train_cfg
+custom_hooks = _base_.squeeze_hooks
