@@ -107,7 +107,7 @@ def read_start(checkpoint: str, branch: str | None = None) -> Start:
 
 def _expanded(path: str, normalisation: tuple[list[float], list[float], str] | None) -> Start:
     stored = find_backbone(path, expanded=True)
-    built = stored.build(out_indices=(0, 1, 2, 3))
+    built: Any = stored.build(out_indices=(0, 1, 2, 3))
     return Start(
         checkpoint=path,
         sha256=sha256_of(path),

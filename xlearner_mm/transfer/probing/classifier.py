@@ -48,7 +48,7 @@ def save_classifier(model: dict[str, Any], fitted: Fitted, folder: Path, meta: M
 def _put(network: Any, fitted: Fitted) -> None:
     mean, variance = fitted.standardiser.mean, fitted.standardiser.variance
     weight, bias = fitted.weight.astype(np.float64), fitted.bias.astype(np.float64)
-    norms = [module for module in network.neck.modules() if isinstance(module, nn.BatchNorm1d)]
+    norms: list[Any] = [module for module in network.neck.modules() if isinstance(module, nn.BatchNorm1d)]
     if norms:
         norms[-1].running_mean.copy_(torch.from_numpy(mean))
         norms[-1].running_var.copy_(torch.from_numpy(variance))

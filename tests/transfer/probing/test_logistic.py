@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+
+from xlearner_mm.transfer.probing.features import Features
+from xlearner_mm.transfer.probing.logistic import Fitted, Standardiser, choose, fit
+
+CLASSES = 3
+
+
+def accuracy(scores, labels):
+    return 100 * float((scores.argmax(axis=1) == labels).mean())
+
+
+def features(count=90, noise=1.0, seed=0, classes=CLASSES):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    centres = 3 * np.eye(classes, 6)
+    values = (centres[labels] + noise * rng.normal(size=(count, 6))).astype(np.float32) * 100 + 50
+    return Features(values, labels, np.array([str(i) for i in range(count)]))
+
+
+def test_it_is_the_minimum_of_the_penalised_loss():
+    """Gradient of C * sum of the cross-entropies + |w|^2 / 2, by autograd."""
+    data, strength = features(), 0.1
+    fitted = fit(data, strength, CLASSES)
+    x = torch.tensor(fitted.standardiser(data.values), dtype=torch.float64)
+    weight = torch.tensor(fitted.weight, dtype=torch.float64, requires_grad=True)
+    bias = torch.tensor(fitted.bias, dtype=torch.float64, requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(x @ weight.T + bias, torch.tensor(data.labels), reduction='sum')
+    (strength * loss + weight.square().sum() / 2).backward()
+    assert fitted.converged
+    assert weight.grad.abs().max() < 2e-3
+    assert bias.grad.abs().max() < 2e-3
+
+
+def test_scores_are_probabilities_and_classes_without_images_get_none():
+    fitted = fit(features(classes=2), 1.0, classes=4)
+    scores = fitted.scores(features(seed=1, classes=2).values)
+    assert scores.sum(axis=1) == pytest.approx(1)
+    assert (scores[:, 2:] == 0).all()
+    assert accuracy(scores, features(seed=1, classes=2).labels) > 90
+
+
+def test_features_of_any_scale_are_fitted_alike():
+    data = features()
+    scaled = Features(data.values * 1000 - 7, data.labels, data.images)
+    plain, other = fit(data, 1.0, CLASSES), fit(scaled, 1.0, CLASSES)
+    assert other.weight == pytest.approx(plain.weight, rel=1e-3, abs=1e-3)
+
+
+def test_the_choice_is_the_best_on_validation_and_of_equals_the_strongest_penalty():
+    training, validation = features(30, noise=3.0), features(300, noise=3.0, seed=1)
+    choice = choose(training, validation, CLASSES, accuracy)
+    for strength, value in choice.curve:
+        assert value == accuracy(fit(training, strength, CLASSES, 200).scores(validation.values), validation.labels)
+    best = max(value for _, value in choice.curve)
+    assert choice.best == min(strength for strength, value in choice.curve if value == best)
+    assert len(choice.curve) > 8
+
+
+def test_standardised_features_have_mean_0_and_variance_1():
+    values = features().values
+    standard = Standardiser.of(values)(values)
+    assert standard.mean(axis=0) == pytest.approx(0, abs=1e-4)
+    assert standard.var(axis=0) == pytest.approx(1, abs=1e-4)
+
+
+def test_two_classes_have_the_probabilities_of_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    data = features(classes=2)
+    fitted: Fitted = fit(data, 0.5, classes=2)
+    standard = fitted.standardiser(data.values)
+    reference = LogisticRegression(C=0.5, max_iter=1000).fit(standard, data.labels).predict_proba(standard)
+    assert fitted.scores(data.values) == pytest.approx(reference, abs=1e-5)

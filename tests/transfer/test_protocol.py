@@ -1,0 +1,36 @@
+import pytest
+
+from xlearner_mm.transfer.protocol import Protocol
+
+
+@pytest.mark.parametrize(
+    ('settings', 'suffix'),
+    [
+        ({}, ''),
+        ({'seeds': 3}, ''),
+        ({'data_fraction': 0.1}, '-10pct'),
+        ({'frozen': True, 'probe': 'knn'}, '-frozen-knn'),
+        ({'frozen': False, 'data_fraction': 0.025}, '-finetune-2.5pct'),
+    ],
+)
+def test_work_directories_tell_protocols_apart_but_not_numbers_of_seeds(settings, suffix):
+    assert Protocol(**settings).suffix == suffix
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'probe': 'svm'}, "unknown probe 'svm', choose from"),
+        ({'data_fraction': 0}, 'above 0 and at most 1, got 0'),
+        ({'data_fraction': 10}, 'above 0 and at most 1, got 10'),
+        ({'seeds': 0}, 'seeds must be at least 1'),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Protocol(**settings)
+
+
+def test_a_report_hears_of_frozen_and_of_the_probe_only_where_they_hold_for_all_sets():
+    assert Protocol().describe() == {'data_fraction': 1.0, 'seeds': 1, 'probe': 'lbfgs'}
+    assert Protocol(frozen=False, seeds=2).describe() == {'data_fraction': 1.0, 'seeds': 2, 'frozen': False}
