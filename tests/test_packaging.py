@@ -58,7 +58,11 @@ def test_a_wheel_can_be_built_from_the_source_distribution(tree, tmp_path):
     from_source = build(source, 'build_wheel', tmp_path)
     with zipfile.ZipFile(from_source) as archive:
         names = set(archive.namelist())
-    assert {'xlearner_mm/.mim/tools/train.py', 'xlearner_mm/py.typed'} <= names
+    assert {
+        'xlearner_mm/.mim/tools/train.py',
+        'xlearner_mm/py.typed',
+        'xlearner_mm/transfer/paper_tables.yml',
+    } <= names
 
 
 def test_an_editable_installation_links_to_the_working_tree(tree, tmp_path):
@@ -76,7 +80,7 @@ def test_mm_packages_are_not_requirements(tree, tmp_path):
         text = archive.read(metadata).decode()
     required = [line for line in text.splitlines() if line.startswith('Requires-Dist: ')]
     assert required
-    assert not any('mm' in line.split()[1] for line in required)
+    assert not any(line.split()[1].startswith(('mm', 'onedl')) for line in required)
 
 
 def test_configs_of_the_installed_package_are_found_by_its_name(tmp_path):
