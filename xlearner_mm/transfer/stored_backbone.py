@@ -18,6 +18,7 @@ from xlearner_mm.transfer.checkpoint import (
     resolve_checkpoint,
     sha256_of,
 )
+from xlearner_mm.transfer.checkpoint.stem import stem_named_as
 from xlearner_mm.transfer.stored_config import build_stored, without_start
 from xlearner_mm.version import __version__
 
@@ -53,7 +54,7 @@ class StoredBackbone:
         """
         what = f'checkpoint {self.path}'
         backbone = build_stored({**self.config, **settings}, what)
-        load_strictly(backbone, self.state, what)
+        load_strictly(backbone, stem_named_as(backbone, self.state, what), what)
         backbone.eval()
         return backbone
 
@@ -119,7 +120,6 @@ def _meta_of(
     content: Mapping[str, Any], description: Mapping[str, Any], config: dict[str, Any], path: str, ema: bool | None
 ) -> dict[str, Any]:
     training = content['meta']
-    teacher = description.get('teacher')
     return {
         'stage': description['stage'],
         'backbone': config,
@@ -132,10 +132,15 @@ def _meta_of(
         'iterations': training.get('iter'),
         'trained': training.get('time'),
         'ema': holds_ema(content) and ema is not False,
-        # Its name alone: where it lies on the training machine is nobody's business.
-        'teacher': teacher and {**teacher, 'checkpoint': osp.basename(teacher['checkpoint'])},
+        'teacher': _by_name(description.get('teacher')),
+        'further_teachers': {n: _by_name(t) for n, t in (description.get('further_teachers') or {}).items()},
         'xlearner_mm_version': __version__,
     }
+
+
+def _by_name(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A teacher's file without its folder: where it lies on the training machine is nobody's business."""
+    return None if teacher is None else {**teacher, 'checkpoint': osp.basename(teacher['checkpoint'])}
 
 
 def _locate(

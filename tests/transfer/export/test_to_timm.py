@@ -5,6 +5,7 @@ from safetensors.torch import load_file
 
 from xlearner_mm.transfer import CheckpointError
 from xlearner_mm.transfer.export import export_backbone
+from xlearner_mm.transfer.stored_backbone import find_backbone
 
 
 def check_features(backbone, meta, state):
@@ -65,6 +66,11 @@ def test_other_widths_and_deep_stems_say_how_timm_builds_them(trained, tmp_path,
     wanted = {'num_classes': 0, 'channels': [8, 16, 32, 64], **kwargs}
     assert meta['format'] == {'name': 'timm', 'model': model, 'kwargs': wanted}
     check_features(backbone, meta, load_file(tmp_path / 'backbone.safetensors'))
+    if '_scope_' not in config:
+        again = find_backbone(str(tmp_path / 'backbone.safetensors')).build()
+        images = torch.randn(1, 3, 64, 64)
+        with torch.no_grad():
+            assert all(torch.equal(ours, own) for ours, own in zip(again(images), backbone(images), strict=True))
 
 
 def test_a_plain_stem_of_another_width_is_refused_by_name(trained, tmp_path):

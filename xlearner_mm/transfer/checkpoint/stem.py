@@ -7,6 +7,7 @@ import re
 from torch import Tensor, nn
 
 from xlearner_mm.transfer.checkpoint.error import CheckpointError
+from xlearner_mm.transfer.checkpoint.timm_stem import from_timm
 from xlearner_mm.transfer.checkpoint.weights import State
 
 # mmpretrain builds conv, norm and ReLU as one module (`stem.1.conv`, `stem.1.bn`), mmdet and mmseg as three.
@@ -26,7 +27,7 @@ def stem_named_as(module: nn.Module, state: State, what: str) -> dict[str, Tenso
     Raises:
         CheckpointError: one of both stems is deep and the other plain, or only one down-samples by average pools.
     """
-    own = module.state_dict()
+    state, own = from_timm(state), module.state_dict()
     if not hasattr(module, 'deep_stem') or not any(key.startswith('layer1.') for key in state):
         return dict(state)
     deep, wanted = any(key.startswith('stem.') for key in state), any(key.startswith('stem.') for key in own)
@@ -35,7 +36,7 @@ def stem_named_as(module: nn.Module, state: State, what: str) -> dict[str, Tenso
     _check_pools(own, state, what)
     if not deep or not state.keys().isdisjoint(key for key in own if key.startswith('stem.')):
         return dict(state)
-    rename = _flat if any(_GROUPED.fullmatch(key) for key in state) else _Grouped(own)
+    rename = flat_name if any(_GROUPED.fullmatch(key) for key in state) else _Grouped(own)
     return {rename(key): value for key, value in state.items()}
 
 
@@ -62,7 +63,8 @@ def _check_pools(own: State, state: State, what: str) -> None:
             )
 
 
-def _flat(key: str) -> str:
+def flat_name(key: str) -> str:
+    """Return mmdet's and mmseg's name of a part of a deep stem that mmpretrain names ``key``; else ``key``."""
     match = _GROUPED.fullmatch(key)
     if match is None:
         return key

@@ -9,28 +9,14 @@ import torch
 from torch import Tensor
 
 from xlearner_mm.transfer.checkpoint import load_strictly
+from xlearner_mm.transfer.checkpoint.stem import flat_name
+from xlearner_mm.transfer.checkpoint.timm_stem import to_timm
 from xlearner_mm.transfer.export.packages import require
 from xlearner_mm.transfer.export.plain_resnet import PlainResNet, levels_of, plain_resnet_of, refuse_widths
 from xlearner_mm.transfer.export.verification import check_same_features, probe_images
 from xlearner_mm.transfer.stored_backbone import StoredBackbone
 
 TOLERANCE = 1e-5
-
-# The deep stem as mmdet and mmseg name its parts, and as mmpretrain does; the longer names first.
-_STEM = {
-    'stem.0.conv.': 'conv1.0.',
-    'stem.0.bn.': 'conv1.1.',
-    'stem.1.conv.': 'conv1.3.',
-    'stem.1.bn.': 'conv1.4.',
-    'stem.2.conv.': 'conv1.6.',
-    'stem.2.bn.': 'bn1.',
-    'stem.0.': 'conv1.0.',
-    'stem.1.': 'conv1.1.',
-    'stem.3.': 'conv1.3.',
-    'stem.4.': 'conv1.4.',
-    'stem.6.': 'conv1.6.',
-    'stem.7.': 'bn1.',
-}
 
 
 @torch.no_grad()
@@ -77,7 +63,7 @@ def _how_to_build(resnet: PlainResNet) -> tuple[str, dict[str, Any]]:
 
 
 def _renamed(state: Mapping[str, Tensor], resnet: PlainResNet) -> dict[str, Tensor]:
-    renamed = {_stem_renamed(key): value for key, value in state.items()}
+    renamed = {to_timm(flat_name(key)): value for key, value in state.items()}
     shortcut = 'layer1.0.downsample.'
     if resnet.avg_down and f'{shortcut}0.weight' in state:
         # mmpretrain leaves out the pooling of a shortcut that keeps the size; the others have a place for it.
@@ -85,10 +71,3 @@ def _renamed(state: Mapping[str, Tensor], resnet: PlainResNet) -> dict[str, Tens
             for key in [key for key in renamed if key.startswith(f'{shortcut}{index}.')]:
                 renamed[key.replace(f'{shortcut}{index}.', f'{shortcut}{index + 1}.')] = renamed.pop(key)
     return renamed
-
-
-def _stem_renamed(key: str) -> str:
-    for ours, theirs in _STEM.items():
-        if key.startswith(ours):
-            return theirs + key.removeprefix(ours)
-    return key
