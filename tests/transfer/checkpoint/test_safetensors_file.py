@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import load_checkpoint
 from safetensors.torch import save_file
 
+from xlearner_mm.models.distillation import FrozenModel
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
 from xlearner_mm.transfer import CheckpointError, read_checkpoint
@@ -64,3 +66,17 @@ def test_every_backbone_starts_from_it_by_init_cfg(resnet, scope):
     started = MODELS.build(config)
     started.init_weights()
     assert torch.equal(started.layer4[1].conv2.weight, backbone.layer4[1].conv2.weight)
+
+
+def test_a_teacher_is_read_from_it(resnet):
+    backbone, path = resnet
+    teacher = FrozenModel(tiny_resnet(), path)
+    assert torch.equal(teacher.module.conv1.weight, backbone.conv1.weight)
+    assert teacher.meta == META
+
+
+def test_a_training_starts_from_it_by_load_from(resnet):
+    backbone, path = resnet
+    started = MODELS.build(tiny_resnet())
+    load_checkpoint(started, path, strict=True)  # what Runner does with load_from
+    assert torch.equal(started.conv1.weight, backbone.conv1.weight)

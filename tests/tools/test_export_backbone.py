@@ -1,0 +1,53 @@
+"""The command line of the export."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.transfer.conftest import trained  # noqa: F401
+from xlearner_mm.testing import tiny_expanded
+from xlearner_mm.transfer import read_checkpoint
+from xlearner_mm.transfer.export import FORMATS
+
+TOOL = Path(__file__).parents[2] / 'tools' / 'export_backbone.py'
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the tool on arguments; return exit status, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        return (stop.value.code, *capsys.readouterr())
+
+    return call
+
+
+def test_a_branch_and_the_whole(trained, tmp_path, run):  # noqa: F811
+    _, checkpoint = trained(tiny_expanded('cls', 'det'))
+    status, output, _ = run(checkpoint, '--out', tmp_path / 'det.safetensors', '--branch', 'det')
+    assert (status, output) == (
+        0,
+        f'{tmp_path}/det.safetensors (safetensors): XLearnerResNet with channels [4, 8, 16, 32] from the expansion '
+        'stage on birds, boxes\n',
+    )
+    assert run(checkpoint, '--out', tmp_path / 'all.pth', '--expanded', '--no-ema')[0] == 0
+    assert read_checkpoint(str(tmp_path / 'all.pth'))['meta']['channels'] == [8, 16, 32, 64]
+
+
+def test_errors_are_one_line(trained, tmp_path, run):  # noqa: F811
+    _, checkpoint = trained(tiny_expanded('cls', 'det'))
+    status, output, errors = run(checkpoint, '--out', tmp_path / 'b.pth', '--format', 'timm')
+    assert (status, output) == (1, '')
+    assert errors.startswith('error: checkpoint ')
+    assert "with branches ['cls', 'det']: name the one to export" in errors
+    assert errors.count('\n') == 1
+    assert run(checkpoint, '--out', 'b.pth', '--branch', 'det', '--expanded')[0] == 2
+
+
+def test_the_help_lists_the_formats_there_are():
+    assert runpy.run_path(str(TOOL))['FORMATS'] == tuple(FORMATS)
