@@ -44,6 +44,7 @@ def main() -> int:
 
     from xlearner_mm.mini.variants import variant_jobs
     from xlearner_mm.pipeline import JobRunner
+    from xlearner_mm.transfer.report import REPORT_FILES
     from xlearner_mm.transfer.suite import transfer_sets
 
     if args.fresh:
@@ -58,13 +59,13 @@ def main() -> int:
 
     report = demo_report(args.work_dir, sets, outcome.seconds)
     report.show()
-    print('written:', *report.write(args.work_dir))
+    print('written:', *(args.work_dir / name for name in REPORT_FILES))
     print(f'this run took {(time.monotonic() - began) / 60:.1f} min')
     return 0
 
 
 def demo_report(work_dir: Path, sets: list[TransferSet], seconds: dict[str, float]) -> Report:
-    """Return what has been measured.
+    """Write down what has been measured, and return it.
 
     Args:
         work_dir: parent of all work directories.
@@ -72,11 +73,10 @@ def demo_report(work_dir: Path, sets: list[TransferSet], seconds: dict[str, floa
         seconds: job -> how long it took.
     """
     from xlearner_mm.mini import CATALOG
-    from xlearner_mm.mini.variants import VARIANTS, seconds_of, stage_dir, upstream_of
+    from xlearner_mm.mini.variants import VARIANTS, stage_dir, upstream_of, variant_row
+    from xlearner_mm.transfer.growing_report import update_report
     from xlearner_mm.transfer.predictions import detect, segment
-    from xlearner_mm.transfer.report import Report
     from xlearner_mm.transfer.results import read_results
-    from xlearner_mm.transfer.rows import build_row
 
     squeeze = VARIANTS['xlearner_seg'].trainings()
     titles = {
@@ -85,10 +85,7 @@ def demo_report(work_dir: Path, sets: list[TransferSet], seconds: dict[str, floa
         'X-Learner, squeezed': squeeze[-1],
     }
     upstream = {title: upstream_of(training, work_dir) for title, training in titles.items()}
-    rows = [
-        build_row(method, work_dir, sets, upstream_of(VARIANTS[method].result, work_dir), seconds_of(method, seconds))
-        for method in METHODS
-    ]
+    rows = [variant_row(method, work_dir, sets, seconds) for method in METHODS]
     trainings = {f'{title}: loss': read_results(stage_dir(work_dir, name)) for title, name in titles.items()}
     predictions = {}
     for entry in sets:
@@ -98,7 +95,7 @@ def demo_report(work_dir: Path, sets: list[TransferSet], seconds: dict[str, floa
             title = f'xlearner_seg transferred to {entry.name}: test images'
             predictions[title] = predict(folder / entry.config.name, folder)
     chance = {name: 100 / len(entry.classes) for name, entry in CATALOG.items() if entry.task == 'cls'}
-    return Report(rows, upstream, trainings, predictions, chance)
+    return update_report(work_dir, rows, None, upstream, trainings, predictions, chance)
 
 
 if __name__ == '__main__':
