@@ -38,7 +38,13 @@ class MultiSourceCheckHook(Hook):
                 f'a step: {sampler.batch_sizes}'
             )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for name, source in getattr(model, 'sources', {}).items():
+        known = getattr(model, 'sources', {})
+        unknown = [name for name in loader.dataset.sources if known and name not in known]
+        if unknown:
+            raise SourceError(
+                f'train_dataloader.dataset has source(s) {unknown}, which the model does not know; it knows {list(known)}'
+            )
+        for name, source in known.items():
             if name not in loader.dataset.sources:
                 raise SourceError(f"source '{name}' is in the model, but not in train_dataloader.dataset")
             if loader.dataset.sources[name].task != source.task:

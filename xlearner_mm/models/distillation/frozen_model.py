@@ -83,7 +83,8 @@ class FrozenModel:
 
     def freeze(self) -> None:
         """Evaluate and take no gradient from now on."""
-        self.module.eval().requires_grad_(False)
+        self.module.eval()  # not chained: some stock backbones' own returns nothing
+        self.module.requires_grad_(False)
 
     def apply(self, fn: Any) -> None:
         """Move or convert the model's tensors along with its holder's."""

@@ -65,14 +65,16 @@ class Teacher(FrozenModel):
                 f'its sources have {own} here; give the sources of the expansion stage'
             )
 
+    @torch.no_grad()
     def _fold_norms(self) -> None:
         """Fold, and check: a norm that stands behind its convolution in the config only would change the features."""
         size = max(branch.probe_size for branch in self.learner.backbone.branches.values())
         image = torch.linspace(-1, 1, 3 * size * size).view(1, 3, size, size)
-        wanted = self.features(image)
+        # In full precision, whatever the teacher runs in.
+        wanted = self.learner.backbone.forward_branches(image)
         fuse_conv_bn(self.learner.backbone)
         self.freeze()  # folding makes new parameters
-        for branch, levels in self.features(image).items():
+        for branch, levels in self.learner.backbone.forward_branches(image).items():
             for level, (found, plainly) in enumerate(zip(levels, wanted[branch], strict=True)):
                 if (found - plainly).abs().max() > 1e-4 * plainly.abs().max().clamp_min(1):
                     raise ValueError(

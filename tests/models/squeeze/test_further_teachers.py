@@ -1,0 +1,138 @@
+"""X-Learner++'s squeeze: frozen models beside the branches teach the student."""
+
+import copy
+
+import pytest
+import torch
+
+from xlearner_mm.datasets import SourceError
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_batch, tiny_resnet
+from xlearner_mm.transfer.checkpoint import CheckpointError
+
+from ..expansion.test_branch import MMDET_SWIN
+
+NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+STATED = [NORMALISATION['mean'], NORMALISATION['std'], 'rgb']
+
+
+@pytest.fixture
+def further(tmp_path):
+    """The config of a further teacher, a backbone of its own width."""
+
+    def further(model=None, meta=None, **settings):
+        model = model or tiny_resnet(base_channels=6)
+        torch.manual_seed(7)
+        path = tmp_path / 'further.pth'
+        meta = dict(normalisation=STATED) if meta is None else meta
+        torch.save(dict(state_dict=MODELS.build(model).state_dict(), meta=meta), path)
+        return dict(model=model, checkpoint=str(path), **settings)
+
+    return further
+
+
+def losses_of(distiller, batch=None):
+    return distiller(**distiller.data_preprocessor(batch or tiny_batch(), True), mode='loss')
+
+
+def test_its_losses_are_fitnets_on_all_images(build, further):
+    cfg = further(weight=0.5, levels=(1, 3))
+    distiller = build(further_teachers=dict(imagenet=cfg), standardize='none').eval()
+    losses = losses_of(distiller)
+    assert {name for name in losses if 'imagenet' in name} == {'loss_imagenet_1', 'loss_imagenet_3'}
+    T = MODELS.build(cfg['model']).eval()
+    T.load_state_dict(torch.load(cfg['checkpoint'], weights_only=True)['state_dict'])
+    x = torch.cat(list(distiller.data_preprocessor(tiny_batch(), True)['inputs'].values()))
+    for i in (1, 3):
+        G = distiller.guidance.layers[f'imagenet_{i}'].conv
+        wanted = 0.5 * ((T(x)[i] - G(distiller.student(x)[i])) ** 2).mean()
+        torch.testing.assert_close(losses[f'loss_imagenet_{i}'], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_its_channels_are_measured_and_its_targets_standardised(build, further):
+    distiller = build(further_teachers=dict(imagenet=further()))
+    widths = [distiller.guidance.layers[f'imagenet_{i}'].conv.out_channels for i in range(4)]
+    assert widths == [6, 12, 24, 48]
+    losses_of(distiller.train())
+    assert distiller.standardizers['imagenet_2'].count > 0
+
+
+def test_branches_lose_nothing_by_a_further_teacher(build, further):
+    torch.manual_seed(3)
+    alone = build(standardize='none').eval()
+    both = build(further_teachers=dict(imagenet=further()), standardize='none').eval()
+    both.load_state_dict(alone.state_dict(), strict=False)
+    found = losses_of(both)
+    assert all(torch.equal(loss, found[name]) for name, loss in losses_of(alone).items())
+
+
+def test_a_teacher_of_another_family_may_teach(build, further):
+    distiller = build(further_teachers=dict(swin=further(MMDET_SWIN)))
+    assert {name for name in losses_of(distiller) if 'swin' in name} == {f'loss_swin_{i}' for i in range(4)}
+
+
+def test_it_is_bit_identical_after_training_and_in_nothing_that_trains_or_saves(build, further):
+    distiller = build(further_teachers=dict(imagenet=further()))
+    teacher = distiller.further_teachers['imagenet'].module
+    before = copy.deepcopy(teacher.state_dict())
+    distiller.train()
+    distiller.parse_losses(losses_of(distiller))[0].backward()
+    assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
+    assert not any(module.training for module in teacher.modules())
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    assert not {id(p) for p in teacher.parameters()} & {id(p) for p in distiller.parameters()}
+    assert {key.split('.')[0] for key in distiller.state_dict()} == {'student', 'guidance', 'standardizers'}
+
+
+def test_it_moves_and_converts_with_the_distiller(build, further):
+    distiller = build(further_teachers=dict(imagenet=further())).double()
+    teacher = distiller.further_teachers['imagenet'].module
+    assert {p.dtype for p in teacher.parameters()} == {torch.float64}
+
+
+def test_the_checkpoint_says_who_taught_and_a_resumed_training_holds_to_it(build, further):
+    distiller = build(further_teachers=dict(imagenet=further()))
+    described = distiller.describe()
+    assert described['further_teachers']['imagenet'] == distiller.further_teachers['imagenet'].described()
+    described['further_teachers']['imagenet'] = dict(checkpoint='gone.pth', sha256='0' * 64)
+    with pytest.raises(CheckpointError, match="further teacher 'imagenet' .* began with: gone.pth, .* is missing now"):
+        distiller.check_resumed(described)
+
+
+def test_a_stock_preprocessor_says_how_its_images_were_normalised(build, further):
+    preprocessor = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, **NORMALISATION)
+    build(further_teachers=dict(imagenet=further(meta={}, data_preprocessor=preprocessor)))
+
+
+@pytest.mark.parametrize(
+    ('name', 'settings', 'error', 'message'),
+    [
+        ('det', {}, ValueError, "further teacher 'det' has the name of a branch; give it another"),
+        ('image net', {}, ValueError, "the name of further teacher 'image net' must be an identifier"),
+        ('it', dict(levels=(4,)), ValueError, r"levels \[4\] are beyond 'it', which gives out \[0, 1, 2, 3\]"),
+        ('it', dict(levels=()), ValueError, 'levels must name every level once, and one at least'),
+        ('it', dict(weight=-1.0), ValueError, "weight of further teacher 'it' must not be negative, got -1.0"),
+        ('it', dict(wieght=2.0), ValueError, r"unknown setting\(s\) \['wieght'\] of further teacher 'it'"),
+        ('it', dict(meta={}), SourceError, "further teacher 'it': .* does not say how its images were normalised"),
+        (
+            'it',
+            dict(meta=dict(normalisation=[[0.0] * 3, [255.0] * 3, 'rgb'])),
+            SourceError,
+            r"further teacher 'it': its input normalisation .* is \[\[0.0, .* but the sources have \[\[123",
+        ),
+        (
+            'it',
+            dict(model=dict(_scope_='mmpretrain', type='VisionTransformer', arch='deit-tiny', img_size=224)),
+            ValueError,
+            r"further teacher 'it': VisionTransformer gives out \(a tensor of shape \(1, 192\)\), expected a tuple",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_at_build(build, further, name, settings, error, message):
+    with pytest.raises(error, match=message):
+        build(further_teachers={name: further(**settings)})
+
+
+def test_one_without_checkpoint_is_refused(build):
+    with pytest.raises(ValueError, match=r"further teacher 'it' lacks \['checkpoint'\]"):
+        build(further_teachers=dict(it=dict(model=tiny_resnet())))

@@ -1,0 +1,61 @@
+"""Which teacher runs on which images, and how deep: no pass is wasted, and none changes a number."""
+
+import pytest
+import torch
+
+from xlearner_mm.testing import tiny_batch
+
+from ..expansion.test_expanded_backbone import stages_run
+
+
+def inputs_of(distiller):
+    return distiller.data_preprocessor(tiny_batch(), True)['inputs']
+
+
+@pytest.mark.parametrize('levels', [(0, 1, 2, 3), (1,), (0, 2)])
+def test_a_branchs_own_lessons_are_what_it_shows_of_all_images(build, levels):
+    own, everything = build(supervise='own', levels=levels).lessons, build(levels=levels).lessons
+    inputs = inputs_of(build())
+    images, owners = torch.cat(list(inputs.values())), [name for name in inputs for _ in range(2)]
+    branch_of = dict(birds='cls', cars='cls', boxes='det', masks='seg')
+    whole = everything.give(images, owners)
+    for branch, lesson in own.give(images, owners).items():
+        mine = [row for row, owner in enumerate(owners) if branch_of[owner] == branch]
+        assert lesson.rows.tolist() == mine
+        for level in levels:
+            torch.testing.assert_close(lesson.features[level], whole[branch].features[level][mine])
+
+
+def test_a_branch_that_owns_none_of_the_images_gives_no_lesson(build):
+    lessons = build(supervise='own').lessons.give(torch.randn(2, 3, 64, 64), ['boxes', 'boxes'])
+    assert set(lessons) == {'det'}
+
+
+@pytest.mark.parametrize(('supervise', 'topology'), [('all', 'lower'), ('own', 'lower'), ('own', 'none')])
+def test_stages_that_nothing_compares_are_not_run(build, teacher, learner_cfg, supervise, topology):
+    distiller = build(supervise=supervise, levels=(1,))
+    backbone = distiller.teacher.learner.backbone
+    ran = stages_run(backbone, lambda: distiller(inputs_of(distiller), mode='loss'))
+    assert ran == {(branch, level) for branch in ('cls', 'det', 'seg') for level in (0, 1)}
+
+
+def test_unlinked_branches_run_on_their_own_images_only(build, learner_cfg, tmp_path):
+    from xlearner_mm.registry import MODELS
+    from xlearner_mm.testing import tiny_expanded
+
+    cfg = dict(learner_cfg, backbone=tiny_expanded(reconciliation=dict(topology='none')))
+    torch.save(dict(state_dict=MODELS.build(cfg).state_dict()), tmp_path / 'unlinked.pth')
+    distiller = build(supervise='own', teacher=dict(model=cfg, checkpoint=str(tmp_path / 'unlinked.pth')))
+    seen = {}
+    for name, branch in distiller.teacher.learner.backbone.branches.items():
+        branch.stage(0).register_forward_hook(lambda _, args, __, name=name: seen.update({name: len(args[0])}))
+    distiller(inputs_of(distiller), mode='loss')
+    assert seen == dict(cls=4, det=2, seg=2)
+
+
+@pytest.mark.parametrize('source', ['birds', 'boxes'])
+def test_heads_that_read_distilled_levels_alone_need_no_branch(build, source):
+    distiller = build(levels=(0, 1, 2, 3) if source == 'boxes' else (3,)).eval()
+    backbone = distiller.teacher.learner.backbone
+    batch = {source: tiny_batch()[source]}
+    assert stages_run(backbone, lambda: distiller.val_step(batch)) == set()

@@ -1,0 +1,130 @@
+"""What a student may be, and what it may start from."""
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+
+from xlearner_mm.datasets import SourceError
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_batch, tiny_resnet
+from xlearner_mm.transfer.checkpoint import CheckpointError
+
+from ..expansion.test_branch import CONVNEXT, MMDET_SWIN, MMPRETRAIN_SWIN
+
+STATED = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
+STUDENTS = {
+    'ResNet-34, wider': tiny_resnet(depth=34, base_channels=6),
+    'ResNet-50': tiny_resnet(depth=50),
+    'mmpretrain ResNet': dict(
+        _scope_='mmpretrain', type='ResNet', depth=18, stem_channels=4, base_channels=4, out_indices=(0, 1, 2, 3)
+    ),
+    'mmdet Swin': MMDET_SWIN,
+    'mmpretrain Swin': MMPRETRAIN_SWIN,
+    'ConvNeXt': CONVNEXT,
+    'stride 8 first': tiny_resnet(strides=(2, 2, 2, 1)),
+}
+
+
+def losses_of(distiller):
+    return distiller(**distiller.data_preprocessor(tiny_batch(), True), mode='loss')
+
+
+@pytest.mark.parametrize('student', STUDENTS.values(), ids=STUDENTS)
+def test_any_backbone_with_the_levels_learns(build, student):
+    distiller = build(student=student)
+    optimizer = OptimWrapper(torch.optim.AdamW(distiller.parameters(), lr=3e-3))
+    first = distiller.train_step(tiny_batch(), optimizer)['loss']
+    for _ in range(6):
+        last = distiller.train_step(tiny_batch(), optimizer)['loss']
+    assert last < first
+    distiller.parse_losses(losses_of(distiller))[0].backward()
+    assert [name for name, p in distiller.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize('name', ['mmdet Swin', 'stride 8 first'])
+def test_heads_read_it_in_the_branchs_channels_and_sizes(build, name):
+    distiller = build(student=STUDENTS[name]).eval()
+    x = torch.randn(1, 3, 96, 70)
+    own = distiller.teacher.learner.backbone.forward_task(x, 'det')
+    read = distiller.forward_task(x, 'det')
+    assert [read[i].shape for i in range(4)] == [f.shape for f in own]
+    predicted = distiller.val_step(dict(boxes=tiny_batch()['boxes']))
+    assert len(predicted) == 2
+
+
+def test_levels_are_those_of_its_out_indices(build):
+    distiller = build(student=tiny_resnet(out_indices=(1, 3)), levels=(1, 3))
+    losses = losses_of(distiller)
+    x = distiller.data_preprocessor(tiny_batch(), True)['inputs']['birds']
+    assert set(losses) == {f'loss_{t}_{i}' for t in ('cls', 'det', 'seg') for i in (1, 3)}
+    assert distiller.guidance.layers['cls_3'].conv.in_channels == distiller.student(x)[1].shape[1]
+
+
+@pytest.mark.parametrize(
+    ('student', 'message'),
+    [
+        (tiny_resnet(out_indices=(2, 3)), r"levels \[0, 1\] are beyond 'student', which gives out \[2, 3\]"),
+        ({**MMPRETRAIN_SWIN, 'out_indices': (3,)}, r"levels \[0, 1, 2\] are beyond 'student', which gives out \[3\]"),
+        (
+            dict(_scope_='mmpretrain', type='VisionTransformer', arch='deit-tiny', img_size=224),
+            r'student: VisionTransformer gives out \(a tensor of shape \(1, 192\)\), expected a tuple with one feature',
+        ),
+        (
+            {**CONVNEXT, 'gap_before_final_norm': True},
+            r'student: ConvNeXt gives out .*\(1, 32\)\), expected a tuple with one feature map \(B, C, H, W\)',
+        ),
+        (
+            {**MMPRETRAIN_SWIN, 'window_size': 24},
+            'student: SwinTransformer cannot run on an image of 224x224: .* nor of 384x384',
+        ),
+    ],
+)
+def test_one_that_cannot_be_aligned_is_refused_at_build(build, student, message):
+    with pytest.raises(ValueError, match=message):
+        build(student=student)
+
+
+def saved(tmp_path, model, **meta):
+    """A checkpoint of a stock network that holds the backbone."""
+    torch.manual_seed(7)
+    backbone = MODELS.build(model)
+    state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
+    torch.save(dict(state_dict={**state, 'head.fc.weight': torch.zeros(1)}, meta=meta), tmp_path / 'start.pth')
+    return backbone, dict(type='Pretrained', checkpoint=str(tmp_path / 'start.pth'))
+
+
+@pytest.mark.parametrize('name', ['ResNet-50', 'mmpretrain ResNet', 'mmdet Swin', 'mmpretrain Swin', 'ConvNeXt'])
+def test_it_may_start_from_a_checkpoint(build, tmp_path, name):
+    backbone, init_cfg = saved(tmp_path, STUDENTS[name], normalisation=STATED)
+    distiller = build(student={**STUDENTS[name], 'init_cfg': init_cfg})
+    for key, value in distiller.student.state_dict().items():
+        assert torch.equal(value, backbone.state_dict()[key])
+
+
+@pytest.mark.parametrize('name', ['mmpretrain ResNet', 'mmdet Swin'])
+def test_a_start_that_leaves_anything_at_random_is_refused_also_where_the_library_only_warns(build, tmp_path, name):
+    _, init_cfg = saved(tmp_path, STUDENTS[name])
+    content = torch.load(init_cfg['checkpoint'])
+    del content['state_dict'][next(iter(content['state_dict']))]
+    torch.save(content, init_cfg['checkpoint'])
+    with pytest.raises(CheckpointError, match=r'start.pth does not fit .* 1 missing'):
+        build(student={**STUDENTS[name], 'init_cfg': init_cfg})
+
+
+@pytest.mark.parametrize('name', ['ResNet-50', 'mmdet Swin'])
+def test_a_start_on_images_normalised_otherwise_is_refused(build, tmp_path, name):
+    _, init_cfg = saved(tmp_path, STUDENTS[name], xlearner=dict(normalisation=[[0.0] * 3, [255.0] * 3, 'rgb']))
+    with pytest.raises(SourceError, match=r'student: .*start.pth was trained with input normalisation .* \[\[0.0'):
+        build(student={**STUDENTS[name], 'init_cfg': init_cfg})
+
+
+def test_a_missing_start_is_named(build):
+    init_cfg = dict(type='Pretrained', checkpoint='gone.pth')
+    with pytest.raises(CheckpointError, match='gone.pth does not exist'):
+        build(student=tiny_resnet(init_cfg=init_cfg))
+
+
+def test_it_starts_from_one_thing(build, tmp_path):
+    _, init_cfg = saved(tmp_path, tiny_resnet())
+    with pytest.raises(ValueError, match="to start from the branch 'det' and from .*start.pth; give start_from or"):
+        build(student=tiny_resnet(init_cfg=init_cfg), start_from='det')
