@@ -54,10 +54,7 @@ def in_process(work, kill=None, errors=None, seconds=300):
 def _run(work, kill, errors):
     status = 1
     try:
-        with open(errors or os.devnull, 'ab', buffering=0) as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-        sys.stdout, sys.stderr = os.fdopen(1, 'w', buffering=1), os.fdopen(2, 'w', buffering=1)
+        output_to(errors or os.devnull)
         if kill is not None and kill.operation is not None:
             _die_in_operation(kill.operation)
         work()
@@ -67,6 +64,14 @@ def _run(work, kill, errors):
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def output_to(path):
+    """Let this process write all it says to a file."""
+    with open(path, 'ab', buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, 'w', buffering=1), os.fdopen(2, 'w', buffering=1)
 
 
 def _die_in_operation(last):

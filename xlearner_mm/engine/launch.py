@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
+from datetime import timedelta
 
 import torch
 from mmengine.config import Config
@@ -14,8 +14,9 @@ from mmengine.runner import Runner
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.config_options import load_config
+from xlearner_mm.engine.ending import end_well, end_with
 from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
-from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
+from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.transfer.checkpoint import (
@@ -50,33 +51,36 @@ def launch(
         checkpoint: the checkpoint to test.
 
     Returns:
-        The exit status: 0, or 1 after bad input.
+        The exit status: 0; 1 after bad input or another rank's end; 75 when a signal stopped a training that can be
+        resumed.
     """
     try:
-        cfg = load_config(config, work_dir, options, launcher)
-        if job == 'train':
-            _prepare_training(cfg, resume, amp)
-        else:
-            # What is tested is the checkpoint named, not one that the config starts or resumes from.
-            cfg.load_from, cfg.resume = None, False
-        _join_processes(launcher)
-        runner = _build_runner(cfg, job)
-        if job == 'train':
-            runner.register_hook(MultiSourceCheckHook())
-            runner.train()
-        else:
-            _load_for_test(runner, checkpoint)
-            runner.test()
-    except (SourceError, CheckpointError, FileNotFoundError) as error:
-        print(f'error: {_line(error)}', file=sys.stderr)
-        return 1
-    return 0
+        _run(job, load_config(config, work_dir, options, launcher), resume, amp, checkpoint)
+    except Exception as error:
+        return end_with(error)
+    return end_well()
 
 
-def _join_processes(launcher: str) -> None:
+def _run(job: str, cfg: Config, resume: str | None, amp: bool, checkpoint: str | None) -> None:
+    if job == 'train':
+        _prepare_training(cfg, resume, amp)
+    else:
+        # What is tested is the checkpoint named, not one that the config starts or resumes from.
+        cfg.load_from, cfg.resume = None, False
+    _join_processes(cfg)
+    runner = _build_runner(cfg, job)
+    if job == 'train':
+        runner.train()
+    else:
+        _load_for_test(runner, checkpoint)
+        runner.test()
+
+
+def _join_processes(cfg: Config) -> None:
     """Form the group of processes on a CPU: MMEngine, left to do it, asks for a GPU first."""
-    if launcher == 'pytorch' and not torch.cuda.is_available() and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available() and not torch.distributed.is_initialized():
+        seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT)
+        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=seconds))
 
 
 def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
@@ -140,9 +144,3 @@ def _load_for_test(runner: Runner, checkpoint: str | None) -> None:
     if pruned is not None:
         narrow_as(pruned, content)
     load_strictly(model, state_dict_of(content), f'checkpoint {checkpoint}')
-
-
-def _line(error: Exception) -> str:
-    """The message in one line; a loader's worker sends its whole traceback along."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].split('SourceError: ', 1)[-1] if 'in DataLoader worker' in lines[0] else lines[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os.path as osp
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +13,9 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
+from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook
+from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
+from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.resume_point import resume_point, saved_checkpoints
 from xlearner_mm.engine.whole_file import written_whole
 from xlearner_mm.registry import RUNNERS
@@ -25,7 +27,8 @@ from xlearner_mm.transfer.checkpoint import (
     state_dict_of,
 )
 
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OWN_HOOKS = ('StepSeedHook', 'MultiSourceCheckHook', 'SameDataHook', 'MissedValidationHook', 'StopSignalHook')
+"""What every training has beside MMEngine's default hooks."""
 
 
 @RUNNERS.register_module()
@@ -41,6 +44,11 @@ class XLearnerRunner(Runner):
             one.
     """
 
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set the environment up; several ranks then watch each other."""
+        super().setup_env(env_cfg)
+        self.rank_watch = watch_ranks(env_cfg.get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT))
+
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Register MMEngine's default hooks, the checkpoints' replaced."""
         hooks = dict(hooks or {})
@@ -48,8 +56,16 @@ class XLearnerRunner(Runner):
         if isinstance(checkpoint, Mapping) and checkpoint.get('type') == 'CheckpointHook':
             hooks['checkpoint'] = {**checkpoint, 'type': 'WholeCheckpointHook'}
         super().register_default_hooks(hooks)
-        for own in ('StepSeedHook', 'MissedValidationHook'):
+        for own in OWN_HOOKS:
             self.register_hook({'type': own})
+        if self.rank_watch is not None:
+            self.register_hook(RankWatchHook(self.rank_watch))
+
+    def register_custom_hooks(self, hooks: list) -> None:
+        """Register a config's hooks; losses are looked at as it says, or by default."""
+        super().register_custom_hooks(hooks)
+        if not any(isinstance(hook, FiniteLossHook) for hook in self.hooks):
+            self.register_hook(FiniteLossHook())
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:

@@ -3,23 +3,31 @@
 from xlearner_mm.engine.hooks.branch_gradient_hook import BranchGradientHook
 from xlearner_mm.engine.hooks.feature_similarity_hook import FeatureSimilarityHook
 from xlearner_mm.engine.hooks.fidelity_hook import FidelityHook
+from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook
 from xlearner_mm.engine.hooks.link_strength_hook import LinkStrengthHook
 from xlearner_mm.engine.hooks.missed_validation_hook import MissedValidationHook
+from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
+from xlearner_mm.engine.hooks.same_data_hook import SameDataHook
 from xlearner_mm.engine.hooks.source_epoch_hook import SourceEpochHook
 from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
 from xlearner_mm.engine.hooks.step_seed_hook import StepSeedHook
+from xlearner_mm.engine.hooks.stop_signal_hook import StopSignalHook
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
     'BranchGradientHook',
     'FeatureSimilarityHook',
     'FidelityHook',
+    'FiniteLossHook',
     'LinkStrengthHook',
     'MissedValidationHook',
+    'MultiSourceCheckHook',
     'PruningHook',
+    'SameDataHook',
     'SourceEpochHook',
     'StageMetaHook',
     'StepSeedHook',
+    'StopSignalHook',
     'WholeCheckpointHook',
 ]

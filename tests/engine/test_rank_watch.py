@@ -1,0 +1,71 @@
+"""Of two ranks one dies, fails or hangs: the other ends in time and says which."""
+
+import os
+import re
+import signal
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from xlearner_mm.engine.rank_watch import RankWatch
+
+from .ranks import exit_statuses
+
+SECONDS = 2.0
+
+
+def watched(fault):
+    """What either rank does: after some steps the fault on rank 1, for which rank 0 waits in a collective."""
+
+    def work(rank):
+        store = dist.distributed_c10d._get_default_store().clone()
+        watch = RankWatch(store, rank, 2, timeout=SECONDS).start()
+        for step in range(3):
+            watch.mark(f'step {step}')
+            dist.barrier()
+        if rank == 1 and fault is not None:
+            fault(watch)
+        try:
+            dist.all_reduce(torch.zeros(1))
+        except RuntimeError:  # gloo's own, whose text names nobody
+            watch.wait_for_culprit()
+            return 98
+        watch.finish()
+        return 0
+
+    return work
+
+
+def dies(watch):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails(watch):
+    watch.fail('ZeroDivisionError: by nought')
+    os._exit(3)
+
+
+def hangs(watch):
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    ('fault', 'status', 'said'),
+    [
+        (dies, -signal.SIGKILL, 'error: rank 0 ends: rank 1 has died or its machine does not answer'),
+        (fails, 3, 'error: rank 0 ends: rank 1 has failed: ZeroDivisionError: by nought'),
+        (hangs, 1, 'no progress for 2 s: rank 1 hangs in step 2, at .*test_rank_watch.py:[0-9]+ .hangs.'),
+    ],
+)
+def test_the_other_ends_in_time_and_names_the_rank(fault, status, said, tmp_path):
+    start = time.monotonic()
+    assert exit_statuses(watched(fault), tmp_path, seconds=60) == [1, status]
+    assert time.monotonic() - start < 20
+    assert re.search(said, (tmp_path / '0.txt').read_text())
+
+
+def test_ranks_that_do_their_work_end_well(tmp_path):
+    assert exit_statuses(watched(None), tmp_path, seconds=60) == [0, 0]
+    assert 'error' not in (tmp_path / '0.txt').read_text() + (tmp_path / '1.txt').read_text()

@@ -1,0 +1,88 @@
+"""One training step as a file: what is needed to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from xlearner_mm.engine.whole_file import written_whole
+from xlearner_mm.transfer.checkpoint import CheckpointError
+from xlearner_mm.transfer.checkpoint.trusted_types import mmengine_state_types
+
+
+def save_step(path: str, runner: Runner, batch: Any, losses: Mapping[str, float]) -> None:
+    """Save a step that is being made, whole or not at all.
+
+    Args:
+        path: where to.
+        runner: its model's weights and its seed are taken.
+        batch: as the loader gave it.
+        losses: by name.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    place = {'seed': runner.seed, 'rank': runner.rank, 'iter': runner.iter}
+    content = {'place': place, 'losses': dict(losses), 'batch': batch, 'state_dict': model.state_dict()}
+    with written_whole(path) as partial:
+        torch.save(content, partial)
+
+
+def read_step(path: str) -> dict[str, Any]:
+    """Read a saved step without executing anything but the data classes of OpenMMLab's libraries.
+
+    Returns:
+        ``place`` (seed, rank, iter), ``losses``, ``batch`` and ``state_dict``.
+
+    Raises:
+        CheckpointError: it is damaged, or holds something else.
+    """
+    try:
+        with torch.serialization.safe_globals([*mmengine_state_types(), *_sample_types()]):
+            content = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} is no saved step, or of other data than the stock libraries': {error}"
+        ) from error
+    if not isinstance(content, dict) or not {'place', 'losses', 'batch', 'state_dict'} <= content.keys():
+        raise CheckpointError(f'{path} is no saved step')
+    return content
+
+
+def image_paths(batch: Any) -> dict[str, list[str]]:
+    """Return the paths of the images of a batch by source; of a stock data set's batch, below ``'batch'``."""
+    sources = {'batch': batch} if 'data_samples' in batch else batch
+    return {
+        source: [str(_path(sample, i)) for i, sample in enumerate(data['data_samples'])]
+        for source, data in sources.items()
+        if 'data_samples' in data
+    }
+
+
+def _path(sample: Any, position: int) -> Any:
+    return sample.metainfo.get('img_path', f'image {position} of the batch')
+
+
+def _sample_types() -> list:
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.bbox import HorizontalBoxes
+    from mmdet.structures.mask import BitmapMasks, PolygonMasks
+    from mmengine.structures import BaseDataElement, InstanceData, LabelData, PixelData
+    from mmpretrain.structures import DataSample, MultiTaskDataSample
+    from mmseg.structures import SegDataSample
+
+    return [
+        BaseDataElement,
+        BitmapMasks,
+        DataSample,
+        DetDataSample,
+        HorizontalBoxes,
+        InstanceData,
+        LabelData,
+        MultiTaskDataSample,
+        PixelData,
+        PolygonMasks,
+        SegDataSample,
+    ]
