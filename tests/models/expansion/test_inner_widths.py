@@ -1,0 +1,112 @@
+"""Which widths pruning may narrow, and that a narrowed backbone is built anew by their record alone."""
+
+import copy
+
+import pytest
+import torch
+
+from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_as, narrow_to
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_expanded, tiny_resnet
+from xlearner_mm.transfer import CheckpointError
+
+from .reference import randomise
+
+NARROW = {
+    'branches.cls.backbone.layer1.0.conv1': 3,
+    'branches.det.backbone.layer4.1.conv1': 7,
+    'links.cls_0__det_2.gamma.0.conv': 2,
+}
+
+
+def build(*branches, **kwargs):
+    return randomise(MODELS.build(tiny_expanded(*(branches or ('cls', 'det')), **kwargs)))
+
+
+def with_branch(**branch):
+    cfg = tiny_expanded('cls', 'det')
+    cfg['branches']['cls'] = branch
+    return [name for name in inner_widths(MODELS.build(cfg)) if name.startswith('branches.cls')]
+
+
+def test_they_are_the_first_convolutions_of_basic_blocks_and_the_chains_of_links():
+    names = set(inner_widths(build()))
+    blocks = {f'branches.{t}.backbone.layer{i}.{j}.conv1' for t in ('cls', 'det') for i in range(1, 5) for j in (0, 1)}
+    chains = {'links.cls_0__det_2.gamma.0.conv', 'links.det_0__cls_2.gamma.0.conv'}
+    assert names == blocks | chains
+
+
+def test_of_a_bottleneck_they_are_the_first_two():
+    names = with_branch(**tiny_resnet(depth=50))
+    assert len(names) == 2 * 16
+    assert {name.split('.')[-1] for name in names} == {'conv1', 'conv2'}
+
+
+@pytest.mark.parametrize(
+    'branch',
+    [
+        dict(_scope_='mmdet', type='ResNeXt', depth=50, groups=2, base_width=4, base_channels=8),
+        dict(_scope_='mmdet', type='Res2Net', depth=50, scales=4, base_width=26),
+        tiny_resnet(norm_cfg=dict(type='GN', num_groups=2)),
+    ],
+    ids=['grouped', 'split', 'group norm'],
+)
+def test_blocks_that_share_or_mix_their_channels_otherwise_have_none(branch):
+    assert with_branch(**branch) == []
+
+
+def test_dropping_channels_that_give_nothing_changes_no_feature():
+    backbone, x = build().eval(), torch.randn(2, 3, 64, 64)
+    for width in inner_widths(backbone).values():
+        width.norm.weight.data[1] = 0
+        width.norm.bias.data[1] = -1
+    narrowed = copy.deepcopy(backbone)
+    for width in inner_widths(narrowed).values():
+        width.keep(torch.tensor([i for i in range(width.channels) if i != 1]))
+    assert sum(p.numel() for p in narrowed.parameters()) < sum(p.numel() for p in backbone.parameters())
+    for mine, whole in zip(narrowed(x), backbone(x), strict=True):
+        torch.testing.assert_close(mine, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_narrowed_backbone_keeps_its_levels_and_trains():
+    backbone = build(widths=NARROW)
+    features = backbone(torch.randn(2, 3, 64, 64))
+    assert [f.shape[1] for f in features] == list(build().out_channels)
+    sum(f.square().mean() for f in features).backward()
+    assert all(p.grad.shape == p.shape for p in backbone.parameters() if p.grad is not None)
+
+
+def test_its_record_builds_it_anew_with_equal_features(tmp_path):
+    backbone, x = build(widths=NARROW).eval(), torch.randn(2, 3, 64, 64)
+    assert backbone.widths == NARROW
+    torch.save({'state_dict': backbone.state_dict()}, tmp_path / 'backbone.pth')
+    start = dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth'))
+    again = MODELS.build(tiny_expanded('cls', 'det', widths=backbone.widths, init_cfg=start)).eval()
+    again.init_weights()
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(again(x), backbone(x), strict=True))
+
+
+@pytest.mark.parametrize(
+    ('widths', 'message'),
+    [
+        (
+            {'branches.cls.backbone.layer1.0.conv2': 3},
+            r"\['branches.cls.backbone.layer1.0.conv2'\] are not inner widths",
+        ),
+        ({'branches.seg.backbone.layer1.0.conv1': 3}, 'of other branches'),
+        ({'branches.cls.backbone.layer1.0.conv1': 5}, 'has 4 channels and cannot have 5'),
+        ({'branches.cls.backbone.layer1.0.conv1': 0}, 'has 4 channels and cannot have 0'),
+    ],
+)
+def test_widths_that_a_backbone_cannot_have_are_refused(widths, message):
+    with pytest.raises(ValueError, match=message):
+        narrow_to(build(), widths)
+
+
+def test_a_checkpoint_of_before_pruning_changes_nothing_and_one_of_another_backbone_is_refused():
+    backbone = build()
+    for meta in ({}, {'meta': {'xlearner': {'backbone': {'type': 'XLearnerResNet'}}}}):
+        narrow_as(backbone, meta)
+    assert backbone.widths == {}
+    with pytest.raises(CheckpointError, match='the checkpoint is of another expanded backbone, pruned'):
+        narrow_as(backbone, {'meta': {'xlearner': {'backbone': {'widths': {'branches.x.conv1': 1}}}}})
