@@ -4,6 +4,8 @@ import pytest
 
 from xlearner_mm.mini import CATALOG, make_mini
 
+from .trained_stages import save_expansion, save_squeeze
+
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'
 
 
@@ -20,3 +22,11 @@ def mini_root(tmp_path_factory):
 def inside(mini_root, monkeypatch):
     monkeypatch.chdir(mini_root)
     return mini_root
+
+
+@pytest.fixture(scope='session')
+def trained(tmp_path_factory):
+    """Checkpoints as trainings leave them: one of the expansion stage, two of a squeeze of it."""
+    root = tmp_path_factory.mktemp('trained')
+    expansion = save_expansion(root / 'expansion')
+    return expansion, *save_squeeze(root / 'squeeze', expansion)

@@ -64,3 +64,29 @@ def test_a_training_without_validation_is_an_error(log):
 def test_an_empty_folder_is_an_error(tmp_path):
     with pytest.raises(ResultError, match='no training has logged there'):
         read_results(tmp_path)
+
+
+def test_metrics_have_curves_over_the_training_steps(log):
+    log(
+        '20260101_000000',
+        step(10, 3.0),
+        {'accuracy/top1': 10.0, 'step': 10},
+        step(20, 2.0),
+        {'accuracy/top1': 20.0, 'step': 20},
+    )
+    folder = log(
+        '20260101_000500',
+        step(20, 2.0),
+        {'accuracy/top1': 25.0, 'step': 20},
+        step(30, 2.0),
+        {'loss/top1': 1.0, 'step': 30},
+    )
+    assert read_results(folder).validation_curves() == {
+        'accuracy/top1': [(10, 10.0), (20, 25.0)],
+        'loss/top1': [(30, 1.0)],
+    }
+
+
+def test_validations_that_were_logged_as_step_0_are_at_the_step_before_them(log):
+    folder = log('20260101_000000', step(10, 3.0), {'mIoU': 10.0, 'step': 0}, step(20, 2.0), {'mIoU': 20.0, 'step': 0})
+    assert read_results(folder).validation_curves() == {'mIoU': [(10, 10.0), (20, 20.0)]}

@@ -21,7 +21,8 @@ class FeatureColours:
 
     def __init__(self, features: Sequence[Tensor]) -> None:
         samples = np.concatenate([_positions(feature) for feature in features])
-        self._pca = PCA(n_components=3, svd_solver='covariance_eigh').fit(samples)
+        with np.errstate(invalid='ignore'):  # features that are the same everywhere have no variance to share out
+            self._pca = PCA(n_components=3, svd_solver='covariance_eigh').fit(samples)
         self._low, self._high = np.percentile(self._pca.transform(samples), _PERCENTILES, axis=0)
 
     def __call__(self, feature: Tensor) -> np.ndarray:

@@ -62,7 +62,9 @@ class ColumnGroup:
     columns: list[Column]
 
 
-def take_snapshots(trained: TrainedModel, label: str, images: Sequence[SampleImage], levels: Sequence[int]) -> list:
+def take_snapshots(
+    trained: TrainedModel, label: str, images: Sequence[SampleImage], levels: Sequence[int]
+) -> list[Snapshot]:
     """Return a :class:`Snapshot` of a checkpoint for each level.
 
     Args:
@@ -89,22 +91,22 @@ def group_columns(snapshots: Sequence[Snapshot]) -> list[ColumnGroup]:
         snapshots: of the same images at the same level.
     """
     groups = [_branch_group(branch, snapshots) for branch in snapshots[0].teachers]
-    students = {snapshot.label: snapshot.student for snapshot in snapshots if snapshot.student}
-    if students:
-        colours = FeatureColours([feature for maps in students.values() for feature in maps])
-        groups.append(
-            ColumnGroup(r'student $\hat{F}$', [_column(label, maps, colours) for label, maps in students.items()])
-        )
+    distilled = [snapshot for snapshot in snapshots if snapshot.student]
+    if distilled:
+        colours = FeatureColours([feature for snapshot in distilled for feature in snapshot.student])
+        columns = [_column(snapshot.label, snapshot.student, colours) for snapshot in distilled]
+        groups.append(ColumnGroup(r'student $\hat{F}$', columns))
     return groups
 
 
 def _branch_group(branch: str, snapshots: Sequence[Snapshot]) -> ColumnGroup:
-    own = {snapshot.teachers_of: snapshot for snapshot in reversed(snapshots)}
-    own = dict(reversed(own.items()))
+    own: dict[str, Snapshot] = {}
+    for snapshot in snapshots:
+        own.setdefault(snapshot.teachers_of, snapshot)
     colours = FeatureColours([feature for snapshot in own.values() for feature in snapshot.teachers[branch]])
     columns = []
     for snapshot in own.values():
-        title = '$F$' if len(own) == 1 and snapshot.guided else snapshot.label
+        title = _own_title(snapshot, alone=len(own) == 1)
         columns.append(_column(title, snapshot.teachers[branch], colours))
         columns += [
             _column(f'$G(\\hat{{F}})$\n{other.label}', other.guided[branch], colours)
@@ -112,6 +114,12 @@ def _branch_group(branch: str, snapshots: Sequence[Snapshot]) -> ColumnGroup:
             if other.guided and other.teachers_of == snapshot.teachers_of
         ]
     return ColumnGroup(branch, columns)
+
+
+def _own_title(snapshot: Snapshot, alone: bool) -> str:
+    if not snapshot.guided:
+        return snapshot.label
+    return '$F$' if alone else f'$F$ {snapshot.label}'
 
 
 def _column(title: str, maps: Maps, colours: FeatureColours) -> Column:
@@ -125,7 +133,7 @@ def _snapshot(
     for branch, levels in first.teachers.items():
         if level not in levels:
             raise ValueError(
-                f"checkpoint {trained.checkpoint}: level {level} of branch '{branch}' is not there to look at, only "
+                f"checkpoint {trained.checkpoint}: level {level} of '{branch}' is not there to look at, only "
                 f'{sorted(levels)}'
             )
     teacher = getattr(trained.model, 'teacher', None)

@@ -9,6 +9,7 @@ from xlearner_mm.engine.feature_columns import Snapshot, group_columns, take_sna
 from xlearner_mm.engine.feature_figure import save_feature_figure
 from xlearner_mm.engine.sample_images import SampleImage, images_of_files, images_of_sources
 from xlearner_mm.engine.trained_model import TrainedModel, load_trained
+from xlearner_mm.transfer.checkpoint import resolve_checkpoint
 
 
 def draw_features(
@@ -39,12 +40,14 @@ def draw_features(
         FileNotFoundError: a config or an image that is not there.
         ValueError: a level that is not there to look at, or checkpoints of different branches.
     """
+    paths = [resolve_checkpoint(checkpoint) for checkpoint in checkpoints]
+    several = len({Path(path).parent for path in paths}) > 1
     images: list[SampleImage] = []
     taken: list[list[Snapshot]] = []
-    for trained in (load_trained(checkpoint, config, options) for checkpoint in checkpoints):
+    for trained in (load_trained(path, config, options) for path in paths):
         # The first model's pipelines and normalisation; one squeeze's checkpoints share them, as do its branches.
         images = images or _images(trained, files, sources, count)
-        taken.append(take_snapshots(trained, _label(trained), images, levels))
+        taken.append(take_snapshots(trained, _label(trained, several), images, levels))
     branches = {tuple(snapshots[0].teachers) for snapshots in taken}
     if len(branches) > 1:
         raise ValueError(f'the checkpoints have different branches, {sorted(branches)}: draw each by itself')
@@ -58,5 +61,7 @@ def _images(trained: TrainedModel, files: Sequence[Path], sources: Sequence[str]
     return images_of_sources(trained.model, sources, count)
 
 
-def _label(trained: TrainedModel) -> str:
-    return f'step {trained.step}' if trained.step else Path(trained.checkpoint).stem
+def _label(trained: TrainedModel, several: bool) -> str:
+    path = Path(trained.checkpoint)
+    step = f'step {trained.step}' if trained.step else path.stem
+    return f'{path.parent.name}\n{step}' if several else step
