@@ -17,6 +17,13 @@ ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted(p for p in ROOT.rglob('*.py') if '_base_' not in p.parts)
 SOURCES = sorted((ROOT / '_base_' / 'sources').glob('*.py'))
 TRANSFERS = [path for path in CONFIGS if 'transfer' in path.parts]
+MINI_TRANSFERS = [path for path in TRANSFERS if 'mini' in path.parts]
+BUILT_TRANSFERS = [
+    path
+    if path in MINI_TRANSFERS or path.stem in ('cls_dtd', 'depth_nyu')
+    else pytest.param(path, marks=pytest.mark.slow)
+    for path in TRANSFERS
+]
 SQUEEZES = [path for path in CONFIGS if 'teacher_checkpoint' in path.read_text()]
 LEARNERS = [path for path in CONFIGS if path not in TRANSFERS + SQUEEZES]
 
@@ -74,7 +81,7 @@ def test_a_squeeze_builds_on_the_checkpoint_of_its_expansion(path, tmp_path):
     assert set(distiller.branch_channels) == set(teacher.backbone.branches)
 
 
-@pytest.mark.parametrize('path', TRANSFERS, ids=name)
+@pytest.mark.parametrize('path', BUILT_TRANSFERS, ids=name)
 def test_a_transfer_names_our_backbone_and_nothing_else_of_ours(path):
     cfg = Config.fromfile(path)
     assert cfg.model.backbone.type == 'XLearnerResNet'
@@ -88,10 +95,13 @@ def test_a_transfer_names_our_backbone_and_nothing_else_of_ours(path):
 
 def configs_of(folder):
     """All trainings of a folder; transfers of the mini ones are listed by their README alone."""
-    return [path for path in CONFIGS if folder in path.parts and path not in TRANSFERS]
+    large = [path for path in TRANSFERS if path not in MINI_TRANSFERS]
+    return (
+        large if folder == 'transfer' else [path for path in CONFIGS if folder in path.parts and path not in TRANSFERS]
+    )
 
 
-@pytest.mark.parametrize('folder', ['expansion', 'squeeze', 'mini'])
+@pytest.mark.parametrize('folder', ['expansion', 'squeeze', 'transfer', 'mini'])
 def test_the_metafile_and_the_readme_know_every_config(folder):
     stages = {path.relative_to(ROOT.parent).as_posix() for path in configs_of(folder)}
     metafile = ROOT / folder / 'metafile.yml'
@@ -104,13 +114,13 @@ def test_every_mini_set_has_its_config():
     assert {p.stem.removeprefix('mini_') for p in SOURCES if p.stem.startswith('mini_')} == {
         entry.name for entry in CATALOG.values() if entry.role == 'source'
     }
-    transfer = {p.stem for p in TRANSFERS if 'mini' in p.parts}
+    transfer = {p.stem for p in MINI_TRANSFERS}
     assert transfer == {
         f'{entry.task}_{entry.name.replace("voc_seg", "voc")}' for entry in CATALOG.values() if entry.role == 'transfer'
     }
 
 
-@pytest.mark.parametrize('path', [*(p for p in SOURCES if p.stem.startswith('mini_')), *TRANSFERS], ids=name)
+@pytest.mark.parametrize('path', [*(p for p in SOURCES if p.stem.startswith('mini_')), *MINI_TRANSFERS], ids=name)
 def test_classes_are_those_of_the_set_on_disk(path):
     cfg = Config.fromfile(path).to_dict()
     described = next(iter(cfg.values())) if path in SOURCES else cfg
