@@ -137,6 +137,7 @@ def _level_colour(level: int) -> tuple:
 
 
 def _clean(axes: Axes) -> None:
+    axes.set_xlim(left=0)
     axes.tick_params(labelsize=8)
     axes.spines[['top', 'right']].set_visible(False)
     axes.grid(axis='y', color='#e6e6e6', linewidth=0.8)
