@@ -14,6 +14,7 @@ from xlearner_mm.testing.fixtures import write_fixtures
 
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted((ROOT / 'expansion').glob('*.py'))
+PRUNINGS = sorted((ROOT / 'squeeze').glob('xlearner_p_*.py'))
 SQUEEZES = [path for path in sorted((ROOT / 'squeeze').glob('*.py')) if 'teacher_checkpoint' in path.read_text()]
 
 
@@ -64,6 +65,20 @@ def test_a_squeeze_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_path
         assert math.isfinite(scalars[f'train/loss_{branch}_3'].current())
     assert 'val/sources/mean' in scalars
     assert not without_gradient(runner), 'DDP refuses parameters that take no gradient'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('config', PRUNINGS, ids=lambda path: path.stem)
+def test_a_pruning_takes_its_steps_and_validates(fixtures, monkeypatch, tmp_path, config):
+    monkeypatch.chdir(fixtures)
+    cfg = small(config, tmp_path)
+    cfg.load_from = None
+    target = sum(p.numel() for p in MODELS.build(cfg.model).backbone.parameters()) // 2
+    cfg.custom_hooks[-1].update(target_params=target, steps=2, interval=1)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert 0.98 * target < sum(p.numel() for p in runner.model.backbone.parameters()) <= target
+    assert 'val/sources/mean' in runner.message_hub.log_scalars
 
 
 def without_gradient(runner):
