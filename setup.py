@@ -97,7 +97,7 @@ setup(
     install_requires=['numpy', 'torch>=2.0', 'torchvision'],
     extras_require={
         'mini': ['scikit-image', 'scikit-learn'],
-        'report': ['filelock', 'matplotlib'],
+        'report': ['filelock', 'matplotlib', 'scikit-learn'],
         'export': ['onnx', 'onnxruntime', 'onnxscript', 'safetensors', 'timm'],
         'prune': ['torch-pruning'],
         'docs': ['mkdocs', 'mkdocs-material', 'mkdocstrings-python'],

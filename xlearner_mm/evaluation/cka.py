@@ -83,6 +83,7 @@ class _Products:
 
     def __init__(self) -> None:
         self.n = 0
+        self._sums: list[Tensor] = []
 
     def add(self, x: Tensor, y: Tensor) -> None:
         a, b = x.square().sum(1), y.square().sum(1)  # the diagonals of the Gram matrices
