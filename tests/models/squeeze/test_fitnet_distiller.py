@@ -14,25 +14,57 @@ def losses_of(distiller, batch=None):
     return distiller(**data, mode='loss')
 
 
-def literal_loss(distiller, batch):
-    """The slides' formula: L = sum_t sum_i || F_i^t - G_i^t(Fhat_i) ||^2, mean per element, over all images."""
+def literal_loss(distiller, batch, reduction='mean', branches=None, levels=None, own=False):
+    """The slides' formula, L = sum_t sum_i w_t w_i || F_i^t - G_i^t(Fhat_i) ||^2, image by image and mean over images.
+
+    With ``own``, F^t and Fhat see the images of t's own sources only.
+    """
     images = distiller.data_preprocessor(batch, True)['inputs']
+    task = dict(birds='cls', cars='cls', boxes='det', masks='seg')
+    count = sum(len(own) for own in images.values())
     total = 0.0
-    x = torch.cat(list(images.values()))
-    student = distiller.student(x)
-    with torch.no_grad():
-        F = distiller.teacher.learner.backbone.forward_branches(x)
-    for t in F:
-        for i in range(4):
-            G = distiller.guidance.layers[f'{t}_{i}'].conv(student[i])
-            total = total + ((F[t][i] - G) ** 2).mean()
+    for source, x in images.items():
+        for image in x.split(1):
+            Fhat = distiller.student(image)
+            for t in ('cls', 'det', 'seg'):
+                if own and task[source] != t:
+                    continue
+                with torch.no_grad():
+                    F = distiller.teacher.learner.backbone.forward_task(image, t)
+                for i in levels or {0: 1, 1: 1, 2: 1, 3: 1}:
+                    G = distiller.guidance.layers[f'{t}_{i}'].conv
+                    squares = (F[i] - G(Fhat[i])) ** 2
+                    distance = squares.sum() if reduction == 'sum' else squares.mean()
+                    total = total + (branches or {}).get(t, 1) * (levels or {}).get(i, 1) * distance / count
     return total
 
 
-def test_the_loss_equals_the_slides_formula(build):
-    distiller = build(standardize='none').eval()
+@pytest.mark.parametrize('reduction', ['mean', 'sum'])
+@pytest.mark.parametrize('own', [False, True], ids=['all', 'own'])
+def test_the_plain_loss_is_the_slides_formula(build, reduction, own):
+    distiller = build(standardize='none', reduction=reduction, supervise='own' if own else 'all').eval()
     total, _ = distiller.parse_losses(losses_of(distiller))
-    torch.testing.assert_close(total, literal_loss(distiller, tiny_batch()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(total, literal_loss(distiller, tiny_batch(), reduction, own=own), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_and_levels_are_those_of_the_formula(build):
+    branches, levels = dict(det=2.0, seg=0.0), {1: 0.5, 3: 3.0}
+    settings = dict(branch_weights=branches, level_weights=levels, levels=(1, 3))
+    distiller = build(standardize='none', **settings).eval()
+    total, _ = distiller.parse_losses(losses_of(distiller))
+    wanted = literal_loss(distiller, tiny_batch(), branches=branches, levels=levels)
+    torch.testing.assert_close(total, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('supervise', ['all', 'own'])
+@pytest.mark.parametrize('standardize', ['none', 'channel'])
+def test_no_loss_is_negative_and_none_reaches_the_teacher(build, supervise, standardize):
+    distiller = build(supervise=supervise, standardize=standardize)
+    distiller.teacher.learner.requires_grad_(True)
+    losses = losses_of(distiller)
+    assert all(loss >= 0 for loss in losses.values())
+    distiller.parse_losses(losses)[0].backward()
+    assert all(p.grad is None for p in distiller.teacher.learner.parameters())
 
 
 def test_there_is_one_loss_per_branch_and_level(build):
@@ -132,16 +164,6 @@ def test_the_teacher_is_in_no_checkpoint_and_no_optimizer(build):
     assert not teacher & {id(p) for p in distiller.parameters()}
 
 
-def test_a_teacher_with_folded_norms_gives_the_same_features(build, teacher):
-    x = torch.randn(2, 3, 64, 64)
-    folded = build().teacher.features(x)
-    plain = build(teacher={**teacher, 'fold_norms': False}).teacher
-    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in plain.learner.backbone.modules())
-    for branch, levels in plain.features(x).items():
-        for wanted, found in zip(levels, folded[branch], strict=True):
-            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-
-
 def test_the_teacher_moves_and_converts_with_its_holder(build):
     distiller = build().double()
     assert {p.dtype for p in distiller.teacher.learner.parameters()} == {torch.float64}
@@ -202,7 +224,11 @@ def test_levels_that_are_not_distilled_are_read_from_the_teacher(build):
         (dict(supervise='some'), "unknown supervise 'some'"),
         (dict(reduction='max'), "unknown reduction 'max'"),
         (dict(levels=(0, 4)), r"levels \[4\] are beyond 'cls', which gives out \[0, 1, 2, 3\]"),
+        (dict(levels=()), 'levels must name every level once, and one at least, got'),
+        (dict(levels=(1, 1)), 'levels must name every level once'),
         (dict(branch_weights=dict(depth=1.0)), r"branch_weights name unknown \['depth'\]"),
+        (dict(branch_weights=dict(det=-1.0)), r"branch_weights must not be negative, got {'det': -1.0}"),
+        (dict(level_weights={3: 1.0}, levels=(1, 2)), r'level_weights name unknown \[3\]; known: \[1, 2\]'),
     ],
 )
 def test_what_cannot_work_is_refused_at_build(build, change, message):
@@ -214,10 +240,3 @@ def test_a_missing_teacher_is_named(learner_cfg, tmp_path):
     teacher = dict(model=learner_cfg, checkpoint=str(tmp_path / 'gone.pth'))
     with pytest.raises(CheckpointError, match='gone.pth does not exist'):
         MODELS.build(dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet()))
-
-
-def test_a_teacher_of_another_stage_is_refused(build, teacher, tmp_path):
-    path = tmp_path / 'squeeze.pth'
-    torch.save({'state_dict': build().state_dict()}, path)
-    with pytest.raises(CheckpointError, match='teacher .*squeeze.pth is of the squeeze stage, expected the expansion'):
-        build(teacher={**teacher, 'checkpoint': str(path)})
