@@ -11,17 +11,14 @@ from xlearner_mm.testing import tiny_expanded, tiny_resnet
 from xlearner_mm.transfer import CheckpointError
 from xlearner_mm.transfer.export import export_backbone
 
-ONE_LINK = dict(topology='same', link_levels=(1,))
-
 
 @pytest.mark.parametrize(
     ('config', 'levels'),
     [
-        (tiny_expanded('cls', 'det', reconciliation=ONE_LINK), (8, 16, 32, 64)),
-        pytest.param(tiny_resnet(), (4, 8, 16, 32), marks=pytest.mark.slow),
-        pytest.param(tiny_expanded(), (12, 24, 48, 96), marks=pytest.mark.slow),
+        (tiny_resnet(), (4, 8, 16, 32)),
+        pytest.param(tiny_expanded('cls', 'det'), (8, 16, 32, 64), marks=pytest.mark.slow),
     ],
-    ids=['expanded', 'plain', 'three branches'],
+    ids=['plain', 'expanded'],
 )
 def test_onnxruntime_gives_the_same_features_of_any_batch_and_size(trained, tmp_path, config, levels):
     backbone, checkpoint = trained(config)
@@ -33,7 +30,8 @@ def test_onnxruntime_gives_the_same_features_of_any_batch_and_size(trained, tmp_
         theirs = session.run([f'level_{i}' for i in range(4)], {'images': images.numpy()})
         with torch.no_grad():
             for own, other in zip(backbone(images), theirs, strict=True):
-                np.testing.assert_allclose(other, own.numpy(), rtol=1e-4, atol=1e-4)
+                assert other.shape == own.shape
+                assert np.abs(other - own.numpy()).max() <= 1e-4 * max(1, float(own.abs().max()))
     described = {entry.key: entry.value for entry in onnx.load(tmp_path / 'b.onnx').metadata_props}
     assert json.loads(described['xlearner_mm']) == json.loads(json.dumps(meta))
 
