@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 from collections.abc import Iterator
@@ -86,7 +87,8 @@ def shaken(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def built(cfg: dict[str, Any], scope: str) -> torch.nn.Module:
-    return MODELS.build({**cfg, '_scope_': scope})
+    """Build from a copy: blocks with DCN take settings out of theirs."""
+    return MODELS.build({**copy.deepcopy(cfg), '_scope_': scope})
 
 
 @torch.no_grad()
