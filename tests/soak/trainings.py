@@ -81,6 +81,16 @@ def squeeze(teacher):
     return dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet())
 
 
+def train_loader(sources, workers=0):
+    return dict(
+        batch_size=8,
+        num_workers=workers,
+        dataset=dict(type='MultiSourceDataset', sources=sources),
+        sampler=dict(type='MultiSourceSampler'),
+        collate_fn=dict(type='multi_source_collate'),
+    )
+
+
 def train(stage, work_dir, resume=False, steps=STEPS, workers=0, **kwargs):
     """Train a stage in ``work_dir``; the teacher of a squeeze is beside it."""
     validated = dict(birds=dict(jittered_sources()['birds'], **VALIDATION))
@@ -91,13 +101,7 @@ def train(stage, work_dir, resume=False, steps=STEPS, workers=0, **kwargs):
         interval=1,
         runner=XLearnerRunner,
         resume=resume,
-        train_dataloader=dict(
-            batch_size=8,
-            num_workers=workers,
-            dataset=dict(type='MultiSourceDataset', sources=jittered_sources()),
-            sampler=dict(type='MultiSourceSampler'),
-            collate_fn=dict(type='multi_source_collate'),
-        ),
+        train_dataloader=train_loader(jittered_sources(), workers),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-3), clip_grad=dict(max_norm=10)),
         param_scheduler=[dict(type='CosineAnnealingLR', T_max=steps, by_epoch=False)],
         default_hooks=dict(

@@ -13,7 +13,6 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
-from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook
 from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.resume_point import resume_point, saved_checkpoints
@@ -27,7 +26,14 @@ from xlearner_mm.transfer.checkpoint import (
     state_dict_of,
 )
 
-OWN_HOOKS = ('StepSeedHook', 'MultiSourceCheckHook', 'SameDataHook', 'MissedValidationHook', 'StopSignalHook')
+OWN_HOOKS = (
+    'StepSeedHook',
+    'MultiSourceCheckHook',
+    'SameDataHook',
+    'FiniteLossHook',
+    'MissedValidationHook',
+    'StopSignalHook',
+)
 """What every training has beside MMEngine's default hooks."""
 
 
@@ -56,16 +62,16 @@ class XLearnerRunner(Runner):
         if isinstance(checkpoint, Mapping) and checkpoint.get('type') == 'CheckpointHook':
             hooks['checkpoint'] = {**checkpoint, 'type': 'WholeCheckpointHook'}
         super().register_default_hooks(hooks)
-        for own in OWN_HOOKS:
-            self.register_hook({'type': own})
         if self.rank_watch is not None:
             self.register_hook(RankWatchHook(self.rank_watch))
 
     def register_custom_hooks(self, hooks: list) -> None:
-        """Register a config's hooks; losses are looked at as it says, or by default."""
+        """Register a config's hooks, and of our own those that it does not set itself."""
         super().register_custom_hooks(hooks)
-        if not any(isinstance(hook, FiniteLossHook) for hook in self.hooks):
-            self.register_hook(FiniteLossHook())
+        present = {type(hook).__name__ for hook in self.hooks}
+        for own in OWN_HOOKS:
+            if own not in present:
+                self.register_hook({'type': own})
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
