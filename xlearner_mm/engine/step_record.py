@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import Tensor
 
 from xlearner_mm.engine.whole_file import written_whole
 from xlearner_mm.transfer.checkpoint import CheckpointError
 from xlearner_mm.transfer.checkpoint.trusted_types import mmengine_state_types
 
 
-def save_step(path: str, runner: Runner, batch: Any, losses: Mapping[str, float]) -> None:
+def save_step(
+    path: str, runner: Runner, batch: Any, losses: Mapping[str, float], buffers: Mapping[str, Tensor]
+) -> None:
     """Save a step that is being made, whole or not at all.
 
     Args:
@@ -22,10 +25,13 @@ def save_step(path: str, runner: Runner, batch: Any, losses: Mapping[str, float]
         runner: its model's weights and its seed are taken.
         batch: as the loader gave it.
         losses: by name.
+        buffers: those of the model that the step has changed, as they were before.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     place = {'seed': runner.seed, 'rank': runner.rank, 'iter': runner.iter}
-    content = {'place': place, 'losses': dict(losses), 'batch': batch, 'state_dict': model.state_dict()}
+    own = model.state_dict()
+    state = {**own, **{name: buffer for name, buffer in buffers.items() if name in own}}
+    content = {'place': place, 'losses': dict(losses), 'batch': batch, 'state_dict': state}
     with written_whole(path) as partial:
         torch.save(content, partial)
 

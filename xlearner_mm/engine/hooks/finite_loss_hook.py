@@ -50,7 +50,8 @@ class FiniteLossHook(Hook):
             raise ValueError(f"FiniteLossHook: unknown policy '{policy}', choose from {POLICIES}")
         self.policy, self.limit = policy, limit
         self._losses: Mapping[str, Any] = {}
-        self._buffers: list[tuple[Tensor, Tensor]] = []
+        # Norms have taken the step into their running statistics when its loss is known.
+        self._before: dict[str, Tensor] = {}
         self._undo: list[Callable[[], None]] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -74,8 +75,10 @@ class FiniteLossHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep what the step would be saved with, or undone by."""
         self._batch = data_batch
-        if self.policy == 'skip':
-            self._buffers = [(buffer, buffer.clone()) for buffer in _unwrapped(runner).buffers()]
+        buffers = dict(_unwrapped(runner).named_buffers())
+        if {name: b.shape for name, b in buffers.items()} != {name: b.shape for name, b in self._before.items()}:
+            self._before = {name: buffer.clone() for name, buffer in buffers.items()}
+        _copy(buffers, self._before)
 
     def after_train(self, runner: Runner) -> None:
         """Leave model and optimizer as they were."""
@@ -101,9 +104,7 @@ class FiniteLossHook(Hook):
         if skipped > self.limit:
             raise NonFiniteLossError(f'{told}; {self.limit} such steps have been skipped before, which is the limit')
         runner.message_hub.update_info('nonfinite_steps', skipped)
-        with torch.no_grad():
-            for buffer, before in self._buffers:
-                buffer.copy_(before)
+        _copy(self._before, dict(_unwrapped(runner).named_buffers()))
         print_log(f'{told}; the step is skipped, number {skipped} of at most {self.limit}', 'current', 30)
 
     def _save(self, runner: Runner) -> str:
@@ -113,10 +114,18 @@ class FiniteLossHook(Hook):
         concerned = {name.partition('.')[0] for name in faulty} & paths.keys() or paths.keys()
         rank = f'_rank{runner.rank}' if runner.world_size > 1 else ''
         path = osp.join(runner.work_dir, f'nonfinite_step_{runner.iter + 1}{rank}.pth')
-        save_step(path, runner, self._batch, losses)
+        save_step(path, runner, self._batch, losses, self._before)
         told = '; '.join(f'{name} = {losses[name]}' for name in faulty or ['loss'])
         images = '; '.join(f"source '{source}': {', '.join(paths[source])}" for source in paths if source in concerned)
         return f'step {runner.iter + 1}: {told}; images of {images}; saved in {path} for tools/replay_step.py'
+
+
+@torch.no_grad()
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    for dtype in {value.dtype for value in source.values()}:
+        names = [name for name, value in source.items() if value.dtype == dtype]
+        # One kernel for all, not one for each of some hundred norms.
+        torch._foreach_copy_([target[name] for name in names], [source[name] for name in names])
 
 
 def _unwrapped(runner: Runner) -> nn.Module:

@@ -41,9 +41,9 @@ class StepSeedHook(Hook):
             runner.train_dataloader.sampler.seed = seed
 
 
-def seed_step(seed: int, rank: int, step: int) -> None:
+def seed_step(seed: int, rank: int, iter: int) -> None:
     """Bring all generators of this process to where they are at the start of a step."""
-    number = int(np.random.SeedSequence([seed, rank, step]).generate_state(1)[0])
+    number = int(np.random.SeedSequence([seed, rank, iter]).generate_state(1)[0])
     random.seed(number)
     np.random.seed(number)
     torch.manual_seed(number)

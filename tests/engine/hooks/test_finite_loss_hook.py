@@ -1,0 +1,177 @@
+"""A loss that is no number stops the run and says why, or its step is as if it had not been."""
+
+import math
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
+
+from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
+from xlearner_mm.engine.replay import replay_on
+from xlearner_mm.engine.step_record import read_step
+from xlearner_mm.registry import HOOKS
+from xlearner_mm.transfer.checkpoint import CheckpointError
+
+from ..ranks import run_ranks
+from ..tiny_runner import tiny_runner
+
+FAULTY = 3
+
+
+@HOOKS.register_module()
+class NanHook(Hook):
+    """Puts what is no number into the images of source ``cars``, or into the boxes of ``boxes``, in some steps."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self, where, steps, rank):
+        self.where, self.steps, self.rank = where, steps, rank
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        for source, data in data_batch.items():
+            for i, sample in enumerate(data['data_samples']):
+                sample.set_metainfo(dict(img_path=f'{source}/{i}.jpg'))
+        if runner.iter + 1 in self.steps and runner.rank == self.rank:
+            if self.where == 'images':
+                data_batch['cars']['inputs'] = [torch.full((3, 64, 64), math.nan) for _ in range(2)]
+            for sample in data_batch['boxes']['data_samples'] if self.where == 'boxes' else []:
+                sample.gt_instances.bboxes[:, 2] = math.inf
+
+
+@HOOKS.register_module()
+class StateHook(Hook):
+    """Keeps what the model is before every step."""
+
+    priority = 'HIGHEST'
+
+    def before_train(self, runner):
+        self.before = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        state = getattr(runner.model, 'module', runner.model).state_dict()
+        self.before.append({key: value.clone() for key, value in state.items()})
+
+
+def runner(folder, policy='stop', limit=10, where='images', steps=(FAULTY,), rank=0, **kwargs):
+    hooks = [
+        dict(type='NanHook', where=where, steps=steps, rank=rank),
+        dict(type='StateHook'),
+        dict(type='FiniteLossHook', policy=policy, limit=limit),
+    ]
+    return tiny_runner(folder, hooks, max_iters=5, **kwargs)
+
+
+def states(trained):
+    return next(hook for hook in trained.hooks if isinstance(hook, StateHook)).before
+
+
+def stopped(folder, where):
+    """Train until step 3 stops it; return the runner, the message and the file."""
+    trained = runner(folder / 'work', where=where)
+    with pytest.raises(NonFiniteLossError) as error:
+        trained.train()
+    return trained, str(error.value), folder / 'work' / 'nonfinite_step_3.pth'
+
+
+def replayed(trained, path):
+    """Make the saved step again; the losses must be those that were saved."""
+    step = read_step(str(path))
+    trained.model.load_state_dict(step['state_dict'])
+    replay = replay_on(trained.model, step)
+    assert replay.losses.keys() == replay.saved.keys()
+    assert torch.equal(*(torch.tensor(list(x.values())).nan_to_num(-1) for x in (replay.losses, replay.saved)))
+    return replay
+
+
+def test_the_run_stops_and_names_source_loss_images_and_file(tmp_path):
+    trained, told, path = stopped(tmp_path, 'boxes')
+    assert told.startswith('step 3: boxes.loss_bbox = ')
+    assert "images of source 'boxes': boxes/0.jpg, boxes/1.jpg; saved in" in told
+    assert 'cars' not in told
+    assert str(path) in told
+    assert len(told.splitlines()) == 1
+    assert replayed(trained, path).first == 'networks.boxes.bbox_head.loss_bbox'
+
+
+def test_the_weights_never_take_it_and_the_step_made_again_names_the_module(tmp_path):
+    trained, _, path = stopped(tmp_path, 'images')
+    for name, parameter in trained.model.named_parameters():
+        assert torch.equal(parameter, states(trained)[-1][name]), name
+    assert replayed(trained, path).first == 'backbone.branches.cls.backbone.conv1'
+
+
+def test_of_a_saved_step_nothing_is_executed(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return (tmp_path / 'executed').mkdir, ()
+
+    torch.save(dict(place={}, losses={}, batch=Malicious(), state_dict={}), tmp_path / 'step.pth')
+    with pytest.raises(CheckpointError, match='is no saved step'):
+        read_step(str(tmp_path / 'step.pth'))
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_a_skipped_step_changes_no_weight_and_no_statistic_and_is_counted(tmp_path):
+    trained = runner(tmp_path / 'work', 'skip')
+    trained.train()
+    before, after = states(trained)[FAULTY - 1], states(trained)[FAULTY]
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert any(not torch.equal(after[key], value) for key, value in states(trained)[FAULTY + 1].items())
+    assert trained.message_hub.get_info('nonfinite_steps') == 1
+    assert (tmp_path / 'work' / 'nonfinite_step_3.pth').is_file()
+
+
+def test_more_steps_than_the_limit_stop_the_run(tmp_path):
+    with pytest.raises(NonFiniteLossError, match='step 4: .*2 such steps have been skipped before, which is the limit'):
+        runner(tmp_path / 'work', 'skip', limit=2, steps=(2, 3, 4)).train()
+
+
+def test_all_ranks_skip_what_one_cannot_take(tmp_path):
+    def train(rank):
+        ddp = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
+        trained = runner(tmp_path / 'work', 'skip', rank=1, launcher='pytorch', cfg=dict(model_wrapper_cfg=ddp))
+        trained.train()
+        before, after = states(trained)[FAULTY - 1], states(trained)[FAULTY]
+        return all(torch.equal(before[key], after[key]) for key in before), trained.model.module.state_dict()
+
+    (first, state), (second, other) = run_ranks(train, tmp_path / 'ranks')
+    assert first
+    assert second
+    assert all(torch.equal(state[key], other[key]) for key in state if 'running' not in key)
+
+
+@OPTIM_WRAPPERS.register_module()
+class OverflowingOptimWrapper(OptimWrapper):
+    """Scales losses as mixed precision does, on a CPU, and overflows in the first step, as a dynamic scale may."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.scaler = torch.amp.GradScaler('cpu', init_scale=2.0**127)
+
+    def backward(self, loss, **kwargs):
+        self.scaler.scale(loss).backward(**kwargs)
+        self._inner_count += 1
+
+    def step(self, **kwargs):
+        self.scaler.step(self.optimizer, **kwargs)
+        self.scaler.update()
+
+
+def test_what_a_loss_scaler_skips_is_no_failure(tmp_path):
+    scaled = dict(type='OverflowingOptimWrapper', optimizer=dict(type='SGD', lr=0.01))
+    trained = runner(tmp_path / 'work', steps=(), optim_wrapper=scaled)
+    trained.train()
+    first, second = states(trained)[:2]
+    assert trained.optim_wrapper.scaler.get_scale() < 2.0**127
+    assert all(torch.equal(first[name], second[name]) for name, _ in trained.model.named_parameters())
+    assert trained.iter == 5
+
+
+def test_impossible_settings_are_errors(tmp_path):
+    with pytest.raises(ValueError, match="unknown policy 'ignore'"):
+        FiniteLossHook('ignore')
+    accumulating = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)
+    with pytest.raises(ValueError, match='accumulative_counts=1'):
+        runner(tmp_path / 'work', 'skip', optim_wrapper=accumulating).train()
