@@ -14,14 +14,14 @@ from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
 from xlearner_mm.models.expansion.depth_plan import DepthPlan
 from xlearner_mm.models.expansion.freezing import freeze, frozen_modules, norms_to_inference
-from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to
+from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to, recorded_widths
 from xlearner_mm.models.expansion.reconciliation import (
     LinkKey,
     Reconciliation,
     ReconciliationLink,
 )
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import load_backbone
+from xlearner_mm.transfer.checkpoint import CheckpointError, load_backbone, read_checkpoint
 
 Levels = tuple[Tensor, ...]
 
@@ -130,7 +130,16 @@ class XLearnerExpandedBackbone(BaseModule):
         if pretrained is None:
             super().init_weights()
         else:
-            load_backbone(self, pretrained['checkpoint'], prefix=pretrained.get('prefix'))
+            try:
+                load_backbone(self, pretrained['checkpoint'], prefix=pretrained.get('prefix'))
+            except CheckpointError as error:
+                recorded = recorded_widths(read_checkpoint(pretrained['checkpoint']))
+                if recorded == self.widths:
+                    raise
+                raise CheckpointError(
+                    f'{error}; the checkpoint was pruned to {len(recorded)} other inner widths: build the backbone with '
+                    'the widths of its metadata (tools/transfer.py does)'
+                ) from error
             self._is_init = True
 
     def train(self, mode: bool = True) -> XLearnerExpandedBackbone:

@@ -94,6 +94,13 @@ def narrow_to(backbone: nn.Module, widths: Mapping[str, int]) -> None:
             own[name].keep(torch.arange(channels))
 
 
+def recorded_widths(checkpoint: Mapping[str, Any]) -> dict[str, int]:
+    """Return the inner widths that a training checkpoint or an export says its backbone was pruned to."""
+    meta = checkpoint.get('meta') or {}
+    described = (meta.get('xlearner') or meta).get('backbone')
+    return dict(described.get('widths') or {}) if isinstance(described, Mapping) else {}
+
+
 def narrow_as(backbone: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     """Give an expanded backbone the shapes of a training checkpoint of pruning, before its weights are loaded.
 
@@ -104,10 +111,8 @@ def narrow_as(backbone: nn.Module, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: its widths are of other branches or links.
     """
-    stage = (checkpoint.get('meta') or {}).get('xlearner') or {}
-    backbone_cfg = stage.get('backbone') or {}
     try:
-        narrow_to(backbone, backbone_cfg.get('widths') or {})
+        narrow_to(backbone, recorded_widths(checkpoint))
     except ValueError as error:
         raise CheckpointError(f'the checkpoint is of another expanded backbone, pruned: {error}') from error
 
