@@ -9,6 +9,7 @@ from glob import escape, glob
 from mmengine.fileio import exists
 from mmengine.fileio import get as read_bytes
 
+from xlearner_mm.transfer.checkpoint.download import local_copy
 from xlearner_mm.transfer.checkpoint.error import CheckpointError
 
 WHICH = ('last', 'best')
@@ -18,7 +19,8 @@ def resolve_checkpoint(path: str, which: str = 'last') -> str:
     """Return the file meant: of a work directory, its last or its best checkpoint.
 
     Args:
-        path: a file, a work directory, or an address that mmengine's file clients read.
+        path: a file, a work directory, or an address: of torchvision's or OpenMMLab's published models, or one that
+            mmengine's file clients read.
         which: of a work directory, ``'last'``: the one that ``last_checkpoint`` points to; ``'best'``: the
             ``best_*.pth`` that CheckpointHook keeps with ``save_best``. Defaults to ``'last'``.
 
@@ -32,6 +34,7 @@ def resolve_checkpoint(path: str, which: str = 'last') -> str:
         path = _last_of(path) if which == 'last' else _best_of(path)
     elif which != 'last':
         raise CheckpointError(f"{path} is no work directory, of which the '{which}' checkpoint could be taken")
+    path = local_copy(path)
     if not exists(path):
         raise CheckpointError(f'checkpoint {path} does not exist; run the stage that writes it, or correct the path')
     return path
