@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--name', help="of the row (default: the checkpoint's)")
     parser.add_argument('--branch', help='of an expansion checkpoint, the branch to transfer')
     parser.add_argument('--work-dir', type=Path, help='where everything goes (default: work_dirs/transfer_<suite>)')
-    parser.add_argument('--workers', type=int, default=1, help='how many transfers run at once (default: 1)')
+    parser.add_argument('--workers', type=int, help='how many transfers run at once (default: one per GPU, or one)')
     parser.add_argument('--seeds', type=int, default=1, help='repeat everything with seeds 0, 1, ... (default: 1)')
     parser.add_argument('--data-fraction', type=float, default=1.0, help='share of the training images (default: 1)')
     parser.add_argument(
@@ -40,6 +40,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Run the suite; return the exit status."""
     args = parse_args()
+    if Path(args.checkpoint).exists():
+        args.checkpoint = str(Path(args.checkpoint).absolute())
+    args.work_dir = args.work_dir and args.work_dir.absolute()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     from xlearner_mm.transfer.protocol import Protocol
     from xlearner_mm.transfer.run_suite import run_suite

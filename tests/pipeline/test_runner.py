@@ -227,3 +227,14 @@ class TestDisplay:
         JobRunner([python('a', 'import time; time.sleep(0.3)')], tmp_path / 'work', display=display, poll=0.02).run()
         assert '━' in out.getvalue()
         assert '0 of 1 jobs' in out.getvalue()
+
+
+def test_every_worker_has_a_device_of_its_own(tmp_path, run):
+    def job(name, needs=()):
+        told = tmp_path / name
+        code = f'import os, time; open({str(told)!r}, "w").write(os.environ["CUDA_VISIBLE_DEVICES"]); time.sleep(0.3)'
+        return Job(name, (sys.executable, '-S', '-c', code), needs)
+
+    assert run(job('a'), job('b'), job('c', needs=('a', 'b')), devices=('3', '5')).status == 0
+    assert {(tmp_path / name).read_text() for name in 'ab'} == {'3', '5'}
+    assert (tmp_path / 'c').read_text() == '3', 'the first worker is free again'

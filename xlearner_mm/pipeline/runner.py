@@ -44,6 +44,7 @@ class Outcome:
 class _Run:
     process: Process
     started: float
+    worker: int
 
 
 class JobRunner:
@@ -60,6 +61,8 @@ class JobRunner:
             Defaults to False.
         display: what shows the progress. Defaults to None: one on standard output.
         poll: seconds between two looks at the running jobs. Defaults to 0.2.
+        devices: GPUs, as ``CUDA_VISIBLE_DEVICES`` names them; every worker gets one of its own, or shares it where
+            there are more workers. Defaults to none: all jobs see what this process sees.
 
     Raises:
         JobError: jobs that cannot be put in order.
@@ -73,11 +76,13 @@ class JobRunner:
         fork: bool = False,
         display: Display | None = None,
         poll: float = 0.2,
+        devices: Sequence[str] = (),
     ) -> None:
         self.jobs = in_order(jobs)
         self.logs = work_dir / 'logs'
         self.states = JobStates(work_dir / 'jobs.json')
         self.workers, self.fork, self.poll = workers, fork, poll
+        self.devices = tuple(devices)
         self.display = display or Display()
         self.env = {'OMP_NUM_THREADS': str(max(1, _usable_cores() // workers))}
         self._rank = ranks(self.jobs)
@@ -140,7 +145,12 @@ class JobRunner:
                 shutil.rmtree(job.folder, ignore_errors=True)
         self._waiting.remove(job.name)
         self.display.say(f'{job.name}: {"goes on" if goes_on and job.resume else "starts"}')
-        self._running[job.name] = _Run(start(command, self._log(job.name), self.env, self.fork), time.monotonic())
+        worker = min(set(range(self.workers)) - {run.worker for run in self._running.values()})
+        env = self.env
+        if self.devices:
+            env = {**env, 'CUDA_VISIBLE_DEVICES': self.devices[worker % len(self.devices)]}
+        process = start(command, self._log(job.name), env, self.fork)
+        self._running[job.name] = _Run(process, time.monotonic(), worker)
 
     def _collect(self) -> None:
         for name, run in list(self._running.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,6 +14,7 @@ from xlearner_mm.pipeline import JobRunner
 from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint, sha256_of
 from xlearner_mm.transfer.growing_report import update_report
+from xlearner_mm.transfer.paper import paper_rows
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.results import ResultError
 from xlearner_mm.transfer.suite import SUITES, TransferSet, transfer_jobs, transfer_sets
@@ -30,7 +32,7 @@ def run_suite(
     name: str | None = None,
     protocol: Protocol | None = None,
     work_dir: Path | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     branch: str | None = None,
     paper: Sequence[str] | None = None,
     options: Sequence[str] = (),
@@ -44,7 +46,7 @@ def run_suite(
         name: of the row in the report. Defaults to one made of the checkpoint's path.
         protocol: how the backbone is judged. Defaults to the standard protocol.
         work_dir: where everything goes. Defaults to ``work_dirs/transfer_<suite>``.
-        workers: how many transfers run at once. Defaults to 1.
+        workers: how many transfers run at once. Defaults to one per GPU, or one.
         branch: of an expansion checkpoint. Defaults to its only one.
         paper: names of the slides' rows to set beside. Defaults to those that are there.
         options: ``KEY=VALUE`` overrides of every config. Defaults to none.
@@ -59,6 +61,7 @@ def run_suite(
         sets = transfer_sets(SUITES[suite])
         chosen = transfer_sets(SUITES[suite], only)
         start = None if checkpoint == SCRATCH else Path(resolve_checkpoint(checkpoint))
+        paper_rows(paper or [])
     except (CheckpointError, FileNotFoundError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
@@ -76,7 +79,8 @@ def run_suite(
     fork = sys.platform == 'linux' and not torch.cuda.is_available()
     if fork:
         _import_for_all(chosen)
-    outcome = JobRunner(jobs, work_dir / folder, workers, fork).run()
+    devices = visible_devices()
+    outcome = JobRunner(jobs, work_dir / folder, workers or len(devices) or 1, fork, devices=devices).run()
     if outcome.status == INTERRUPTED:
         return outcome.status
     if outcome.failed:
@@ -101,6 +105,13 @@ def _import_for_all(sets: Sequence[TransferSet]) -> None:
         import_module(f'{_LIBRARIES[task]}.datasets')
         import_module(f'{_LIBRARIES[task]}.models')
     import_module('xlearner_mm.transfer.transfer_set')
+
+
+def visible_devices() -> list[str]:
+    """Return the GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    named = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name]
+    count = torch.cuda.device_count()
+    return named[:count] if named else [str(number) for number in range(count)]
 
 
 def row_name(checkpoint: str) -> str:
