@@ -137,8 +137,8 @@ class XLearnerExpandedBackbone(BaseModule):
                 if recorded == self.widths:
                     raise
                 raise CheckpointError(
-                    f'{error}; the checkpoint was pruned to {len(recorded)} other inner widths: build the backbone with '
-                    'the widths of its metadata (tools/transfer.py does)'
+                    f'{error}; it was pruned to {len(recorded)} other inner widths: build the backbone with the '
+                    'widths of its metadata (tools/transfer.py does)'
                 ) from error
             self._is_init = True
 
