@@ -77,6 +77,7 @@ def demo_report(work_dir: Path, sets: list[TransferSet], seconds: dict[str, floa
     from xlearner_mm.transfer.growing_report import update_report
     from xlearner_mm.transfer.predictions import detect, segment
     from xlearner_mm.transfer.results import read_results
+    from xlearner_mm.transfer.suite import seed_folder
 
     squeeze = VARIANTS['xlearner_seg'].trainings()
     titles = {
@@ -89,7 +90,7 @@ def demo_report(work_dir: Path, sets: list[TransferSet], seconds: dict[str, floa
     trainings = {f'{title}: loss': read_results(stage_dir(work_dir, name)) for title, name in titles.items()}
     predictions = {}
     for entry in sets:
-        folder = work_dir / 'xlearner_seg' / entry.config.stem
+        folder = seed_folder(work_dir, 'xlearner_seg', entry, 0)
         predict = {'det': detect, 'seg': segment}.get(entry.task)
         if predict:
             title = f'xlearner_seg transferred to {entry.name}: test images'

@@ -41,9 +41,9 @@ def test_every_mini_training_belongs_to_a_variant():
 @pytest.mark.parametrize('name', VARIANTS)
 def test_a_variant_runs_from_its_sources_to_every_transfer_set(sets, name):
     jobs = jobs_of(sets, name)
-    assert {f'{name}/{entry.config.stem}' for entry in sets} <= set(jobs)
+    assert {f'{name}/{entry.config.stem}/seed_0' for entry in sets} <= set(jobs)
     if name != 'scratch':
-        assert f'{name}/export' in jobs[f'{name}/cls_letters'].needs
+        assert f'{name}/export' in jobs[f'{name}/cls_letters/seed_0'].needs
         assert jobs[f'{name}/export'].needs == (f'stages/{VARIANTS[name].result}',)
 
 

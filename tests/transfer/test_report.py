@@ -2,11 +2,9 @@
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from rich.console import Console
 
@@ -14,23 +12,10 @@ from xlearner_mm.transfer.figure import grouped
 from xlearner_mm.transfer.paper import paper_rows
 from xlearner_mm.transfer.predictions import Boxes, Prediction, Predictions
 from xlearner_mm.transfer.report import Report
-from xlearner_mm.transfer.results import ResultError, read_results
-from xlearner_mm.transfer.rows import build_row, read_upstream
+from xlearner_mm.transfer.results import read_results
 from xlearner_mm.transfer.scores import make_row, make_score
-from xlearner_mm.transfer.suite import TransferSet
+from xlearner_mm.transfer.upstream import read_upstream
 
-SETS = [
-    TransferSet('cars', 'cls', Path('cls_cars.py')),
-    TransferSet('dtd', 'cls', Path('cls_dtd.py')),
-    TransferSet('voc', 'det', Path('det_voc.py')),
-    TransferSet('nyu', 'depth', Path('depth_nyu.py')),
-]
-METRICS = {
-    'cls_cars': {'accuracy/top1': 40.0},
-    'cls_dtd': {'accuracy/top1': 20.0},
-    'det_voc': {'pascal_voc/AP50': 0.125},
-    'depth_nyu': {'d1': 0.5},
-}
 SOURCES = {'coco': {'primary_metric': 'coco/bbox_mAP_50', 'primary_scale': 100}}
 
 
@@ -42,49 +27,19 @@ def write_run(folder, metrics):
 
 
 @pytest.fixture
-def work_dir(tmp_path):
-    for method in ('scratch', 'xlearner'):
-        for name, metrics in METRICS.items():
-            write_run(tmp_path / method / name, metrics)
-        state = {
-            'backbone.conv1.weight': torch.zeros(10, 3, 7, 7),
-            'backbone.bn1.running_mean': torch.zeros(10),
-            'head.fc.weight': torch.zeros(5, 10),
-        }
-        checkpoint = tmp_path / method / 'cls_cars' / 'iter_3.pth'
-        torch.save({'state_dict': state}, checkpoint)
-        checkpoint.with_name('last_checkpoint').write_text(str(checkpoint))
-    write_run(tmp_path / 'xlearner' / 'squeeze', {'coco/coco/bbox_mAP_50': 0.25})
-    return tmp_path
-
-
-@pytest.fixture
-def rows(work_dir):
-    seconds = {'data': 5.0, 'scratch/cls_cars': 2.0, 'xlearner/squeeze': 10.0, 'xlearner/cls_cars': 2.5}
-    upstream = read_upstream(work_dir / 'xlearner' / 'squeeze', SOURCES)
-    return [
-        build_row('scratch', work_dir, SETS, {}, seconds),
-        build_row('xlearner', work_dir, SETS, upstream, seconds),
-    ]
-
-
-def test_a_row_holds_what_was_measured_in_percent(rows):
-    assert rows[1] == {
-        'method': 'xlearner',
-        'upstream': {'coco': {'metric': 'coco/bbox_mAP_50', 'value': 25.0}},
-        'transfer': {
-            'cars': {'task': 'cls', 'metric': 'accuracy/top1', 'value': 40.0},
-            'dtd': {'task': 'cls', 'metric': 'accuracy/top1', 'value': 20.0},
-            'voc': {'task': 'det', 'metric': 'pascal_voc/AP50', 'value': 12.5},
-            'nyu': {'task': 'depth', 'metric': 'd1', 'value': 50.0},
-        },
-        'avg_cls': 30.0,
-        'det_ap50': 12.5,
-        'seg_miou': None,
-        'depth_delta1': 50.0,
-        'params_m': 0.0015,  # 10 x 3 x 7 x 7: no head, no statistics
-        'seconds': 12.5,
+def rows(tmp_path):
+    write_run(tmp_path / 'squeeze', {'coco/coco/bbox_mAP_50': 0.25})
+    transfer = {
+        'cars': make_score('cls', 'accuracy/top1', 40.0),
+        'dtd': make_score('cls', 'accuracy/top1', 20.0),
+        'voc': make_score('det', 'pascal_voc/AP50', 12.5),
+        'nyu': make_score('depth', 'd1', 50.0),
     }
+    own = read_upstream(tmp_path / 'squeeze', SOURCES)
+    return [
+        make_row('scratch', transfer, params_m=0.0015, seconds=2.0),
+        make_row('xlearner', transfer, upstream=own, params_m=0.0015, seconds=12.5),
+    ]
 
 
 def test_a_random_start_has_no_upstream(rows):
@@ -105,11 +60,6 @@ def test_a_squeeze_that_measured_its_fidelity_has_it_beside_every_source(tmp_pat
     }
 
 
-def test_a_missing_training_is_an_error_that_names_it(work_dir):
-    with pytest.raises(ResultError, match='scratch/cls_food'):
-        build_row('scratch', work_dir, [TransferSet('food', 'cls', Path('cls_food.py'))], {}, {})
-
-
 def test_losses_of_a_source_and_of_a_branch_are_summed():
     curves = {
         'loss': [(1, 9.0)],
@@ -123,7 +73,7 @@ def test_losses_of_a_source_and_of_a_branch_are_summed():
 
 class TestFiles:
     @pytest.fixture
-    def report(self, rows, work_dir):
+    def report(self, rows, tmp_path):
         image = np.zeros((64, 64, 3), np.uint8)
         boxes = Boxes(np.array([[5, 5, 30, 40]]), np.array([1]))
         labels = np.full((64, 64), 255)
@@ -132,7 +82,7 @@ class TestFiles:
         return Report(
             rows,
             upstream={'xlearner': rows[1]['upstream']},
-            trainings={'squeeze': read_results(work_dir / 'xlearner' / 'squeeze')},
+            trainings={'squeeze': read_results(tmp_path / 'squeeze')},
             predictions={
                 'detector': Predictions(('cat', 'dog'), [Prediction(image, boxes, none)] * 2),
                 'segmentor': Predictions(('background', 'dog'), [Prediction(image, labels, labels)]),

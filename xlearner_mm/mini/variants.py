@@ -15,14 +15,17 @@ from xlearner_mm.mini.build import MARKER
 from xlearner_mm.mini.catalog import CATALOG
 from xlearner_mm.pipeline.job import Job
 from xlearner_mm.pipeline.training import training_job
-from xlearner_mm.transfer.rows import build_row, read_upstream
+from xlearner_mm.transfer.checkpoint import sha256_of
+from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.scores import Row
 from xlearner_mm.transfer.suite import TransferSet, transfer_jobs
+from xlearner_mm.transfer.suite_row import suite_row
+from xlearner_mm.transfer.upstream import read_upstream
 
 CONFIGS = Path('configs/mini')
 DATA = Path('data/xl_mini')
-PROTOCOL = {'frozen': True, 'probe': 'sgd', 'data_fraction': 1.0, 'seeds': 1}
-"""How all variants are judged: the stock trainings of ``configs/mini/transfer``."""
+PROTOCOL = Protocol()
+"""How all variants are judged: frozen, as ``configs/mini/transfer`` has it, classification by logistic regression."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def variant_jobs(
         if variant.result:
             jobs.append(_export_job(name, variant, work_dir))
             backbone, needs = work_dir / name / 'backbone.pth', ('data/transfer', f'{name}/export')
-        jobs += transfer_jobs(name, backbone, sets, work_dir, needs, logging)
+        jobs += transfer_jobs(name, backbone, sets, work_dir, needs, logging, PROTOCOL)
     return jobs
 
 
@@ -162,8 +165,15 @@ def variant_row(name: str, work_dir: Path, sets: Sequence[TransferSet], seconds:
         ResultError: a training that has not come to its end.
     """
     result = VARIANTS[name].result
-    row = build_row(name, work_dir, sets, upstream_of(result, work_dir) if result else {}, seconds)
-    return row | {'seconds': round(seconds_of(name, seconds), 1), 'protocol': PROTOCOL}
+    return suite_row(
+        name,
+        work_dir,
+        sets,
+        PROTOCOL,
+        sha256_of(str(work_dir / name / 'backbone.pth')) if result else None,
+        {name: seconds_of(name, seconds)},
+        upstream_of(result, work_dir) if result else None,
+    )
 
 
 def stage_dir(work_dir: Path, training: str) -> Path:

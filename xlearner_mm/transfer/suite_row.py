@@ -20,6 +20,7 @@ def suite_row(
     protocol: Protocol,
     sha256: str | None,
     seconds: Mapping[str, float] | None = None,
+    upstream: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Row:
     """Return the row of a report; a set that has failed or not been run has no value.
 
@@ -31,6 +32,8 @@ def suite_row(
         sha256: of its checkpoint: results of another one, which an earlier call has left, don't count. None is the
             random start.
         seconds: job -> how long it ran. Defaults to unknown.
+        upstream: what it reached on its own sources, see :func:`~xlearner_mm.transfer.upstream.read_upstream`. Defaults
+            to none.
 
     Raises:
         ResultError: a transfer that lacks the set's metric, or none that has come to its end.
@@ -55,6 +58,7 @@ def suite_row(
             )
             for entry in sets
         },
+        upstream=upstream,
         params_m=round(parameters / 1e6, 4),
         seconds=None if seconds is None else round(sum(seconds.values()), 1),
         protocol=protocol.describe(),
