@@ -36,6 +36,10 @@ SHORT = [
     'train_cfg.max_iters=2',
     'train_cfg.val_interval=2',
 ]
+SMALL_HEADS = {
+    'seg': ['model.decode_head.channels=16', 'model.auxiliary_head.channels=16'],
+    'depth': ['model.decode_head.embed_dim=16', 'model.decode_head.feature_dim=128', 'param_scheduler=None'],
+}
 
 
 @pytest.fixture(scope='module')
@@ -134,8 +138,7 @@ def test_a_backbone_of_another_size_is_probed(inside, tmp_path, backbone, name):
 @pytest.mark.parametrize('name', SETS)
 def test_every_set_is_trained_by_its_stock_runner(inside, tmp_path, backbone, name):
     small = [*SHORT, "train_cfg={'type': 'IterBasedTrainLoop', 'max_iters': 2, 'val_interval': 2, '_delete_': True}"]
-    if SETS[name].task == 'depth':
-        small.append('param_scheduler=None')
+    small += SMALL_HEADS.get(SETS[name].task, [])
     protocol = Protocol(probe='sgd')
     assert transfer_to_set(SETS[name].config, tmp_path, str(backbone), protocol, options=small) == 0
     assert read_result(tmp_path)['metrics']
