@@ -1,0 +1,44 @@
+"""Two machines' data sets have one fingerprint if and only if they hold the same."""
+
+import copy
+
+import pytest
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+
+from xlearner_mm.datasets.fingerprint import fingerprint
+from xlearner_mm.testing import TinyIndexDataset
+
+ITEMS = [dict(img_path=f'{i}.jpg', gt_label=i % 3) for i in range(6)]
+
+
+class Listed(BaseDataset):
+    def __init__(self, items, **kwargs):
+        self.items = copy.deepcopy(items)
+        super().__init__(**kwargs)
+
+    def load_data_list(self):
+        return self.items
+
+
+def changed(index, **values):
+    return [{**item, **values} if i == index else item for i, item in enumerate(ITEMS)]
+
+
+@pytest.mark.parametrize('serialize', [True, False])
+def test_names_labels_order_and_number_count(serialize):
+    def of(items):
+        return fingerprint(Listed(items, serialize_data=serialize))
+
+    others = [changed(2, img_path='x.jpg'), changed(5, gt_label=9), ITEMS[::-1], ITEMS[:-1]]
+    assert of(ITEMS) == of(ITEMS)
+    assert len({of(items) for items in [ITEMS, *others]}) == 5
+
+
+def test_it_looks_into_wrappers():
+    for wrap in (lambda x: RepeatDataset(x, times=2), lambda x: ConcatDataset([x, x])):
+        assert fingerprint(wrap(Listed(ITEMS))) == fingerprint(wrap(Listed(ITEMS)))
+        assert fingerprint(wrap(Listed(ITEMS))) != fingerprint(wrap(Listed(changed(0, gt_label=7))))
+
+
+def test_of_other_data_sets_the_length_counts():
+    assert fingerprint(TinyIndexDataset(3)) != fingerprint(TinyIndexDataset(4))

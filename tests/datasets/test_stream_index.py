@@ -1,0 +1,66 @@
+"""What augmentations draw depends on an image's place in its source's stream, and on nothing else."""
+
+import pickle
+import random
+
+import numpy as np
+import torch
+
+from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler
+from xlearner_mm.datasets.stream_index import StreamIndex
+from xlearner_mm.registry import DATASETS
+from xlearner_mm.testing import TinyIndexDataset, index_sources
+
+
+@DATASETS.register_module()
+class DrawingDataset(TinyIndexDataset):
+    """Items are what the three generators give."""
+
+    def __getitem__(self, index):
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+SIZES = dict(a=2, b=3)
+
+
+def drawn(sizes=SIZES, steps=range(3), rank=0, world=1):
+    sources = index_sources(**{name: (7, size) for name, size in sizes.items()})
+    for source in sources.values():
+        source['dataset']['type'] = 'DrawingDataset'
+    dataset = MultiSourceDataset(sources)
+    sampler = MultiSourceSampler(dataset, seed=3)
+    sampler.rank, sampler.world_size = rank, world
+    items = [dataset[index] for step in steps for index in sampler.step_indices(step)]
+    return {name: [item['data'] for item in items if item['source'] == name] for name in sizes}
+
+
+def test_every_image_draws_anew():
+    items = [item for source in drawn().values() for item in source]
+    assert len({number for item in items for number in item}) == 3 * len(items)
+
+
+def test_it_does_not_depend_on_what_was_drawn_before():
+    first = drawn()
+    random.random(), np.random.rand(), torch.rand(())
+    assert drawn() == first
+    assert drawn(steps=[2])['a'] == first['a'][4:]
+
+
+def test_it_does_not_depend_on_other_sources_or_on_the_number_of_ranks():
+    assert drawn(dict(a=2))['a'] == drawn()['a']
+    halves = [drawn(dict(a=1), rank=rank, world=2)['a'] for rank in range(2)]
+    assert [item for pair in zip(*halves, strict=True) for item in pair] == drawn()['a']
+
+
+def test_the_models_own_draws_are_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    drawn()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_it_travels_to_workers():
+    index = pickle.loads(pickle.dumps(StreamIndex(4, (1, 'a', 9))))
+    assert index == 4
+    assert index.place == (1, 'a', 9)
