@@ -18,7 +18,7 @@ def saved(tmp_path):
 def test_any_flipped_bit_is_recognised_or_changes_nothing(saved):
     path, content = saved
     whole, found, draw = path.read_bytes(), 0, random.Random(0)
-    for _ in range(400):
+    for _ in range(150):
         damaged = bytearray(whole)
         damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
@@ -30,7 +30,7 @@ def test_any_flipped_bit_is_recognised_or_changes_nothing(saved):
             assert read['meta'] == content['meta']
             for key, value in content['state_dict'].items():
                 assert torch.equal(read['state_dict'][key], value)
-    assert found > 100
+    assert found > 40
 
 
 def test_torch_alone_would_read_flipped_weights(saved):
