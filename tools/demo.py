@@ -42,7 +42,7 @@ def main() -> int:
     print('X-Learner in miniature: about 12 minutes on 2 cores', flush=True)
     import torch
 
-    from xlearner_mm.mini.variants import variant_jobs
+    from xlearner_mm.mini.variant_jobs import variant_jobs
     from xlearner_mm.pipeline import JobRunner
     from xlearner_mm.transfer.report import REPORT_FILES
     from xlearner_mm.transfer.suite import transfer_sets
@@ -73,7 +73,8 @@ def demo_report(work_dir: Path, sets: list[TransferSet], seconds: dict[str, floa
         seconds: job -> how long it took.
     """
     from xlearner_mm.mini import CATALOG
-    from xlearner_mm.mini.variants import VARIANTS, stage_dir, upstream_of, variant_row
+    from xlearner_mm.mini.variant_jobs import stage_dir, upstream_of, variant_row
+    from xlearner_mm.mini.variants import VARIANTS
     from xlearner_mm.transfer.growing_report import update_report
     from xlearner_mm.transfer.predictions import detect, segment
     from xlearner_mm.transfer.results import read_results

@@ -44,7 +44,8 @@ def main() -> int:
     import torch
 
     from xlearner_mm.mini import CATALOG
-    from xlearner_mm.mini.variants import VARIANTS, variant_jobs, variant_row
+    from xlearner_mm.mini.variant_jobs import variant_jobs, variant_row
+    from xlearner_mm.mini.variants import VARIANTS
     from xlearner_mm.pipeline import JobRunner
     from xlearner_mm.transfer.growing_report import update_report
     from xlearner_mm.transfer.report import REPORT_FILES
