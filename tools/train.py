@@ -1,6 +1,7 @@
 """Train a config: either stage of X-Learner, or a transfer.
 
 python tools/train.py configs/mini/xlearner_r18_expansion.py
+python tools/train.py configs/expansion/xlearner_r50_500k_base.py --dry-run --world-size 64 --flops-per-second 156e12
 """
 
 import argparse
@@ -22,12 +23,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    dry = parser.add_argument_group('dry run', 'build it all on the CPU without data, and say what it will take')
+    dry.add_argument('--dry-run', action='store_true')
+    dry.add_argument('--world-size', type=int, default=1, help='number of GPUs')
+    dry.add_argument('--flops-per-second', type=float, help='of one GPU, in the precision of the training')
+    dry.add_argument('--utilisation', type=float, default=0.3, help='share of them that is reached (default: 0.3)')
+    dry.add_argument('--json', help='a file for the figures')
     return parser.parse_args()
 
 
 def main() -> int:
     """Train; return the exit status."""
     args = parse_args()
+    if args.dry_run:
+        from xlearner_mm.engine.dry_run import dry_run
+
+        return dry_run(
+            args.config,
+            options=args.cfg_options,
+            amp=args.amp,
+            world_size=args.world_size,
+            flops_per_second=args.flops_per_second,
+            utilisation=args.utilisation,
+            json_file=args.json,
+        )
     from xlearner_mm.engine.launch import launch
 
     return launch(

@@ -61,18 +61,21 @@ def measure(depth: int, count: int, link: str, size: int) -> tuple[str, ...]:
 def count_flops(backbone: XLearnerExpandedBackbone, size: int, plain: bool) -> int:
     """Count forward and backward of one image ``(1, 3, size, size)`` of the first branch's task."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
+
+    from xlearner_mm.engine.dry_run.step_cost import measure_step
 
     image = torch.randn(1, 3, size, size)
     # One image at a stride of 32 may leave a norm a single value: inference mode costs the same convolutions.
     backbone.eval()
-    with FlopCounterMode(display=False) as counter:
+
+    def loss() -> torch.Tensor:
         if plain:
             features = [level for levels in backbone.forward_branches(image).values() for level in levels]
         else:
             features = list(backbone.forward_task(image, next(iter(backbone.branches))))
-        torch.stack([level.sum() for level in features]).sum().backward()
-    return counter.get_total_flops()
+        return torch.stack([level.sum() for level in features]).sum()
+
+    return round(measure_step(loss, backbone.parameters()).flops)
 
 
 if __name__ == '__main__':

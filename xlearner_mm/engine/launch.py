@@ -18,6 +18,7 @@ from xlearner_mm.engine.ending import end_well, end_with
 from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
@@ -54,10 +55,12 @@ def launch(
         The exit status: 0; 1 after bad input or another rank's end; 75 when a signal stopped a training that can be
         resumed.
     """
+    cfg = None
     try:
-        _run(job, load_config(config, work_dir, options, launcher), resume, amp, checkpoint)
+        cfg = load_config(config, work_dir, options, launcher)
+        _run(job, cfg, resume, amp, checkpoint)
     except Exception as error:
-        return end_with(error)
+        return end_with(explained(error, cfg))
     return end_well()
 
 
@@ -68,7 +71,7 @@ def _run(job: str, cfg: Config, resume: str | None, amp: bool, checkpoint: str |
         # What is tested is the checkpoint named, not one that the config starts or resumes from.
         cfg.load_from, cfg.resume = None, False
     _join_processes(cfg)
-    runner = _build_runner(cfg, job)
+    runner = _build_all(cfg, job)
     if job == 'train':
         runner.train()
     else:
@@ -97,22 +100,38 @@ def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
     os.makedirs(cfg.work_dir, exist_ok=True)
 
 
-def _build_runner(cfg: Config, job: str) -> Runner:
+def _build_all(cfg: Config, job: str) -> Runner:
     """Build all that can be built before the first step, so that bad input ends here."""
-    try:
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else XLearnerRunner.from_cfg(cfg)
-    except (SourceError, CheckpointError):
-        raise
-    except Exception as error:
-        raise SourceError(f'the config cannot be built: {type(error).__name__}: {error}') from error
+    runner = build_runner(cfg)
     if job == 'train':
-        _build_optimizer(runner)
+        build_optimizer(runner)
     for name in ('train', 'val') if job == 'train' else ('test',):
         _build_loop(runner, name)
     return runner
 
 
-def _build_optimizer(runner: Runner) -> None:
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner with its model and hooks.
+
+    Raises:
+        SourceError: anything that cannot be built, or a setting of the training that is misspelt.
+        CheckpointError: a checkpoint that the model is built from.
+    """
+    refuse_misspelt(cfg)
+    try:
+        return RUNNERS.build(cfg) if 'runner_type' in cfg else XLearnerRunner.from_cfg(cfg)
+    except (SourceError, CheckpointError):
+        raise
+    except Exception as error:
+        raise SourceError(f'the config cannot be built: {type(error).__name__}: {error}') from error
+
+
+def build_optimizer(runner: Runner) -> None:
+    """Build the runner's optimizer.
+
+    Raises:
+        SourceError: it cannot be built.
+    """
     try:
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     except Exception as error:

@@ -1,0 +1,144 @@
+"""Everything of a training, built without its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.dry_run.source_data import SourceData, read_source
+from xlearner_mm.engine.dry_run.stand_in_teachers import stand_in_teachers
+from xlearner_mm.engine.dry_run.validation import check_validation
+from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
+from xlearner_mm.engine.hooks.pruning_hook import PruningHook
+from xlearner_mm.engine.launch import build_optimizer, build_runner
+from xlearner_mm.registry import DATASETS
+from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint
+
+STOCK = 'train'
+"""What the data of a stock training are called, which has no sources."""
+
+
+@dataclass
+class Blueprint:
+    """A training that is built, but has no data.
+
+    Args:
+        runner: with model, optimizer, schedules, hooks and training loop.
+        sources: name -> data; a stock training has one, :data:`STOCK`.
+        notes: what could not be checked.
+    """
+
+    runner: Runner
+    sources: dict[str, SourceData]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether it is one of the stages, and not a stock training."""
+        return STOCK not in self.sources
+
+
+class _Sized(Dataset):
+    """As many images as a data set is said to have, none of which can be read."""
+
+    metainfo: dict[str, Any] = {}
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def build_blueprint(cfg: Config, folder: str) -> Blueprint:
+    """Build a training on the CPU, its data left out.
+
+    Args:
+        cfg: the training's config, changed in place.
+        folder: where its log and checkpoints that stand in go.
+
+    Raises:
+        SourceError: anything that cannot be built; one line that names it.
+        CheckpointError: a teacher's checkpoint that is there, but not the teacher's.
+    """
+    cfg.work_dir, cfg.log_level, cfg.resume = folder, 'ERROR', False
+    notes = [f'{path} is not there yet: a random one stands in' for path in stand_in_teachers(cfg, folder)]
+    notes += _missing_start(cfg)
+    runner = build_runner(cfg)
+    build_optimizer(runner)
+    runner.model = revert_sync_batchnorm(runner.model.cpu()).train()
+    sources = _build_data(runner, cfg)
+    _build_rest(runner)
+    notes += check_validation(runner)
+    return Blueprint(runner, sources, notes)
+
+
+def _missing_start(cfg: Config) -> list[str]:
+    if cfg.get('load_from'):
+        try:
+            resolve_checkpoint(cfg.load_from)
+        except CheckpointError as error:
+            return [f'load_from: {error}']
+    return []
+
+
+def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
+    """Build data sets and put a loader that reads nothing in the runner's place."""
+    settings = cfg.train_dataloader
+    try:
+        if settings.dataset.type == 'MultiSourceDataset':
+            dataset: Any = DATASETS.build({**settings.dataset, 'lazy_init': True})
+            loader = _loader(runner, settings, dataset)
+            sizes = loader.sampler.batch_sizes
+            sources = {name: _read(name, dataset, sizes[name]) for name in dataset.sources}
+        else:
+            stock = build_deferred(settings.dataset)
+            sources = {STOCK: read_source(STOCK, stock, settings.dataset, settings.batch_size, {})}
+            held = stock if sources[STOCK].picture is None else _Sized(sources[STOCK].images or settings.batch_size)
+            loader = _loader(runner, settings, held)
+    except (SourceError, CheckpointError):
+        raise
+    except Exception as error:
+        raise SourceError(f'train_dataloader cannot be built: {type(error).__name__}: {error}') from error
+    runner._train_dataloader = loader
+    return sources
+
+
+def _loader(runner: Runner, settings: Mapping[str, Any], dataset: Any) -> Any:
+    # Workers would each start a process.
+    plain = {**settings, 'dataset': dataset, 'num_workers': 0, 'persistent_workers': False}
+    plain.pop('prefetch_factor', None)
+    return runner.build_dataloader(plain, seed=0)
+
+
+def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData:
+    source = dataset.sources[name]
+    try:
+        return read_source(name, dataset.datasets[name], source.dataset, batch_size, source.declared)
+    except SourceError as error:
+        raise SourceError(f"source '{name}': {error}") from error
+
+
+def _build_rest(runner: Runner) -> None:
+    """Build loop and schedules, and let hooks refuse what they would refuse when the training starts."""
+    for what, build in (
+        ('train_cfg', lambda: runner.train_loop),
+        ('param_scheduler', lambda: runner.build_param_scheduler(runner.param_schedulers)),
+    ):
+        try:
+            build()
+        except Exception as error:
+            raise SourceError(f'{what} cannot be built: {type(error).__name__}: {error}') from error
+    MultiSourceCheckHook().before_train(runner)
+    for hook in runner.hooks:
+        if isinstance(hook, PruningHook):
+            hook.before_run(runner)

@@ -1,0 +1,88 @@
+"""Pictures and labels that stand in for a data set that is not there."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+
+from xlearner_mm.datasets.source import SourceError
+
+OBJECTS = 8
+"""Objects on every picture; photographs of COCO have 7."""
+
+
+def stand_in_items(dataset: Dataset, folder: str, size: Sequence[int], count: int) -> list[dict[str, Any]]:
+    """Run a data set's own pipeline on random pictures.
+
+    Args:
+        dataset: the stock data set, or wrappers around it; its annotations are not read.
+        folder: where the pictures are written.
+        size: width and height of the pictures in pixels; every second one stands upright.
+        count: how many items are wanted.
+
+    Raises:
+        SourceError: the data set has no pipeline that takes one picture at a time, or it fails.
+    """
+    reader = _reader(dataset)
+    items = []
+    for index in range(count):
+        width, height = size if index % 2 == 0 else size[::-1]
+        described = _described(folder, width, height, index)
+        described['reduce_zero_label'] = getattr(reader, 'reduce_zero_label', False)
+        try:
+            items.append(reader.pipeline(described))
+        except Exception as error:
+            raise SourceError(
+                f'its pipeline fails on a picture of {width} x {height} pixels: {type(error).__name__}: {error}'
+            ) from error
+        if items[-1] is None:
+            raise SourceError(f'its pipeline drops pictures of {width} x {height} pixels')
+    return items
+
+
+def _reader(dataset: Any) -> Any:
+    """The data set that reads files, within wrappers."""
+    inner = getattr(dataset, 'dataset', None) or next(iter(getattr(dataset, 'datasets', ())), None)
+    if inner is None:
+        if not hasattr(dataset, 'pipeline'):
+            raise SourceError(f'{type(dataset).__name__} has no pipeline: only with its data can a step be tried')
+        return dataset
+    if getattr(dataset, 'pipeline', None):
+        raise SourceError(f'{type(dataset).__name__} mixes several pictures: only with its data can a step be tried')
+    return _reader(inner)
+
+
+def _described(folder: str, width: int, height: int, index: int) -> dict[str, Any]:
+    """What a data set tells its pipeline of a picture, in the keys of all three libraries."""
+    rng = np.random.default_rng(index)
+    paths = {kind: osp.join(folder, f'{kind}_{width}x{height}.png') for kind in ('picture', 'mask', 'depth')}
+    if not osp.exists(paths['depth']):
+        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(paths['picture'])
+        Image.fromarray(np.ones((height, width), np.uint8)).save(paths['mask'])
+        Image.fromarray(np.full((height, width), 2000, np.uint16)).save(paths['depth'])
+    return {
+        'img_path': paths['picture'],
+        'img_id': index,
+        'sample_idx': index,
+        'height': height,
+        'width': width,
+        'gt_label': 0,
+        'instances': [_object(rng, width, height) for _ in range(OBJECTS)],
+        'seg_map_path': paths['mask'],
+        'depth_map_path': paths['depth'],
+        'label_map': None,
+        'seg_fields': [],
+    }
+
+
+def _object(rng: np.random.Generator, width: int, height: int) -> dict[str, Any]:
+    w, h = rng.uniform(0.1, 0.5, 2) * (width, height)
+    x, y = rng.uniform(0, 1, 2) * (width - w, height - h)
+    box = [float(x), float(y), float(x + w), float(y + h)]
+    outline = [box[0], box[1], box[2], box[1], box[2], box[3], box[0], box[3]]
+    return {'bbox': box, 'bbox_label': 0, 'ignore_flag': 0, 'mask': [outline]}

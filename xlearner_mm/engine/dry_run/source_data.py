@@ -1,0 +1,96 @@
+"""How many images a source has, and batches of them: from its files, or from what is declared and assumed."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.datasets.spread import spread
+from xlearner_mm.engine.dry_run.pictures import stand_in_items
+
+PICTURE = (640, 480)
+"""Width and height of a picture that nothing is known of."""
+_TRIES = 16
+
+
+@dataclass(frozen=True)
+class SourceData:
+    """A source's data set, read where its files are there.
+
+    Args:
+        name: the source's name.
+        dataset: the stock data set.
+        images: how many images it has; None where that is unknown.
+        origin: where that number is from.
+        batch_size: images per step and process.
+        picture: width and height of pictures that stand in; None where the data set's own are read.
+    """
+
+    name: str
+    dataset: Dataset
+    images: int | None
+    origin: str
+    batch_size: int
+    picture: tuple[int, int] | None
+
+    def items(self, folder: str) -> list[dict[str, Any]]:
+        """Return some items as the source's pipeline gives them, enough to see sizes that vary at random.
+
+        Args:
+            folder: where pictures that stand in are written.
+
+        Raises:
+            SourceError: an item cannot be made.
+        """
+        count = max(2, min(self.batch_size, _TRIES))
+        if self.picture is not None:
+            return stand_in_items(self.dataset, folder, self.picture, count)
+        assert self.images is not None
+        chosen = spread(self.images, count)
+        return [self.dataset[chosen[i % len(chosen)]] for i in range(count)]
+
+
+def read_source(
+    name: str, dataset: Any, settings: Mapping[str, Any], batch_size: int, declared: Mapping[str, Any]
+) -> SourceData:
+    """Read a source's annotations if its folders are there.
+
+    Args:
+        name: the source's name.
+        dataset: the stock data set, its annotations not read yet.
+        settings: its config.
+        batch_size: images per step and process.
+        declared: ``images`` and ``picture`` (width, height), for where the files are not there.
+
+    Raises:
+        SourceError: the files are there, but cannot be read or hold no image.
+    """
+    if all(osp.isdir(root) for root in _roots(settings)):
+        try:
+            if hasattr(dataset, 'full_init'):
+                dataset.full_init()
+            images = len(dataset)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            raise SourceError(f'its dataset cannot be read: {type(error).__name__}: {error}') from error
+        else:
+            if images == 0:
+                raise SourceError('its dataset is empty: check its paths and filters')
+            return SourceData(name, dataset, images, 'its files', batch_size, None)
+    images = declared.get('images')
+    picture = tuple(declared.get('picture', PICTURE))
+    return SourceData(name, dataset, images, 'declared' if images else 'unknown', batch_size, picture)
+
+
+def _roots(settings: Mapping[str, Any]) -> Iterator[str]:
+    if settings.get('data_root'):
+        yield settings['data_root']
+    for inner in (settings.get('dataset'), *(settings.get('datasets') or ())):
+        if isinstance(inner, Mapping):
+            yield from _roots(inner)
