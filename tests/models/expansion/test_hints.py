@@ -197,7 +197,7 @@ def test_the_checkpoint_says_who_taught(hint):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(wieght=2.0), "source 'boxes': unknown setting 'wieght' of its hint; did you mean 'weight'?"),
+        (dict(wieght=2.0), "source 'boxes': its hint: unknown setting 'wieght'; did you mean 'weight'?"),
         (dict(weight=-1.0), "source 'boxes': weight of its hint must not be negative, got -1.0"),
         (dict(standardize='batch'), "source 'boxes': unknown standardize 'batch'"),
         (dict(levels=(0, 4)), r"source 'boxes': levels \[4\] of its hint are beyond its branch"),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError
+from xlearner_mm.datasets.errors import refuse_unknown
+from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import HOOKS
 
 
@@ -17,8 +21,8 @@ class MultiSourceCheckHook(Hook):
     Does nothing for trainings on one stock dataset.
 
     Raises:
-        SourceError: a loader that does not cut steps where the sampler begins them, or sources that the dataset
-            and the model know differently.
+        SourceError: a loader that does not cut steps where the sampler begins them, a collate function's unknown
+            setting, or sources that the dataset and the model know differently.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -37,12 +41,18 @@ class MultiSourceCheckHook(Hook):
                 f'train_dataloader.batch_size is {loader.batch_size}, but the sources take {sampler.batch_size} images '
                 f'a step: {sampler.batch_sizes}'
             )
+        if isinstance(loader.collate_fn, partial):
+            # MMEngine binds a config's settings to the function, and calls it with the first batch.
+            function = loader.collate_fn.func
+            owner = f'train_dataloader.collate_fn: {function.__name__}'
+            refuse_unknown(owner, loader.collate_fn.keywords, settings_of(function))
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         known = getattr(model, 'sources', {})
         unknown = [name for name in loader.dataset.sources if known and name not in known]
         if unknown:
             raise SourceError(
-                f'train_dataloader.dataset has source(s) {unknown}, which the model does not know; it knows {list(known)}'
+                f'train_dataloader.dataset has source(s) {unknown}, which the model does not know; it knows '
+                f'{list(known)}'
             )
         for name, source in known.items():
             if name not in loader.dataset.sources:

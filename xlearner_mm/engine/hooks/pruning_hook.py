@@ -36,8 +36,11 @@ class PruningHook(Hook):
         interval: iterations of fine-tuning after each step, and before the first.
         criterion: name of torch-pruning's criterion, see :data:`~xlearner_mm.models.squeeze.criteria.CRITERIA`.
             Defaults to ``'magnitude'``.
-        settings: ``target_params`` or ``target_flops``, ``steps``, ``keep``, ``input_size`` of
-            :class:`~xlearner_mm.models.squeeze.pruning.Pruning`.
+        target_params: parameters of the expanded backbone to reach. Defaults to None.
+        target_flops: multiply-adds for one image to reach, in place of parameters. Defaults to None.
+        steps: steps to the target. Defaults to 5.
+        keep: share of each inner width that always stays. Defaults to 0.1.
+        input_size: height and width of the image that FLOPs are counted for. Defaults to (224, 224).
 
     Raises:
         ValueError: not exactly one target, or an unknown criterion.
@@ -48,14 +51,29 @@ class PruningHook(Hook):
     # After StageMetaHook, whose record it adds to; before checkpoints are written.
     priority = 'BELOW_NORMAL'
 
-    def __init__(self, interval: int, criterion: str = 'magnitude', **settings: Any) -> None:
+    def __init__(
+        self,
+        interval: int,
+        criterion: str = 'magnitude',
+        target_params: float | None = None,
+        target_flops: float | None = None,
+        steps: int = 5,
+        keep: float = 0.1,
+        input_size: tuple[int, int] = (224, 224),
+    ) -> None:
         if interval < 1:
             raise ValueError(f'pruning: interval={interval} must be at least 1')
-        check_target(settings.get('target_params'), settings.get('target_flops'))
+        check_target(target_params, target_flops)
         build_criterion(criterion)
         self.interval = interval
         self.criterion = criterion
-        self.settings = settings
+        self.settings = {
+            'target_params': target_params,
+            'target_flops': target_flops,
+            'steps': steps,
+            'keep': keep,
+            'input_size': input_size,
+        }
         self._gradients: dict[str, Tensor] = {}
 
     def before_run(self, runner: Runner) -> None:

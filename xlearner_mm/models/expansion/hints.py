@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
 
+from xlearner_mm.datasets.errors import refuse_unknown
 from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.models.distillation import STANDARDIZE, ChannelStandardizer, GuidanceLayer, fitnet_loss
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
@@ -121,11 +121,7 @@ def _build_hint(
 
 
 def _check_settings(source: Source, given: Mapping[str, Any]) -> None:
-    for key in given:
-        if key not in _SETTINGS:
-            near = difflib.get_close_matches(str(key), _SETTINGS, n=1)
-            suggestion = f"; did you mean '{near[0]}'?" if near else f'; known settings: {list(_SETTINGS)}'
-            raise SourceError(f"source '{source.name}': unknown setting '{key}' of its hint{suggestion}")
+    refuse_unknown(f"source '{source.name}': its hint", given, _SETTINGS)
     missing = [key for key in ('model', 'checkpoint') if key not in given]
     if missing:
         raise SourceError(f"source '{source.name}': its hint lacks {missing}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,6 +11,8 @@ import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
+
+from xlearner_mm.datasets.errors import refuse_unknown
 
 TOPOLOGIES = ('lower', 'same', 'higher', 'all', 'none')
 FUSES = ('stream', 'output')
@@ -76,12 +77,7 @@ class Reconciliation:
         """Build from a config dict; unknown keys are refused with the nearest known one."""
         if isinstance(settings, Reconciliation):
             return settings
-        known = [f.name for f in fields(cls)]
-        for key in settings or {}:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"; did you mean '{near[0]}'?" if near else f'; known: {known}'
-                raise ValueError(f"reconciliation: unknown setting '{key}'{hint}")
+        refuse_unknown('reconciliation', settings or {}, [f.name for f in fields(cls)])
         return cls(**dict(settings or {}))
 
     def sends(self, sender_level: int, receiver_level: int) -> bool:

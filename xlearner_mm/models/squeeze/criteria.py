@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 import torch
 import torch_pruning as tp
 from torch import Tensor
+
+from xlearner_mm.nearest_name import nearest
 
 Criterion = Callable[[tp.Group], Tensor]
 
@@ -32,9 +33,7 @@ def build_criterion(name: str) -> Criterion:
         ValueError: none of that name; lists them.
     """
     if name not in CRITERIA:
-        near = difflib.get_close_matches(name, CRITERIA, n=1)
-        suggestion = f"; did you mean '{near[0]}'?" if near else f'; choose from {list(CRITERIA)}'
-        raise ValueError(f"pruning: unknown criterion '{name}'{suggestion}")
+        raise ValueError(f"pruning: unknown criterion '{name}'{nearest(name, CRITERIA, 'criteria')}")
     return CRITERIA[name]()
 
 

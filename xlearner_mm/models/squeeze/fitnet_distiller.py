@@ -10,6 +10,7 @@ import torch
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
+from xlearner_mm.datasets.errors import refuse_unknown
 from xlearner_mm.datasets.source import parse_sources
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
 from xlearner_mm.models.distillation import (
@@ -34,6 +35,7 @@ from xlearner_mm.models.squeeze.targets import (
     pick_levels,
 )
 from xlearner_mm.models.squeeze.teacher import Teacher
+from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import load_backbone
@@ -95,6 +97,7 @@ class FitNetDistiller(BaseModel):
         _check_choice('standardize', standardize, STANDARDIZE)
         _check_choice('reduction', reduction, REDUCTIONS)
         self.levels, self.reduction = check_levels(levels), reduction
+        refuse_unknown('FitNetDistiller: teacher', teacher, settings_of(Teacher))
         self.teacher = Teacher(**teacher)
         learner = self.teacher.learner
         backbone, normalisation = learner.backbone, learner.normalisation

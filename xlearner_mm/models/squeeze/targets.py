@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xlearner_mm.datasets.errors import refuse_unknown
 from xlearner_mm.models.distillation import BackboneTeacher
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 
@@ -86,12 +87,8 @@ def _check_name(name: str, branches: Sequence[str]) -> None:
 
 def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
     known = ('model', 'checkpoint', 'data_preprocessor', 'autocast')
-    unknown, missing = [k for k in settings if k not in known], [k for k in known[:2] if k not in settings]
-    if unknown:
-        raise ValueError(
-            f"FitNetDistiller: unknown setting(s) {unknown} of further teacher '{name}'; known: "
-            f'{[*known, "weight", "levels"]}'
-        )
+    missing = [k for k in known[:2] if k not in settings]
+    refuse_unknown(f"FitNetDistiller: further teacher '{name}'", settings, known)
     if missing:
         raise ValueError(f"FitNetDistiller: further teacher '{name}' lacks {missing}")
 

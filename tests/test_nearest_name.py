@@ -1,0 +1,54 @@
+import pytest
+
+from xlearner_mm.nearest_name import misspelt, nearest, settings_of
+
+
+class Base:
+    def __init__(self, depth, width=1, **kwargs):
+        pass
+
+
+class HandsOn(Base):
+    def __init__(self, *stages, norm=None, **kwargs):
+        super().__init__(**kwargs)
+
+
+class Closed(Base):
+    def __init__(self, norm=None):
+        super().__init__(1)
+
+
+class Inherits(Closed):
+    pass
+
+
+def collate(samples, pad=0):
+    pass
+
+
+def test_the_nearest_name_is_suggested_or_all_are_listed():
+    assert nearest('depht', ['depth', 'width']) == "; did you mean 'depth'?"
+    assert nearest('colour', ['depth', 'width'], 'choices') == "; choices: ['depth', 'width']"
+
+
+@pytest.mark.parametrize(
+    ('taker', 'names'),
+    [
+        (Base, ['depth', 'width']),
+        (HandsOn, ['norm', 'depth', 'width']),
+        (Closed, ['norm']),
+        (Inherits, ['norm']),
+        (collate, ['samples', 'pad']),
+        (object, []),
+    ],
+)
+def test_settings_are_a_class_own_and_those_that_it_hands_on(taker, names):
+    assert settings_of(taker) == names
+
+
+@pytest.mark.parametrize(
+    ('name', 'meant'),
+    [('custom_hook', 'custom_hooks'), ('custom_hooks', None), ('models', None), ('num_classes', None)],
+)
+def test_only_a_slip_of_a_letter_is_a_misspelt_name(name, meant):
+    assert misspelt(name, ['model', 'custom_hooks', 'default_hooks']) == meant

@@ -1,0 +1,92 @@
+"""Say of a module that refuses a setting which one it is, where in the config it stands, and what was meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from traceback import walk_tb
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.nearest_name import misspelt, nearest, settings_of
+
+_REFUSED = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
+_BUILDER = 'build_from_cfg'
+_UNREGISTERED = {'DataLoader': DataLoader}
+"""What is built from dicts without a ``type``."""
+_OF_SOURCE = re.compile(r'\bsources\.(\w+)\.')
+
+
+class _Refusal(NamedTuple):
+    taker: Callable[..., Any]
+    kind: str | None
+    key: str
+
+
+def explained(error: Exception, config: Config | None) -> Exception:
+    """Return an error that explains an unknown setting, if that is what ``error`` comes from; otherwise ``error``.
+
+    Args:
+        error: what ended a run.
+        config: of the run; None before it was read.
+    """
+    for refusal in _refusals(error):
+        for path in _places({} if config is None else config.to_dict(), refusal):
+            source = _OF_SOURCE.search(path)
+            owner = f"source '{source[1]}': " if source else ''
+            name = getattr(refusal.taker, '__name__', str(refusal.taker))
+            meant = nearest(refusal.key, settings_of(refusal.taker))
+            return SourceError(f"{owner}{name} has no setting '{refusal.key}'{meant} (in the config: {path})")
+    return error
+
+
+def refuse_misspelt(config: Config) -> None:
+    """Refuse a config that sets ``custom_hook`` where MMEngine reads ``custom_hooks``, and takes it for a variable.
+
+    Raises:
+        SourceError: names both.
+    """
+    known = settings_of(Runner)
+    for name in config:
+        meant = misspelt(name, known)
+        if name not in known and meant is not None:
+            raise SourceError(f"the config sets '{name}', which no training reads; did you mean '{meant}'?")
+
+
+def _refusals(error: BaseException) -> Iterator[_Refusal]:
+    """The settings that were refused on the way to an error, from within outwards."""
+    inner = error.__cause__ or error.__context__
+    if inner is not None:
+        yield from _refusals(inner)
+    refused = _REFUSED.search(str(error)) if isinstance(error, TypeError) else None
+    if refused is None:
+        return
+    if refused[1] in _UNREGISTERED:
+        yield _Refusal(_UNREGISTERED[refused[1]], None, refused[2])
+        return
+    # A base class may be the one that refuses: the registry knows what the config asked for.
+    frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == _BUILDER]
+    for built in reversed(frames):
+        if 'obj_cls' in built and refused[2] in built['cfg']:
+            yield _Refusal(built['obj_cls'], _kind(built['cfg']), refused[2])
+
+
+def _places(settings: Any, refusal: _Refusal, path: str = '') -> Iterator[str]:
+    """Where a config gives the refused setting to a module of that type."""
+    if isinstance(settings, Mapping):
+        if refusal.key in settings and _kind(settings) == refusal.kind:
+            yield f'{path}{refusal.key}'
+        for key, value in settings.items():
+            yield from _places(value, refusal, f'{path}{key}.')
+    elif isinstance(settings, list | tuple):
+        for number, value in enumerate(settings):
+            yield from _places(value, refusal, f'{path.removesuffix(".")}[{number}].')
+
+
+def _kind(settings: Mapping[str, Any]) -> str | None:
+    kind = settings.get('type')
+    return kind if kind is None or isinstance(kind, str) else getattr(kind, '__name__', str(kind))

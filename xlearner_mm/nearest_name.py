@@ -1,0 +1,59 @@
+"""Which names a class or function takes, and which of them a user may have meant."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection
+from typing import Any
+
+
+def nearest(name: object, known: Collection[Any], what: str = 'known settings') -> str:
+    """Return the end of a message about a name that is not known: the one that was meant, or all there are.
+
+    Args:
+        name: the unknown one.
+        known: the names that there are.
+        what: what the known names are called where none of them is near. Defaults to ``'known settings'``.
+    """
+    near = difflib.get_close_matches(str(name), [str(each) for each in known], n=1)
+    return f"; did you mean '{near[0]}'?" if near else f'; {what}: {sorted(map(str, known))}'
+
+
+def settings_of(taker: Callable[..., Any]) -> list[str]:
+    """Return the names of all settings that a class or function takes.
+
+    Those of base classes count as far as a class hands keyword arguments on to them.
+
+    Args:
+        taker: a class or a function.
+    """
+    if not inspect.isclass(taker):
+        return _named(inspect.signature(taker))[0]
+    names: dict[str, None] = {}
+    for owner in taker.__mro__[:-1]:
+        if '__init__' not in vars(owner):
+            continue
+        own, hands_on = _named(inspect.signature(vars(owner)['__init__']))
+        names |= dict.fromkeys(own[1:])
+        if not hands_on:
+            break
+    return list(names)
+
+
+def _named(signature: inspect.Signature) -> tuple[list[str], bool]:
+    """The names in a signature, and whether it takes others as well."""
+    kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [name for name, kind in kinds.items() if kind not in variadic], variadic[0] in kinds.values()
+
+
+def misspelt(name: str, known: Collection[str]) -> str | None:
+    """Return the known name that ``name`` differs from by a letter or two only; None for a name of its own.
+
+    Args:
+        name: one that need not be known.
+        known: the names that mean something.
+    """
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.92)
+    return near[0] if near and near[0] != name else None
