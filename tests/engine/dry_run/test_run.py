@@ -74,7 +74,7 @@ def test_a_linear_probe_of_a_stock_library_keeps_its_backbone_frozen():
     [
         ('sources.digits.network.head.in_channels=64', "source 'digits'"),
         ('model.backbone.reconciliation.topologi=lower', 'topologi'),
-        ('sources.shapes.batchsize=4', "unknown setting 'batchsize'; did you mean 'batch_size'"),
+        ('sources.shapes.batchsize=4', "unknown setting 'batchsize'"),
         ('optim_wrapper.optimizer.lrate=1', 'lrate'),
         ('train_cfg.max_iterz=3', 'max_iterz'),
         ('train_dataloader.batch_size=5', 'train_dataloader.batch_size is 5'),

@@ -17,8 +17,8 @@ def test_what_is_saved_is_what_the_backward_pass_reads_and_gradients_are_no_part
     x = torch.randn(512, 256)
     cost = measure_step(lambda: layers(x).sum(), layers.parameters())
     activation = 512 * 1024 * 4
-    # Both linear layers' outputs and the ReLU's live until the sum is taken; the last is then dropped.
-    assert 1.9 * activation < cost.saved < 3.1 * activation
+    # The ReLU's output, which ReLU and second layer both read; nothing reads what the layers themselves give out.
+    assert activation <= cost.saved < 1.1 * activation
     assert all(parameter.grad is not None for parameter in layers.parameters())
 
 

@@ -14,10 +14,12 @@ from rich.console import Console
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.config_options import load_config
 from xlearner_mm.engine.dry_run.blueprint import build_blueprint
-from xlearner_mm.engine.dry_run.estimate import Estimate, estimate
+from xlearner_mm.engine.dry_run.estimate import estimate
+from xlearner_mm.engine.dry_run.figures import Estimate
 from xlearner_mm.engine.dry_run.source_cost import PIXELS
 from xlearner_mm.engine.dry_run.tables import print_tables
 from xlearner_mm.engine.ending import end_well, end_with
+from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
 
 _AMP = ('AmpOptimWrapper', 'CpuAmpOptimWrapper')
 _AMP_SETTINGS = ('dtype', 'loss_scale', 'use_fsdp')
@@ -46,11 +48,14 @@ def dry_run(
     Returns:
         The exit status: 0, or 1 after bad input.
     """
+    cfg = None
     try:
         _check(world_size, flops_per_second, utilisation)
         # What libraries say of the files that they read is no part of the figures.
         with redirect_stdout(sys.stderr):
-            found = estimate_config(load_config(config, None, options, 'none'), world_size, amp)
+            cfg = load_config(config, None, options, 'none')
+            refuse_misspelt(cfg)
+            found = estimate_config(cfg, world_size, amp)
         print_tables(found, flops_per_second, utilisation, Console(width=150))
         if json_file is not None:
             hours = None if flops_per_second is None else found.gpu_hours(flops_per_second, utilisation)
@@ -58,7 +63,7 @@ def dry_run(
             with open(json_file, 'w') as file:
                 json.dump({**found.as_dict(), **rate}, file, indent=2)
     except Exception as error:
-        return end_with(error)
+        return end_with(explained(error, cfg))
     return end_well()
 
 

@@ -34,7 +34,9 @@ def _shrink_labels(sample: Any, shape: tuple[int, int], factors: tuple[float, fl
     sample.set_metainfo({key: shape for key in _SHAPES if key in sample})
     for key in _MAPS:
         if key in sample:
-            sample.get(key).data = sample.get(key).data[..., : shape[0], : shape[1]]
+            # One made anew: it does not take data of another size.
+            labels = sample.get(key)
+            sample.set_data({key: type(labels)(data=labels.data[..., : shape[0], : shape[1]])})
     for key in ('gt_instances', 'ignored_instances'):
         if key in sample and 'bboxes' in sample.get(key):
             instances = sample.get(key)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from xlearner_mm.engine.dry_run.estimate import Estimate
+from xlearner_mm.engine.dry_run.figures import Estimate
 
 UNKNOWN = 'unknown'
 

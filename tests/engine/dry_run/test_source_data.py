@@ -1,0 +1,60 @@
+import pytest
+
+from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.dry_run.source_data import read_source
+from xlearner_mm.testing.fixtures import write_fixtures
+
+COCO = dict(
+    _scope_='mmdet',
+    type='CocoDataset',
+    data_root='data/coco/',
+    ann_file='annotations/instances_train2017.json',
+    data_prefix=dict(img='train2017/'),
+    pipeline=[
+        dict(type='LoadImageFromFile'),
+        dict(type='LoadAnnotations', with_bbox=True),
+        dict(type='Resize', scale=(133, 80), keep_ratio=True),
+        dict(type='PackDetInputs'),
+    ],
+)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+def read(settings, declared=None):
+    return read_source('coco', build_deferred(settings), settings, 2, declared or {})
+
+
+def test_where_the_files_are_there_they_count_whatever_is_declared(tmp_path):
+    write_fixtures(tmp_path / 'data', ['coco'], images=3)
+    data = read(COCO, {'images': 118287})
+    assert (data.images, data.origin) == (3, 'its files')
+    assert len(data.items(str(tmp_path))) == 2
+
+
+def test_without_files_the_declared_number_stands_and_without_that_none(tmp_path):
+    assert (read(COCO, {'images': 7}).images, read(COCO, {'images': 7}).origin) == (7, 'declared')
+    assert (read(COCO).images, read(COCO).origin) == (None, 'unknown')
+
+
+def test_pictures_that_stand_in_go_through_the_source_s_own_pipeline_every_second_upright(tmp_path):
+    flat, upright = read(COCO).items(str(tmp_path))
+    assert flat['inputs'].shape == (3, 80, 107)
+    assert upright['inputs'].shape == (3, 107, 80)
+    boxes = flat['data_samples'].gt_instances.bboxes.tensor
+    assert len(boxes) == 8
+    assert boxes.min() >= 0
+    assert boxes[:, 2].max() <= 107
+
+
+def test_a_pipeline_that_needs_more_than_a_picture_says_so(tmp_path):
+    broken = {**COCO, 'pipeline': [*COCO['pipeline'][:2], dict(type='LoadProposals')]}
+    with pytest.raises(SourceError, match='its pipeline fails on a picture of 640 x 480 pixels: KeyError'):
+        read(broken).items(str(tmp_path))
+    mixing = dict(_scope_='mmdet', type='MultiImageMixDataset', dataset=COCO, pipeline=[dict(type='PackDetInputs')])
+    with pytest.raises(SourceError, match='only with its data'):
+        read_source('coco', build_deferred(mixing), mixing, 2, {}).items(str(tmp_path))
