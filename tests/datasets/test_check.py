@@ -1,5 +1,6 @@
 """The check of sources names what is missing or broken before a job starts."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,12 @@ def test_samples_are_spread_over_the_split(data, capfd):
 def test_a_config_without_sources_is_refused(data, capfd):
     assert check(config=BASES / 'default_runtime.py') == 1
     assert 'has no train_dataloader.dataset.sources' in capfd.readouterr().err
+
+
+def test_labels_that_do_not_fit_their_pictures_are_found(data, capfd):
+    path = Path('data/coco/annotations/instances_train2017.json')
+    content = json.loads(path.read_text())
+    content['images'][1]['width'] = 500
+    path.write_text(json.dumps(content))
+    assert check() == 1
+    assert f"source 'coco' (train): {JPEG}: is of 96 x 72 pixels, but annotated as 500 x 72" in capfd.readouterr().err

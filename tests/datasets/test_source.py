@@ -22,6 +22,16 @@ def test_known_settings_are_read():
             dict(GOOD, val_evaluator=dict(type='Accuracy')),
             r"source 'coco': val_dataloader and val_evaluator go together",
         ),
+        (
+            dict(GOOD, bad_data=dict(polcy='skip')),
+            r"source 'coco': bad_data: unknown setting 'polcy'; did you mean 'policy'\?",
+        ),
+        (dict(GOOD, bad_data=dict(policy='warn')), r"source 'coco': bad_data\.policy is 'warn', choose from"),
+        (
+            dict(GOOD, bad_data=dict(max_share=1)),
+            r"source 'coco': bad_data\.max_share must be from 0 to below 1, got 1",
+        ),
+        (dict(GOOD, bad_data='skip'), r"source 'coco': bad_data must be a dict of settings, got 'skip'"),
         ('coco.py', r"source 'coco': expected a dict of settings"),
     ],
 )

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 import os.path as osp
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image
 
-from xlearner_mm.datasets.source import Source
+from xlearner_mm.datasets.annotations import read_annotations
+from xlearner_mm.datasets.bad_data import BadData
+from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.errors import BadImageError
+from xlearner_mm.datasets.guarded_reading import guard, leaves
+from xlearner_mm.datasets.source import Source, settings_named
 from xlearner_mm.datasets.spread import spread
-from xlearner_mm.registry import DATASETS
 
+_NEARLY_ALL = 1 - 1e-9
 _FILES = ('img_path', 'seg_map_path')
 
 
@@ -91,8 +96,9 @@ def _check_split(source: Source, split: str, config: Mapping[str, Any], samples:
     report = SplitReport(source.name, split)
     try:
         with redirect_stdout(io.StringIO()):  # COCO's reader and others talk while they read
-            dataset = DATASETS.build(dict(config))
-            dataset.full_init()
+            dataset = build_deferred(config)
+            for path, reason in read_annotations(_lenient(source), dataset, list(leaves(dataset))).items():
+                report.add(path, reason)
         report.dataset = dataset
     except Exception as error:  # whatever a stock dataset raises is the user's to know
         report.add('its dataset', error)
@@ -104,7 +110,7 @@ def _check_split(source: Source, split: str, config: Mapping[str, Any], samples:
     _check_files(report)
     _check_classes(report, source)
     if not report.problems:
-        _check_pipeline(report)
+        _check_samples(report, source)
     return report
 
 
@@ -136,20 +142,24 @@ def _open(path: str) -> tuple[tuple[int, int] | None, str | None]:
 def _check_classes(report: SplitReport, source: Source) -> None:
     if not report.classes:
         return
-    for key, found in _values('num_classes', source.network):
+    for key, found in settings_named('num_classes', source.network):
         if found != report.classes:
             report.add(f'network.{key}', f'is {found}, but the dataset has {report.classes} classes')
 
 
-def _check_pipeline(report: SplitReport) -> None:
-    try:
-        report.dataset[report.checked[0]]
-    except Exception as error:  # as above
-        report.add('its pipeline', error)
+def _check_samples(report: SplitReport, source: Source) -> None:
+    """Run the pipeline as a training or validation would, with all that it looks at: labels, boxes, label maps."""
+    guard(source, report.dataset)
+    for index in report.checked:
+        try:
+            report.dataset[index]
+        except BadImageError as error:
+            report.add(error.path, error.reason)
+        except Exception as error:  # as above
+            report.add('its pipeline', error)
+            return
 
 
-def _values(wanted: str, settings: Any, path: str = '') -> Iterator[tuple[str, Any]]:
-    if isinstance(settings, Mapping):
-        for key, value in settings.items():
-            here = f'{path}.{key}' if path else key
-            yield from [(here, value)] if key == wanted else _values(wanted, value, here)
+def _lenient(source: Source) -> Source:
+    """The source, as one that leaves out what cannot be read: all of it is to be reported."""
+    return replace(source, bad_data=BadData('skip', max_share=_NEARLY_ALL))

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
 
+from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
+from xlearner_mm.datasets.annotations import read_annotations
+from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.errors import BadImageError, bad_image
+from xlearner_mm.datasets.guarded_reading import describe, guard, leaves
 from xlearner_mm.datasets.source import Source, SourceError, parse_sources
-from xlearner_mm.datasets.stream_index import StreamIndex
+from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
 from xlearner_mm.registry import DATASETS
+
+REPLACED = 'replaced_images'
+"""Name in a sample's metainfo: ``[[path, reason], ...]`` of the bad images in whose place the sample stands."""
 
 
 @DATASETS.register_module()
@@ -22,17 +30,27 @@ class MultiSourceDataset(Dataset):
     Indices run through the sources one after the other. mmengine's ``ConcatDataset`` refuses differing
     metainfo, which sources of different tasks always have.
 
+    An image that cannot be used ends the training, or another stands in its place, as its source's ``bad_data`` says:
+    the next readable one in the order of the source's stream, so that ranks and resumed trainings agree on it.
+
     Args:
         sources: source name -> settings, see :class:`~xlearner_mm.datasets.source.Source`.
         lazy_init: leave reading the annotations to :meth:`full_init`. Defaults to False.
 
+    Attributes:
+        bad_images: source name -> path -> reason of the images that were skipped, by this process.
+        images: source name -> number of its images, those left out for unreadable annotations among them.
+
     Raises:
-        SourceError: a dataset cannot be built or read, or is empty; the message names the source.
+        SourceError: a dataset cannot be built or read, is empty, or has more classes than its head; the message names
+            the source.
     """
 
     def __init__(self, sources: Mapping[str, Any], lazy_init: bool = False) -> None:
         self.sources: dict[str, Source] = parse_sources(sources)
         self.datasets: dict[str, Dataset] = {name: self._build(source) for name, source in self.sources.items()}
+        self.bad_images: dict[str, dict[str, str]] = {name: {} for name in self.sources}
+        self.images: dict[str, int] = {}
         self._initialised = False
         if not lazy_init:
             self.full_init()
@@ -40,7 +58,7 @@ class MultiSourceDataset(Dataset):
     @staticmethod
     def _build(source: Source) -> Dataset:
         try:
-            return DATASETS.build(dict(source.dataset))
+            return build_deferred(source.dataset)
         except Exception as error:
             raise SourceError(
                 f"source '{source.name}': its dataset cannot be built: {error}; check {_settings(source)}"
@@ -50,22 +68,28 @@ class MultiSourceDataset(Dataset):
         """Read the annotations of every source. Does nothing the second time."""
         if self._initialised:
             return
-        for name, dataset in self.datasets.items():
-            try:
-                if hasattr(dataset, 'full_init'):
-                    dataset.full_init()
-                size = len(dataset)  # type: ignore[arg-type]
-            except Exception as error:
-                raise SourceError(
-                    f"source '{name}': its dataset cannot be read: {error}; check {_settings(self.sources[name])}"
-                ) from error
-            if size == 0:
-                raise SourceError(
-                    f"source '{name}': its dataset is empty; check the paths and filters of "
-                    f'{self.sources[name].dataset}'
-                )
+        for source in self.sources.values():
+            self._read(source)
         self._ends = list(accumulate(self.lengths.values()))
         self._initialised = True
+
+    def _read(self, source: Source) -> None:
+        dataset: Any = self.datasets[source.name]
+        try:
+            self.bad_images[source.name] = read_annotations(source, dataset, list(leaves(dataset)))
+            size = len(dataset)
+        except SourceError:
+            raise
+        except Exception as error:
+            raise SourceError(
+                f"source '{source.name}': its dataset cannot be read: {error}; check {_settings(source)}"
+            ) from error
+        if size == 0:
+            raise SourceError(
+                f"source '{source.name}': its dataset is empty; check the paths and filters of {source.dataset}"
+            )
+        self.images[source.name] = size + len(self.bad_images[source.name])
+        guard(source, dataset)
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -99,22 +123,57 @@ class MultiSourceDataset(Dataset):
         An index of a :class:`~xlearner_mm.datasets.MultiSourceSampler` brings the seed of its augmentation.
 
         Raises:
-            SourceError: the source's pipeline fails; the message names the source and the image.
+            SourceError: an image cannot be used, or more than the source allows; the message names source and image.
         """
         name, local = self.locate(index)
-        try:
-            with index.seeded() if isinstance(index, StreamIndex) else nullcontext():
-                return {'source': name, 'data': self.datasets[name][local]}
-        except Exception as error:
-            raise SourceError(
-                f"source '{name}': {self._describe(name, local)} cannot be read: {error}; replace the file, or take it "
-                'out of the annotations'
-            ) from error
+        replaced: list[list[str]] = []
+        for candidate in self._candidates(index, name, local):
+            try:
+                with index.seeded() if isinstance(index, StreamIndex) else nullcontext():
+                    data = self._load(name, candidate)
+            except BadImageError as error:
+                self._skip(name, error)
+                replaced.append([error.path, error.reason])
+                continue
+            if replaced:
+                _mark(data, replaced)
+            return {'source': name, 'data': data}
+        raise SourceError(f"source '{name}': none of its images can be used; the last: {' '.join(replaced[-1])}")
 
-    def _describe(self, name: str, local: int) -> str:
-        dataset = self.datasets[name]
-        info = dataset.get_data_info(local) if hasattr(dataset, 'get_data_info') else {}
-        return info.get('img_path', f'item {local}')
+    def _candidates(self, index: int, name: str, local: int) -> Iterator[int]:
+        """Give an image's index within its source, then those that may stand in its place."""
+        yield local
+        length = self.lengths[name]
+        for further in range(1, 2 * length):
+            if isinstance(index, StreamIndex):
+                seed, source, position = index.place
+                yield stream_image((seed, source, position + further), length)
+            else:
+                yield (local + further) % length
+
+    def _load(self, name: str, local: int) -> Any:
+        try:
+            return self.datasets[name][local]
+        except (SourceError, MemoryError):
+            raise
+        except Exception as error:
+            dataset = self.datasets[name]
+            info = dataset.get_data_info(local) if hasattr(dataset, 'get_data_info') else {}
+            raise bad_image(name, describe(info, local), f'cannot be read: {error}') from error
+
+    def _skip(self, name: str, error: BadImageError) -> None:
+        """Note a bad image, or end the training with it."""
+        policy, bad = self.sources[name].bad_data, self.bad_images[name]
+        if not policy.skips:
+            raise error
+        bad[error.path] = error.reason
+        policy.refuse_more(name, bad, self.images[name])
+
+
+def _mark(data: Any, replaced: list[list[str]]) -> None:
+    sample = data.get('data_samples') if isinstance(data, Mapping) else None
+    if isinstance(sample, BaseDataElement):
+        sample.set_metainfo({REPLACED: replaced})
 
 
 def _settings(source: Source) -> str:

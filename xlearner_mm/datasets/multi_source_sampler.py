@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 
-import numpy as np
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
 from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
 from xlearner_mm.datasets.source import SourceError
-from xlearner_mm.datasets.stream_index import StreamIndex
+from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
 from xlearner_mm.registry import DATA_SAMPLERS
 
 
@@ -87,9 +84,8 @@ class MultiSourceSampler(Sampler):
         for name, size in self.batch_sizes.items():
             start = (step * self.world_size + self.rank) * size
             for position in range(start, start + size):
-                epoch, place = divmod(position, lengths[name])
-                order = _permutation(self.seed, name, epoch, lengths[name])
-                indices.append(StreamIndex(offsets[name] + int(order[place]), (self.seed, name, position)))
+                place = (self.seed, name, position)
+                indices.append(StreamIndex(offsets[name] + stream_image(place, lengths[name]), place))
         return indices
 
     def __iter__(self) -> Iterator[int]:
@@ -118,10 +114,3 @@ def _resolve_batch_sizes(dataset: MultiSourceDataset, overrides: Mapping[str, in
             raise SourceError(f"source '{name}': batch size must be a whole number of at least 1, got {size!r}")
         sizes[name] = size
     return sizes
-
-
-# A stream is in one epoch or crossing into the next: a few permutations per source are alive at a time.
-@lru_cache(maxsize=64)
-def _permutation(seed: int, source: str, epoch: int, length: int) -> np.ndarray:
-    entropy = [seed, zlib.crc32(source.encode()), epoch]
-    return np.random.default_rng(entropy).permutation(length)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-
-class SourceError(ValueError):
-    """A source whose settings cannot work; the message names the source and the fix."""
+from xlearner_mm.datasets.bad_data import BadData
+from xlearner_mm.datasets.errors import SourceError, refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,12 @@ class Source:
         val_evaluator: stock metric config(s) for validation.
         primary_metric: the metric that stands for the source in aggregates, e.g. ``'coco/bbox_mAP'``.
         primary_scale: factor that brings ``primary_metric`` to percent. Defaults to 1.
+        bad_data: what to do with images that cannot be trained on, as a dict of
+            :class:`~xlearner_mm.datasets.bad_data.BadData`'s settings. Defaults to ``dict(policy='error')``.
+        strict_paths: refuse file names in annotations that lead out of the dataset's ``data_root`` and
+            ``data_prefix``. Defaults to False.
+        declared: what a dry run goes by where the dataset's files are not there: ``images``, how many it has, and
+            ``picture``, the usual width and height of them. Defaults to none.
 
     Raises:
         SourceError: a missing, unknown or impossible setting.
@@ -46,6 +50,9 @@ class Source:
     val_evaluator: Any = None
     primary_metric: str | None = None
     primary_scale: float = 1.0
+    bad_data: BadData = field(default_factory=BadData)
+    strict_paths: bool = False
+    declared: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or 'loss' in self.name or '__' in self.name:
@@ -65,6 +72,33 @@ class Source:
             raise SourceError(
                 f"source '{self.name}': val_dataloader and val_evaluator go together; give both or neither"
             )
+        refuse_unknown(f"source '{self.name}': declared", self.declared, {'images', 'picture'})
+
+    @property
+    def head_classes(self) -> int | None:
+        """Classes of the network's head, the largest number if it has several; None without a head."""
+        found = [value for _, value in settings_named('num_classes', self.network) if isinstance(value, int)]
+        return max(found, default=None)
+
+
+def settings_named(wanted: str, settings: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Find a setting anywhere within dicts and lists.
+
+    Args:
+        wanted: its name.
+        settings: where to look.
+        path: what the paths of findings begin with. Defaults to ''.
+
+    Yields:
+        Path and value of each, like ``('head.num_classes', 10)``.
+    """
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            here = f'{path}.{key}' if path else str(key)
+            yield from [(here, value)] if key == wanted else settings_named(wanted, value, here)
+    elif isinstance(settings, (list, tuple)):
+        for number, value in enumerate(settings):
+            yield from settings_named(wanted, value, f'{path}[{number}]')
 
 
 def parse_sources(sources: Mapping[str, Any]) -> dict[str, Source]:
@@ -88,12 +122,9 @@ def _parse_one(name: str, settings: Any) -> Source:
     if not isinstance(settings, Mapping):
         raise SourceError(f"source '{name}': expected a dict of settings, got {settings!r}")
     known = {f.name for f in fields(Source)} - {'name'}
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else f'; known settings: {sorted(known)}'
-            raise SourceError(f"source '{name}': unknown setting '{key}'{hint}")
+    refuse_unknown(f"source '{name}'", settings, known)
     missing = {'task', 'dataset', 'batch_size'} - set(settings)
     if missing:
         raise SourceError(f"source '{name}': missing setting(s) {sorted(missing)}")
-    return Source(name=name, **settings)
+    bad_data = BadData.parse(name, settings.get('bad_data', {}))
+    return Source(name=name, **{**settings, 'bad_data': bad_data})

@@ -6,6 +6,7 @@ import random
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,6 +14,21 @@ import torch
 Place = tuple[int, str, int]
 # Tells these seeds from those of the permutations, which come of a source and an epoch.
 _AUGMENTATION = 1
+
+
+# A stream is in one epoch or crossing into the next: a few permutations per source are alive at a time.
+@lru_cache(maxsize=64)
+def stream_order(seed: int, source: str, epoch: int, length: int) -> np.ndarray:
+    """Return the order of a source's images in one of its own epochs, ``(length,)``."""
+    entropy = [seed, zlib.crc32(source.encode()), epoch]
+    return np.random.default_rng(entropy).permutation(length)
+
+
+def stream_image(place: Place, length: int) -> int:
+    """Return the image at a place of the endless stream of a source of ``length`` images."""
+    seed, source, position = place
+    epoch, rank = divmod(position, length)
+    return int(stream_order(seed, source, epoch, length)[rank])
 
 
 class StreamIndex(int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 
 from xlearner_mm.datasets.source import SourceError
@@ -59,4 +60,4 @@ def end_with(error: Exception) -> int:
 def _line(error: Exception) -> str:
     """The message in one line; a loader's worker sends its whole traceback along."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].split('SourceError: ', 1)[-1] if 'in DataLoader worker' in lines[0] else lines[0]
+    return re.sub(r'^[\w.]+Error: ', '', lines[-1]) if 'in DataLoader worker' in lines[0] else lines[0]

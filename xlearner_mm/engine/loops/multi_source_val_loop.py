@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from mmengine.runner import BaseLoop, Runner, autocast
 from torch.utils.data import DataLoader
 
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.datasets.annotations import read_annotations
+from xlearner_mm.datasets.bad_data import BadData
+from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.errors import refuse_unknown
+from xlearner_mm.datasets.guarded_reading import guard, leaves
+from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.registry import EVALUATOR, LOOPS
 
@@ -23,6 +29,9 @@ class MultiSourceValLoop(BaseLoop):
         dataloader: ``dict(sources=...)``: every source's own ``val_dataloader`` is built.
         evaluator: config of a :class:`~xlearner_mm.evaluation.MultiSourceEvaluator`.
         fp16: run in autocast. Defaults to False.
+
+    Raises:
+        SourceError: a loader that cannot be built, or other settings than ``sources`` in ``dataloader``.
     """
 
     stage = 'val'
@@ -34,13 +43,12 @@ class MultiSourceValLoop(BaseLoop):
         evaluator: MultiSourceEvaluator | Mapping[str, Any],
         fp16: bool = False,
     ) -> None:
+        refuse_unknown(f'{self.stage}_dataloader', dataloader, ['sources'])
         if isinstance(evaluator, Mapping):
             evaluator = EVALUATOR.build(dict(evaluator))
         self.evaluator: MultiSourceEvaluator = evaluator  # type: ignore[assignment]
         self.fp16 = fp16
-        self.dataloaders = {
-            name: _build_loader(runner, name, source.val_dataloader) for name, source in self.evaluator.sources.items()
-        }
+        self.dataloaders = {name: _build_loader(runner, source) for name, source in self.evaluator.sources.items()}
         # Stock hooks read `.dataloader` for progress: it is the loader of the source being evaluated.
         super().__init__(runner, next(iter(self.dataloaders.values())))
         for name, loader in self.dataloaders.items():
@@ -93,12 +101,21 @@ class MultiSourceTestLoop(MultiSourceValLoop):
     stage = 'test'
 
 
-def _build_loader(runner: Runner, name: str, config: Mapping[str, Any] | None) -> DataLoader:
+def _build_loader(runner: Runner, source: Source) -> DataLoader:
+    config = dict(source.val_dataloader or {})
+    settings = config.get('dataset', {})
+    # A metric of fewer images is another metric: validation skips none.
+    strict = replace(source, bad_data=BadData())
     try:
-        return runner.build_dataloader(dict(config or {}), seed=runner.seed)
+        dataset = build_deferred(settings)
+        read_annotations(strict, dataset, list(leaves(dataset)))
+        loader = runner.build_dataloader({**config, 'dataset': dataset}, seed=runner.seed)
+        guard(strict, loader.dataset)
+    except SourceError:
+        raise
     except Exception as error:
-        dataset = (config or {}).get('dataset', {})
         raise SourceError(
-            f"source '{name}': its val_dataloader cannot be built: {error} "
-            f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
+            f"source '{source.name}': its val_dataloader cannot be built: {error} "
+            f'(dataset {settings.get("type")}, data_root {settings.get("data_root")!r})'
         ) from error
+    return loader

@@ -1,0 +1,47 @@
+"""Build a source's stock dataset, with its annotations left to read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+from mmengine.registry import Registry
+
+from xlearner_mm.nearest_name import settings_of
+from xlearner_mm.registry import DATASETS
+
+
+def build_deferred(config: Mapping[str, Any]) -> Any:
+    """Build a dataset that reads its annotations in ``full_init``, as far as its classes take ``lazy_init``.
+
+    Args:
+        config: of a dataset, or of wrappers around datasets.
+    """
+    with DATASETS.switch_scope_and_registry(config.get('_scope_')) as registry:
+        deferred = _deferred(config, registry, outermost=True)
+    return DATASETS.build(deferred)
+
+
+def _deferred(config: Mapping[str, Any], registry: Registry, outermost: bool) -> dict[str, Any]:
+    settings = dict(config)
+    if isinstance(settings.get('dataset'), Mapping):
+        settings['dataset'] = _deferred(settings['dataset'], registry, outermost=False)
+    if isinstance(settings.get('datasets'), (list, tuple)):
+        settings['datasets'] = [
+            _deferred(inner, registry, outermost=False) if isinstance(inner, Mapping) else inner
+            for inner in settings['datasets']
+        ]
+    kind = settings.get('type')
+    cls = registry.get(kind) if isinstance(kind, str) else kind
+    # Wrappers take over the classes of what they hold when they are built: those must be known by then.
+    if inspect.isclass(cls) and 'lazy_init' in settings_of(cls) and (outermost or _knows_its_classes(cls, settings)):
+        settings.setdefault('lazy_init', True)
+    return settings
+
+
+def _knows_its_classes(cls: type, settings: Mapping[str, Any]) -> bool:
+    if not issubclass(cls, BaseDataset):
+        return True
+    return 'classes' in getattr(cls, 'METAINFO', ()) or 'classes' in (settings.get('metainfo') or ())

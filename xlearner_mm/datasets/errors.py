@@ -1,0 +1,44 @@
+"""What is wrong with a source, or with one of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from xlearner_mm.nearest_name import nearest
+
+
+class SourceError(ValueError):
+    """A source whose settings or data cannot work; the message names the source and the fix."""
+
+
+class BadImageError(SourceError):
+    """An image that cannot be trained or measured on, for its file or for its labels.
+
+    Args:
+        message: one line that names source, file, reason and fix.
+        path: the file, or what stands for it. Defaults to ''.
+        reason: what is wrong with it. Defaults to ''.
+    """
+
+    def __init__(self, message: str, path: str = '', reason: str = '') -> None:
+        super().__init__(message)
+        self.path, self.reason = path, reason
+
+
+def bad_image(source: str, path: str, reason: str) -> BadImageError:
+    """Return the error of one image of a source."""
+    message = f"source '{source}': {path} {reason}; replace the file, or take it out of the annotations"
+    return BadImageError(message, path, reason)
+
+
+def refuse_unknown(owner: str, settings: Collection[str], known: Collection[str]) -> None:
+    """Raise a SourceError for a setting that is not known, with the nearest one that is.
+
+    Args:
+        owner: whose settings they are, for the message.
+        settings: their names.
+        known: the names that there are.
+    """
+    for key in settings:
+        if key not in known:
+            raise SourceError(f"{owner}: unknown setting '{key}'{nearest(key, known)}")

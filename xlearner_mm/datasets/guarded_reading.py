@@ -1,0 +1,113 @@
+"""Read the images of a stock dataset, and say so where one cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+
+from xlearner_mm.datasets.errors import SourceError, bad_image
+from xlearner_mm.datasets.inspection import Expected, Inspection, Mismatch
+from xlearner_mm.datasets.paths import check_paths
+from xlearner_mm.datasets.source import Source, settings_named
+
+_TRIES = 20
+"""Augmentations of one image that may leave nothing of it, such as crops without an object."""
+
+
+class GuardedReading:
+    """What stands in the place of a dataset's ``prepare_data``.
+
+    MMEngine's datasets take another image at random when a pipeline returns None, and say nothing. Here an image whose
+    augmentation leaves nothing is augmented anew; one that cannot be loaded, or does not fit its annotations, is an
+    error.
+
+    Args:
+        source: the source's name, for messages.
+        dataset: a dataset of mmdet, mmseg, mmpretrain or MMEngine.
+        expected: what holds for all images of the source.
+        strict_paths: refuse files out of the dataset's folders.
+    """
+
+    def __init__(self, source: str, dataset: BaseDataset, expected: Expected, strict_paths: bool) -> None:
+        self.source, self.dataset = source, dataset
+        self.expected, self.strict_paths = expected, strict_paths
+
+    def __call__(self, index: int) -> Any:
+        """Return what the pipeline makes of one image.
+
+        Raises:
+            BadImageError: it cannot be used; the message names source and file.
+            SourceError: its file is out of the dataset's folders.
+        """
+        for _ in range(_TRIES):
+            info = self.dataset.get_data_info(index)
+            path = describe(info, index)
+            if self.strict_paths:
+                check_paths(self.source, self.dataset, info)
+            try:
+                data = self._prepare(index, info)
+            except (SourceError, MemoryError):
+                raise
+            except Mismatch as error:
+                raise bad_image(self.source, path, str(error)) from error
+            except Exception as error:  # whatever a stock transform raises is the image's
+                raise bad_image(self.source, path, f'cannot be read: {_line(error)}') from error
+            if data is not None:
+                return data
+        raise bad_image(self.source, path, f'has nothing left of it after its augmentation, in {_TRIES} tries')
+
+    def _prepare(self, index: int, info: dict[str, Any]) -> Any:
+        if type(self.dataset).prepare_data is not BaseDataset.prepare_data:
+            return type(self.dataset).prepare_data(self.dataset, index)
+        inspection = Inspection(self.expected, info)
+        data: Any = info
+        for transform in self.dataset.pipeline.transforms:
+            data = transform(data)
+            if data is None:
+                if not inspection.has_image:
+                    raise Mismatch('cannot be read: its loader gave nothing and did not say why')
+                return None
+            inspection.after(transform, data)
+        return data
+
+
+def guard(source: Source, dataset: Any) -> None:
+    """Let a built dataset, and those within it, name their source and file where an image cannot be used.
+
+    Args:
+        source: whose training or validation set it is.
+        dataset: any dataset; of those that are not MMEngine's, nothing is changed.
+
+    Raises:
+        SourceError: it has more classes than the source's head.
+    """
+    named = getattr(dataset, 'metainfo', {}).get('classes')
+    classes = len(named) if isinstance(named, (list, tuple)) else None
+    head = source.head_classes
+    if classes is not None and head is not None and classes > head:
+        raise SourceError(f"source '{source.name}': its dataset has {classes} classes, but its head {head}")
+    ignored = [value for _, value in settings_named('ignore_index', source.network) if isinstance(value, int)]
+    for leaf in leaves(dataset):
+        ignore_index = ignored[0] if ignored else getattr(leaf, 'ignore_index', 255)
+        expected = Expected(head if head is not None else classes, ignore_index)
+        leaf.prepare_data = GuardedReading(source.name, leaf, expected, source.strict_paths)
+
+
+def leaves(dataset: Any) -> Iterator[BaseDataset]:
+    """Find MMEngine's datasets below wrappers, such as those that concatenate or repeat."""
+    if isinstance(dataset, BaseDataset):
+        yield dataset
+        return
+    for part in [*getattr(dataset, 'datasets', ()), *([dataset.dataset] if hasattr(dataset, 'dataset') else [])]:
+        yield from leaves(part)
+
+
+def describe(info: Mapping[str, Any], index: int) -> str:
+    """Return an image's path, or what stands for it."""
+    return str(info.get('img_path') or f'item {index}')
+
+
+def _line(error: Exception) -> str:
+    return ' '.join(str(error).split()) or type(error).__name__
