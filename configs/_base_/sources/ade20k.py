@@ -28,6 +28,7 @@ ade20k = dict(
     task='seg',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    declared=dict(images=20210),  # where its files are not there
     dataset=dict(
         _scope_='mmseg',
         type='ADE20KDataset',

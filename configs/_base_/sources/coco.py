@@ -25,6 +25,7 @@ coco = dict(
     task='det',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    declared=dict(images=118287),  # where its files are not there
     dataset=dict(
         _scope_='mmdet',
         type='CocoDataset',

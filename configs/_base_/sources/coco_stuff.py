@@ -28,6 +28,7 @@ coco_stuff = dict(
     task='seg',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    declared=dict(images=118287),  # where its files are not there
     dataset=dict(
         _scope_='mmseg',
         type='COCOStuffDataset',

@@ -23,6 +23,7 @@ imagenet1k = dict(
     task='cls',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    declared=dict(images=1281167),  # where its files are not there
     dataset=dict(
         _scope_='mmpretrain',
         type='ImageNet',

@@ -23,6 +23,7 @@ inat2021 = dict(
     task='cls',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    declared=dict(images=2686843),  # where its files are not there
     dataset=dict(
         _scope_='mmpretrain',
         type='INat2021',

@@ -20,6 +20,7 @@ val_pipeline = [
 mini_det_shapes = dict(
     task='det',
     batch_size=batch_size,
+    declared=dict(images=2400, picture=(64, 64)),  # where its files are not there
     dataset=dict(
         _scope_='mmdet',
         type='CocoDataset',

@@ -11,6 +11,7 @@ pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(t
 mini_seg_things = dict(
     task='seg',
     batch_size=batch_size,
+    declared=dict(images=2400, picture=(64, 64)),  # where its files are not there
     dataset=dict(
         _scope_='mmseg',
         type='BaseSegDataset',

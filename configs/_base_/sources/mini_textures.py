@@ -9,6 +9,7 @@ pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 mini_textures = dict(
     task='cls',
     batch_size=batch_size,
+    declared=dict(images=3000, picture=(64, 64)),  # where its files are not there
     dataset=dict(
         _scope_='mmpretrain',
         type='CustomDataset',

@@ -25,6 +25,7 @@ objects365 = dict(
     task='det',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    declared=dict(images=608606),  # where its files are not there
     dataset=dict(
         _scope_='mmdet',
         type='Objects365V1Dataset',

@@ -23,6 +23,7 @@ stanford_dogs = dict(
     task='cls',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    declared=dict(images=12000),  # where its files are not there
     dataset=dict(
         _scope_='mmpretrain',
         type='StanfordDogs',

@@ -30,6 +30,7 @@ voc2012 = dict(
     task='seg',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    declared=dict(images=10582),  # where its files are not there
     dataset=dict(
         _scope_='mmseg',
         type='ConcatDataset',

@@ -25,6 +25,7 @@ wider_face = dict(
     task='det',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    declared=dict(images=12880),  # where its files are not there
     dataset=dict(
         _scope_='mmdet',
         type='WIDERFaceDataset',
