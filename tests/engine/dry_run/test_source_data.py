@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 
 from xlearner_mm.datasets.building import build_deferred
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.datasets.source import SourceError, parse_sources
+from xlearner_mm.engine.dry_run.pictures import stand_in_items
 from xlearner_mm.engine.dry_run.source_data import read_source
 from xlearner_mm.testing.fixtures import write_fixtures
 
@@ -55,6 +58,15 @@ def test_a_pipeline_that_needs_more_than_a_picture_says_so(tmp_path):
     broken = {**COCO, 'pipeline': [*COCO['pipeline'][:2], dict(type='LoadProposals')]}
     with pytest.raises(SourceError, match='its pipeline fails on a picture of 640 x 480 pixels: KeyError'):
         read(broken).items(str(tmp_path))
-    mixing = dict(_scope_='mmdet', type='MultiImageMixDataset', dataset=COCO, pipeline=[dict(type='PackDetInputs')])
-    with pytest.raises(SourceError, match='only with its data'):
-        read_source('coco', build_deferred(mixing), mixing, 2, {}).items(str(tmp_path))
+
+
+def test_a_data_set_that_mixes_pictures_needs_its_data(tmp_path):
+    mixing = SimpleNamespace(dataset=build_deferred(COCO), pipeline=['mosaic'])
+    with pytest.raises(SourceError, match='mixes several pictures: only with its data'):
+        stand_in_items(mixing, str(tmp_path), (64, 64), 1)
+
+
+def test_what_a_source_declares_is_checked():
+    settings = dict(task='det', dataset=COCO, batch_size=2, declared=dict(image=3))
+    with pytest.raises(SourceError, match="source 'coco': declared: unknown setting 'image'; did you mean 'images'"):
+        parse_sources(dict(coco=settings))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,8 +99,10 @@ def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
         if settings.dataset.type == 'MultiSourceDataset':
             dataset: Any = DATASETS.build({**settings.dataset, 'lazy_init': True})
             loader = _loader(runner, settings, dataset)
-            sizes = loader.sampler.batch_sizes
-            sources = {name: _read(name, dataset, sizes[name]) for name in dataset.sources}
+            # A sampler of another kind is refused when the rest is built.
+            sizes = getattr(loader.sampler, 'batch_sizes', {})
+            sources = {name: _read(name, dataset, sizes.get(name, s.batch_size)) for name, s in dataset.sources.items()}
+            _give_length(loader.sampler, sources.values())
         else:
             stock = build_deferred(settings.dataset)
             sources = {STOCK: read_source(STOCK, stock, settings.dataset, settings.batch_size, {})}
@@ -118,6 +121,13 @@ def _loader(runner: Runner, settings: Mapping[str, Any], dataset: Any) -> Any:
     plain = {**settings, 'dataset': dataset, 'num_workers': 0, 'persistent_workers': False}
     plain.pop('prefetch_factor', None)
     return runner.build_dataloader(plain, seed=0)
+
+
+def _give_length(sampler: Any, sources: Iterable[SourceData]) -> None:
+    """Schedules ask how long an epoch is; a sampler without end would read the files to answer."""
+    if getattr(sampler, 'steps_per_epoch', 0) is None:
+        epochs = (math.ceil(data.images / data.batch_size) for data in sources if data.images is not None)
+        sampler.steps_per_epoch = max(epochs, default=1)
 
 
 def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData:
