@@ -45,7 +45,8 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
     parsed = Config.fromfile(config)
     # Every component holds the sources it needs: formatting that with yapf, thrice a run, takes 20 s. fromfile has
     # a switch for it, which text configs ignore.
-    cfg = Config(parsed.to_dict(), cfg_text=parsed.text, filename=parsed.filename, format_python_code=False)
+    content = _without_own_scope(parsed.to_dict())
+    cfg = Config(content, cfg_text=parsed.text, filename=parsed.filename, format_python_code=False)
     _apply(cfg, dict(parse_option(option) for option in options))
     cfg.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():
@@ -56,6 +57,22 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
     name = osp.splitext(osp.basename(config))[0]
     cfg.work_dir = work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
     return cfg
+
+
+def _without_own_scope(value: Any) -> Any:
+    """Drop the scope that ``_base_ = 'xlearner_mm::...'`` puts on every dict of the base.
+
+    Ours are in the root registries, which every scope falls back to; a collate function would take it as an argument.
+    """
+    if isinstance(value, dict):
+        return {
+            key: _without_own_scope(item)
+            for key, item in value.items()
+            if not (key == '_scope_' and item == 'xlearner_mm')
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(_without_own_scope(item) for item in value)
+    return value
 
 
 def parse_option(option: str) -> tuple[str, Any]:
