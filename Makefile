@@ -6,7 +6,7 @@ VENV := .venv/bin
 STARTERS := $(PYTHON) python3 python3.11 python3.12 python3.10 $(VENV)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all soak lint format clean
+.PHONY: help setup demo test test-all soak docs lint format clean
 
 help:  ## list these commands
 	@echo "xlearner_mm: usage: make COMMAND"
@@ -34,6 +34,9 @@ test-all: lint  ## the same with the slow tests
 soak: setup  ## kill trainings of both stages 50 times each, resume them, and print how many survive (KILLS=20 for fewer)
 	OMP_NUM_THREADS=1 $(VENV)/python -m tests.soak --kills $(or $(KILLS),50)
 
+docs: setup  ## the documentation as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build
+
 lint: setup  ## ruff and mypy, changing nothing
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
@@ -44,5 +47,5 @@ format: setup  ## let ruff rewrite what it can
 	$(VENV)/ruff format
 
 clean:  ## delete caches and build outputs; keeps .venv, data and work_dirs
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find xlearner_mm configs tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,150 @@
+"""The worked examples of the pages run, on tiny data."""
+
+import doctest
+import json
+import sys
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from tests.docs.pages import blocks, write_files
+from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.datasets.check_report import check_config
+from xlearner_mm.engine.launch import launch
+from xlearner_mm.mini import make_mini
+from xlearner_mm.models import XLearnerResNet
+from xlearner_mm.transfer import read_checkpoint
+from xlearner_mm.transfer.export import export_backbone
+
+SHORT = [
+    'train_cfg.max_iters=2',
+    'train_cfg.val_interval=2',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'default_hooks.logger.interval=1',
+]
+
+
+@pytest.fixture(scope='module')
+def mini(tmp_path_factory):
+    root = tmp_path_factory.mktemp('examples')
+    sources = ['digits', 'shapes', 'textures', 'det_shapes', 'det_digits']
+    make_mini(root / 'data/xl_mini', scale=0.02, only=sources, report=lambda line: None)
+    return root
+
+
+@pytest.fixture
+def inside(mini, monkeypatch):
+    monkeypatch.chdir(mini)
+    monkeypatch.syspath_prepend(str(mini))
+    return mini
+
+
+def draw_images(folder, names, size=(80, 60)):
+    folder.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0)
+    for name in names:
+        Image.fromarray(noise.integers(0, 255, (*size, 3), dtype=np.uint8)).save(folder / name)
+
+
+def last_metrics(work_dir):
+    log = next(work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    return {key: value for line in log for key, value in json.loads(line).items()}
+
+
+def test_a_folder_of_images_becomes_a_source_of_both_stages(inside, capfd):
+    write_files('own_source.md', inside)
+    for split in ('train', 'val'):
+        for kind in ('heron', 'kite'):
+            draw_images(inside / 'data/birds' / split / kind, [f'{i}.jpg' for i in range(5)])
+    assert check_config('birds/expansion.py', 5, None, []) == 0
+    assert 'birds' in capfd.readouterr().out
+
+    assert launch('train', 'birds/expansion.py', options=SHORT) == 0
+    logged = last_metrics(inside / 'work_dirs/expansion')
+    assert {'birds.loss', 'digits.loss', 'birds/accuracy/top1', 'source_epoch/birds'} <= logged.keys()
+
+    assert launch('train', 'birds/squeeze.py', options=SHORT) == 0
+    logged = last_metrics(inside / 'work_dirs/squeeze')
+    assert 'birds/accuracy/top1' in logged
+    assert 'birds' in export_backbone('work_dirs/squeeze', 'birds.pth')['sources']
+
+
+def test_a_head_and_a_metric_of_ones_own_make_a_new_task(inside):
+    write_files('own_task.md', inside)
+    for split in ('train', 'val'):
+        names = [f'{split}_{i}.jpg' for i in range(4)]
+        draw_images(inside / 'data/counting', names)
+        (inside / f'data/counting/{split}.txt').write_text(''.join(f'{name} {i}\n' for i, name in enumerate(names)))
+    try:
+        assert launch('train', 'counting/expansion.py', work_dir='work_dirs/counting', options=SHORT) == 0
+    finally:
+        forget('counting')
+    logged = last_metrics(inside / 'work_dirs/counting')
+    assert {'counting.loss', 'counting/count/within_one', 'counting/count/mae', 'gradient/count'} <= logged.keys()
+    trained = read_checkpoint('work_dirs/counting')['state_dict']
+    assert 'backbone.links.cls_0__count_0.gamma.conv.weight' in trained, 'linked with the other branches'
+    assert 'networks.counting.head.count.weight' in trained
+
+
+def forget(package):
+    """Let no other test see an example's registered classes."""
+    from mmengine.registry import METRICS, MODELS
+
+    for registry, name in ((MODELS, 'CountHead'), (METRICS, 'CountError')):
+        registry._module_dict.pop(name, None)
+    for module in [name for name in sys.modules if name.partition('.')[0] == package]:
+        del sys.modules[module]
+
+
+def test_a_source_is_read_from_object_storage(tmp_path, monkeypatch):
+    write_files('clusters.md', tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    draw_images(tmp_path / 'images', ['1.jpg', '2.jpg'])
+    images = [{'id': i, 'file_name': f'{i}.jpg', 'width': 60, 'height': 80} for i in (1, 2)]
+    boxes = [
+        {'id': i, 'image_id': i, 'category_id': 1, 'bbox': [5, 5, 20, 20], 'area': 400, 'iscrowd': 0} for i in (1, 2)
+    ]
+    content = {'images': images, 'annotations': boxes, 'categories': [{'id': 1, 'name': 'bird'}]}
+    with fsspec.open('memory://boxes/train.json', 'w') as file:
+        json.dump(content, file)
+    for name in ('1.jpg', '2.jpg'):
+        with fsspec.open(f'memory://boxes/images/{name}', 'wb') as file:
+            file.write((tmp_path / 'images' / name).read_bytes())
+
+    from mmengine.fileio.backends import backends, prefix_to_backends
+
+    monkeypatch.setattr('mmengine.fileio.backends.registry_utils.backends', dict(backends))
+    before = dict(backends), dict(prefix_to_backends)
+    try:
+        __import__('bucket.fsspec_backend')
+        source = Config.fromfile(tmp_path / 'bucket/source.py').bucket_boxes
+        sample = MultiSourceDataset({'bucket_boxes': source})[1]
+    finally:
+        for registry, content in zip((backends, prefix_to_backends), before, strict=True):
+            registry.clear()
+            registry.update(content)
+        forget('bucket')
+    assert sample['data']['inputs'].shape == (3, 80, 60)
+    assert len(sample['data']['data_samples'].gt_instances) == 1
+
+
+def test_the_python_door_answers_as_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(1)
+    normalisation = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
+    config = {'type': 'XLearnerResNet', 'depth': 18}
+    meta = {'backbone': config, 'normalisation': normalisation, 'stage': 'squeeze', 'sources': {}}
+    torch.save({'state_dict': XLearnerResNet(18).state_dict(), 'meta': meta}, 'backbone.pth')
+    draw_images(tmp_path, ['photo.jpg', 'drawing.png'])
+    shown = [block for block in blocks('python', 'transfer.md') if '>>>' in block.text]
+    assert shown
+    for block in shown:
+        test = doctest.DocTestParser().get_doctest(block.text, {}, 'transfer.md', None, 0)
+        results = doctest.DocTestRunner().run(test)
+        assert results.attempted
+        assert not results.failed
