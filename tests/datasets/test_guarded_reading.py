@@ -58,7 +58,7 @@ MODES = {
 def test_pictures_of_other_modes_are_read_as_their_colours(tmp_path, mode):
     kind, picture, colours = MODES[mode]
     source = class_folders(tmp_path)
-    picture.save(tmp_path / 'train' / 'cat' / f'.0.{kind}')
+    picture.save(tmp_path / 'train' / 'cat' / f'-0.{kind}')
     colours = np.array(picture.convert('RGB')) if colours is None else colours
     found = dataset_of(source)[0]['data']['inputs'].permute(1, 2, 0).numpy()[..., ::-1].astype(int)
     assert np.abs(found - colours).mean() < 2
@@ -66,15 +66,15 @@ def test_pictures_of_other_modes_are_read_as_their_colours(tmp_path, mode):
 
 def test_a_12_bit_picture_that_would_be_read_as_black_is_refused(tmp_path):
     source = class_folders(tmp_path)
-    Image.fromarray(GREY.astype(np.uint16) * 16).save(tmp_path / 'train' / 'cat' / '.0.png')
-    refused(dataset_of(source), r'\.0\.png has 16 bits a channel, but uses 12 or fewer')
+    Image.fromarray(GREY.astype(np.uint16) * 16).save(tmp_path / 'train' / 'cat' / '-0.png')
+    refused(dataset_of(source), r'-0\.png has 16 bits a channel, but uses 12 or fewer')
 
 
 def test_a_16_bit_picture_that_pillow_would_clip_is_refused(tmp_path):
     source = class_folders(tmp_path)
     source['dataset']['pipeline'][0]['imdecode_backend'] = 'pillow'
-    Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / 'train' / 'cat' / '.0.png')
-    refused(dataset_of(source), r'\.0\.png has 16 bits a channel, which Pillow clips')
+    Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / 'train' / 'cat' / '-0.png')
+    refused(dataset_of(source), r'-0\.png has 16 bits a channel, which Pillow clips')
 
 
 @pytest.mark.parametrize('content', [b'', b'no picture', b'\xff\xd8'])

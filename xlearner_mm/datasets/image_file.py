@@ -37,10 +37,10 @@ class ImageFile:
     @classmethod
     def open(cls, path: str, backend_args: Mapping[str, Any] | None = None) -> ImageFile:
         """Look at a file; one of another file backend is read whole."""
-        if backend_args is not None or not os.path.exists(path):
+        if backend_args is not None or '://' in path:
             content = fileio.get(path, backend_args=backend_args)
             return cls(path, content[:_HEAD], content[-2:], backend_args)
-        with open(path, 'rb') as file:
+        with open(path, 'rb', buffering=0) as file:
             head = file.read(_HEAD)
             file.seek(-min(2, len(head)), os.SEEK_END)
             return cls(path, head, file.read())
