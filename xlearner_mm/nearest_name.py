@@ -16,6 +16,8 @@ def nearest(name: object, known: Collection[Any], what: str = 'known settings') 
         known: the names that there are.
         what: what the known names are called where none of them is near. Defaults to ``'known settings'``.
     """
+    if not known:
+        return '; it has none'
     near = difflib.get_close_matches(str(name), [str(each) for each in known], n=1)
     return f"; did you mean '{near[0]}'?" if near else f'; {what}: {sorted(map(str, known))}'
 

@@ -23,6 +23,7 @@ from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
     load_strictly,
+    nothing_executed,
     read_checkpoint,
     resolve_checkpoint,
     state_dict_of,
@@ -119,7 +120,8 @@ def build_runner(cfg: Config) -> Runner:
     """
     refuse_misspelt(cfg)
     try:
-        return RUNNERS.build(cfg) if 'runner_type' in cfg else XLearnerRunner.from_cfg(cfg)
+        with nothing_executed():
+            return RUNNERS.build(cfg) if 'runner_type' in cfg else XLearnerRunner.from_cfg(cfg)
     except (SourceError, CheckpointError):
         raise
     except Exception as error:

@@ -21,6 +21,7 @@ from xlearner_mm.registry import RUNNERS
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
     check_fits,
+    nothing_executed,
     read_checkpoint,
     resolve_checkpoint,
     state_dict_of,
@@ -30,7 +31,9 @@ OWN_HOOKS = (
     'StepSeedHook',
     'MultiSourceCheckHook',
     'SameDataHook',
+    'RunRecordHook',
     'FiniteLossHook',
+    'BadImageHook',
     'MissedValidationHook',
     'StopSignalHook',
 )
@@ -93,6 +96,11 @@ class XLearnerRunner(Runner):
                 'and start the same command with --resume'
             ) from error
 
+    def train(self) -> nn.Module:
+        """Train, and return the model; what modules start from by their ``init_cfg`` is read without executing it."""
+        with nothing_executed():
+            return super().train()
+
     def load_or_resume(self) -> None:
         """Load or resume as the config says; of a work directory, the last checkpoint that is whole."""
         if self._has_loaded or not self._resume or self._load_from is not None:
@@ -132,6 +140,11 @@ class XLearnerRunner(Runner):
         if revise_keys is not None:
             raise ValueError('XLearnerRunner takes no revise_keys: rename the weights in the checkpoint')
         checkpoint = _read(filename)
+        if self._resume and ('optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {})):
+            raise CheckpointError(
+                f'checkpoint {filename} holds weights alone, no training that could be resumed: start a new one from '
+                'it by load_from'
+            )
         # MMEngine would execute a config found under this name; its own checkpoints have none.
         checkpoint.setdefault('meta', {}).pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)

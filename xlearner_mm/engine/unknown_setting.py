@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.nearest_name import misspelt, nearest, settings_of
 
-_REFUSED = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
+_REFUSED = re.compile(r"(\w+)(?:\.__init__)?\(\) (?:takes no arguments|got an unexpected keyword argument '(\w+)')")
 _BUILDER = 'build_from_cfg'
 _UNREGISTERED = {'DataLoader': DataLoader}
 """What is built from dicts without a ``type``."""
@@ -23,7 +23,7 @@ _OF_SOURCE = re.compile(r'\bsources\.(\w+)\.')
 
 class _Refusal(NamedTuple):
     taker: Callable[..., Any]
-    kind: str | None
+    kinds: tuple[str | None, ...]
     key: str
 
 
@@ -66,19 +66,23 @@ def _refusals(error: BaseException) -> Iterator[_Refusal]:
     if refused is None:
         return
     if refused[1] in _UNREGISTERED:
-        yield _Refusal(_UNREGISTERED[refused[1]], None, refused[2])
+        yield _Refusal(_UNREGISTERED[refused[1]], (None,), refused[2])
         return
     # A base class may be the one that refuses: the registry knows what the config asked for.
     frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == _BUILDER]
     for built in reversed(frames):
-        if 'obj_cls' in built and refused[2] in built['cfg']:
-            yield _Refusal(built['obj_cls'], _kind(built['cfg']), refused[2])
+        given = [key for key in built['cfg'] if key not in ('type', '_scope_') and refused[2] in (key, None)]
+        if 'obj_cls' in built and given:
+            # A runner builds a subclass of what the config names, or a type that the config leaves out.
+            bases = getattr(built['obj_cls'], '__mro__', ())
+            kinds = (_kind(built['cfg']), None, *(base.__name__ for base in bases))
+            yield _Refusal(built['obj_cls'], kinds, given[0])
 
 
 def _places(settings: Any, refusal: _Refusal, path: str = '') -> Iterator[str]:
     """Where a config gives the refused setting to a module of that type."""
     if isinstance(settings, Mapping):
-        if refusal.key in settings and _kind(settings) == refusal.kind:
+        if refusal.key in settings and _kind(settings) in refusal.kinds:
             yield f'{path}{refusal.key}'
         for key, value in settings.items():
             yield from _places(value, refusal, f'{path}{key}.')

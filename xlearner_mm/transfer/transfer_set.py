@@ -9,6 +9,7 @@ from typing import Any
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.engine.unknown_setting import explained
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import CheckpointError
 from xlearner_mm.transfer.probing.run import run_probe
@@ -17,6 +18,8 @@ from xlearner_mm.transfer.results import read_results
 from xlearner_mm.transfer.set_config import is_frozen, set_config, write_config
 from xlearner_mm.transfer.start import Start, count_parameters, read_start
 from xlearner_mm.transfer.transfer_result import write_result
+
+_EXPLAINED = (SourceError, CheckpointError, FileNotFoundError, ValueError, RuntimeError, AssertionError)
 
 
 def transfer_to_set(
@@ -48,6 +51,7 @@ def transfer_to_set(
     Returns:
         The exit status: 0, or 1 after bad input.
     """
+    cfg = None
     try:
         start = None if checkpoint is None else read_start(checkpoint, branch)
         cfg = set_config(config, folder, start, protocol, seed, name, options)
@@ -60,7 +64,10 @@ def transfer_to_set(
             if status:
                 return status
             result = {'metrics': read_results(folder).metrics()}
-    except (SourceError, CheckpointError, FileNotFoundError, ValueError, RuntimeError, AssertionError) as error:
+    except Exception as raised:
+        error = explained(raised, cfg)
+        if not isinstance(error, _EXPLAINED):
+            raise
         print(f'error: {_line(error)}', file=sys.stderr)
         return 1
     write_result(folder, {**result, **_of_the_backbone(cfg.model.backbone.to_dict(), start)})

@@ -1,5 +1,6 @@
 """Hooks of the runner."""
 
+from xlearner_mm.engine.hooks.bad_image_hook import BadImageHook
 from xlearner_mm.engine.hooks.branch_gradient_hook import BranchGradientHook
 from xlearner_mm.engine.hooks.feature_similarity_hook import FeatureSimilarityHook
 from xlearner_mm.engine.hooks.fidelity_hook import FidelityHook
@@ -8,6 +9,7 @@ from xlearner_mm.engine.hooks.link_strength_hook import LinkStrengthHook
 from xlearner_mm.engine.hooks.missed_validation_hook import MissedValidationHook
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
+from xlearner_mm.engine.hooks.run_record_hook import RunRecordHook
 from xlearner_mm.engine.hooks.same_data_hook import SameDataHook
 from xlearner_mm.engine.hooks.source_epoch_hook import SourceEpochHook
 from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
@@ -16,6 +18,7 @@ from xlearner_mm.engine.hooks.stop_signal_hook import StopSignalHook
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
+    'BadImageHook',
     'BranchGradientHook',
     'FeatureSimilarityHook',
     'FidelityHook',
@@ -24,6 +27,7 @@ __all__ = [
     'MissedValidationHook',
     'MultiSourceCheckHook',
     'PruningHook',
+    'RunRecordHook',
     'SameDataHook',
     'SourceEpochHook',
     'StageMetaHook',

@@ -30,6 +30,12 @@ class WholeCheckpointHook(CheckpointHook):
     file_backend: Any
     keep_ckpt_ids: deque
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for unknown in self.args:
+            # MMEngine's own would hand it on, and fail when it saves for the first time.
+            raise TypeError(f"WholeCheckpointHook.__init__() got an unexpected keyword argument '{unknown}'")
+
     def before_train(self, runner: Runner) -> None:
         """Take up where an interrupted training was, and clear away what it left half written or undeleted."""
         super().before_train(runner)

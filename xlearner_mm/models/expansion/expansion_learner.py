@@ -21,6 +21,7 @@ from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.models.joint_batches import joint_groups
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
+from xlearner_mm.transfer.checkpoint import nothing_executed
 
 
 @MODELS.register_module()
@@ -73,6 +74,15 @@ class ExpansionLearner(BaseModel):
         self._check_every_level_is_read()
         self._check_recomputation()
         self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalisation)
+
+    def init_weights(self) -> None:
+        """Initialise branches, links and networks; checkpoints that heads or necks name are read without executing.
+
+        Raises:
+            CheckpointError: a checkpoint that is unsafe or damaged, or that leaves a branch at its random start.
+        """
+        with nothing_executed():
+            super().init_weights()
 
     def _check_every_branch_is_trained(self) -> None:
         trained = {self.backbone.branch_of(source.task) for source in self.sources.values()}

@@ -66,9 +66,9 @@ def build_further_teachers(
     teachers, targets = {}, {}
     for name, settings in further.items():
         _check_name(name, branches)
+        _check_settings(name, settings)
         settings = dict(settings)
         weight, own_levels = settings.pop('weight', 1.0), settings.pop('levels', levels)
-        _check_settings(name, settings)
         teachers[name] = BackboneTeacher(**settings, what=f"further teacher '{name}'")
         teachers[name].check_normalisation(normalisation)
         if weight < 0:
@@ -86,7 +86,7 @@ def _check_name(name: str, branches: Sequence[str]) -> None:
 
 
 def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    known = ('model', 'checkpoint', 'data_preprocessor', 'autocast')
+    known = ('model', 'checkpoint', 'data_preprocessor', 'autocast', 'weight', 'levels')
     missing = [k for k in known[:2] if k not in settings]
     refuse_unknown(f"FitNetDistiller: further teacher '{name}'", settings, known)
     if missing:

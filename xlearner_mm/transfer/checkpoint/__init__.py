@@ -4,6 +4,7 @@ from xlearner_mm.transfer.checkpoint.error import CheckpointError
 from xlearner_mm.transfer.checkpoint.file import resolve_checkpoint, sha256_of
 from xlearner_mm.transfer.checkpoint.loading import check_fits, load_backbone, load_strictly
 from xlearner_mm.transfer.checkpoint.reading import read_checkpoint
+from xlearner_mm.transfer.checkpoint.scheme import nothing_executed
 from xlearner_mm.transfer.checkpoint.weights import State, backbone_state, choose_weights, holds_ema, state_dict_of
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     'holds_ema',
     'load_backbone',
     'load_strictly',
+    'nothing_executed',
     'read_checkpoint',
     'resolve_checkpoint',
     'sha256_of',
