@@ -47,14 +47,14 @@ def stand_in_items(dataset: Dataset, folder: str, size: Sequence[int], count: in
 
 def _reader(dataset: Any) -> Any:
     """The data set that reads files, within wrappers."""
-    inner = getattr(dataset, 'dataset', None) or next(iter(getattr(dataset, 'datasets', ())), None)
-    if inner is None:
+    inner = [dataset.dataset] if hasattr(dataset, 'dataset') else list(getattr(dataset, 'datasets', ()))
+    if not inner:
         if not hasattr(dataset, 'pipeline'):
             raise SourceError(f'{type(dataset).__name__} has no pipeline: only with its data can a step be tried')
         return dataset
     if getattr(dataset, 'pipeline', None):
         raise SourceError(f'{type(dataset).__name__} mixes several pictures: only with its data can a step be tried')
-    return _reader(inner)
+    return _reader(inner[0])
 
 
 def _described(folder: str, width: int, height: int, index: int) -> dict[str, Any]:
