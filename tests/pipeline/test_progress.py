@@ -1,6 +1,6 @@
 import pytest
 
-from xlearner_mm.pipeline.progress import Estimator, read_fraction
+from xlearner_mm.pipeline.progress import Estimator, read_eta, read_fraction
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ class TestFraction:
         ('line', 'fraction'),
         [
             ('11/24 - mmengine - INFO - Iter(train) [ 50/400]  lr: 1e-3  eta: 0:03:52', 0.125),
-            ('11/24 - mmengine - INFO - Epoch(train) [2][ 10/40]  lr: 1e-3', 0.25),
+            ('11/24 - mmengine - INFO - Epoch(train)  [2][ 10/40]  lr: 1e-3', None),
             ('  50.4 s  [2/8] shapes (source, cls): written', 0.25),
             ('Iter(val) [1/6]', None),
             ('loading annotations', None),
@@ -27,8 +27,25 @@ class TestFraction:
         log.write_text('Iter(train) [400/400] lr: 0\nIter(val) [1/6]\n')
         assert read_fraction(log) == 1.0
 
+    def test_a_long_validation_does_not_hide_it(self, log):
+        log.write_text('Iter(train) [300/400]\n' + ''.join(f'Iter(val) [{i}/150]\n' for i in range(150)))
+        assert read_fraction(log) == 0.75
+
     def test_no_log_is_no_progress(self, log):
         assert read_fraction(log) is None
+        assert read_eta(log) is None
+
+
+@pytest.mark.parametrize(
+    ('eta', 'seconds'), [('0:03:52', 232), ('1 day, 2:00:01', 93601), ('11 days, 0:00:00', 11 * 86400)]
+)
+def test_a_training_by_epochs_tells_the_time_it_has_left(log, eta, seconds):
+    log.write_text(
+        f'11/24 - mmengine - INFO - Epoch(train)  [2][ 10/40]  lr: 1e-3  eta: {eta}  time: 0.1\n'
+        'Epoch(val) [2][10/50]  eta: 0:00:09\n'
+    )
+    assert read_fraction(log) is None
+    assert read_eta(log) == seconds
 
 
 class TestEstimator:

@@ -134,6 +134,14 @@ class TestFailure:
         run(bad)
         assert '--resume' not in (tmp_path / 'work' / 'logs' / 'bad.log').read_text()
 
+    @pytest.mark.parametrize('end', ['sys.exit(75)', 'os.kill(os.getpid(), signal.SIGKILL)'])
+    def test_a_job_that_was_stopped_or_killed_goes_on(self, run, python, tmp_path, end):
+        code = f'import os, signal, sys; print(sys.argv[1:], flush=True)\nif not sys.argv[1:]: {end}'
+        job = python('a', code, resume=('--resume',), folder=tmp_path / 'kept')
+        assert run(job).failed == ['a']
+        assert run(job).status == 0
+        assert "['--resume']" in (tmp_path / 'work' / 'logs' / 'a.log').read_text()
+
 
 class TestInterruption:
     SLOW = 'import sys, time; print("started with", sys.argv[1:], flush=True); time.sleep(0 if sys.argv[1:] else 60)'

@@ -9,19 +9,35 @@ from pathlib import Path
 from xlearner_mm.pipeline.process import tail
 
 # `[3/14]` of any tool, and MMEngine's `Iter(train) [ 50/400]` and `Epoch(train) [2][ 50/400]`.
-_STEP = re.compile(r'(?:\w+\((?P<mode>\w+)\)\s+(?:\[\s*\d+\])?)?\[\s*(?P<done>\d+)/(?P<all>\d+)\]')
+_STEP = re.compile(r'(?:\w+\((?P<mode>\w+)\)\s+(?P<epoch>\[\s*\d+\])?)?\[\s*(?P<done>\d+)/(?P<all>\d+)\]')
+_ETA = re.compile(r'\(train\).* eta: (?:(?P<days>\d+) days?, )?(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)')
+_LINES = 200  # a long validation is logged after the last line of training
 
 
 def read_fraction(log: Path) -> float | None:
     """Return how much of a job is done, from 0 to 1, or None where its log does not say.
 
     Args:
-        log: its output; of MMEngine's loops, only training counts.
+        log: its output; of MMEngine's loops, only training counts, and that by epochs does not say how many there are.
     """
-    for line in reversed(tail(log, lines=60)):
+    for line in reversed(tail(log, lines=_LINES)):
         found = _STEP.search(line)
         if found and found['mode'] in (None, 'train'):
-            return int(found['done']) / max(int(found['all']), 1)
+            return None if found['epoch'] else int(found['done']) / max(int(found['all']), 1)
+    return None
+
+
+def read_eta(log: Path) -> float | None:
+    """Return how many more seconds MMEngine expects a training to take, or None where its log does not say.
+
+    Args:
+        log: the training's output.
+    """
+    for line in reversed(tail(log, lines=_LINES)):
+        found = _ETA.search(line)
+        if found:
+            days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+            return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
     return None
 
 

@@ -15,11 +15,12 @@ from typing import Any
 from xlearner_mm.pipeline.display import Display, Running, Status, duration
 from xlearner_mm.pipeline.job import Job
 from xlearner_mm.pipeline.process import Process, start, stop, tail
-from xlearner_mm.pipeline.progress import Estimator, read_fraction
+from xlearner_mm.pipeline.progress import Estimator, read_eta, read_fraction
 from xlearner_mm.pipeline.schedule import in_order, makespan, ranks
 from xlearner_mm.pipeline.state import JobStates
 
 INTERRUPTED = 130  # the exit status of a command ended by Ctrl-C
+_STOPPED = os.EX_TEMPFAIL  # that of a training which a signal stopped, and which goes on from its checkpoint
 _INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -166,12 +167,14 @@ class JobRunner:
                 done = len(self.jobs) - len(self._waiting) - len(self._running)
                 self.display.say(f'{name}: done in {duration(seconds)} [{done} of {len(self.jobs)}]', 'green')
             else:
-                self._fail(name, f'did not write {missing[0]}' if missing else f'ended with exit status {status}')
+                why = f'did not write {missing[0]}' if missing else f'ended with exit status {status}'
+                self._fail(name, why, goes_on=status < 0 or status == _STOPPED)
 
-    def _fail(self, name: str, why: str) -> None:
+    def _fail(self, name: str, why: str, goes_on: bool) -> None:
         self._failed.append(name)
-        # What failed may have left anything: it is not a run to be continued.
-        self.states.forget(name)
+        # What was killed has left whole checkpoints; what failed by itself may have left anything, and begins anew.
+        if not goes_on:
+            self.states.forget(name)
         self.display.say(f'{name}: FAILED: it {why}; the end of {self._log(name)}:', 'bold red')
         for line in tail(self._log(name)):
             self.display.say(f'    {line[:200]}')
@@ -191,7 +194,9 @@ class JobRunner:
         running = []
         for name, run in self._running.items():
             took = now - run.started
-            left = self._estimator.remaining(name, took, read_fraction(self._log(name)))
+            fraction = read_fraction(self._log(name))
+            eta = read_eta(self._log(name)) if fraction is None else None
+            left = self._estimator.remaining(name, took, fraction) if eta is None else eta
             running.append(Running(name, took, left))
         remaining = {job.name: job.remaining for job in running}
         remaining |= {name: self._estimator.whole(name) for name in self._waiting}
