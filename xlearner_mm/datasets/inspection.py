@@ -85,7 +85,7 @@ class Inspection:
             turned = ''
             if self._orientation() >= _TURNED:
                 turned = (
-                    f'; its EXIF orientation is obeyed: LoadImageFromFile(color_type="color_{_AS_STORED}") does not'
+                    f'; it was turned by its EXIF orientation: LoadImageFromFile(color_type="{_AS_STORED}") does not'
                 )
             raise Mismatch(
                 f'is of {self._size[1]} x {self._size[0]} pixels, but annotated as {width} x {height}{turned}'
