@@ -72,7 +72,7 @@ def squeeze(axes: Axes) -> None:
     axes.text(11.8, 4.35, 'Transfer: XLearnerResNet', fontsize=12, ha='center', weight='bold')
 
 
-def main() -> None:
+def main(out: Path) -> None:
     """Draw and save."""
     figure, axes = plt.subplots(figsize=(13.5, 4.2))
     expansion(axes)
@@ -80,8 +80,8 @@ def main() -> None:
     axes.set_xlim(-0.2, 13.4)
     axes.set_ylim(0.2, 4.75)
     axes.axis('off')
-    figure.savefig(Path(__file__).with_suffix('.png'), dpi=110, bbox_inches='tight')
+    figure.savefig(out, dpi=110, bbox_inches='tight')
 
 
 if __name__ == '__main__':
-    main()
+    main(Path(__file__).with_suffix('.png'))

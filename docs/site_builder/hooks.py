@@ -17,7 +17,7 @@ API_FOLDER = 'settings/api'
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Append the packages' pages to the section that is about every setting, and results that the file does not name."""
+    """Add to the navigation the packages' pages, and pages of ``docs/`` that the file does not name: results."""
     pages = [{package: f'{API_FOLDER}/{package}.md'} for package in packages(ROOT / 'xlearner_mm')]
     _section(config, 'Every setting').append({'Packages': pages})
     written = {path.name for path in (ROOT / 'docs').glob('*.md')}

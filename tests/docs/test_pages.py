@@ -1,5 +1,6 @@
 """What the pages show exists: tools, options, configs, files behind links, and python that can be read."""
 
+import ast
 import functools
 import os
 import re
@@ -100,3 +101,15 @@ def test_files_named_in_running_text_exist():
         text = re.sub(r'```.*?```', '', page.read_text(), flags=re.DOTALL)
         for path in re.findall(r'`((?:configs|docs|tests|xlearner_mm)/[\w./]+\.(?:py|md|png|yml))', text):
             assert os.path.exists(ROOT / path), f'{page.name}: {path}'
+
+
+def test_troubleshooting_knows_what_the_doctor_says():
+    page = (ROOT / 'docs/troubleshooting.md').read_text()
+    for node in ast.walk(ast.parse((ROOT / 'xlearner_mm/doctor.py').read_text())):
+        if isinstance(node, ast.Raise) and 'BrokenError' in ast.unparse(node):
+            said = [
+                part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and len(str(part.value)) > 12
+            ]
+            assert said
+            for part in said:
+                assert part.strip() in page, part
