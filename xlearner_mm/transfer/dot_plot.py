@@ -97,7 +97,16 @@ def draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row], colours: Sequence[
     if chance is not None:
         axes.axvline(chance, color='black', linestyle=':', linewidth=1.1, zorder=2)
     axes.set_title(panel.title, loc='left', weight='bold', fontsize=10, pad=16)
-    axes.text(0, 1.02, panel.subtitle, transform=axes.transAxes, fontsize=8.5, color=_WORDS_COLOUR, va='bottom')
+    axes.annotate(
+        panel.subtitle,
+        (0, 1),
+        (0, 4),
+        'axes fraction',
+        'offset points',
+        fontsize=8.5,
+        color=_WORDS_COLOUR,
+        va='bottom',
+    )
     axes.tick_params(axis='x', labelsize=8, colors=_WORDS_COLOUR, length=2)
     axes.tick_params(axis='y', length=0)
     axes.spines[['top', 'right', 'left']].set_visible(False)
