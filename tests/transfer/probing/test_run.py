@@ -109,14 +109,42 @@ def test_features_are_the_frozen_backbone_s_pooled_last_level(task):
     probe(task)
     backbone = MODELS.build(tiny_resnet())
     backbone.load_state_dict(torch.load(root / 'backbone.pth')['state_dict'])
-    image = np.asarray(Image.open(root / 'data' / 'test' / 'blue' / '0.png'), dtype=np.float32)
+    values = np.load(kept_test_features(root))['values']
+    assert values.shape == (27, CHANNELS[-1])
+    assert values[0] == pytest.approx(pooled_last_level(backbone, root / 'data' / 'test' / 'blue' / '0.png'), abs=1e-4)
+
+
+def test_a_random_start_is_one_backbone_from_the_first_feature_to_the_checkpoint(task):
+    """Also where some of its features are there already, as after an interruption."""
+    config, root = task
+    results = []
+    for folder in ('first', 'again'):
+        features = root / 'features'
+        assert transfer_to_set(config, root / folder, None, Protocol(), seed=3, features=features) == 0
+        results.append(read_result(root / folder)['metrics'])
+        state = torch.load(root / folder / 'probe.pth')['state_dict']
+        backbone = MODELS.build(dict(type='XLearnerResNet', depth=18))
+        backbone.load_state_dict(
+            {key.removeprefix('backbone.'): value for key, value in state.items() if key.startswith('backbone.')}
+        )
+        kept = kept_test_features(root)
+        values = np.load(kept)['values']
+        expected = pooled_last_level(backbone, root / 'data' / 'test' / 'blue' / '0.png')
+        assert values[0] == pytest.approx(expected, rel=1e-3, abs=1e-3)
+        kept.unlink()
+    assert results[0] == results[1]
+
+
+def kept_test_features(root):
+    return next(path for path in (root / 'features').glob('*.npz') if len(np.load(path)['labels']) == 27)
+
+
+def pooled_last_level(backbone, path):
+    image = np.asarray(Image.open(path), dtype=np.float32)
     image = (image - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
     with torch.no_grad():
         last = backbone.eval()(torch.tensor(image, dtype=torch.float32).permute(2, 0, 1)[None])[-1]
-    kept = [np.load(path) for path in (root / 'features').glob('*.npz')]
-    values = next(file['values'] for file in kept if len(file['labels']) == 27)
-    assert values.shape == (27, CHANNELS[-1])
-    assert values[0] == pytest.approx(last.mean(dim=(2, 3))[0].numpy(), abs=1e-4)
+    return last.mean(dim=(2, 3))[0].numpy()
 
 
 def test_a_share_of_the_images_is_recorded_and_used(task):

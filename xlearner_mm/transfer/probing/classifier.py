@@ -16,12 +16,15 @@ from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.probing.logistic import Fitted
 
 
-def save_classifier(model: dict[str, Any], fitted: Fitted, folder: Path, meta: Mapping[str, Any]) -> Path:
+def save_classifier(
+    model: dict[str, Any], backbone: nn.Module, fitted: Fitted, folder: Path, meta: Mapping[str, Any]
+) -> Path:
     """Write backbone and fitted classifier, so that ``tools/test.py`` tests them as it tests any training's.
 
     Args:
-        model: config of the stock classifier; its backbone says where its weights come from. The standardisation goes
-            into the running statistics of a batch norm in the neck, or, where there is none, into the head's weights.
+        model: config of the stock classifier. The standardisation goes into the running statistics of a batch norm in
+            the neck, or, where there is none, into the head's weights.
+        backbone: the one whose features were fitted.
         fitted: the classifier.
         folder: gets ``probe.pth`` and ``last_checkpoint``.
         meta: plain data to keep beside the weights.
@@ -30,10 +33,10 @@ def save_classifier(model: dict[str, Any], fitted: Fitted, folder: Path, meta: M
         ValueError: the config's head is no single linear layer.
     """
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        network = MODELS.build(model)
-        network.init_weights()
+        network = MODELS.build({**model, 'backbone': {**model['backbone'], 'init_cfg': None}})
     if not isinstance(getattr(network.head, 'fc', None), nn.Linear):
         raise ValueError(f'{type(network.head).__name__} is no linear classifier: a probe needs a LinearClsHead')
+    network.backbone.load_state_dict(backbone.state_dict())
     _put(network, fitted)
     path = folder / 'probe.pth'
     folder.mkdir(parents=True, exist_ok=True)

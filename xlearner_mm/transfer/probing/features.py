@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import DATASETS, MODELS
+from xlearner_mm.transfer.checkpoint import nothing_executed
 
 # The log of a job tells its progress by `[done/all]`.
 _BAR = '{desc}: {percentage:3.0f}%|{bar:20}| [{n_fmt}/{total_fmt}] {remaining} left'
@@ -53,10 +54,13 @@ class FeatureExtractor:
         weights: what tells the weights apart, such as the checkpoint's SHA-256.
         cache: folder of the kept features.
         scope: library of the model and of the data sets. Defaults to ``'mmpretrain'``.
+        seed: of a backbone that starts at random. Defaults to 0.
     """
 
-    def __init__(self, model: dict[str, Any], weights: str, cache: Path, scope: str = 'mmpretrain') -> None:
-        self.model, self.weights, self.cache, self.scope = model, weights, cache, scope
+    def __init__(
+        self, model: dict[str, Any], weights: str, cache: Path, scope: str = 'mmpretrain', seed: int = 0
+    ) -> None:
+        self.model, self.weights, self.cache, self.scope, self.seed = model, weights, cache, scope, seed
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         self._network: tuple[nn.Module, nn.Module] | None = None
 
@@ -74,7 +78,7 @@ class FeatureExtractor:
             images = _images_of(built)
             path = self.cache / f'{self._key(dataset, images)}.npz'
             if path.is_file():
-                kept = np.load(path)
+                kept = np.load(path, allow_pickle=False)
                 print(f'{name}: features of {len(built)} images are there already ({path})', flush=True)
                 return Features(kept['values'], kept['labels'], kept['images'])
             values = self._run(built, name, batch_size, workers)
@@ -84,6 +88,11 @@ class FeatureExtractor:
         np.savez(aside, values=features.values, labels=features.labels, images=features.images)
         os.replace(aside, path)
         return features
+
+    def backbone(self) -> nn.Module:
+        """Return the backbone that looks at the images, with its weights."""
+        with DefaultScope.overwrite_default_scope(self.scope):
+            return self._build()[0]
 
     def images_of(self, dataset: dict[str, Any]) -> np.ndarray:
         """Return what tells the images of a data set apart, as :class:`Features` has it; none is looked at."""
@@ -107,8 +116,10 @@ class FeatureExtractor:
 
     def _build(self) -> tuple[nn.Module, nn.Module]:
         if self._network is None:
+            torch.manual_seed(self.seed)  # a random start is the same, whichever features are there already
             backbone = MODELS.build(self.model['backbone'])
-            backbone.init_weights()
+            with nothing_executed():
+                backbone.init_weights()
             backbone.eval()
             self._network = backbone.to(self.device), MODELS.build(self.model['data_preprocessor']).to(self.device)
         return self._network

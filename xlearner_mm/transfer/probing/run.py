@@ -33,14 +33,13 @@ def run_probe(cfg: Config, folder: Path, cache: Path, weights: str, probe: str, 
         cache: folder of the cached features.
         weights: what tells the backbone's weights apart, such as the checkpoint's SHA-256.
         probe: ``'lbfgs'`` or ``'knn'``.
-        seed: of the validation split.
+        seed: of the validation split, and of a backbone that starts at random.
 
     Returns:
         ``metrics`` of the test split by the config's own evaluator, and how they came about.
     """
     MMLogger.get_current_instance().setLevel('WARNING')  # it tells of every parameter that is initialised
-    torch.manual_seed(seed)  # a random start is drawn by it
-    extractor = FeatureExtractor(cfg.model.to_dict(), weights, cache, cfg.default_scope)
+    extractor = FeatureExtractor(cfg.model.to_dict(), weights, cache, cfg.default_scope, seed)
     training = _extract(extractor, cfg, _with_test_pipeline(cfg), 'training images')
     classes = int(cfg.model.head.num_classes)
     result: dict[str, Any] = {'probe': probe, 'training_images': len(training)}
@@ -59,7 +58,7 @@ def run_probe(cfg: Config, folder: Path, cache: Path, weights: str, probe: str, 
             'iterations': fitted.iterations,
             'converged': fitted.converged,
         }
-        save_classifier(cfg.model.to_dict(), fitted, folder, result)
+        save_classifier(cfg.model.to_dict(), extractor.backbone(), fitted, folder, result)
         test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images')
         scores = fitted.scores(test.values)
     return result | {'test_images': len(test), 'metrics': evaluate(cfg, scores, test.labels)}
