@@ -50,6 +50,8 @@ def set_config(
     fit_backbone(cfg, start)
     if protocol.frozen is not None:
         _set_frozen(cfg, protocol.frozen)
+    if start is None and not is_frozen(cfg):
+        _train_all(cfg)
     cfg.merge_from_dict({'randomness': {'seed': seed}})
     if options:
         cfg.merge_from_dict(dict(parse_option(option) for option in options))
@@ -79,9 +81,14 @@ def is_frozen(cfg: Config) -> bool:
 def _set_frozen(cfg: Config, frozen: bool) -> None:
     if frozen:
         cfg.model.backbone.update(frozen_stages=4, norm_eval=True)
-    else:
-        cfg.model.backbone.update(frozen_stages=-1, norm_eval=False)
+    elif is_frozen(cfg):  # a recipe that fine-tunes stays as it is: detection's keeps stage 0 and BN statistics
+        _train_all(cfg)
         cfg.merge_from_dict(cfg.get('finetune', {}))
+
+
+def _train_all(cfg: Config) -> None:
+    """Leave nothing as it starts: of a random start neither a frozen stage nor a BN statistic is worth keeping."""
+    cfg.model.backbone.update(frozen_stages=-1, norm_eval=False)
 
 
 def _reduce(cfg: Config, folder: Path, name: str, fraction: float, seed: int) -> None:

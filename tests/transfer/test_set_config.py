@@ -1,0 +1,65 @@
+"""The config of one transfer: what the protocol changes in it, and what it leaves to the set's own recipe."""
+
+from pathlib import Path
+
+import pytest
+
+import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
+from xlearner_mm.transfer.protocol import Protocol
+from xlearner_mm.transfer.set_config import is_frozen, set_config
+from xlearner_mm.transfer.start import Start
+
+CONFIGS = Path(__file__).parents[2] / 'configs' / 'transfer'
+DETECTION, PROBE = CONFIGS / 'det' / 'det_voc0712.py', CONFIGS / 'cls' / 'cls_pets.py'
+START = Start(
+    checkpoint='b.pth',
+    sha256='',
+    prefix='',
+    settings=dict(type='XLearnerResNet', depth=50, stem_channels=64, base_channels=64, style='pytorch'),
+    channels=(256, 512, 1024, 2048),
+    parameters=0,
+)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Returns what makes the config of a set."""
+    return lambda config, start=START, frozen=None, **more: set_config(
+        config, tmp_path, start, Protocol(frozen), **more
+    )
+
+
+def training_of(cfg):
+    return cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval
+
+
+def test_a_recipe_that_fine_tunes_stays_as_it_is(made):
+    """BN statistics of two images a GPU, as without `norm_eval`, would be another and a worse recipe."""
+    assert training_of(made(DETECTION)) == training_of(made(DETECTION, frozen=False)) == (1, True)
+
+
+def test_a_frozen_probe_is_fine_tuned_by_the_recipe_it_has_for_that(made):
+    probe, tuned = made(PROBE), made(PROBE, frozen=False)
+    assert (training_of(probe), training_of(tuned)) == ((4, True), (-1, False))
+    assert (probe.optim_wrapper.optimizer.lr, tuned.optim_wrapper.optimizer.lr) == (0.1, 0.01)
+    assert tuned.optim_wrapper.optimizer.weight_decay > 0
+
+
+@pytest.mark.parametrize('config', [DETECTION, PROBE])
+def test_every_backbone_can_be_frozen(made, config):
+    cfg = made(config, frozen=True)
+    assert is_frozen(cfg)
+    assert cfg.model.backbone.norm_eval
+
+
+def test_a_random_start_is_trained_as_a_whole_where_it_is_trained(made):
+    cfg = made(DETECTION, start=None)
+    assert training_of(cfg) == (-1, False)
+    assert cfg.model.backbone.init_cfg is None
+    assert is_frozen(made(PROBE, start=None)), 'a probe of it says what the architecture alone gives'
+
+
+def test_seed_and_options_are_in_it_and_options_have_the_last_word(made):
+    cfg = made(PROBE, seed=5, options=['randomness.seed=7', 'lr=1'])
+    assert (cfg.randomness.seed, cfg.lr) == (7, 1)
+    assert made(PROBE, seed=5).randomness.seed == 5
