@@ -31,6 +31,12 @@ def test_settings_out_of_range_are_refused(settings, message):
         Protocol(**settings)
 
 
+def test_overrides_of_the_configs_are_another_protocol():
+    longer, shorter = (Protocol(options=(f'train_cfg.max_iters={steps}',)) for steps in (2, 1))
+    assert len({Protocol().suffix, longer.suffix, shorter.suffix}) == 3
+    assert longer.describe()['options'] == 'train_cfg.max_iters=2'
+
+
 def test_a_report_hears_of_frozen_and_of_the_probe_only_where_they_hold_for_all_sets():
     assert Protocol().describe() == {'data_fraction': 1.0, 'seeds': 1, 'probe': 'lbfgs'}
     assert Protocol(frozen=False, seeds=2).describe() == {'data_fraction': 1.0, 'seeds': 2, 'frozen': False}

@@ -81,6 +81,12 @@ def test_further_calls_add_sets_seeds_and_rows(suite):
     assert [row['method'] for row in rows(suite)] == ['tiny', 'other', 'scratch']
     assert [row['protocol']['probe'] for row in rows(suite)] == ['lbfgs', 'knn', 'lbfgs']
 
+    option = 'test_dataloader.batch_size=5'
+    assert run(suite, only=['one'], options=[option]) == 0
+    overridden = rows(suite)[-1]
+    assert (overridden['method'], overridden['protocol']['options']) == ('tiny', option)
+    assert overridden['transfer']['two']['value'] is None, 'what was judged otherwise does not count'
+
 
 def test_results_of_another_checkpoint_under_the_same_name_do_not_count(suite):
     write_colours(suite / 'two', seed=1)
@@ -97,6 +103,7 @@ def test_results_of_another_checkpoint_under_the_same_name_do_not_count(suite):
     [
         ({'only': ['three']}, r"has no set ['three']; it has ['one', 'two']"),
         ({'paper': ['Y-Learner']}, 'Y-Learner'),
+        ({'options': ['max_iters']}, "'max_iters' must be KEY=VALUE"),
     ],
 )
 def test_bad_input_ends_in_one_line_before_anything_runs(suite, capfd, settings, message):
@@ -138,6 +145,7 @@ def test_an_interrupted_call_reports_nothing(suite, monkeypatch):
 )
 def test_a_row_is_named_after_its_checkpoint(checkpoint, name):
     assert row_name(checkpoint) == name
+    assert row_name(checkpoint, 'det') == f'{name}-det', 'branches of one checkpoint are rows beside each other'
 
 
 @pytest.mark.parametrize(('said', 'devices'), [(None, ['0', '1']), ('2,7', ['2', '7']), ('2', ['2'])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,12 @@ class Protocol:
     """The protocol of a transfer.
 
     Args:
-        frozen: True freezes the backbone in every task, False fine-tunes it in every task. Defaults to None: as each
-            config says.
+        frozen: True freezes the backbone in every task; False fine-tunes it in every task, by the config's own recipe
+            where that fine-tunes. Defaults to None: as each config says.
         probe: of :data:`PROBES`, for the classification sets whose backbone stays frozen. Defaults to ``'lbfgs'``.
         data_fraction: share of the training images to use, above 0 and at most 1. Defaults to 1.
         seeds: how many times everything is trained, with seeds 0, 1, ... Defaults to 1.
+        options: ``KEY=VALUE`` overrides of every config. Defaults to none.
 
     Raises:
         ValueError: a setting out of its range, or a probe of a backbone that is fine-tuned.
@@ -28,6 +30,7 @@ class Protocol:
     probe: str = 'lbfgs'
     data_fraction: float = 1.0
     seeds: int = 1
+    options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.probe not in PROBES:
@@ -47,6 +50,8 @@ class Protocol:
             parts.append(self.probe)
         if self.data_fraction != 1:
             parts.append(f'{self.data_fraction * 100:g}pct')
+        if self.options:
+            parts.append(f'options_{hashlib.sha256(repr(self.options).encode()).hexdigest()[:6]}')
         return ''.join(f'-{part}' for part in parts)
 
     def arguments(self, seed: int) -> tuple[str, ...]:
@@ -63,4 +68,6 @@ class Protocol:
             plain['frozen'] = self.frozen
         if self.frozen is not False:
             plain['probe'] = self.probe
+        if self.options:
+            plain['options'] = ' '.join(self.options)
         return plain

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.config_options import parse_option
 from xlearner_mm.pipeline import JobRunner
 from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint, sha256_of
@@ -43,26 +46,28 @@ def run_suite(
         checkpoint: what holds the backbone, a work directory, or ``'scratch'``.
         suite: of :data:`~xlearner_mm.transfer.suite.SUITES`. Defaults to ``'paper'``.
         only: names of the sets to run. Defaults to all.
-        name: of the row in the report. Defaults to one made of the checkpoint's path.
+        name: of the row in the report. Defaults to one made of the checkpoint's path and the branch.
         protocol: how the backbone is judged. Defaults to the standard protocol.
         work_dir: where everything goes. Defaults to ``work_dirs/transfer_<suite>``.
         workers: how many transfers run at once. Defaults to one per GPU, or one.
-        branch: of an expansion checkpoint. Defaults to its only one.
+        branch: of an expansion checkpoint. Defaults to its only one, or all of several, with their links.
         paper: names of the slides' rows to set beside. Defaults to those that are there.
-        options: ``KEY=VALUE`` overrides of every config. Defaults to none.
+        options: ``KEY=VALUE`` overrides of every config; they are part of the protocol. Defaults to none.
 
     Returns:
         The exit status: 0, 1 where something failed, 130 after an interruption.
     """
-    protocol = protocol or Protocol()
+    protocol = replace(protocol or Protocol(), options=tuple(options))
     work_dir = work_dir or Path('work_dirs') / f'transfer_{suite}'
-    name = name or row_name(checkpoint)
+    name = name or row_name(checkpoint, branch)
     try:
+        for option in options:
+            parse_option(option)
         sets = transfer_sets(SUITES[suite])
         chosen = transfer_sets(SUITES[suite], only)
         start = None if checkpoint == SCRATCH else Path(resolve_checkpoint(checkpoint))
         paper_rows(paper or [])
-    except (CheckpointError, FileNotFoundError, ValueError) as error:
+    except (CheckpointError, SourceError, FileNotFoundError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     folder = name + protocol.suffix
@@ -114,13 +119,14 @@ def visible_devices() -> list[str]:
     return named[:count] if named else [str(number) for number in range(count)]
 
 
-def row_name(checkpoint: str) -> str:
+def row_name(checkpoint: str, branch: str | None = None) -> str:
     """Return a name for a checkpoint's row: its stem, or its folder's where the stem says nothing.
 
     Args:
         checkpoint: a path.
+        branch: the one that is transferred alone, which the name ends with. Defaults to None.
     """
     path = Path(checkpoint)
     stem = path.stem if path.suffix else path.name
     said_nothing = path.suffix and (stem in ('backbone', 'last', 'latest') or stem.startswith(('iter_', 'epoch_')))
-    return path.absolute().parent.name if said_nothing else stem
+    return (path.absolute().parent.name if said_nothing else stem) + (f'-{branch}' if branch else '')

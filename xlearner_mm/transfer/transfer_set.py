@@ -43,7 +43,7 @@ def transfer_to_set(
         protocol: how it is judged.
         seed: of everything that is drawn. Defaults to 0.
         name: of the set, for its data fraction. Defaults to the config's own.
-        branch: of an expansion checkpoint. Defaults to its only one.
+        branch: of an expansion checkpoint. Defaults to its only one, or all of several, with their links.
         features: folder of cached features. Defaults to None: ``features`` in the work directory.
         options: ``KEY=VALUE`` overrides of the config. Defaults to none.
         resume: go on from the latest checkpoint in the work directory. Defaults to False.
