@@ -8,6 +8,7 @@ from pathlib import Path
 from api_pages import names_page, package_page, packages
 from links import SitePages
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from tools_page import tools_page
@@ -42,7 +43,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     sources = {site: source for source, site in copied_pages().items()}
     uri = page.file.src_uri
     source = sources.get(uri, f'docs/{uri}')
-    return SitePages(ROOT, copied_pages(), API_FOLDER).relink(markdown, source, uri)
+    try:
+        return SitePages(ROOT, copied_pages(), API_FOLDER).relink(markdown, source, uri)
+    except ValueError as error:
+        raise PluginError(str(error)) from None
 
 
 def copied_pages() -> dict[str, str]:
