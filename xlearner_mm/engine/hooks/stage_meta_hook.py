@@ -9,6 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from xlearner_mm.registry import HOOKS
+from xlearner_mm.transfer.checkpoint import CheckpointError
 from xlearner_mm.version import __version__
 
 META_KEY = 'xlearner'
@@ -37,14 +38,22 @@ class StageMetaHook(Hook):
         checkpoint['meta'][META_KEY] = {**description, 'xlearner_mm_version': __version__}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Hold a resumed squeeze to the teachers that it began with.
+        """Hold a resumed training to its stage, and a squeeze to the teachers that it began with.
 
         Raises:
-            CheckpointError: a teacher's file has changed or is missing.
+            CheckpointError: it is of the other stage, or a teacher's file has changed or is missing.
         """
-        recorded = checkpoint.get('meta', {}).get(META_KEY)
-        if runner._resume and recorded is not None and hasattr(_unwrapped(runner), 'check_resumed'):
-            _unwrapped(runner).check_resumed(recorded)
+        recorded, model = checkpoint.get('meta', {}).get(META_KEY), _unwrapped(runner)
+        if not runner._resume or recorded is None:
+            return
+        stage = model.describe()['stage']
+        if recorded['stage'] != stage:
+            raise CheckpointError(
+                f'the checkpoint to resume is of the {recorded["stage"]} stage, but this training is of the {stage} '
+                'stage: give it a work directory of its own'
+            )
+        if hasattr(model, 'check_resumed'):
+            model.check_resumed(recorded)
 
 
 def _unwrapped(runner: Runner) -> Any:
