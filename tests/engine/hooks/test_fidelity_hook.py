@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from xlearner_mm.datasets import SourceError
 from xlearner_mm.testing import tiny_resnet
 from xlearner_mm.transfer.checkpoint import read_checkpoint
 
@@ -146,6 +147,37 @@ def test_other_sources_are_measured_again(squeeze, tmp_path, measured):
     squeeze()[0].train()
     squeeze('more', sources=('birds',), load_from=str(tmp_path / 'squeeze' / 'iter_2.pth'))[0].train()
     assert len(measured) == 2
+
+
+def test_other_data_is_measured_again(squeeze, tmp_path, measured):
+    squeeze()[0].train()
+    sources, path = validated_sources('birds', 'cars'), str(tmp_path / 'squeeze' / 'iter_2.pth')
+    sources['birds']['val_dataloader']['dataset']['length'] = 4
+    squeeze('other', load_from=path, **validation(sources))[0].train()
+    assert len(measured) == 2
+    before, now = (read_checkpoint(str(tmp_path / name))['meta']['xlearner_fidelity'] for name in ('squeeze', 'other'))
+    assert now['metrics']['birds'] != before['metrics']['birds']
+
+
+def test_a_test_on_other_images_than_the_validations_is_measured_against_the_branches_on_those(squeeze, measured):
+    sources = validated_sources('birds', 'cars')
+    sources['birds']['val_dataloader']['dataset']['seed'] = 5
+    runner, _ = squeeze(
+        test_cfg=dict(type='MultiSourceTestLoop'),
+        test_dataloader=dict(sources=sources),
+        test_evaluator=dict(type='MultiSourceEvaluator', sources=sources),
+    )
+    runner.train()
+    runner.test()
+    assert len(measured) == 2
+
+
+@pytest.mark.parametrize('wanted', ['sources/fidelity', 'boxes/fidelity'])
+def test_a_best_checkpoint_by_a_fidelity_that_there_will_not_be_is_refused(squeeze, wanted):
+    hooks = dict(checkpoint=dict(type='CheckpointHook', save_best=wanted, rule='greater', by_epoch=False, interval=2))
+    message = rf"save_best: there will be no {wanted}, only \[\]: .* set save_best='sources/mean'"
+    with pytest.raises(SourceError, match=message):
+        squeeze(sources=('boxes',), default_hooks=hooks)[0].train()
 
 
 def test_a_branch_that_reaches_nothing_itself_is_named_and_left_out(squeeze, caplog):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.hooks.logged_step import logging_interval
 from xlearner_mm.engine.loops import MultiSourceValLoop
 from xlearner_mm.engine.untouched_randomness import untouched_randomness
@@ -20,6 +22,7 @@ from xlearner_mm.registry import HOOKS
 
 FIDELITY_KEY = 'xlearner_fidelity'
 AGGREGATE = 'sources/fidelity'
+_SUFFIX = '/fidelity'
 
 
 @HOOKS.register_module()
@@ -30,7 +33,8 @@ class FidelityHook(Hook):
 
     A validation of a :class:`FitNetDistiller` lets the expansion stage's frozen heads read the student. Before
     training, the same loop measures the branches themselves, once: their metrics are kept under
-    ``meta['xlearner_fidelity']`` of every checkpoint, and measured again only for another teacher or other sources.
+    ``meta['xlearner_fidelity']`` of every checkpoint, and measured again only for another teacher, other sources, or
+    other data or metrics of theirs, as a test may have.
 
     ``<source>/fidelity``, in percent of the primary metric, and their mean ``sources/fidelity`` join the metrics before
     logger, visualizer and checkpoints read them; ``save_best='sources/fidelity'`` works. A source whose branch itself
@@ -38,6 +42,7 @@ class FidelityHook(Hook):
 
     Raises:
         TypeError: a model or validation loop of another stage.
+        SourceError: before training, if ``save_best`` names a fidelity that there will not be.
     """
 
     # RuntimeInfoHook (VERY_HIGH) hands the metrics on to the log.
@@ -51,6 +56,7 @@ class FidelityHook(Hook):
         """Measure the branches before the first step."""
         if runner.val_loop is not None:
             self._measure_branches(runner, runner.val_loop)
+            self._check_best(runner)
 
     def before_val(self, runner: Runner) -> None:
         """Measure the branches, in a validation without training."""
@@ -78,7 +84,7 @@ class FidelityHook(Hook):
         """Take the branches' metrics over."""
         kept = checkpoint.get('meta', {}).get(FIDELITY_KEY)
         if kept is not None:
-            self._branches = {key: kept[key] for key in ('teacher', 'metrics')}
+            self._branches = {key: kept.get(key) for key in ('teacher', 'data', 'metrics')}
             self._last = kept['last'] if runner._resume else None
 
     def _measure_branches(self, runner: Runner, loop: Any) -> None:
@@ -89,15 +95,28 @@ class FidelityHook(Hook):
                 f'{type(distiller).__name__} and {type(loop).__name__}'
             )
         named = {name: s.primary_metric for name, s in loop.evaluator.sources.items() if s.primary_metric is not None}
-        kept = self._branches
-        if kept and _is_of(kept, distiller, named):
+        data = _data_of(loop)
+        if self._branches and _is_of(self._branches, distiller, data, named):
             return
         # On the side: a resumed training, which finds the metrics in its checkpoint, must see the same numbers.
         with untouched_randomness(), distiller.heads_on_branches():
             metrics = loop.measure(_with_progress(runner, loop))
         found = {name: [named[name], value] for name, value in loop.evaluator.primary(metrics).items()}
-        self._branches = {'teacher': distiller.teacher.sha256, 'metrics': found}
+        self._branches = {'teacher': distiller.teacher.sha256, 'data': data, 'metrics': found}
         _tell(runner, found)
+
+    def _check_best(self, runner: Runner) -> None:
+        """MMEngine would end in a KeyError, after the first validation."""
+        assert self._branches is not None
+        shares = [f'{name}{_SUFFIX}' for name, (_, value) in self._branches['metrics'].items() if value > 0]
+        there = [*shares, AGGREGATE] if shares else []
+        hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+        lacking = [k for hook in hooks for k in hook.save_best or () if k.endswith(_SUFFIX) and k not in there]
+        if lacking:
+            raise SourceError(
+                f"save_best: there will be no {lacking[0]}, only {there}: the branch's own metric is 0, and of that "
+                "there is no share; train the expansion longer, or set save_best='sources/mean'"
+            )
 
     def _add(self, loop: Any, metrics: dict[str, float] | None) -> None:
         assert self._branches is not None
@@ -107,19 +126,27 @@ class FidelityHook(Hook):
         shares = {
             name: 100 * student[name] / value for name, (_, value) in self._branches['metrics'].items() if value > 0
         }
-        metrics.update({f'{name}/fidelity': share for name, share in shares.items()})
+        metrics.update({f'{name}{_SUFFIX}': share for name, share in shares.items()})
         if shares:
             metrics[AGGREGATE] = sum(shares.values()) / len(shares)
 
     @staticmethod
     def _of(metrics: Mapping[str, float]) -> dict[str, float]:
-        return {key: value for key, value in metrics.items() if key.endswith('/fidelity')}
+        return {key: value for key, value in metrics.items() if key.endswith(_SUFFIX)}
 
 
-def _is_of(kept: Mapping[str, Any], distiller: FitNetDistiller, metrics: Mapping[str, str]) -> bool:
-    """Whether what was measured before is of this teacher and of these metrics of these sources."""
+def _data_of(loop: MultiSourceValLoop) -> str:
+    """A digest of what is evaluated: every source's data set, pipeline and evaluator, as they are set."""
+    settings = {
+        name: (s.val_dataloader, s.val_evaluator, s.primary_scale) for name, s in loop.evaluator.sources.items()
+    }
+    return hashlib.sha256(str(settings).encode()).hexdigest()[:16]
+
+
+def _is_of(kept: Mapping[str, Any], distiller: FitNetDistiller, data: str, metrics: Mapping[str, str]) -> bool:
+    """Whether what was measured before is of this teacher, and of these metrics of these sources on this data."""
     before = {name: metric for name, (metric, _) in kept['metrics'].items()}
-    return kept['teacher'] == distiller.teacher.sha256 and before == dict(metrics)
+    return (kept['teacher'], kept['data'], before) == (distiller.teacher.sha256, data, dict(metrics))
 
 
 def _with_progress(runner: Runner, loop: MultiSourceValLoop) -> Callable[[int, str, Any], None]:
