@@ -12,7 +12,7 @@ from xlearner_mm.transfer.figure import grouped
 from xlearner_mm.transfer.paper import paper_rows
 from xlearner_mm.transfer.predictions import Boxes, Prediction, Predictions
 from xlearner_mm.transfer.report import Report
-from xlearner_mm.transfer.results import read_results
+from xlearner_mm.transfer.results import ResultError, read_results
 from xlearner_mm.transfer.scores import make_row, make_score
 from xlearner_mm.transfer.upstream import read_upstream
 
@@ -58,6 +58,14 @@ def test_a_squeeze_that_measured_its_fidelity_has_it_beside_every_source(tmp_pat
         'coco': {'metric': 'coco/bbox_mAP_50', 'value': 25.0, 'fidelity': 81.24},
         'cars': {'metric': 'accuracy/top1', 'value': 60.0},
     }
+
+
+def test_a_detector_that_detected_nothing_has_0_and_a_source_that_was_not_validated_is_an_error(tmp_path):
+    write_run(tmp_path, {'cars/accuracy/top1': 60.0, 'coco/fidelity': 0.0, 'sources/mean': 30.0})
+    validated = {'coco': {**SOURCES['coco'], 'val_evaluator': {'type': 'CocoMetric'}}}
+    assert read_upstream(tmp_path, validated) == {'coco': {'metric': 'coco/bbox_mAP_50', 'value': 0, 'fidelity': 0}}
+    with pytest.raises(ResultError, match="holds no metric 'coco/coco/bbox_mAP_50'"):
+        read_upstream(tmp_path, SOURCES)
 
 
 def test_losses_of_a_source_and_of_a_branch_are_summed():
