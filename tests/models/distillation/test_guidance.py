@@ -1,6 +1,6 @@
 import torch
 
-from xlearner_mm.models.distillation import Guidance
+from xlearner_mm.models.distillation import Guidance, GuidanceLayer
 
 
 def test_the_students_features_get_the_branchs_channels_and_size():
@@ -12,3 +12,10 @@ def test_the_students_features_get_the_branchs_channels_and_size():
 def test_every_branch_and_level_has_its_own_layer():
     guidance = Guidance({0: 4, 1: 8}, {'cls': {1: 10}, 'det': {0: 5, 1: 7}})
     assert set(guidance.layers) == {'cls_1', 'det_0', 'det_1'}
+
+
+def test_with_a_norm_it_is_standardised_before_the_comparison():
+    layer, x = GuidanceLayer(4, 6, norm=True), 3 * torch.randn(2, 4, 5, 5) + 1
+    mapped = layer.conv(x)
+    wanted = (mapped - mapped.mean((0, 2, 3), keepdim=True)) / mapped.std((0, 2, 3), unbiased=False, keepdim=True)
+    torch.testing.assert_close(layer(x, (5, 5)), wanted, rtol=1e-3, atol=1e-3)

@@ -240,3 +240,16 @@ def test_a_missing_teacher_is_named(learner_cfg, tmp_path):
     teacher = dict(model=learner_cfg, checkpoint=str(tmp_path / 'gone.pth'))
     with pytest.raises(CheckpointError, match='gone.pth does not exist'):
         MODELS.build(dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet()))
+
+
+def test_guidance_with_a_norm_is_what_is_compared_and_what_the_heads_read(build):
+    distiller = build(guidance_norm=True, standardize='none').eval()
+    for layer in distiller.guidance.layers.values():
+        layer.norm.running_mean.normal_()
+        layer.norm.running_var.uniform_(0.5, 2)
+    x = torch.randn(2, 3, 64, 64)
+    G, target = distiller.guidance.layers['det_2'], distiller.teacher.features(x)['det'][2]
+    guided = G.norm(G.conv(distiller.student(x)[2]))
+    loss = distiller(dict.fromkeys(distiller.sources, x), mode='loss')['loss_det_2']
+    torch.testing.assert_close(loss, (target - guided).square().mean())
+    torch.testing.assert_close(distiller.forward_task(x, 'det')[2], guided)
