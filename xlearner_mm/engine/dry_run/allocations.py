@@ -35,9 +35,11 @@ class Allocations:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._profile.__exit__(kind, error, trace)
+        results = self._profile.kineto_results
+        assert results is not None
         events = [
             event
-            for event in self._profile.kineto_results.events()
+            for event in results.events()
             if event.name() in (_ALLOCATION, _MARK) and event.device_type() == torch.autograd.DeviceType.CPU
         ]
         held = 0

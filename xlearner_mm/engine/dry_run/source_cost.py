@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.dataset import pseudo_collate
-from torch import nn
+from mmengine.model import BaseModel
 
 from xlearner_mm.engine.dry_run.smaller import first, shrink
 from xlearner_mm.engine.dry_run.step_cost import StepCost, measure_step
@@ -38,7 +38,7 @@ class SourceCost:
 
 
 def source_cost(
-    model: nn.Module,
+    model: BaseModel,
     source: str | None,
     items: list[dict[str, Any]],
     batch_size: int,
@@ -69,7 +69,7 @@ def source_cost(
 
 
 def _tried_cost(
-    model: nn.Module, source: str | None, items: list[dict[str, Any]], batch_size: int, half: bool, pixels: int
+    model: BaseModel, source: str | None, items: list[dict[str, Any]], batch_size: int, half: bool, pixels: int
 ) -> SourceCost:
     preprocessor = model.data_preprocessor if source is None else model.data_preprocessor.preprocessors[source]
     data = preprocessor(pseudo_collate(items), True)
@@ -86,14 +86,19 @@ def _tried_cost(
         return SourceCost(shape, _with_images(tried(batch_size)[1], shape), 'the whole batch')
     few = min(batch_size, 2)
     if batch_size > 2 and 3 * area <= pixels:
-        small, large, text = tried(2), tried(3), 'batches of 2 and 3'
-        whole, factor = batch_size * 3 * area, 1.0
+        small, large, text, factor = tried(2), tried(3), 'batches of 2 and 3', 1.0
     else:
         share = pixels / (few * area)
         small, large = tried(few, share / 2), tried(few, share)
         text = f'{few} image(s) of {small[0] // (3 * few)} and {large[0] // (3 * few)} pixels'
-        whole, factor = few * 3 * area, batch_size / few
-    cost = small[1].towards(large[1], (whole - small[0]) / (large[0] - small[0])).scaled(factor)
+        factor = batch_size / few
+
+    def at(values: float) -> StepCost:
+        return small[1].towards(large[1], (values - small[0]) / (large[0] - small[0]))
+
+    whole = batch_size * 3 * area
+    # What is needed at one moment, as for the gradient of one layer's weights, does not come once per image.
+    cost = replace(at(whole / factor).scaled(factor), extra=at(whole).extra)
     return SourceCost(shape, _with_images(cost, shape), text)
 
 
@@ -110,7 +115,7 @@ def _with_images(cost: StepCost, shape: tuple[int, ...]) -> StepCost:
     return StepCost(cost.flops, cost.saved + images, cost.extra)
 
 
-def _measure(model: nn.Module, source: str | None, data: dict[str, Any], half: bool) -> StepCost:
+def _measure(model: BaseModel, source: str | None, data: dict[str, Any], half: bool) -> StepCost:
     precision: AbstractContextManager = torch.autocast('cpu', dtype=torch.bfloat16) if half else nullcontext()
 
     def loss() -> torch.Tensor:
@@ -120,7 +125,7 @@ def _measure(model: nn.Module, source: str | None, data: dict[str, Any], half: b
     return measure_step(loss, model.parameters())
 
 
-def _losses(model: nn.Module, source: str | None, data: dict[str, Any]) -> Mapping[str, Any]:
+def _losses(model: BaseModel, source: str | None, data: dict[str, Any]) -> Mapping[str, Any]:
     if source is None:
         return model(**data, mode='loss')
     if isinstance(model, ExpansionLearner):
