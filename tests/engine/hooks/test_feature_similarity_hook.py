@@ -120,6 +120,13 @@ def test_a_resumed_training_measures_what_a_straight_one_does(squeeze, tmp_path)
     assert similarities(tmp_path / 'resumed') == similarities(tmp_path / 'straight')
 
 
+def test_a_resumed_trainings_next_line_has_not_what_was_measured_before(squeeze, tmp_path):
+    hook = dict(HOOK, interval=4)
+    squeeze('resumed', hooks=[hook], max_iters=4).train()
+    squeeze('resumed', hooks=[hook], max_iters=8, resume=True).train()
+    assert [step for step, _ in similarities(tmp_path / 'resumed')['seg_3']] == [4, 8]
+
+
 def test_only_what_was_measured_now_is_in_the_log(squeeze, tmp_path):
     squeeze(hooks=[dict(HOOK, interval=3)], max_iters=10).train()
     # the logger writes at every second step: the third and sixth are rounded up

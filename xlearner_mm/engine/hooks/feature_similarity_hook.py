@@ -21,6 +21,7 @@ from xlearner_mm.models.squeeze.side_by_side import side_by_side
 from xlearner_mm.registry import HOOKS
 
 PREFIX = 'similarity/'
+_LOGGED = f'train/{PREFIX}'
 _TIMES = 50  # in a training, unless said otherwise
 
 
@@ -48,7 +49,6 @@ class FeatureSimilarityHook(Hook):
 
     def __init__(self, interval: int | None = None, images: int = 16, grid: int = 8) -> None:
         self.interval, self.images, self.grid = interval, images, grid
-        self._logged: list[str] = []
 
     def before_train(self, runner: Runner) -> None:
         """Check that there is something to look at."""
@@ -59,10 +59,10 @@ class FeatureSimilarityHook(Hook):
             )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Take what was written out of the log: it is not measured again in its next line."""
-        for name in self._logged:
-            runner.message_hub.log_scalars.pop(name, None)
-        self._logged = []
+        """Take what was written, also before an interruption, out of the log: its next line has measured none of it."""
+        scalars = runner.message_hub.log_scalars
+        for name in [name for name in scalars if name.startswith(_LOGGED)]:
+            del scalars[name]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Measure, and hand the values to the log."""
@@ -70,8 +70,7 @@ class FeatureSimilarityHook(Hook):
         if distiller is None or not is_main_process() or not self._is_measured(runner):
             return
         for name, value in self.measure(distiller, _loaders_of(runner)).items():
-            runner.message_hub.update_scalar(f'train/{PREFIX}{name}', value)
-            self._logged.append(f'train/{PREFIX}{name}')
+            runner.message_hub.update_scalar(f'{_LOGGED}{name}', value)
 
     def _is_measured(self, runner: Runner) -> bool:
         line = logging_interval(runner)
