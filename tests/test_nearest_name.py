@@ -22,6 +22,10 @@ class Inherits(Closed):
     pass
 
 
+def make(*, norm='BN', **kwargs) -> Base:
+    pass
+
+
 def collate(samples, pad=0):
     pass
 
@@ -39,6 +43,7 @@ def test_the_nearest_name_is_suggested_or_all_are_listed():
         (Closed, ['norm']),
         (Inherits, ['norm']),
         (collate, ['samples', 'pad']),
+        (make, ['norm', 'depth', 'width']),
         (object, []),
     ],
 )

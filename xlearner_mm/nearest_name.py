@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, get_type_hints
 
 
 def nearest(name: object, known: Collection[Any], what: str = 'known settings') -> str:
@@ -25,13 +25,16 @@ def nearest(name: object, known: Collection[Any], what: str = 'known settings') 
 def settings_of(taker: Callable[..., Any]) -> list[str]:
     """Return the names of all settings that a class or function takes.
 
-    Those of base classes count as far as a class hands keyword arguments on to them.
+    Those of base classes count as far as a class hands keyword arguments on to them; a function hands them on to the
+    class that it says it returns.
 
     Args:
         taker: a class or a function.
     """
     if not inspect.isclass(taker):
-        return _named(inspect.signature(taker))[0]
+        named, hands_on = _named(inspect.signature(taker))
+        made = get_type_hints(taker).get('return') if hands_on else None
+        return list(dict.fromkeys([*named, *(settings_of(made) if inspect.isclass(made) else [])]))
     names: dict[str, None] = {}
     for owner in taker.__mro__[:-1]:
         if '__init__' not in vars(owner):

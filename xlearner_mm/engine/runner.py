@@ -40,6 +40,9 @@ OWN_HOOKS = (
 """What every training has beside MMEngine's default hooks."""
 
 
+_BACKBONES = ('backbone.', 'student.')
+
+
 @RUNNERS.register_module()
 class XLearnerRunner(Runner):
     """A runner whose checkpoints are whole or not there, and are read without executing anything in them.
@@ -57,6 +60,10 @@ class XLearnerRunner(Runner):
         """Set the environment up; several ranks then watch each other."""
         super().setup_env(env_cfg)
         self.rank_watch = watch_ranks(env_cfg.get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT))
+
+    def register_hooks(self, default_hooks: dict[str, Any] | None = None, custom_hooks: list | None = None) -> None:
+        """Register all hooks; MMEngine asks for no custom ones, nor for our own, where a config sets none."""
+        super().register_hooks(default_hooks, custom_hooks or [])
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Register MMEngine's default hooks, the checkpoints' replaced."""
@@ -126,7 +133,7 @@ class XLearnerRunner(Runner):
         """Load a checkpoint without executing anything in it.
 
         To resume, it must hold all of the model's weights and nothing else, after hooks have had their turn. To start
-        from, it must hold at least something of the model.
+        from, it must hold at least something of the model, and what it holds of the backbone must be of its shapes.
 
         Args:
             filename: a file, or a work directory.
@@ -157,10 +164,25 @@ class XLearnerRunner(Runner):
         return checkpoint
 
     def _check(self, model: nn.Module, state: dict[str, Any], filename: str, strict: bool) -> None:
+        own = model.state_dict()
         if self._resume or strict:
             check_fits(model, state, f'checkpoint {filename}')
-        elif not set(state) & set(model.state_dict()):
+        elif not set(state) & set(own):
             raise CheckpointError(f'load_from: checkpoint {filename} holds nothing of {type(model).__name__}')
+        else:
+            _check_backbone(state, own, filename)
+
+
+def _check_backbone(state: Mapping[str, Any], own: Mapping[str, Any], filename: str) -> None:
+    """A head of other classes starts at random, and MMEngine warns of it; a backbone that does in part is no start."""
+    other = [key for key in own if key.startswith(_BACKBONES) and key in state and state[key].shape != own[key].shape]
+    if other:
+        found, expected = tuple(state[other[0]].shape), tuple(own[other[0]].shape)
+        raise CheckpointError(
+            f'load_from: checkpoint {filename} is of another backbone: {other[0]} is {found}, expected {expected}, and '
+            f'{len(other) - 1} more differ; give the config the depth and widths that its metadata names, or, to prune '
+            'on, PruningHook'
+        )
 
 
 def _read(filename: str) -> dict[str, Any]:

@@ -22,9 +22,10 @@ _OF_SOURCE = re.compile(r'\bsources\.(\w+)\.')
 
 
 class _Refusal(NamedTuple):
+    name: str
     taker: Callable[..., Any]
-    kinds: tuple[str | None, ...]
     key: str
+    kinds: tuple[str | None, ...]
 
 
 def explained(error: Exception, config: Config | None) -> Exception:
@@ -35,12 +36,12 @@ def explained(error: Exception, config: Config | None) -> Exception:
         config: of the run; None before it was read.
     """
     for refusal in _refusals(error):
-        for path in _places({} if config is None else config.to_dict(), refusal):
+        settings = {} if config is None else config.to_dict()
+        for path in [place for kind in refusal.kinds for place in _places(settings, refusal.key, kind)]:
             source = _OF_SOURCE.search(path)
             owner = f"source '{source[1]}': " if source else ''
-            name = getattr(refusal.taker, '__name__', str(refusal.taker))
             meant = nearest(refusal.key, settings_of(refusal.taker))
-            return SourceError(f"{owner}{name} has no setting '{refusal.key}'{meant} (in the config: {path})")
+            return SourceError(f"{owner}{refusal.name} has no setting '{refusal.key}'{meant} (in the config: {path})")
     return error
 
 
@@ -66,7 +67,7 @@ def _refusals(error: BaseException) -> Iterator[_Refusal]:
     if refused is None:
         return
     if refused[1] in _UNREGISTERED:
-        yield _Refusal(_UNREGISTERED[refused[1]], (None,), refused[2])
+        yield _Refusal(refused[1], _UNREGISTERED[refused[1]], refused[2], (None,))
         return
     # A base class may be the one that refuses: the registry knows what the config asked for.
     frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == _BUILDER]
@@ -75,20 +76,21 @@ def _refusals(error: BaseException) -> Iterator[_Refusal]:
         if 'obj_cls' in built and given:
             # A runner builds a subclass of what the config names, or a type that the config leaves out.
             bases = getattr(built['obj_cls'], '__mro__', ())
-            kinds = (_kind(built['cfg']), None, *(base.__name__ for base in bases))
-            yield _Refusal(built['obj_cls'], kinds, given[0])
+            kind = _kind(built['cfg'])
+            kinds = (kind, *(base.__name__ for base in bases), None)
+            yield _Refusal(str(kind).split('.')[-1], built['obj_cls'], given[0], kinds)
 
 
-def _places(settings: Any, refusal: _Refusal, path: str = '') -> Iterator[str]:
-    """Where a config gives the refused setting to a module of that type."""
+def _places(settings: Any, key: str, kind: str | None, path: str = '') -> Iterator[str]:
+    """Where a config gives the refused setting to a module of that type, or (None) of none."""
     if isinstance(settings, Mapping):
-        if refusal.key in settings and _kind(settings) in refusal.kinds:
-            yield f'{path}{refusal.key}'
-        for key, value in settings.items():
-            yield from _places(value, refusal, f'{path}{key}.')
+        if key in settings and _kind(settings) == kind:
+            yield f'{path}{key}'
+        for name, value in settings.items():
+            yield from _places(value, key, kind, f'{path}{name}.')
     elif isinstance(settings, list | tuple):
         for number, value in enumerate(settings):
-            yield from _places(value, refusal, f'{path.removesuffix(".")}[{number}].')
+            yield from _places(value, key, kind, f'{path.removesuffix(".")}[{number}].')
 
 
 def _kind(settings: Mapping[str, Any]) -> str | None:
