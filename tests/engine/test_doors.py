@@ -23,7 +23,7 @@ from xlearner_mm.transfer.transfer_set import transfer_to_set
 from .tiny_runner import image_sources
 from .tiny_squeeze import tiny_squeeze, validated_sources, write_teacher
 
-PRUNING = [dict(type='StageMetaHook'), dict(type='PruningHook', interval=1, target_params=3e4, steps=1)]
+PRUNING = [dict(type='StageMetaHook'), dict(type='PruningHook', interval=1, target_params=1.2e5, steps=1)]
 
 
 def training(folder, model=None, dataset=None, **settings):

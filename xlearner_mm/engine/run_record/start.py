@@ -86,7 +86,11 @@ def _data(dataset: Any) -> dict[str, dict[str, Any]]:
 
 def _started_from(runner: Runner, model: nn.Module) -> dict[str, dict[str, str | None]]:
     """File and hash of every checkpoint that the first weights came from."""
-    named = {f'model.{name}': getattr(module, 'init_cfg', None) for name, module in model.named_modules()}
+    # XLearnerResNet keeps a checkpoint from MMEngine's own initialisation, which would only warn.
+    named = {
+        f'model.{name}': getattr(module, 'pretrained_cfg', None) or getattr(module, 'init_cfg', None)
+        for name, module in model.named_modules()
+    }
     if isinstance(model, FitNetDistiller):
         named['model.student'] = model.describe()['backbone'].get('init_cfg')
     found = {
