@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import os.path as osp
 import signal
 from typing import Any
@@ -41,9 +42,11 @@ class StopSignalHook(Hook):
         self.interval = interval
         self._told = False
         self._before: Any = None
+        self._listens: int | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Listen for the signal."""
+        self._listens = os.getpid()
         self._before = signal.signal(signal.SIGTERM, self._tell)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -60,8 +63,12 @@ class StopSignalHook(Hook):
         self._listen_no_more()
 
     def _tell(self, number: int, frame: Any) -> None:
-        self._told = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if os.getpid() != self._listens:
+            # A forked worker, as of the pool of mmdet's VOCMetric, which ends its workers by this signal and waits.
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        self._told = True
         print_log('SIGTERM: a checkpoint is written, then the training ends; once more ends it at once', 'current')
 
     def _listen_no_more(self) -> None:
