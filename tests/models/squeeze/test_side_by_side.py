@@ -25,7 +25,7 @@ def test_teachers_student_and_guided_features_of_a_squeeze(build):
 
 def test_what_the_heads_read_is_what_is_shown(build):
     model = build(standardize='channel').train()
-    model.loss({name: IMAGES for name in model.sources})
+    model.loss(dict.fromkeys(model.sources, IMAGES))
     seen = side_by_side(model, IMAGES)
     read = model.eval().forward_task(IMAGES, 'det')
     assert all(torch.allclose(seen.guided['det'][level], read[level], atol=1e-6) for level in range(4))

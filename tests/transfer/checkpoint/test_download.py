@@ -43,9 +43,7 @@ def test_an_address_is_read_from_the_cache_like_a_file(cache, address, file):
 
 
 def test_without_network_the_place_for_the_file_is_named(cache):
-    with pytest.raises(
-        CheckpointError, match=r'torchvision://resnet18 cannot be fetched .*put the file at'
-    ):
+    with pytest.raises(CheckpointError, match=r'torchvision://resnet18 cannot be fetched .*put the file at'):
         start('torchvision://resnet18')
 
 

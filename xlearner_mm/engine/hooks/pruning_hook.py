@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 
 from xlearner_mm.datasets.source import SourceError
@@ -20,6 +20,9 @@ from xlearner_mm.models.squeeze.criteria import NEEDS_GRADIENTS, build_criterion
 from xlearner_mm.models.squeeze.pruning import Pruning, check_target
 from xlearner_mm.models.squeeze.size_table import size_table
 from xlearner_mm.registry import HOOKS, MODELS
+
+# A step of pruning may fall on one in which gradients are accumulated, or are left out for their overflow.
+_LOOK_BACK = 10
 
 
 @HOOKS.register_module()
@@ -67,7 +70,7 @@ class PruningHook(Hook):
         build_criterion(criterion)
         self.interval = interval
         self.criterion = criterion
-        self.settings = {
+        self.settings: dict[str, Any] = {
             'target_params': target_params,
             'target_flops': target_flops,
             'steps': steps,
@@ -86,12 +89,9 @@ class PruningHook(Hook):
             self.pruning = Pruning(unpruned, criterion=self.criterion, **self.settings)
         except ValueError as error:
             raise SourceError(str(error)) from error
-        last = self.pruning.steps * self.interval
-        if last > runner.max_iters:
-            raise SourceError(
-                f'pruning: the last of {self.pruning.steps} steps is at iteration {last}, beyond max_iters='
-                f'{runner.max_iters}; lower steps or interval'
-            )
+        # In a test, asking for its length would build the training with its data.
+        if isinstance(runner._train_loop, BaseLoop):
+            self._check_length(runner)
         self._log(runner, f'pruning from {self.pruning.full}, {self.pruning.floor} at the least')
 
     def _check(self, runner: Runner) -> XLearnerExpandedBackbone:
@@ -115,9 +115,17 @@ class PruningHook(Hook):
         if self.criterion in NEEDS_GRADIENTS:
             self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self._remember(runner))
 
+    def _check_length(self, runner: Runner) -> None:
+        last = self.pruning.steps * self.interval
+        if last > runner.max_iters:
+            raise SourceError(
+                f'pruning: the last of {self.pruning.steps} steps is at iteration {last}, beyond max_iters='
+                f'{runner.max_iters}; lower steps or interval'
+            )
+
     def _remember(self, runner: Runner) -> None:
-        """Keep the gradients of a step at whose end is pruned: the optimizer's wrapper drops them."""
-        if self._step_after(runner.iter + 1):
+        """Keep the gradients of the last update of weights before pruning: the optimizer's wrapper drops them."""
+        if any(self._step_after(runner.iter + 1 + ahead) for ahead in range(_LOOK_BACK)):
             self._gradients = {
                 name: parameter.grad.clone()
                 for name, parameter in self._backbone.named_parameters()
@@ -134,6 +142,11 @@ class PruningHook(Hook):
         step = self._step_after(runner.iter + 1)
         if not step:
             return
+        if self.criterion in NEEDS_GRADIENTS and not self._gradients:
+            raise SourceError(
+                f"pruning: criterion '{self.criterion}' reads gradients, but none of the last {_LOOK_BACK} iterations "
+                'before this step has updated weights; lower accumulative_counts, or take another criterion'
+            )
         for name, parameter in self._backbone.named_parameters():
             parameter.grad = self._gradients.get(name)
         size = self.pruning.prune(self._backbone, step, runner.optim_wrapper.optimizer)

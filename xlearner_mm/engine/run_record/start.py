@@ -81,7 +81,7 @@ def _versions() -> dict[str, str]:
 
 def _data(dataset: Any) -> dict[str, dict[str, Any]]:
     datasets = dataset.datasets if isinstance(dataset, MultiSourceDataset) else {'train_dataloader': dataset}
-    return {name: {'images': len(own), 'fingerprint': fingerprint(own)} for name, own in datasets.items()}
+    return {name: {'images': len(own), 'fingerprint': fingerprint(own)} for name, own in datasets.items()}  # type: ignore[arg-type]
 
 
 def _started_from(runner: Runner, model: nn.Module) -> dict[str, dict[str, str | None]]:
