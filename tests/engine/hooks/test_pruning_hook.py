@@ -8,9 +8,11 @@ from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.models.squeeze.criteria import CRITERIA
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded
+from xlearner_mm.transfer.checkpoint import CheckpointError
 
 from ..ranks import run_ranks
 from ..tiny_runner import image_sources, tiny_runner
+from ..tiny_squeeze import validated_sources
 
 TARGET = 75_000  # of 150,156; 44,772 are one branch
 
@@ -96,6 +98,53 @@ def test_stopped_and_resumed_it_ends_with_the_same_bits(criterion, straight, tmp
     assert all(torch.equal(value, found['state_dict'][key]) for key, value in wanted['state_dict'].items())
     for index, state in wanted['optimizer']['state'].items():
         assert all(torch.equal(value, found['optimizer']['state'][index][key]) for key, value in state.items())
+
+
+def optim(wrapper='OptimWrapper', **kwargs):
+    return dict(type=wrapper, optimizer=dict(type='AdamW', lr=0.01), **kwargs)
+
+
+def test_gradients_are_those_of_the_last_update_where_a_step_falls_between_two(tmp_path):
+    taylor = pruning(criterion='taylor', steps=1, interval=3)
+    run = trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=2))
+    assert params(run.model.backbone) <= TARGET
+
+
+def test_without_any_gradient_the_criterion_that_reads_them_says_so(tmp_path):
+    taylor = pruning(criterion='taylor', steps=1, interval=3)
+    with pytest.raises(SourceError, match=r"criterion 'taylor' reads gradients, .* lower accumulative_counts, or take"):
+        trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=50))
+
+
+@pytest.mark.parametrize('criterion', ['magnitude', 'taylor'])
+def test_in_mixed_precision_it_prunes_to_the_target_too(criterion, tmp_path):
+    run = trained(tmp_path, pruning(criterion=criterion), optim_wrapper=optim('CpuAmpOptimWrapper'))
+    assert params(run.model.backbone) == pytest.approx(TARGET, rel=0.01)
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in run.model.parameters())
+
+
+def test_a_pruned_checkpoint_is_tested_without_the_data_of_its_training(straight, tmp_path):
+    sources = validated_sources('birds')
+    run = runner(
+        tmp_path,
+        load_from=str(straight[0] / 'iter_6.pth'),
+        train_dataloader=dict(batch_size=8, dataset=dict(type='GoneDataset')),
+        test_cfg=dict(type='MultiSourceTestLoop'),
+        test_dataloader=dict(sources=sources),
+        test_evaluator=dict(type='MultiSourceEvaluator', sources=sources),
+    )
+    assert run.test()['birds/score'] > 0
+    assert run.model.backbone.widths == straight[1].model.backbone.widths
+
+
+def test_a_pruned_checkpoint_is_no_start_of_a_training_that_does_not_know_its_widths(straight, tmp_path):
+    path = str(straight[0] / 'iter_6.pth')
+    with pytest.raises(
+        CheckpointError, match=r'load_from: .*iter_6.pth is of another backbone: backbone.* more differ'
+    ):
+        trained(tmp_path / 'full', hook=dict(type='SourceEpochHook'), load_from=path)
+    narrow = model(widths=straight[1].model.backbone.widths)
+    trained(tmp_path / 'narrow', hook=dict(type='SourceEpochHook'), load_from=path, model=narrow, max_iters=1)
 
 
 def test_momentum_stays_with_what_stays(tmp_path):
