@@ -47,7 +47,7 @@ def write_config(folder, teacher):
         custom_hooks=[
             dict(type='StageMetaHook'),
             dict(type='FidelityHook'),
-            dict(type='EMAHook', momentum=0.1, priority='ABOVE_NORMAL'),
+            dict(type='EMAHook', momentum=0.1),
         ],
         log_processor=dict(by_epoch=False, window_size=1),
         randomness=dict(seed=0),

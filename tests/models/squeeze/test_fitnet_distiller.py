@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
+from xlearner_mm.engine import CpuAmpOptimWrapper
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
 from xlearner_mm.transfer import CheckpointError
@@ -253,3 +254,19 @@ def test_guidance_with_a_norm_is_what_is_compared_and_what_the_heads_read(build)
     loss = distiller(dict.fromkeys(distiller.sources, x), mode='loss')['loss_det_2']
     torch.testing.assert_close(loss, (target - guided).square().mean())
     torch.testing.assert_close(distiller.forward_task(x, 'det')[2], guided)
+
+
+@pytest.mark.parametrize('standardize', ['none', 'channel'])
+def test_in_mixed_precision_it_learns_the_same_way(build, standardize):
+    distiller = build(standardize=standardize)
+    plain = float(distiller.parse_losses(losses_of(distiller.eval()))[0])
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = losses_of(distiller)
+    assert {loss.dtype for loss in losses.values()} == {torch.float32}
+    assert float(distiller.parse_losses(losses)[0]) == pytest.approx(plain, rel=0.05)
+    wrapper = CpuAmpOptimWrapper(torch.optim.AdamW(distiller.train().parameters(), lr=1e-2))
+    first = distiller.train_step(tiny_batch(), wrapper)['loss']
+    for _ in range(10):
+        last = distiller.train_step(tiny_batch(), wrapper)['loss']
+    assert last < 0.8 * first
+    assert all(value.isfinite().all() for value in distiller.state_dict().values())
