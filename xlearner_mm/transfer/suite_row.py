@@ -67,6 +67,9 @@ def suite_row(
 
 def _value(entry: TransferSet, result: Mapping[str, Any]) -> float:
     metrics = result['metrics']
+    prefix = entry.metric.key.partition('/')[0] + '/'
+    if entry.task == 'det' and not any(key.startswith(prefix) for key in metrics):
+        return 0.0  # stock detection metrics give nothing where nothing at all is detected
     if entry.metric.key not in metrics:
         raise ResultError(f"the transfer to '{entry.name}' has no metric '{entry.metric.key}', but {sorted(metrics)}")
     return float(metrics[entry.metric.key]) * entry.metric.scale

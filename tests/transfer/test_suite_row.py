@@ -1,0 +1,40 @@
+"""A row of what transfers have left: the sets' own metrics, in percent."""
+
+from pathlib import Path
+
+import pytest
+
+from xlearner_mm.transfer.protocol import Protocol
+from xlearner_mm.transfer.results import ResultError
+from xlearner_mm.transfer.suite import OTHER_METRICS, TransferSet, seed_folder
+from xlearner_mm.transfer.suite_row import suite_row
+from xlearner_mm.transfer.transfer_result import write_result
+
+VOC = TransferSet('voc', 'det', Path('det_voc.py'))
+COCO = TransferSet('coco', 'det', Path('det_coco.py'), OTHER_METRICS['coco/bbox_mAP'], extra=True)
+
+
+@pytest.fixture
+def row(tmp_path):
+    """Returns what makes the row of one set and its metrics."""
+
+    def make(entry, **metrics):
+        folder = seed_folder(tmp_path, 'mine', entry, 0)
+        write_result(folder, {'metrics': metrics, 'sha256': 'a', 'backbone_parameters': 1_000_000})
+        return suite_row('mine', tmp_path, [entry], Protocol(), 'a')
+
+    return make
+
+
+def test_a_set_is_judged_in_percent(row):
+    assert row(VOC, **{'pascal_voc/AP50': 0.25, 'pascal_voc/mAP': 0.5})['det_ap50'] == 25
+
+
+def test_a_detector_that_detects_nothing_has_0_and_does_not_lose_the_row(row):
+    """mmdet's CocoMetric has no results then."""
+    assert row(COCO, data_time=0.1, time=0.2)['transfer']['coco']['value'] == 0
+
+
+def test_a_metric_that_the_config_does_not_measure_is_an_error(row):
+    with pytest.raises(ResultError, match="to 'voc' has no metric 'pascal_voc/AP50', but"):
+        row(VOC, **{'pascal_voc/mAP': 0.5})
