@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from traceback import walk_tb
+from types import FrameType
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
@@ -14,7 +15,9 @@ from torch.utils.data import DataLoader
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.nearest_name import misspelt, nearest, settings_of
 
-_REFUSED = re.compile(r"(\w+)(?:\.__init__)?\(\) (?:takes no arguments|got an unexpected keyword argument '(\w+)')")
+_REFUSED = re.compile(
+    r"(\w+)(?:\.__init__)?\(\) (?:takes no arguments|missing \d+ required|got an unexpected keyword argument '(\w+)')"
+)
 _BUILDER = 'build_from_cfg'
 _UNREGISTERED = {'DataLoader': DataLoader}
 """What is built from dicts without a ``type``."""
@@ -70,15 +73,24 @@ def _refusals(error: BaseException) -> Iterator[_Refusal]:
         yield _Refusal(refused[1], _UNREGISTERED[refused[1]], refused[2], (None,))
         return
     # A base class may be the one that refuses: the registry knows what the config asked for.
-    frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name == _BUILDER]
+    frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__) if _builds(frame)]
     for built in reversed(frames):
-        given = [key for key in built['cfg'] if key not in ('type', '_scope_') and refused[2] in (key, None)]
-        if 'obj_cls' in built and given:
+        given = [key for key in built['cfg'] if key not in ('type', '_scope_')]
+        if refused[2] is None:
+            # Python complains of the argument that is missing, not of its misspelt name.
+            known = settings_of(built['obj_cls'])
+            given = [key for key in given if key not in known]
+        given = [key for key in given if refused[2] in (key, None)]
+        if given:
             # A runner builds a subclass of what the config names, or a type that the config leaves out.
             bases = getattr(built['obj_cls'], '__mro__', ())
             kind = _kind(built['cfg'])
             kinds = (kind, *(base.__name__ for base in bases), None)
             yield _Refusal(str(kind).split('.')[-1], built['obj_cls'], given[0], kinds)
+
+
+def _builds(frame: FrameType) -> bool:
+    return frame.f_code.co_name == _BUILDER and 'obj_cls' in frame.f_locals
 
 
 def _places(settings: Any, key: str, kind: str | None, path: str = '') -> Iterator[str]:
