@@ -56,7 +56,7 @@ def dry_run(
             cfg = load_config(config, None, options, 'none')
             refuse_misspelt(cfg)
             found = estimate_config(cfg, world_size, amp)
-        print_tables(found, flops_per_second, utilisation, Console(width=150))
+        print_tables(found, flops_per_second, utilisation, Console(width=120))
         if json_file is not None:
             hours = None if flops_per_second is None else found.gpu_hours(flops_per_second, utilisation)
             rate = {'flops_per_second': flops_per_second, 'utilisation': utilisation, 'gpu_hours': hours}

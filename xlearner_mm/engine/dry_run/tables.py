@@ -24,14 +24,15 @@ def print_tables(found: Estimate, flops_per_second: float | None, utilisation: f
     console.print(_sources(found))
     console.print(_whole(found, flops_per_second, utilisation))
     for note in found.notes:
-        console.print(f'note: {note}', markup=False)
+        console.print(f'note: {note}', markup=False, soft_wrap=True)
 
 
 def _sources(found: Estimate) -> Table:
     table = Table(title=f'Sources, for each of {found.world_size} rank(s)')
-    columns = ('source', 'batch', 'images', 'steps an epoch', 'epochs', 'TFLOPs a step', 'saved (GB)', 'tried with')
-    for column in columns:
-        table.add_column(column, justify='left' if column in ('source', 'tried with') else 'right')
+    table.add_column('source', no_wrap=True)
+    for column in ('batch', 'images', 'steps an\nepoch', 'epochs', 'TFLOPs\na step', 'saved\n(GB)'):
+        table.add_column(column, justify='right', no_wrap=True)
+    table.add_column('tried with')
     for source in found.sources:
         table.add_row(
             source.name,
