@@ -29,15 +29,15 @@ def test_a_folder_without_any_is_an_error(tmp_path):
 
 def test_jobs_start_from_the_backbone_they_wait_for(configs):
     jobs = transfer_jobs('xlearner', Path('b.pth'), transfer_sets(configs), Path('out'), ('xlearner/export',))
-    assert jobs[0].name == 'xlearner/cls_cars'
-    assert all('model.backbone.init_cfg.checkpoint=b.pth' in job.command for job in jobs)
+    assert jobs[0].name == 'xlearner/cls_cars/seed_0'
+    assert all(' --checkpoint b.pth ' in ' '.join(job.command) for job in jobs)
     assert all(job.needs == ('xlearner/export',) for job in jobs)
     assert len({job.folder for job in jobs}) == 4
 
 
 def test_without_a_backbone_they_start_at_random(configs):
     jobs = transfer_jobs('scratch', None, transfer_sets(configs), Path('out'))
-    assert all('model.backbone.init_cfg=None' in job.command for job in jobs)
+    assert all('--random-start' in job.command for job in jobs)
 
 
 def test_a_set_is_judged_as_its_config_says(configs):

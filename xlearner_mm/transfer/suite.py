@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xlearner_mm.pipeline.job import Job
-from xlearner_mm.pipeline.training import config_files, training_job
+from xlearner_mm.pipeline.training import config_files
 from xlearner_mm.transfer.protocol import Protocol
 
 
@@ -141,40 +141,25 @@ def transfer_jobs(
         work_dir: parent of all work directories.
         needs: jobs before them, such as the one that exports the backbone. Defaults to none.
         options: overrides of every config. Defaults to none.
-        protocol: how to judge it; every seed has a folder ``seed_<number>`` of its own then. Defaults to None: one
-            stock training per set with the config as it is, for which the backbone must be of the config's shape.
-        branch: with a protocol, of an expansion checkpoint, the branch to transfer. Defaults to None: its only one.
+        protocol: how to judge it; every seed has a folder ``seed_<number>`` of its own. Defaults to the standard one.
+        branch: of an expansion checkpoint, the branch to transfer. Defaults to None: its only one.
     """
-    if protocol is not None:
-        start: tuple[str, ...] = ('--random-start',) if backbone is None else ('--checkpoint', str(backbone))
-        start += () if branch is None else ('--branch', branch)
-        return [
-            _protocol_job(method, start, entry, work_dir, needs, options or {}, protocol, seed)
-            for seed in range(protocol.seeds)
-            for entry in sets
-        ]
-    weights = (
-        {'model.backbone.init_cfg': None} if backbone is None else {'model.backbone.init_cfg.checkpoint': backbone}
-    )
+    protocol = protocol or Protocol()
+    start: tuple[str, ...] = ('--random-start',) if backbone is None else ('--checkpoint', str(backbone))
+    start += () if branch is None else ('--branch', branch)
     return [
-        training_job(
-            f'{method}/{entry.config.stem}',
-            entry.config,
-            work_dir / method / entry.config.stem,
-            {**weights, **(options or {})},
-            needs,
-            entry.metric.seconds,
-        )
+        _transfer_job(method, start, entry, work_dir, needs, options or {}, protocol, seed)
+        for seed in range(protocol.seeds)
         for entry in sets
     ]
 
 
 def seed_folder(work_dir: Path, method: str, entry: TransferSet, seed: int) -> Path:
-    """Return the work directory of one set and seed of :func:`transfer_jobs` with a protocol."""
+    """Return the work directory of one set and seed of :func:`transfer_jobs`."""
     return work_dir / method / entry.config.stem / f'seed_{seed}'
 
 
-def _protocol_job(
+def _transfer_job(
     method: str,
     start: tuple[str, ...],
     entry: TransferSet,
