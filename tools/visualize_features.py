@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Draw; return the exit status."""
     args = parse_args()
-    from xlearner_mm.engine.feature_map import draw_features
+    from xlearner_mm.engine.pictures.feature_map import draw_features
     from xlearner_mm.transfer.checkpoint import CheckpointError
 
     try:

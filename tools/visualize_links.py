@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Draw; return the exit status."""
     args = parse_args()
-    from xlearner_mm.engine.link_map import read_links, save_link_map
+    from xlearner_mm.engine.pictures.link_map import read_links, save_link_map
     from xlearner_mm.transfer.checkpoint import CheckpointError
 
     try:

@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Draw; return the exit status."""
     args = parse_args()
-    from xlearner_mm.engine.squeeze_curves import read_squeeze, save_squeeze_curves
+    from xlearner_mm.engine.pictures.squeeze_curves import read_squeeze, save_squeeze_curves
     from xlearner_mm.transfer.results import ResultError
 
     try:

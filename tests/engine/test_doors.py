@@ -8,9 +8,9 @@ import torch
 from mmengine.config import Config
 
 from tests.transfer.colours import config_text, write_colours
-from xlearner_mm.engine.feature_map import draw_features
 from xlearner_mm.engine.launch import launch
-from xlearner_mm.engine.link_map import read_links
+from xlearner_mm.engine.pictures.feature_map import draw_features
+from xlearner_mm.engine.pictures.link_map import read_links
 from xlearner_mm.engine.step_record import read_step
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_classifier, tiny_expanded, tiny_resnet

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from xlearner_mm.engine.feature_colours import FeatureColours
+from xlearner_mm.engine.pictures.feature_colours import FeatureColours
 
 
 def maps(count, channels=12, seed=0):

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xlearner_mm.engine.feature_columns import Column, ColumnGroup
-from xlearner_mm.engine.png import blank_figure, save_png
-from xlearner_mm.engine.sample_images import SampleImage
+from xlearner_mm.engine.pictures.feature_columns import Column, ColumnGroup
+from xlearner_mm.engine.pictures.png import blank_figure, save_png
+from xlearner_mm.engine.pictures.sample_images import SampleImage
 
 # Inches
 _CELL, _SPACE, _GAP, _MARGIN = 0.8, 0.03, 0.16, 0.1

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from xlearner_mm.engine.squeeze_curves import read_squeeze, save_squeeze_curves
+from xlearner_mm.engine.pictures.squeeze_curves import read_squeeze, save_squeeze_curves
 from xlearner_mm.transfer.results import ResultError
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'visualize_squeeze.py'
+TOOL = Path(__file__).parents[3] / 'tools' / 'visualize_squeeze.py'
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from xlearner_mm.engine.link_map import read_links, save_link_map
+from xlearner_mm.engine.pictures.link_map import read_links, save_link_map
 from xlearner_mm.models.expansion.reconciliation import LinkKey
 from xlearner_mm.transfer import CheckpointError
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'visualize_links.py'
+TOOL = Path(__file__).parents[3] / 'tools' / 'visualize_links.py'
 
 
 @pytest.fixture

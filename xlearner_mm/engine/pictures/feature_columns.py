@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from xlearner_mm.engine.feature_colours import FeatureColours
-from xlearner_mm.engine.sample_images import SampleImage
-from xlearner_mm.engine.trained_model import TrainedModel
+from xlearner_mm.engine.pictures.feature_colours import FeatureColours
+from xlearner_mm.engine.pictures.sample_images import SampleImage
+from xlearner_mm.engine.pictures.trained_model import TrainedModel
 from xlearner_mm.models.squeeze.side_by_side import ByLevel, SideBySide, side_by_side
 
 Maps = list[Tensor]

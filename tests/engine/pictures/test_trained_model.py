@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 
-from xlearner_mm.engine.trained_model import load_trained
+from xlearner_mm.engine.pictures.trained_model import load_trained
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.transfer import CheckpointError, read_checkpoint

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from xlearner_mm.engine.feature_columns import Snapshot, group_columns, take_snapshots
-from xlearner_mm.engine.sample_images import SampleImage
-from xlearner_mm.engine.trained_model import load_trained
+from xlearner_mm.engine.pictures.feature_columns import Snapshot, group_columns, take_snapshots
+from xlearner_mm.engine.pictures.sample_images import SampleImage
+from xlearner_mm.engine.pictures.trained_model import load_trained
 
 
 def maps(seed):

@@ -4,11 +4,10 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
+from tests.engine.conftest import CONFIGS
 from xlearner_mm.datasets import SourceError
-from xlearner_mm.engine.sample_images import images_of_files, images_of_sources
+from xlearner_mm.engine.pictures.sample_images import images_of_files, images_of_sources
 from xlearner_mm.registry import MODELS
-
-from .conftest import CONFIGS
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from xlearner_mm.engine.hooks.feature_similarity_hook import PREFIX
-from xlearner_mm.engine.png import blank_figure, save_png
+from xlearner_mm.engine.pictures.png import blank_figure, save_png
 from xlearner_mm.transfer.results import Curve, ResultError, read_results
 
 _LOSS, _FIDELITY = 'loss_', '/fidelity'

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from xlearner_mm.engine.hooks.link_strength_hook import LINKS_KEY
-from xlearner_mm.engine.png import blank_figure, save_png
+from xlearner_mm.engine.pictures.png import blank_figure, save_png
 from xlearner_mm.models.expansion.reconciliation import LinkKey
 from xlearner_mm.transfer.checkpoint import CheckpointError, read_checkpoint, resolve_checkpoint
 

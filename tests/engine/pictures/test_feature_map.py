@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from xlearner_mm.engine.feature_map import draw_features
+from xlearner_mm.engine.pictures.feature_map import draw_features
 
 
 def size_of(path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from xlearner_mm.engine.feature_columns import Snapshot, group_columns, take_snapshots
-from xlearner_mm.engine.feature_figure import save_feature_figure
-from xlearner_mm.engine.sample_images import SampleImage, images_of_files, images_of_sources
-from xlearner_mm.engine.trained_model import TrainedModel, load_trained
+from xlearner_mm.engine.pictures.feature_columns import Snapshot, group_columns, take_snapshots
+from xlearner_mm.engine.pictures.feature_figure import save_feature_figure
+from xlearner_mm.engine.pictures.sample_images import SampleImage, images_of_files, images_of_sources
+from xlearner_mm.engine.pictures.trained_model import TrainedModel, load_trained
 from xlearner_mm.transfer.checkpoint import resolve_checkpoint
 
 

@@ -1,0 +1,1 @@
+"""Pictures of what was trained: links, features, the course of a squeeze."""
