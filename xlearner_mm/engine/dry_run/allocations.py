@@ -47,5 +47,5 @@ class Allocations:
             if event.name() == _MARK:
                 self.at_mark = held
             else:
-                held += event.nbytes()
+                held += event.nbytes()  # type: ignore[attr-defined]  # PyTorch's stub lacks it
                 self.peak = max(self.peak, held)

@@ -83,9 +83,9 @@ def read_source(
             if images == 0:
                 raise SourceError('its dataset is empty: check its paths and filters')
             return SourceData(name, dataset, images, 'its files', batch_size, None)
-    images = declared.get('images')
+    number = declared.get('images')
     picture = tuple(declared.get('picture', PICTURE))
-    return SourceData(name, dataset, images, 'declared' if images else 'unknown', batch_size, picture)
+    return SourceData(name, dataset, number, 'declared' if number else 'unknown', batch_size, picture)
 
 
 def _roots(settings: Mapping[str, Any]) -> Iterator[str]:
