@@ -5,7 +5,6 @@ python tools/train.py configs/expansion/xlearner_r50_500k_base.py --dry-run --wo
 """
 
 import argparse
-import os
 import sys
 
 
@@ -37,8 +36,6 @@ def main() -> int:
     """Train; return the exit status."""
     args = parse_args()
     if args.dry_run:
-        # PyTorch's profiler, which follows the memory, would report a machine without GPU as an error.
-        os.environ.setdefault('KINETO_LOG_LEVEL', '99')
         from xlearner_mm.engine.dry_run import dry_run
 
         return dry_run(
