@@ -102,3 +102,14 @@ def test_a_fault_of_the_pipeline_is_not_hidden_by_skipping(source):
     source['dataset']['pipeline'].insert(1, dict(type='Resize', scale='large'))
     with pytest.raises(SourceError, match=r"source 'pets': (its dataset cannot be built|3 of 6 images are bad)"):
         MultiSourceDataset({'pets': source})[0]
+
+
+def test_samples_that_could_not_tell_of_it_are_no_stand_ins(tmp_path, source):
+    spoil(tmp_path, 0)
+    source['dataset']['pipeline'].pop()
+    dataset = MultiSourceDataset({'pets': source})
+    assert dataset[1]['data']['img_path'].endswith('1.jpg')
+    with pytest.raises(
+        SourceError, match=r"source 'pets': bad_data\.policy='skip' needs .* Pack .*0\.jpg cannot be read"
+    ):
+        dataset[0]

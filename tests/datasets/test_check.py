@@ -106,10 +106,14 @@ def test_a_config_without_sources_is_refused(data, capfd):
     assert 'has no train_dataloader.dataset.sources' in capfd.readouterr().err
 
 
-def test_labels_that_do_not_fit_their_pictures_are_found(data, capfd):
+def test_labels_that_do_not_fit_their_pictures_are_found_beside_files_that_cannot_be_read(data, capfd):
     path = Path('data/coco/annotations/instances_train2017.json')
     content = json.loads(path.read_text())
     content['images'][1]['width'] = 500
     path.write_text(json.dumps(content))
+    unreadable = JPEG.replace('2.jpg', '1.jpg')
+    Path(unreadable).write_bytes(b'no picture')
     assert check() == 1
-    assert f"source 'coco' (train): {JPEG}: is of 96 x 72 pixels, but annotated as 500 x 72" in capfd.readouterr().err
+    first, second = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert f"source 'coco' (train): {unreadable}: cannot be read" in first
+    assert f"source 'coco' (train): {JPEG}: is of 96 x 72 pixels, but annotated as 500 x 72" in second

@@ -4,6 +4,7 @@ Each case damages one file of a valid source, reads the source and mends the fil
 ``fuzz(form, folder, [seed])`` makes it again.
 """
 
+import faulthandler
 import multiprocessing
 import os
 import random
@@ -74,6 +75,7 @@ def fuzz(form, folder, seeds):
 
 def _run_cases(connection, source, root, seeds):
     """Tell each seed before its case, and at the end, or at the first fault, what happened."""
+    faulthandler.disable()  # a crash is told by its seed
     limit = MEMORY + int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for seed in seeds:

@@ -235,6 +235,12 @@ def test_a_label_map_with_a_flipped_bit_is_refused_though_pillow_reads_it(tmp_pa
     refused(dataset_of(source), r'0\.jpg cannot be used: its label map .*0\.png is damaged')
 
 
+def test_a_label_map_that_is_no_picture_is_named_beside_its_image(tmp_path):
+    source = label_maps(tmp_path)
+    (tmp_path / 'maps' / '0.png').write_bytes(b'no picture')
+    refused(dataset_of(source), r'0\.jpg cannot be used with its map .*maps/0\.png: cannot identify')
+
+
 def test_another_ignored_value_is_the_head_s(tmp_path):
     source = label_maps(tmp_path)
     write_labels(tmp_path / 'maps' / '0.png', [0, 1, 3, 9])

@@ -107,23 +107,27 @@ def _check_split(source: Source, split: str, config: Mapping[str, Any], samples:
         report.add('its dataset', 'is empty: check its paths and filters')
         return report
     report.checked = spread(len(dataset), len(dataset) if samples is None else samples)
-    _check_files(report)
-    _check_classes(report, source)
-    if not report.problems:
-        _check_samples(report, source)
+    readable = _check_files(report)
+    if _check_classes(report, source):
+        _check_samples(report, source, readable)
     return report
 
 
-def _check_files(report: SplitReport) -> None:
-    infos = (report.dataset.get_data_info(index) for index in report.checked)
-    files = [(key, info[key]) for info in infos for key in _FILES if info.get(key)]
+def _check_files(report: SplitReport) -> list[int]:
+    """Open all files of the images that are checked, and return the images of which all can be read."""
+    infos = ((index, report.dataset.get_data_info(index)) for index in report.checked)
+    files = [(index, key, info[key]) for index, info in infos for key in _FILES if info.get(key)]
+    unreadable = set()
     # Decoding and waiting for a network drive both leave the interpreter free for other threads.
     with ThreadPoolExecutor() as pool:
-        for (key, path), (size, reason) in zip(files, pool.map(_open, (path for _, path in files)), strict=True):
+        opened = pool.map(_open, (path for _, _, path in files))
+        for (index, key, path), (size, reason) in zip(files, opened, strict=True):
             if reason is not None:
                 report.add(path, reason)
+                unreadable.add(index)
             elif size is not None and key == 'img_path':
                 report.sizes.append(size)
+    return [index for index in report.checked if index not in unreadable]
 
 
 def _open(path: str) -> tuple[tuple[int, int] | None, str | None]:
@@ -139,18 +143,19 @@ def _open(path: str) -> tuple[tuple[int, int] | None, str | None]:
         return None, f'cannot be read ({osp.getsize(path):,} bytes): {error}'
 
 
-def _check_classes(report: SplitReport, source: Source) -> None:
-    if not report.classes:
-        return
-    for key, found in settings_named('num_classes', source.network):
-        if found != report.classes:
-            report.add(f'network.{key}', f'is {found}, but the dataset has {report.classes} classes')
+def _check_classes(report: SplitReport, source: Source) -> bool:
+    """Return whether the network's heads have as many classes as the dataset, as far as both say."""
+    heads = settings_named('num_classes', source.network) if report.classes else ()
+    wrong = [(key, found) for key, found in heads if found != report.classes]
+    for key, found in wrong:
+        report.add(f'network.{key}', f'is {found}, but the dataset has {report.classes} classes')
+    return not wrong
 
 
-def _check_samples(report: SplitReport, source: Source) -> None:
+def _check_samples(report: SplitReport, source: Source, indices: list[int]) -> None:
     """Run the pipeline as a training or validation would, with all that it looks at: labels, boxes, label maps."""
     guard(source, report.dataset)
-    for index in report.checked:
+    for index in indices:
         try:
             report.dataset[index]
         except BadImageError as error:

@@ -31,6 +31,11 @@ def bad_image(source: str, path: str, reason: str) -> BadImageError:
     return BadImageError(message, path, reason)
 
 
+def one_line(error: Exception) -> str:
+    """Return what an error says in one line, or its name if it says nothing."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
 def refuse_unknown(owner: str, settings: Collection[str], known: Collection[str]) -> None:
     """Raise a SourceError for a setting that is not known, with the nearest one that is.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
-from xlearner_mm.datasets.errors import SourceError, bad_image
+from xlearner_mm.datasets.errors import SourceError, bad_image, one_line
 from xlearner_mm.datasets.inspection import Expected, Inspection, Mismatch
 from xlearner_mm.datasets.paths import check_paths
 from xlearner_mm.datasets.source import Source, settings_named
@@ -53,7 +53,7 @@ class GuardedReading:
             except Mismatch as error:
                 raise bad_image(self.source, path, str(error)) from error
             except Exception as error:  # whatever a stock transform raises is the image's
-                raise bad_image(self.source, path, f'cannot be read: {_line(error)}') from error
+                raise bad_image(self.source, path, f'cannot be read: {one_line(error)}') from error
             if data is not None:
                 return data
         raise bad_image(self.source, path, f'has nothing left of it after its augmentation, in {_TRIES} tries')
@@ -64,7 +64,8 @@ class GuardedReading:
         inspection = Inspection(self.expected, info)
         data: Any = info
         for transform in self.dataset.pipeline.transforms:
-            data = transform(data)
+            with inspection.naming_maps():
+                data = transform(data)
             if data is None:
                 if not inspection.has_image:
                     raise Mismatch('cannot be read: its loader gave nothing and did not say why')
@@ -107,7 +108,3 @@ def leaves(dataset: Any) -> Iterator[BaseDataset]:
 def describe(info: Mapping[str, Any], index: int) -> str:
     """Return an image's path, or what stands for it."""
     return str(info.get('img_path') or f'item {index}')
-
-
-def _line(error: Exception) -> str:
-    return ' '.join(str(error).split()) or type(error).__name__

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import mmcv.image.io
 import numpy as np
 
+from xlearner_mm.datasets.errors import one_line
 from xlearner_mm.datasets.image_file import ImageFile, png_damage
 
 _NARROW = 16  # 16-bit values all below 4096 are 12 bits or fewer: the upper 8 bits of them are below this
@@ -48,7 +50,7 @@ class Inspection:
         self._expected = expected
         self._path = info.get('img_path')
         self._annotated = info.get('height'), info.get('width')
-        self._map_path = info.get('seg_map_path')
+        self._maps = {'gt_seg_map': info.get('seg_map_path'), 'gt_depth_map': info.get('depth_map_path')}
         self._file: ImageFile | None = None
         self._obeys_orientation = True
         self._size: tuple[int, int] = (0, 0)
@@ -65,6 +67,19 @@ class Inspection:
     def has_image(self) -> bool:
         """Whether the image has been loaded."""
         return 'img' not in self._pending
+
+    @contextmanager
+    def naming_maps(self) -> Iterator[None]:
+        """Within it, an error between the image's loading and its label or depth map's names the map too."""
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a stock transform raises
+            path = next((path for key, path in self._maps.items() if path and key in self._pending), None)
+            if path is None or not self.has_image:
+                raise
+            raise Mismatch(f'cannot be used with its map {path}: {one_line(error)}') from error
 
     def after(self, transform: Any, data: Mapping[str, Any]) -> None:
         """Look at what is new in ``data`` after a transform."""
@@ -136,7 +151,7 @@ class Inspection:
 
     def _look_at_map(self, transform: Any, data: Mapping[str, Any]) -> None:
         labels = data['gt_seg_map']
-        where = f'label map {self._map_path}'
+        where = f'label map {self._maps["gt_seg_map"]}'
         self._check_size(labels, where)
         self._check_orientation(confirmed=True)
         self._check_map_file(where, getattr(transform, 'backend_args', None))
@@ -156,13 +171,14 @@ class Inspection:
             raise Mismatch(f'is of (H, W) = {tuple(self._size)}, but its {where} of {np.shape(labels)}')
 
     def _check_map_file(self, where: str, backend_args: Mapping[str, Any] | None) -> None:
-        if not isinstance(self._map_path, str):
+        path = self._maps['gt_seg_map']
+        if not isinstance(path, str):
             return
-        file = ImageFile.open(self._map_path, backend_args)
+        file = ImageFile.open(path, backend_args)
         damage = 'is truncated' if file.lacks_its_end else png_damage(file.content())
         if damage is not None:
             raise Mismatch(f'cannot be used: its {where} {damage}')
-        if file.is_16_bit_png and mmcv.imread(self._map_path, 'unchanged', backend_args=backend_args).max() > 255:
+        if file.is_16_bit_png and mmcv.imread(path, 'unchanged', backend_args=backend_args).max() > 255:
             raise Mismatch(f'cannot be used: its {where} has labels above 255, of which mmseg keeps the lower 8 bits')
 
 

@@ -136,7 +136,7 @@ class MultiSourceDataset(Dataset):
                 replaced.append([error.path, error.reason])
                 continue
             if replaced:
-                _mark(data, replaced)
+                _mark(name, data, replaced)
             return {'source': name, 'data': data}
         raise SourceError(f"source '{name}': none of its images can be used; the last: {' '.join(replaced[-1])}")
 
@@ -170,10 +170,15 @@ class MultiSourceDataset(Dataset):
         policy.refuse_more(name, bad, self.images[name])
 
 
-def _mark(data: Any, replaced: list[list[str]]) -> None:
+def _mark(name: str, data: Any, replaced: list[list[str]]) -> None:
+    """Note in a sample in whose place it stands: that is how the training learns of it, also from a worker."""
     sample = data.get('data_samples') if isinstance(data, Mapping) else None
-    if isinstance(sample, BaseDataElement):
-        sample.set_metainfo({REPLACED: replaced})
+    if not isinstance(sample, BaseDataElement):
+        raise SourceError(
+            f"source '{name}': bad_data.policy='skip' needs a pipeline that ends with its library's Pack transform: "
+            f'nobody would hear that {" ".join(replaced[0])}'
+        )
+    sample.set_metainfo({REPLACED: replaced})
 
 
 def _settings(source: Source) -> str:

@@ -1,15 +1,18 @@
 """Images that are left out are counted, logged, listed and limited, over interruptions too."""
 
 import pytest
+from mmengine.runner import Runner
 
 from xlearner_mm.datasets import SourceError
 from xlearner_mm.datasets.multi_source_dataset import REPLACED
+from xlearner_mm.datasets.stream_index import stream_order
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.engine.hooks import BadImageHook
 from xlearner_mm.testing import tiny_expanded
 from xlearner_mm.testing.tiny_models import tiny_classifier
 
-from ...datasets.small_sources import class_list
+from ...datasets.small_sources import COUNT, class_list
+from ..ranks import run_ranks
 from ..tiny_runner import logged, tiny_runner
 
 
@@ -29,7 +32,8 @@ def runner(tmp_path, source, **kwargs):
         collate_fn=dict(type='multi_source_collate'),
     )
     model = dict(type='ExpansionLearner', backbone=tiny_expanded('cls'), sources=sources)
-    settings = dict(model=model, train_dataloader=loader, runner=XLearnerRunner, interval=1, **kwargs)
+    settings = dict(model=model, train_dataloader=loader, runner=XLearnerRunner, interval=1)
+    settings = {**settings, 'experiment_name': tmp_path.name, **kwargs}  # a name of its own has scalars of its own
     hooks = dict(
         logger=dict(type='LoggerHook', interval=1),
         checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=3, save_last=False),
@@ -70,3 +74,49 @@ def test_what_workers_found_apart_counts_together(tmp_path, source):
     hook.after_train_iter(training, 0, {'pets': dict(data_samples=samples[:2])})
     with pytest.raises(SourceError, match=r"source 'pets': 3 of 6 images are bad.*the last is 2\.jpg"):
         hook.after_train_iter(training, 1, {'pets': dict(data_samples=samples[2:])})
+
+
+TWO_RANKS = dict(
+    launcher='pytorch',
+    cfg=dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)),
+    env_cfg=dict(dist_cfg=dict(backend='gloo')),
+    # The ranks of this test end one by one, which a watch of ranks would not let them.
+    runner=Runner,
+    hooks=[dict(type='BadImageHook')],
+)
+
+
+def two_ranks(tmp_path, source):
+    """Train one step on two ranks; return of each how many it counts, or what it says and when."""
+
+    def work(rank):
+        training = runner(tmp_path, source, max_iters=1, **TWO_RANKS)
+        try:
+            training.train()
+        except SourceError as error:
+            return str(error)
+        return logged(training)['bad_images/pets']
+
+    return run_ranks(work, tmp_path / 'ranks')
+
+
+def spoil(tmp_path, places):
+    """Spoil the pictures at places of the stream; a step of two ranks draws 0 and 1 on rank 0, 2 and 3 on rank 1."""
+    order = stream_order(0, 'pets', 0, COUNT)
+    bad = [tmp_path / 'data' / 'train' / f'{order[place]}.jpg' for place in places]
+    for path in bad:
+        path.write_bytes(b'no picture')
+    return bad
+
+
+def test_what_one_of_two_ranks_found_is_counted_by_both_and_listed(tmp_path, source):
+    (bad,) = spoil(tmp_path, [2])
+    assert two_ranks(tmp_path, source) == [[1], [1]]
+    assert (tmp_path / 'work' / 'bad_images.txt').read_text().startswith(f'pets\t{bad}\tcannot be read: ')
+
+
+def test_what_two_ranks_found_apart_ends_both_beyond_the_share(tmp_path, source):
+    spoil(tmp_path, [0, 2])
+    source['bad_data']['max_share'] = 0.2
+    said = two_ranks(tmp_path, source)
+    assert all("source 'pets': 2 of 6 images are bad, more than bad_data.max_share=0.2" in text for text in said), said
