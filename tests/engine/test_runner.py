@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.registry import HOOKS
 from xlearner_mm.transfer.checkpoint import CheckpointError
 
@@ -164,3 +165,13 @@ def test_a_checkpoint_of_another_model_is_refused(folder):
     resaved(folder, 'foreign', without_a_layer)
     with pytest.raises(AssertionError, match='does not fit FitNetDistiller'):
         resume('squeeze', folder / 'foreign')
+
+
+@pytest.mark.parametrize('visualizer', [None, {'type': 'Visualizer', 'name': 'visualizer', 'vis_backends': []}])
+def test_runs_of_one_process_log_each_into_its_folder(tmp_path, visualizer):
+    """MMEngine keeps visualizers by name: that of stock configs, or that of the second."""
+    runs = [
+        XLearnerRunner(torch.nn.Linear(1, 1), str(tmp_path / name), visualizer=visualizer, experiment_name='same')
+        for name in ('one', 'two')
+    ]
+    assert len({id(run.visualizer) for run in runs}) == 2

@@ -31,6 +31,7 @@ def run(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_two_processes_train_validate_and_test(run, tmp_path):
     trained = run('dist_train.sh', 2, '--work-dir', 'work', '--cfg-options', *SHORT)
     assert trained.returncode == 0, trained.stderr[-2000:]

@@ -63,8 +63,3 @@ def test_seed_and_options_are_in_it_and_options_have_the_last_word(made):
     cfg = made(PROBE, seed=5, options=['randomness.seed=7', 'lr=1'])
     assert (cfg.randomness.seed, cfg.lr) == (7, 1)
     assert made(PROBE, seed=5).randomness.seed == 5
-
-
-def test_trainings_of_one_process_log_each_into_its_folder(made, tmp_path):
-    """MMEngine keeps visualizers by their name, and every stock config has the same."""
-    assert made(DETECTION).visualizer.name == str(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path as osp
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, master_only
@@ -11,6 +12,7 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
+from mmengine.visualization import Visualizer
 from torch import nn
 
 from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
@@ -39,7 +41,7 @@ OWN_HOOKS = (
 )
 """What every training has beside MMEngine's default hooks."""
 
-
+_VISUALIZERS = count()
 _BACKBONES = ('backbone.', 'student.')
 
 
@@ -60,6 +62,16 @@ class XLearnerRunner(Runner):
         """Set the environment up; several ranks then watch each other."""
         super().setup_env(env_cfg)
         self.rank_watch = watch_ranks(env_cfg.get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT))
+
+    def build_visualizer(self, visualizer: Visualizer | dict[str, Any] | None = None) -> Visualizer:
+        """Build a visualizer of this run alone: of one name, MMEngine keeps the first, which logs into its own folder.
+
+        Stock configs call theirs ``visualizer``; the name that MMEngine makes is the same for a whole second.
+        """
+        if isinstance(visualizer, Visualizer):
+            return visualizer
+        settings = dict(visualizer or {'type': 'Visualizer', 'vis_backends': [{'type': 'LocalVisBackend'}]})
+        return super().build_visualizer({**settings, 'name': f'{self._log_dir} {next(_VISUALIZERS)}'})
 
     def register_hooks(self, default_hooks: dict[str, Any] | None = None, custom_hooks: list | None = None) -> None:
         """Register all hooks; MMEngine asks for no custom ones, nor for our own, where a config sets none."""

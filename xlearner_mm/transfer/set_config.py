@@ -53,8 +53,6 @@ def set_config(
     if start is None and not is_frozen(cfg):
         _train_all(cfg)
     cfg.merge_from_dict({'randomness': {'seed': seed}})
-    if 'visualizer' in cfg:  # under one name, all trainings of a process would log into the first one's folder
-        cfg.visualizer.name = str(folder)
     if options:
         cfg.merge_from_dict(dict(parse_option(option) for option in options))
     if protocol.data_fraction < 1:
