@@ -39,7 +39,7 @@ def guarded_parsing(source: Source, dataset: BaseDataset, bad: dict[str, str]) -
         try:
             return parse(raw)
         except Exception as error:  # whatever a stock dataset raises on foreign annotations
-            reason = f'has annotations that cannot be read: {type(error).__name__}: {error}'
+            reason = f'has annotations that cannot be read: {_told(error, dataset)}'
             if not source.bad_data.skips:
                 raise bad_image(source.name, path, reason) from error
             bad[path] = reason
@@ -83,11 +83,15 @@ def read_annotations(source: Source, dataset: Any, parts: list[BaseDataset]) -> 
         except SourceError:
             raise
         except Exception as error:
-            where = f' ({part.ann_file})' if part.ann_file else ''
-            raise ValueError(f'{type(error).__name__}: {error}{where}') from error
+            raise ValueError(_told(error, part)) from error
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
     return bad
+
+
+def _told(error: Exception, dataset: BaseDataset) -> str:
+    where = f' ({dataset.ann_file})' if dataset.ann_file else ''
+    return f'{type(error).__name__}: {error}{where}'
 
 
 def _described(raw: Mapping[str, Any]) -> str:
@@ -95,4 +99,4 @@ def _described(raw: Mapping[str, Any]) -> str:
     names = (
         [image.get(key) for key in ('xml_path', 'img_path', 'file_name', 'id')] if isinstance(image, Mapping) else []
     )
-    return str(next((name for name in names if name is not None), raw))[:500]
+    return str(next((name for name in names if name is not None), raw))[:_LONGEST]
