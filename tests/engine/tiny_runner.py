@@ -1,5 +1,7 @@
 """A stock runner over tiny sources with real images, for hooks and loops."""
 
+from itertools import count
+
 import torch
 from mmengine.runner import Runner
 
@@ -27,6 +29,9 @@ class TinyImageDataset(torch.utils.data.Dataset):
         return self.items[index]
 
 
+_RUNS = count()
+
+
 def image_sources():
     sources = tiny_sources()
     for name, source in sources.items():
@@ -41,7 +46,8 @@ def tiny_runner(work_dir, hooks=(), model=None, max_iters=4, interval=2, runner=
     settings = dict(
         model=model,
         work_dir=str(work_dir),
-        experiment_name=f'tiny_{work_dir.name}',
+        # Logs and scalars are kept by name and second: a name of its own has its own.
+        experiment_name=f'tiny_{next(_RUNS)}',
         train_dataloader=dict(
             batch_size=8,
             num_workers=0,
