@@ -86,7 +86,7 @@ def demo_report(work_dir: Path, sets: list[TransferSet], seconds: dict[str, floa
         'X-Learner, expanded': squeeze[0],
         'X-Learner, squeezed': squeeze[-1],
     }
-    upstream = {title: upstream_of(training, work_dir) for title, training in titles.items()}
+    upstream = {'xlearner_seg, expanded': upstream_of(squeeze[0], work_dir)}  # the rows bring their own
     rows = [variant_row(method, work_dir, sets, seconds) for method in METHODS]
     trainings = {f'{title}: loss': read_results(stage_dir(work_dir, name)) for title, name in titles.items()}
     predictions = {}
