@@ -1,6 +1,6 @@
 """Judge a backbone by the paper's downstream tasks, and add its row to the report.
 
-python tools/transfer.py work_dirs/demo/xlearner/backbone.pth --suite mini
+python tools/transfer.py work_dirs/demo/xlearner_seg/backbone.pth --suite mini
 python tools/transfer.py work_dirs/xlearner_r50_200k_base --suite paper --data-fraction 0.1 --seeds 3 --paper X-Learner
 
 Interrupt it when you like: the same command goes on from there.

@@ -1,6 +1,6 @@
 """Transfer a backbone to one set: a probe of cached features, or the set's stock training.
 
-python tools/transfer_set.py configs/mini/transfer/cls_letters.py --checkpoint work_dirs/demo/xlearner/backbone.pth
+python tools/transfer_set.py configs/mini/transfer/cls_letters.py --checkpoint work_dirs/demo/xlearner_seg/backbone.pth
 """
 
 import argparse
