@@ -79,5 +79,5 @@ class Soak:
 def _left_over(folder):
     """Name the checkpoints that should not be there any more, or are missing."""
     names = {path.name for path in folder.iterdir() if path.is_file() and path.suffix != '.py'}
-    expected = {'iter_6.pth', 'iter_8.pth', 'best_sources_mean_iter_8.pth', 'last_checkpoint'}
+    expected = {'iter_6.pth', 'iter_8.pth', 'best_sources_mean_iter_8.pth', 'last_checkpoint', 'run.json'}
     return [f'files {sorted(names)}, expected {sorted(expected)}'] if names != expected else []
