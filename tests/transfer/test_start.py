@@ -1,12 +1,13 @@
 import pytest
 import torch
 
+from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 from xlearner_mm.testing.fixtures.checkpoints import write_published
 from xlearner_mm.transfer import CheckpointError
 from xlearner_mm.transfer.checkpoint.published import PUBLISHED
-from xlearner_mm.transfer.start import read_start
+from xlearner_mm.transfer.start import count_flops, read_start
 
 NORMALISATION = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
 
@@ -106,3 +107,7 @@ def test_the_normalisation_it_was_trained_with_comes_along(expansion, tmp_path):
     torch.save(content, tmp_path / 'bgr.pth')
     with pytest.raises(CheckpointError, match='images are as loaded'):
         read_start(str(tmp_path / 'bgr.pth')).normalisation()
+
+
+def test_flops_are_the_multiply_adds_that_papers_give():
+    assert count_flops(XLearnerResNet(50)) == pytest.approx(4.09e9, rel=2e-3)

@@ -20,7 +20,8 @@ def row(tmp_path):
 
     def make(entry, **metrics):
         folder = seed_folder(tmp_path, 'mine', entry, 0)
-        write_result(folder, {'metrics': metrics, 'sha256': 'a', 'backbone_parameters': 1_000_000})
+        size = {'backbone_parameters': 1_000_000, 'backbone_flops': 2_000_000_000}
+        write_result(folder, {'metrics': metrics, 'sha256': 'a', **size})
         return suite_row('mine', tmp_path, [entry], Protocol(), 'a')
 
     return make
@@ -28,6 +29,11 @@ def row(tmp_path):
 
 def test_a_set_is_judged_in_percent(row):
     assert row(VOC, **{'pascal_voc/AP50': 0.25, 'pascal_voc/mAP': 0.5})['det_ap50'] == 25
+
+
+def test_the_backbones_size_is_in_millions_and_billions(row):
+    made = row(VOC, **{'pascal_voc/AP50': 0.25})
+    assert (made['params_m'], made['flops_g']) == (1, 2)
 
 
 def test_a_detector_that_detects_nothing_has_0_and_does_not_lose_the_row(row):

@@ -50,10 +50,11 @@ def read_step(path: str) -> dict[str, Any]:
             content = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
         raise CheckpointError(
-            f"{path} is no saved step, or of other data than the stock libraries': {error}"
+            f"{path} is no saved step, or of other data than the stock libraries': {error}; give the file that the "
+            'stopped training named'
         ) from error
     if not isinstance(content, dict) or not {'place', 'losses', 'batch', 'state_dict'} <= content.keys():
-        raise CheckpointError(f'{path} is no saved step')
+        raise CheckpointError(f'{path} is no saved step: give the file that the stopped training named')
     return content
 
 

@@ -55,7 +55,7 @@ def make_row(
         upstream: source -> ``{'metric', 'value'}``, and ``'fidelity'`` where the squeeze has measured it. Defaults to
             none.
         params_m: learnable values of the backbone, in millions. Defaults to unknown.
-        flops_g: of one image, in billions. Defaults to unknown.
+        flops_g: multiply-adds for one image of 224 x 224, in billions. Defaults to unknown.
         seconds: how long all its trainings took. Defaults to unknown.
         protocol: how the backbone was judged: ``{'frozen': bool, 'probe': str, 'data_fraction': float,
             'seeds': int}``. Rows of different protocols are told apart in every table. Defaults to unknown.

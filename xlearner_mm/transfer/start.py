@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from xlearner_mm.transfer.architecture import architecture_of
 from xlearner_mm.transfer.checkpoint import (
@@ -126,6 +128,14 @@ def count_parameters(state: Mapping[str, Tensor]) -> int:
         for key, value in state.items()
         if key.split('.')[0] != 'fc' and not key.endswith(_STATISTICS)
     )  # fmt: skip
+
+
+@torch.no_grad()
+def count_flops(backbone: nn.Module, size: int = 224) -> int:
+    """Return the multiply-adds of a backbone for one image of ``size`` x ``size`` pixels: what papers call FLOPs."""
+    with FlopCounterMode(display=False) as counter:
+        backbone.eval()(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops() // 2
 
 
 def _find(state: Mapping[str, Tensor], branch: str | None, path: str) -> tuple[str, dict[str, Tensor]]:

@@ -47,8 +47,8 @@ def suite_row(
         ]
         for entry in sets
     }
-    parameters = next((result['backbone_parameters'] for results in found.values() for result in results), None)
-    if parameters is None:
+    first = next((result for results in found.values() for result in results), None)
+    if first is None:
         raise ResultError(f"no transfer of '{name}' in {work_dir} has come to its end: see the logs there")
     return make_row(
         name,
@@ -59,7 +59,8 @@ def suite_row(
             for entry in sets
         },
         upstream=upstream,
-        params_m=round(parameters / 1e6, 4),
+        params_m=round(first['backbone_parameters'] / 1e6, 4),
+        flops_g=round(first['backbone_flops'] / 1e9, 4),
         seconds=None if seconds is None else round(sum(seconds.values()), 1),
         protocol=protocol.describe(),
     )

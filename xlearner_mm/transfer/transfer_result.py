@@ -17,8 +17,8 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
 
     Args:
         folder: its work directory.
-        result: ``metrics`` of the test split, ``sha256`` of the checkpoint, ``backbone_parameters``; of a probe also
-            how it came about.
+        result: ``metrics`` of the test split, ``sha256`` of the checkpoint, ``backbone_parameters`` and
+            ``backbone_flops``; of a probe also how it came about.
     """
     write_aside(folder / RESULT_FILE, json.dumps(dict(result), indent=1) + '\n')
 

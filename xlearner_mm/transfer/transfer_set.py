@@ -16,7 +16,7 @@ from xlearner_mm.transfer.probing.run import run_probe
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.results import read_results
 from xlearner_mm.transfer.set_config import is_frozen, set_config, write_config
-from xlearner_mm.transfer.start import Start, count_parameters, read_start
+from xlearner_mm.transfer.start import Start, count_flops, count_parameters, read_start
 from xlearner_mm.transfer.transfer_result import write_result
 
 _EXPLAINED = (SourceError, CheckpointError, FileNotFoundError, ValueError, RuntimeError, AssertionError)
@@ -79,10 +79,13 @@ def _is_probed(cfg: Any, protocol: Protocol) -> bool:
 
 
 def _of_the_backbone(backbone: dict[str, Any], start: Start | None) -> dict[str, Any]:
-    if start is None:
-        state = MODELS.build({**backbone, 'init_cfg': None}).state_dict()
-        return {'checkpoint': None, 'sha256': None, 'backbone_parameters': count_parameters(state)}
-    return {'checkpoint': start.checkpoint, 'sha256': start.sha256, 'backbone_parameters': start.parameters}
+    built = MODELS.build({**backbone, 'init_cfg': None})
+    return {
+        'checkpoint': start.checkpoint if start else None,
+        'sha256': start.sha256 if start else None,
+        'backbone_parameters': start.parameters if start else count_parameters(built.state_dict()),
+        'backbone_flops': count_flops(built),
+    }
 
 
 def _line(error: Exception) -> str:
