@@ -1,6 +1,8 @@
 """Pruning steps: what goes, how much, and what they never touch."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -153,3 +155,17 @@ def test_the_floor_is_reached_and_not_passed():
     floor = Pruning(backbone, target_params=TARGET).floor.params
     _, sizes = pruned(backbone, target_params=floor, steps=1)
     assert sizes[-1].params == floor
+
+
+def test_without_the_library_only_pruning_is_refused_and_says_what_to_install():
+    program = (
+        "import sys; sys.modules['torch_pruning'] = None; import xlearner_mm\n"
+        'from xlearner_mm.models.squeeze.criteria import build_criterion\n'
+        "build_criterion('magnitude')"
+    )
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=120)
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith('ImportError: pruning needs torch-pruning: pip install torch-pruning')
+    )

@@ -6,16 +6,19 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import torch
-import torch_pruning as tp
 from torch import Tensor
 from torch.optim import Optimizer
 
 from xlearner_mm.models.expansion import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import InnerWidth, inner_widths
-from xlearner_mm.models.squeeze.criteria import build_criterion, judge
+from xlearner_mm.models.squeeze.criteria import build_criterion, judge, torch_pruning
 from xlearner_mm.models.squeeze.size import Size, SizeModel
+
+if TYPE_CHECKING:
+    from torch_pruning import DependencyGraph, Group
 
 
 class Pruning:
@@ -116,10 +119,10 @@ class Pruning:
         self, backbone: XLearnerExpandedBackbone, widths: Mapping[str, InnerWidth], step: int
     ) -> list[tuple[str, int]]:
         """Return all channels that may go, the least important first."""
-        graph = _dependency_graph(backbone)
+        graph, cut = _dependency_graph(backbone), torch_pruning().prune_conv_out_channels
         scored: list[tuple[float, str, int]] = []
         for name, width in widths.items():
-            group = graph.get_pruning_group(width.conv, tp.prune_conv_out_channels, list(range(width.channels)))
+            group = graph.get_pruning_group(width.conv, cut, list(range(width.channels)))
             _check_group(name, width, group)
             scores = judge(self.criterion, group, seed=step)
             lowest = torch.argsort(scores, stable=True)[: width.channels - self._least[name]]
@@ -149,24 +152,28 @@ def check_target(target_params: float | None, target_flops: float | None) -> tup
     return given[0]
 
 
-def _dependency_graph(backbone: XLearnerExpandedBackbone) -> tp.DependencyGraph:
+def _dependency_graph(backbone: XLearnerExpandedBackbone) -> DependencyGraph:
     training = {module: module.training for module in backbone.modules()}
     image = torch.zeros(1, 3, 64, 64, device=next(backbone.parameters()).device)
     try:
         with torch.enable_grad():
-            return tp.DependencyGraph().build_dependency(
-                backbone,
-                image,
-                forward_fn=lambda model, x: model.forward_branches(x),
-                output_transform=lambda out: [level for levels in out.values() for level in levels],
-                verbose=False,
+            return (
+                torch_pruning()
+                .DependencyGraph()
+                .build_dependency(
+                    backbone,
+                    image,
+                    forward_fn=lambda model, x: model.forward_branches(x),
+                    output_transform=lambda out: [level for levels in out.values() for level in levels],
+                    verbose=False,
+                )
             )
     finally:
         for module, mode in training.items():
             module.training = mode
 
 
-def _check_group(name: str, width: InnerWidth, group: tp.Group) -> None:
+def _check_group(name: str, width: InnerWidth, group: Group) -> None:
     """The library's view of what depends on a width must be ours, or something would be cut that still is read."""
     coupled = {dep.target.module for dep, _ in group}
     coupled = {module for module in coupled if any(True for _ in module.parameters(recurse=False))}
