@@ -88,7 +88,11 @@ def guard(source: Source, dataset: Any) -> None:
     classes = len(named) if isinstance(named, (list, tuple)) else None
     head = source.head_classes
     if classes is not None and head is not None and classes > head:
-        raise SourceError(f"source '{source.name}': its dataset has {classes} classes, but its head {head}")
+        read = [leaf.ann_file or leaf.data_root for leaf in leaves(dataset)]
+        raise SourceError(
+            f"source '{source.name}': its dataset has {classes} classes, but its head {head} (read from "
+            f'{", ".join(dict.fromkeys(read)) or type(dataset).__name__}): set its num_classes, or mend the file'
+        )
     ignored = [value for _, value in settings_named('ignore_index', source.network) if isinstance(value, int)]
     for leaf in leaves(dataset):
         ignore_index = ignored[0] if ignored else getattr(leaf, 'ignore_index', 255)
