@@ -197,7 +197,7 @@ def test_classes_are_those_of_the_head(tmp_path):
     del source['dataset']['metainfo']
     network = dict(head=dict(num_classes=1))
     refused(dataset_of(source, network=network), 'has label 1, but there are 1 classes', index=1)
-    with pytest.raises(SourceError, match=r"its dataset has 2 classes, but its head 1 \(read from .*train\.txt\)"):
+    with pytest.raises(SourceError, match=r'its dataset has 2 classes, but its head 1 \(read from .*train\.txt\)'):
         dataset_of(class_list(tmp_path), network=network)
 
 

@@ -84,6 +84,16 @@ def test_the_least_important_channels_go():
     assert kept >= {tuple(row.flatten().tolist()) for row in strong}
 
 
+def test_a_width_at_its_least_has_lost_its_least_important_channels():
+    backbone = expanded()
+    width = inner_widths(backbone)['branches.cls.backbone.layer4.0.conv1']
+    for parameter, dim in width.parameters():
+        parameter.data.index_fill_(dim, torch.arange(8), 1e-6)
+    strong = width.conv.weight.data[8:].clone()
+    Pruning(backbone, target_params=90_000, steps=1, keep=0.75).prune(backbone, 1)
+    assert torch.equal(width.conv.weight.data, strong)
+
+
 def test_gradients_decide_where_the_criterion_is_taylor():
     backbone = expanded()
     width = inner_widths(backbone)['branches.cls.backbone.layer4.0.conv1']
