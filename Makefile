@@ -3,6 +3,7 @@
 
 VENV := .venv/bin
 # One process a core, a file of tests in one of them; TEST_PROCESSES=1 where memory is short (3 GB each).
+# A test that hangs fails at its --timeout, in seconds, and says where it was.
 TEST_PROCESSES ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 # A Python 3 that can read tools/setup_env.py, which then looks for one that the project supports.
@@ -29,10 +30,10 @@ demo: setup  ## the whole job on small data: sources, expansion, squeeze, transf
 	@$(VENV)/python tools/demo.py
 
 test: lint  ## linters, types and every test that is not slow
-	$(PYTEST) -m "not slow" --durations=10
+	$(PYTEST) -m "not slow" --durations=10 --timeout 300
 
 test-all: lint  ## the same with the slow tests
-	$(PYTEST) --durations=20
+	$(PYTEST) --durations=20 --timeout 1800
 
 soak: setup  ## kill trainings of both stages 50 times each, resume them, and print how many survive (KILLS=20 for fewer)
 	OMP_NUM_THREADS=1 $(VENV)/python -m tests.soak --kills $(or $(KILLS),50)
