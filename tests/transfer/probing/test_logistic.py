@@ -49,14 +49,29 @@ def test_features_of_any_scale_are_fitted_alike():
     assert other.weight == pytest.approx(plain.weight, rel=1e-3, abs=1e-3)
 
 
-def test_the_choice_is_the_best_on_validation_and_of_equals_the_strongest_penalty():
+def test_the_choice_is_the_best_on_validation_and_of_equals_that_of_the_least_loss():
     training, validation = features(30, noise=3.0), features(300, noise=3.0, seed=1)
     choice = choose(training, validation, CLASSES, accuracy)
-    for strength, value in choice.curve:
-        assert value == accuracy(fit(training, strength, CLASSES, 200).scores(validation.values), validation.labels)
-    best = max(value for _, value in choice.curve)
-    assert choice.best == min(strength for strength, value in choice.curve if value == best)
+    for strength, value, loss in choice.curve:
+        scores = fit(training, strength, CLASSES, 200).scores(validation.values)
+        assert value == accuracy(scores, validation.labels)
+        assert loss == pytest.approx(-np.log(scores[np.arange(300), validation.labels]).mean(), rel=1e-4)
+    best = max(tried.value for tried in choice.curve)
+    equals = [tried for tried in choice.curve if tried.value == best]
+    assert choice.best == min(equals, key=lambda tried: tried.loss).strength
     assert len(choice.curve) > 8
+
+
+def test_a_penalty_under_which_nothing_is_learnt_is_not_chosen_where_few_images_make_all_equal():
+    """Separable features: the direction alone gives every image its class, however little is learnt of it."""
+    choice = choose(features(30, noise=0.1), features(6, noise=0.1, seed=1), CLASSES, accuracy)
+    assert {tried.value for tried in choice.curve} == {100}
+    assert choice.best > 1
+
+
+def test_a_class_without_training_images_makes_no_infinite_loss():
+    choice = choose(features(classes=2), features(seed=1), CLASSES, accuracy)
+    assert np.isfinite([tried.loss for tried in choice.curve]).all()
 
 
 def test_standardised_features_have_mean_0_and_variance_1():

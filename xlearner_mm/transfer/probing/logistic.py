@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -17,6 +18,8 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 _COARSE = (-6.0, -4.0, -2.0, 0.0, 2.0)
 _STEPS = (1.0, 0.5, 0.25)
 _EPS = 1e-6
+# Instead of 0, the probability of a class that training has no image of: its loss stays finite.
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -66,20 +69,34 @@ class Fitted:
         return powers / powers.sum(axis=1, keepdims=True)
 
 
+class Tried(NamedTuple):
+    """A penalty, and what it gave on the validation split.
+
+    Args:
+        strength: C.
+        value: the metric, in percent.
+        loss: mean cross-entropy, in nats.
+    """
+
+    strength: float
+    value: float
+    loss: float
+
+
 @dataclass
 class Choice:
     """How the regularisation was chosen.
 
     Args:
-        curve: (C, metric on the validation split) of everything tried, in order. Defaults to none.
+        curve: everything tried, in order. Defaults to nothing.
     """
 
-    curve: list[tuple[float, float]] = field(default_factory=list)
+    curve: list[Tried] = field(default_factory=list)
 
     @property
     def best(self) -> float:
-        """The C of the best validation; of equals, the strongest penalty."""
-        return max(self.curve, key=lambda pair: (pair[1], -pair[0]))[0]
+        """The C of the best metric; of equals, which few validation images make common, of the least loss."""
+        return max(self.curve, key=lambda tried: (tried.value, -tried.loss)).strength
 
 
 def choose(training: Features, validation: Features, classes: int, metric: Metric, max_iter: int = 200) -> Choice:
@@ -96,10 +113,11 @@ def choose(training: Features, validation: Features, classes: int, metric: Metri
 
     def attempt(power: float) -> None:
         strength = 10.0**power
-        if any(np.isclose(strength, tried) for tried, _ in choice.curve):
+        if any(np.isclose(strength, tried.strength) for tried in choice.curve):
             return
-        value = metric(fit(training, strength, classes, max_iter).scores(validation.values), validation.labels)
-        choice.curve.append((strength, value))
+        scores = fit(training, strength, classes, max_iter).scores(validation.values)
+        value = metric(scores, validation.labels)
+        choice.curve.append(Tried(strength, value, _cross_entropy(scores, validation.labels)))
         most = len(_COARSE) + 2 * len(_STEPS)
         print(f'C={strength:.3g}: {value:.2f} on the validation split [{len(choice.curve)}/{most}]', flush=True)
 
@@ -138,6 +156,11 @@ def fit(features: Features, strength: float, classes: int, max_iter: int = 1000)
         iterations,
         iterations < max_iter,
     )
+
+
+def _cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    of_label = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(of_label, _LEAST)).mean())
 
 
 def _spread(values: np.ndarray, seen: Sequence[int], classes: int, missing: float) -> np.ndarray:

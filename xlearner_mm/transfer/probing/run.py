@@ -54,7 +54,7 @@ def run_probe(cfg: Config, folder: Path, cache: Path, weights: str, probe: str, 
             'validation': split,
             'validation_images': int(mask.sum()),
             'C': choice.best,
-            'curve': choice.curve,
+            'curve': [{'C': tried.strength, 'value': tried.value, 'loss': tried.loss} for tried in choice.curve],
             'iterations': fitted.iterations,
             'converged': fitted.converged,
         }
