@@ -147,6 +147,18 @@ def test_a_malicious_checkpoint_is_refused_by_what_draws_and_replays(tmp_path, e
     assert not evil[1].exists()
 
 
+@pytest.mark.parametrize('resume', [False, True])
+@pytest.mark.parametrize('runner_type', ['Runner', 'mmengine.FlexibleRunner', 'Unheard'])
+def test_a_runner_that_would_execute_checkpoints_is_refused(tmp_path, evil, evil_file, capfd, runner_type, resume):
+    assert train(tmp_path, runner_type=runner_type, load_from=evil_file, resume=resume) == 1
+    assert not evil[1].exists()
+    assert f"error: runner_type '{runner_type}' is no XLearnerRunner" in capfd.readouterr().err
+
+
+def test_a_runner_of_the_own_kind_is_taken(tmp_path):
+    assert train(tmp_path, runner_type='XLearnerRunner') == 0
+
+
 def test_the_file_is_one_that_executes(evil, evil_file):
     torch.load(evil_file, weights_only=False)
     assert evil[1].is_dir()

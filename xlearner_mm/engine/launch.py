@@ -115,17 +115,30 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner with its model and hooks.
 
     Raises:
-        SourceError: anything that cannot be built, or a setting of the training that is misspelt.
+        SourceError: anything that cannot be built, a setting of the training that is misspelt, or another runner.
         CheckpointError: a checkpoint that the model is built from.
     """
     refuse_misspelt(cfg)
+    kind = _kind_of_runner(cfg)
     try:
         with nothing_executed():
-            return RUNNERS.build(cfg) if 'runner_type' in cfg else XLearnerRunner.from_cfg(cfg)
+            return kind.from_cfg(cfg)
     except (SourceError, CheckpointError):
         raise
     except Exception as error:
         raise SourceError(f'the config cannot be built: {type(error).__name__}: {error}') from error
+
+
+def _kind_of_runner(cfg: Config) -> type[XLearnerRunner]:
+    """MMEngine's own runner executes what is in the checkpoints that it loads or resumes from, long after this."""
+    name = cfg.get('runner_type', XLearnerRunner.__name__)
+    kind = RUNNERS.get(name)
+    if kind is None or not issubclass(kind, XLearnerRunner):
+        raise SourceError(
+            f"runner_type '{name}' is no XLearnerRunner, and would execute what is in a checkpoint: leave runner_type "
+            'out, or derive your runner from XLearnerRunner'
+        )
+    return kind
 
 
 def build_optimizer(runner: Runner) -> None:
