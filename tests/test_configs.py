@@ -63,6 +63,12 @@ def test_a_learner_and_its_loaders_and_evaluators_hear_of_the_same_sources(path)
     assert cfg.train_dataloader.batch_size == sum(s.batch_size for s in cfg.model.sources.values())
 
 
+@pytest.mark.parametrize('path', LEARNERS + SQUEEZES, ids=name)
+def test_a_stage_is_logged_as_text_and_in_tensorboard(path):
+    backends = [backend.type for backend in Config.fromfile(path).visualizer.vis_backends]
+    assert backends == ['LocalVisBackend', 'TensorboardVisBackend']
+
+
 @pytest.mark.parametrize('path', slow_at_paper_scale(LEARNERS, 'xlearner_r50_500k_base_cls_det'), ids=name)
 def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path, tmp_path):
     cfg = with_teachers(Config.fromfile(path), tmp_path)

@@ -58,7 +58,7 @@ def tiny_runner(work_dir, hooks=(), model=None, max_iters=4, interval=2, runner=
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=100),
         default_hooks=dict(
-            logger=dict(type='LoggerHook', interval=interval),
+            logger=dict(type='LoggerHook', interval=interval, log_metric_by_epoch=False),
             checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=100),
         ),
         custom_hooks=list(hooks),

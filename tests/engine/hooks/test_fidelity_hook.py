@@ -74,6 +74,21 @@ def test_it_is_the_students_metric_as_a_share_of_the_branchs_own(squeeze):
     assert seen[-1]['sources/fidelity'] == pytest.approx(sum(shares.values()) / 2, rel=1e-4)
 
 
+def test_tensorboard_has_it_at_every_validation_beside_the_similarity(squeeze, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    visualizer = dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')])
+    hooks = [*HOOKS, dict(type='FeatureSimilarityHook')]
+    runner, seen = squeeze(custom_hooks=hooks, visualizer=visualizer)
+    runner.train()
+    events = EventAccumulator(str(next((tmp_path / 'squeeze').glob('*/vis_data'))))
+    events.Reload()
+    logged = {name: [event.step for event in events.Scalars(name)] for name in events.Tags()['scalars']}
+    for name in ('birds/fidelity', 'cars/fidelity', 'sources/fidelity'):
+        assert logged[name] == [1, 2]
+    assert logged['similarity/cls_0']
+
+
 def test_a_student_that_reproduces_the_branches_keeps_all(squeeze, teacher):
     class Reproduce(Hook):
         def before_val_epoch(self, runner):
