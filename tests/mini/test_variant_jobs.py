@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from xlearner_mm.engine.config_options import load_config
 from xlearner_mm.mini.variant_jobs import seconds_of, stage_dir, variant_jobs
 from xlearner_mm.mini.variants import VARIANTS
 from xlearner_mm.pipeline.schedule import in_order
@@ -51,6 +52,17 @@ def test_variants_share_the_trainings_that_they_have_in_common(sets):
     both = jobs_of(sets, 'xlearner', 'xlearner_p')
     assert sum(name.startswith('stages/xlearner_r18_expansion') for name in both) == 1
     assert both['stages/xlearner_p_r18_prune'].needs[-1] == 'stages/xlearner_r18_expansion'
+
+
+def test_pruning_too_is_tried_out_in_a_few_steps(sets):
+    """Its steps and their interval are of the whole training's length."""
+    jobs = in_order(variant_jobs(['xlearner_p'], Path('work'), sets, steps=2))
+    options = jobs['stages/xlearner_p_r18_prune'].command
+    config = 'configs/mini/xlearner_p_r18_prune.py'
+    cfg = load_config(config, None, options[options.index('--cfg-options') + 1 :], launcher='none')
+    hook = cfg.custom_hooks[-1]
+    assert hook.type == 'PruningHook'
+    assert hook.steps * hook.interval < cfg.train_cfg.max_iters == 2
 
 
 def test_the_time_of_a_variant_is_that_of_all_it_took():

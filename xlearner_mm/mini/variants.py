@@ -17,12 +17,15 @@ class Training:
         reads: setting -> what it is set to, with ``{<training>}`` for that training's work directory, which thereby has
             to come before. Defaults to none.
         export: whether its backbone is written to ``backbone.pth`` for a later training. Defaults to False.
+        shortened: setting -> what it is set to where the training is tried out in a few steps, beside their number.
+            Defaults to none.
     """
 
     config: str
     seconds: float
     reads: Mapping[str, str] = field(default_factory=dict)
     export: bool = False
+    shortened: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -62,7 +65,12 @@ _TRAININGS = [
     Training('xlearner_t_r18_expansion.py', 160),
     _squeeze('xlearner_t_r18_expansion', 160),
     Training('xlearner_r_r18_expansion.py', 130),
-    Training('xlearner_p_r18_prune.py', 200, {'load_from': '{xlearner_r18_expansion}'}),
+    Training(
+        'xlearner_p_r18_prune.py',
+        200,
+        {'load_from': '{xlearner_r18_expansion}'},
+        shortened={'custom_hooks.4.steps': 1, 'custom_hooks.4.interval': 1},  # all at once, in the first step
+    ),
 ]
 TRAININGS = {training.name: training for training in _TRAININGS}
 
