@@ -16,11 +16,12 @@ def parse_args() -> argparse.Namespace:
     """Read the command line; answers ``--help`` before anything heavy is imported."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        'checkpoint', help="an export, a training's checkpoint or work dir, a published ResNet; 'scratch': random start"
+        'checkpoint',
+        help="an export, a training's checkpoint or work dir, a published ResNet, or an address; 'scratch': random",
     )
     parser.add_argument('--suite', choices=['paper', 'mini'], default='paper', help='which sets (default: paper)')
     parser.add_argument('--only', nargs='+', default=[], metavar='NAME', help='these sets alone')
-    parser.add_argument('--name', help="of the row (default: the checkpoint's)")
+    parser.add_argument('--name', help="of the row, which no other checkpoint may have (default: the checkpoint's)")
     parser.add_argument('--branch', help='of an expansion checkpoint, the branch to transfer')
     parser.add_argument('--work-dir', type=Path, help='where everything goes (default: work_dirs/transfer_<suite>)')
     parser.add_argument('--workers', type=int, help='how many transfers run at once (default: one per GPU, or one)')
@@ -40,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Run the suite; return the exit status."""
     args = parse_args()
-    if Path(args.checkpoint).exists():
+    if args.checkpoint != 'scratch' and Path(args.checkpoint).exists():
         args.checkpoint = str(Path(args.checkpoint).absolute())
     args.work_dir = args.work_dir and args.work_dir.absolute()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here

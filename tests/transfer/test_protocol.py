@@ -24,6 +24,8 @@ def test_work_directories_tell_protocols_apart_but_not_numbers_of_seeds(settings
         ({'data_fraction': 0}, 'above 0 and at most 1, got 0'),
         ({'data_fraction': 10}, 'above 0 and at most 1, got 10'),
         ({'seeds': 0}, 'seeds must be at least 1'),
+        ({'frozen': False, 'probe': 'knn'}, 'probe knn judges a frozen backbone, and --finetune trains it'),
+        ({'frozen': False, 'probe': 'sgd'}, 'probe sgd judges a frozen backbone, and --finetune trains it'),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

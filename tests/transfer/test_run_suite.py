@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.fileio import LocalBackend
+from mmengine.fileio.backends import registry_utils
 
 from tests.transfer.colours import config_text, write_colours
-from xlearner_mm.pipeline import Outcome
+from xlearner_mm.pipeline import JobRunner, Outcome
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
 from xlearner_mm.transfer import run_suite as module
+from xlearner_mm.transfer.checkpoint import sha256_of
 from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.run_suite import row_name, run_suite, visible_devices
+from xlearner_mm.transfer.run_suite import run_suite, visible_devices
 from xlearner_mm.transfer.suite import SUITES
+from xlearner_mm.transfer.transfer_result import write_result
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def suite(tmp_path, monkeypatch):
 
 
 def run(suite, **settings):
-    return run_suite(str(suite / 'tiny.pth'), 'mini', work_dir=suite / 'out', workers=2, **settings)
+    return run_suite(str(suite / 'tiny.pth'), 'mini', work_dir=suite / 'out', **{'workers': 2, **settings})
 
 
 def rows(suite):
@@ -88,14 +92,104 @@ def test_further_calls_add_sets_seeds_and_rows(suite):
     assert overridden['transfer']['two']['value'] is None, 'what was judged otherwise does not count'
 
 
-def test_results_of_another_checkpoint_under_the_same_name_do_not_count(suite):
-    write_colours(suite / 'two', seed=1)
-    assert run(suite) == 0
-    torch.save({'state_dict': MODELS.build(tiny_resnet()).state_dict()}, suite / 'tiny.pth')
-    assert run(suite, only=['one']) == 0
-    (row,) = rows(suite)
-    assert row['transfer']['one']['value'] is not None
-    assert row['transfer']['two']['value'] is None
+@pytest.fixture
+def done_at_once(monkeypatch):
+    """Puts results in the place of transfers; returns the names of the jobs that have run."""
+    names = []
+
+    class AtOnce(JobRunner):
+        def _start_ready(self):
+            while self._waiting:
+                super()._start_ready()
+
+        def _start(self, job):
+            names.append(job.name)
+            self.states.begin(job.name, self._fingerprints[job.name])
+            self._waiting.remove(job.name)
+            of = job.command[job.command.index('--checkpoint') + 1] if '--checkpoint' in job.command else None
+            size = {'backbone_parameters': 1, 'backbone_flops': 1}
+            metrics = {'single-label/recall': 10.0 + int(job.folder.name[-1])}
+            sha256 = of and sha256_of(of)
+            write_result(job.folder, {'metrics': metrics, 'checkpoint': of, 'sha256': sha256, **size})
+            self.states.add_time(job.name, 8.0, finished=True)
+
+    monkeypatch.setattr(module, 'JobRunner', AtOnce)
+    monkeypatch.setattr(module, '_import_for_all', lambda _: None)
+    monkeypatch.setattr('xlearner_mm.transfer.figure.save_figure', lambda *_: None)
+    return names
+
+
+class TestAnotherCheckpointOfTheSameName:
+    """``backbone.pth`` of two work directories of one name, or a file that was written anew."""
+
+    def write(self, suite, folder):
+        path = suite / folder / 'xlearner' / 'backbone.pth'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({'state_dict': MODELS.build(tiny_resnet()).state_dict()}, path)
+        return path
+
+    def run(self, suite, path, *only, **settings):
+        return run_suite(str(path), 'mini', only, work_dir=suite / 'out', **settings)
+
+    def test_it_gets_a_row_and_a_folder_of_its_own_and_the_first_keeps_all(self, suite, done_at_once, capfd):
+        first, second = self.write(suite, 'a'), self.write(suite, 'b')
+        digest = sha256_of(str(second))[:8]
+        assert self.run(suite, first, 'one') == 0
+        assert self.run(suite, second, 'one', 'two') == 0
+        assert [row['method'] for row in rows(suite)] == ['xlearner', f'xlearner-{digest}']
+        assert f"that of {second} (sha256 {digest}) is 'xlearner-{digest}'" in capfd.readouterr().out
+        assert self.run(suite, first, 'two') == 0
+        assert [None not in [score['value'] for score in row['transfer'].values()] for row in rows(suite)] == [True] * 2
+        assert [row['backbone']['sha256'] for row in rows(suite)] == [sha256_of(str(first)), sha256_of(str(second))]
+        assert self.run(suite, second) == 0
+        assert len(done_at_once) == 4, 'neither has taken away what the other had done'
+
+    def test_a_checkpoint_that_was_trained_anew_is_another(self, suite, done_at_once):
+        assert self.run(suite, self.write(suite, 'a')) == 0
+        assert self.run(suite, self.write(suite, 'a')) == 0
+        assert len({row['method'] for row in rows(suite)}) == len(rows(suite)) == 2
+
+    def test_a_name_that_is_given_is_refused_in_one_line_before_anything_runs(self, suite, done_at_once, capfd):
+        first, second = self.write(suite, 'a'), self.write(suite, 'b')
+        assert self.run(suite, first, 'one', name='mine') == 0
+        assert self.run(suite, second, 'one', name='mine', protocol=Protocol(probe='knn')) == 1
+        (error,) = capfd.readouterr().err.splitlines()
+        assert error.startswith("error: 'mine' in ")
+        assert f'is the row of {first} (sha256 ' in error
+        assert f'not of {second} (sha256 ' in error
+        assert error.endswith('give this one a --name of its own')
+        assert len(done_at_once) == 1
+
+    def test_one_that_no_backbone_is_in_takes_no_name(self, suite, done_at_once, capfd):
+        path = self.write(suite, 'a')
+        torch.save({'state_dict': {}}, path)
+        assert self.run(suite, path) == 1
+        assert 'holds no' in capfd.readouterr().err
+        assert self.run(suite, self.write(suite, 'a')) == 0
+        assert [row['method'] for row in rows(suite)] == ['xlearner']
+
+
+class TestSeedsOfSeveralCalls:
+    """Test values are 10 + seed, every transfer takes 8 seconds."""
+
+    def test_a_later_call_with_fewer_seeds_takes_none_away(self, suite, done_at_once):
+        assert run(suite, only=['one'], protocol=Protocol(seeds=2)) == 0
+        assert run(suite, only=['two'], protocol=Protocol(seeds=1)) == 0
+        (row,) = rows(suite)
+        assert row['transfer']['one']['values'] == [10, 11]
+        assert row['transfer']['two']['value'] == 10
+        assert (row['avg_cls'], row.get('std')) == (10.25, None), 'one set has no deviation to give'
+        assert row['seconds'] == 24, 'of all transfers whose values stand there'
+        assert row['protocol']['seeds'] == '1-2'
+        assert 'lbfgs probe, all data, 1-2 seeds' in (suite / 'out' / 'report.md').read_text()
+
+    def test_more_seeds_are_only_the_sets_own_until_all_have_them(self, suite, done_at_once):
+        assert run(suite, only=['two'], protocol=Protocol(seeds=1)) == 0
+        assert run(suite, only=['one'], protocol=Protocol(seeds=2)) == 0
+        assert rows(suite)[0]['protocol']['seeds'] == '1-2'
+        assert run(suite, only=['two'], protocol=Protocol(seeds=2)) == 0
+        (row,) = rows(suite)
+        assert (row['protocol']['seeds'], row['std']['avg_cls'], row['seconds']) == (2, 0.71, 32)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +198,8 @@ def test_results_of_another_checkpoint_under_the_same_name_do_not_count(suite):
         ({'only': ['three']}, r"has no set ['three']; it has ['one', 'two']"),
         ({'paper': ['Y-Learner']}, 'Y-Learner'),
         ({'options': ['max_iters']}, "'max_iters' must be KEY=VALUE"),
+        ({'workers': 0}, 'workers must be at least 1, got 0'),
+        ({'name': 'my/backbone'}, "'my/backbone' cannot name a folder"),
     ],
 )
 def test_bad_input_ends_in_one_line_before_anything_runs(suite, capfd, settings, message):
@@ -120,6 +216,38 @@ def test_a_missing_checkpoint_is_named(suite, capfd):
     assert 'nowhere.pth does not exist' in capfd.readouterr().err
 
 
+def test_a_random_start_has_no_branches(suite, capfd):
+    assert run_suite('scratch', 'mini', work_dir=suite / 'out', branch='det') == 1
+    assert "error: 'scratch' is a random start and has no branch 'det'" in capfd.readouterr().err
+
+
+class TestStore:
+    """A checkpoint under an address that MMEngine's file clients read."""
+
+    def test_it_is_transferred_and_named_like_a_file(self, suite, done_at_once, monkeypatch):
+        class Bucket(LocalBackend):
+            def _format_path(self, filepath):
+                return filepath
+
+            def exists(self, filepath):
+                return super().exists(suite / filepath.removeprefix('bucket://'))
+
+            def get(self, filepath):
+                return super().get(suite / filepath.removeprefix('bucket://'))
+
+        monkeypatch.setitem(registry_utils.backends, 'bucket', Bucket)
+        monkeypatch.setitem(registry_utils.prefix_to_backends, 'bucket', Bucket)
+        assert run_suite('bucket://tiny.pth', 'mini', work_dir=suite / 'out') == 0
+        (row,) = rows(suite)
+        assert row['method'] == 'tiny'
+        assert row['backbone']['checkpoint'] == 'bucket://tiny.pth'
+        assert row['transfer']['one']['value'] == 10
+
+    def test_one_whose_client_is_not_installed_ends_in_one_line(self, suite, capfd):
+        assert run_suite('s3://bucket/tiny.pth', 'mini', work_dir=suite / 'out') == 1
+        assert capfd.readouterr().err == 'error: Please install petrel_client to enable PetrelBackend.\n'
+
+
 def test_an_interrupted_call_reports_nothing(suite, monkeypatch):
     class Interrupted:
         def __init__(self, *_, **__):
@@ -131,21 +259,6 @@ def test_an_interrupted_call_reports_nothing(suite, monkeypatch):
     monkeypatch.setattr(module, 'JobRunner', Interrupted)
     assert run(suite) == 130
     assert not (suite / 'out' / 'report.json').exists()
-
-
-@pytest.mark.parametrize(
-    ('checkpoint', 'name'),
-    [
-        ('exports/simclr.pth', 'simclr'),
-        ('work_dirs/demo/xlearner/backbone.pth', 'xlearner'),
-        ('work_dirs/xlearner_r50/iter_200000.pth', 'xlearner_r50'),
-        ('work_dirs/xlearner_r50', 'xlearner_r50'),
-        ('scratch', 'scratch'),
-    ],
-)
-def test_a_row_is_named_after_its_checkpoint(checkpoint, name):
-    assert row_name(checkpoint) == name
-    assert row_name(checkpoint, 'det') == f'{name}-det', 'branches of one checkpoint are rows beside each other'
 
 
 @pytest.mark.parametrize(('said', 'devices'), [(None, ['0', '1']), ('2,7', ['2', '7']), ('2', ['2'])])

@@ -6,6 +6,7 @@ import pytest
 
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.results import ResultError
+from xlearner_mm.transfer.row_names import Backbone
 from xlearner_mm.transfer.suite import OTHER_METRICS, TransferSet, seed_folder
 from xlearner_mm.transfer.suite_row import suite_row
 from xlearner_mm.transfer.transfer_result import write_result
@@ -22,7 +23,7 @@ def row(tmp_path):
         folder = seed_folder(tmp_path, 'mine', entry, 0)
         size = {'backbone_parameters': 1_000_000, 'backbone_flops': 2_000_000_000}
         write_result(folder, {'metrics': metrics, 'sha256': 'a', **size})
-        return suite_row('mine', tmp_path, [entry], Protocol(), 'a')
+        return suite_row('mine', tmp_path, [entry], Protocol(), Backbone('mine.pth', 'a'))
 
     return make
 

@@ -17,6 +17,7 @@ from xlearner_mm.pipeline.job import Job
 from xlearner_mm.pipeline.training import training_job
 from xlearner_mm.transfer.checkpoint import sha256_of
 from xlearner_mm.transfer.protocol import Protocol
+from xlearner_mm.transfer.row_names import RANDOM_START, Backbone
 from xlearner_mm.transfer.scores import Row
 from xlearner_mm.transfer.suite import TransferSet, transfer_jobs
 from xlearner_mm.transfer.suite_row import suite_row
@@ -46,7 +47,9 @@ def variant_jobs(
     logging = {'default_hooks.logger.interval': 10, **short}
     jobs = [_data_job('source', 60), _data_job('transfer', 40)]
     for training in dict.fromkeys(training for name in names for training in VARIANTS[name].trainings()):
-        jobs += _training_jobs(TRAININGS[training], work_dir, {'default_hooks.checkpoint.interval': 50, **logging})
+        shortened = {} if steps is None else TRAININGS[training].shortened
+        options = {'default_hooks.checkpoint.interval': 50, **logging, **shortened}
+        jobs += _training_jobs(TRAININGS[training], work_dir, options)
     for name in names:
         variant = VARIANTS[name]
         backbone: Path | None = None
@@ -76,10 +79,14 @@ def variant_row(name: str, work_dir: Path, sets: Sequence[TransferSet], seconds:
         work_dir,
         sets,
         PROTOCOL,
-        sha256_of(str(work_dir / name / 'backbone.pth')) if result else None,
+        _backbone(work_dir / name / 'backbone.pth') if result else RANDOM_START,
         {name: seconds_of(name, seconds)},
         upstream_of(result, work_dir) if result else None,
     )
+
+
+def _backbone(path: Path) -> Backbone:
+    return Backbone(str(path), sha256_of(str(path)))
 
 
 def stage_dir(work_dir: Path, training: str) -> Path:

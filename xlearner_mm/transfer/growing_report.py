@@ -16,6 +16,9 @@ from xlearner_mm.transfer.report_tables import Upstream
 from xlearner_mm.transfer.results import ResultError, TrainingResults
 from xlearner_mm.transfer.scores import Row, identity, is_paper
 
+REPORT_LOCK = '.report.lock'
+"""In a work directory: held by whoever changes the report, or whose its rows are."""
+
 
 def update_report(
     folder: Path,
@@ -49,7 +52,7 @@ def update_report(
     """
     wanted = None if paper is None else paper_rows(paper)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / '.report.lock'):
+    with FileLock(folder / REPORT_LOCK):
         old = read_report(folder)
         report = Report(
             merge_rows(old.rows if wanted is None else [row for row in old.rows if not is_paper(row)], rows, wanted),

@@ -17,7 +17,8 @@ class Protocol:
     Args:
         frozen: True freezes the backbone in every task; False fine-tunes it in every task, by the config's own recipe
             where that fine-tunes. Defaults to None: as each config says.
-        probe: of :data:`PROBES`, for the classification sets whose backbone stays frozen. Defaults to ``'lbfgs'``.
+        probe: of :data:`PROBES`, for the classification sets whose backbone stays frozen: fine-tuning leaves it
+            unused, and takes the default alone. Defaults to ``'lbfgs'``.
         data_fraction: share of the training images to use, above 0 and at most 1. Defaults to 1.
         seeds: how many times everything is trained, with seeds 0, 1, ... Defaults to 1.
         options: ``KEY=VALUE`` overrides of every config. Defaults to none.
@@ -35,6 +36,10 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.probe not in PROBES:
             raise ValueError(f"unknown probe '{self.probe}', choose from {PROBES}")
+        if self.frozen is False and self.probe != 'lbfgs':
+            raise ValueError(
+                f'probe {self.probe} judges a frozen backbone, and --finetune trains it: leave one of them out'
+            )
         if not 0 < self.data_fraction <= 1:
             raise ValueError(f'data_fraction must be above 0 and at most 1, got {self.data_fraction}')
         if self.seeds < 1:
@@ -46,7 +51,7 @@ class Protocol:
         parts = []
         if self.frozen is not None:
             parts.append('frozen' if self.frozen else 'finetune')
-        if self.frozen is not False and self.probe != 'lbfgs':
+        if self.probe != 'lbfgs':
             parts.append(self.probe)
         if self.data_fraction != 1:
             parts.append(f'{self.data_fraction * 100:g}pct')

@@ -15,16 +15,20 @@ from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.config_options import parse_option
 from xlearner_mm.pipeline import JobRunner
 from xlearner_mm.pipeline.runner import INTERRUPTED
-from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint, sha256_of
+from xlearner_mm.transfer.checkpoint import CheckpointError
 from xlearner_mm.transfer.growing_report import update_report
 from xlearner_mm.transfer.paper import paper_rows
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.results import ResultError
+from xlearner_mm.transfer.row_names import RANDOM_START, Backbone, claim_name, row_name
+from xlearner_mm.transfer.start import read_start
 from xlearner_mm.transfer.suite import SUITES, TransferSet, transfer_jobs, transfer_sets
 from xlearner_mm.transfer.suite_row import suite_row
 
 SCRATCH = 'scratch'
 """In place of a checkpoint: the random start."""
+# A store whose client is not installed ends in an ImportError that says what to install.
+_EXPLAINED = (CheckpointError, SourceError, ResultError, FileNotFoundError, ValueError, ImportError)
 _LIBRARIES = {'cls': 'mmpretrain', 'det': 'mmdet', 'seg': 'mmseg', 'depth': 'mmseg'}
 
 
@@ -43,11 +47,13 @@ def run_suite(
     """Transfer a backbone to the sets of a suite; a call that was interrupted, or in which some failed, is continued.
 
     Args:
-        checkpoint: what holds the backbone, a work directory, or ``'scratch'``.
+        checkpoint: what holds the backbone, its address in a store, a work directory, or ``'scratch'``.
         suite: of :data:`~xlearner_mm.transfer.suite.SUITES`. Defaults to ``'paper'``.
         only: names of the sets to run. Defaults to all.
-        name: of the row in the report. Defaults to one made of the checkpoint's path and the branch.
-        protocol: how the backbone is judged. Defaults to the standard protocol.
+        name: of the row in the report; that of another checkpoint is refused. Defaults to one made of the checkpoint's
+            path and the branch, and of the digest where that is another's.
+        protocol: how the backbone is judged. Seeds that an earlier call has run count as well. Defaults to the standard
+            protocol.
         work_dir: where everything goes. Defaults to ``work_dirs/transfer_<suite>``.
         workers: how many transfers run at once. Defaults to one per GPU, or one.
         branch: of an expansion checkpoint. Defaults to its only one, or all of several, with their links.
@@ -59,33 +65,40 @@ def run_suite(
     """
     protocol = replace(protocol or Protocol(), options=tuple(options))
     work_dir = work_dir or Path('work_dirs') / f'transfer_{suite}'
-    name = name or row_name(checkpoint, branch)
+    # A copy of this process can use no GPU that this one has looked for.
+    fork = sys.platform == 'linux' and not torch.cuda.is_available()
+    if fork:
+        torch.set_num_threads(1)  # nor has it this one's pool of threads; it makes its own
     try:
-        for option in options:
-            parse_option(option)
+        _check(checkpoint, branch, workers, options)
         sets = transfer_sets(SUITES[suite])
         chosen = transfer_sets(SUITES[suite], only)
-        start = None if checkpoint == SCRATCH else Path(resolve_checkpoint(checkpoint))
         paper_rows(paper or [])
-    except (CheckpointError, SourceError, FileNotFoundError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        start = None if checkpoint == SCRATCH else read_start(checkpoint, branch)
+        backbone = RANDOM_START if start is None else Backbone(start.checkpoint, start.sha256, branch)
+        usual = row_name(checkpoint, branch)
+        claimed = claim_name(work_dir, backbone, protocol, usual, name)
+    except _EXPLAINED as error:
+        print(f'error: {str(error).splitlines()[0]}', file=sys.stderr)
         return 1
+    if name is None and claimed != usual:
+        print(f"'{usual}' is another checkpoint's row: that of {backbone} is '{claimed}'")
+    name = claimed
     folder = name + protocol.suffix
     jobs = transfer_jobs(
         folder,
-        start,
+        start.checkpoint if start else None,
         chosen,
         work_dir,
         options=dict(option.partition('=')[::2] for option in options),
         protocol=protocol,
         branch=branch,
     )
-    # A copy of this process can use no GPU that this one has looked for.
-    fork = sys.platform == 'linux' and not torch.cuda.is_available()
     if fork:
         _import_for_all(chosen)
     devices = visible_devices()
-    outcome = JobRunner(jobs, work_dir / folder, workers or len(devices) or 1, fork, devices=devices).run()
+    runner = JobRunner(jobs, work_dir / folder, workers or len(devices) or 1, fork, devices=devices)
+    outcome = runner.run()
     if outcome.status == INTERRUPTED:
         return outcome.status
     if outcome.failed:
@@ -93,8 +106,8 @@ def run_suite(
         print(f'{len(outcome.failed)} of {len(jobs)} failed: {failed}; mend what their logs say and', file=sys.stderr)
         print('repeat the command: it runs these alone', file=sys.stderr)
     try:
-        sha256 = None if start is None else sha256_of(str(start))
-        row = suite_row(name, work_dir, sets, protocol, sha256, outcome.seconds)
+        seconds = {job: record.seconds for job, record in runner.states.records.items()}  # of all calls, as the values
+        row = suite_row(name, work_dir, sets, protocol, backbone, seconds)
         report = update_report(work_dir, [row], paper)
     except (ResultError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
@@ -102,6 +115,15 @@ def run_suite(
     report.show()
     print(f'written: {work_dir}/report.md, .json, .csv, .png')
     return outcome.status
+
+
+def _check(checkpoint: str, branch: str | None, workers: int | None, options: Sequence[str]) -> None:
+    if workers is not None and workers < 1:
+        raise ValueError(f'workers must be at least 1, got {workers}')
+    if checkpoint == SCRATCH and branch is not None:
+        raise ValueError(f"'{SCRATCH}' is a random start and has no branch '{branch}': leave the branch out")
+    for option in options:
+        parse_option(option)
 
 
 def _import_for_all(sets: Sequence[TransferSet]) -> None:
@@ -117,16 +139,3 @@ def visible_devices() -> list[str]:
     named = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name]
     count = torch.cuda.device_count()
     return named[:count] if named else [str(number) for number in range(count)]
-
-
-def row_name(checkpoint: str, branch: str | None = None) -> str:
-    """Return a name for a checkpoint's row: its stem, or its folder's where the stem says nothing.
-
-    Args:
-        checkpoint: a path.
-        branch: the one that is transferred alone, which the name ends with. Defaults to None.
-    """
-    path = Path(checkpoint)
-    stem = path.stem if path.suffix else path.name
-    said_nothing = path.suffix and (stem in ('backbone', 'last', 'latest') or stem.startswith(('iter_', 'epoch_')))
-    return (path.absolute().parent.name if said_nothing else stem) + (f'-{branch}' if branch else '')

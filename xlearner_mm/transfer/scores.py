@@ -17,7 +17,13 @@ PAPER = 'paper'
 """A row's ``source`` when it was not measured here but stands in the paper's slides."""
 
 
-def make_score(task: str, metric: str, values: float | Sequence[float], extra: bool = False) -> Score:
+def make_score(
+    task: str,
+    metric: str,
+    values: float | Sequence[float],
+    extra: bool = False,
+    seeds: Sequence[int] | None = None,
+) -> Score:
     """Return what one method reached on one transfer set.
 
     Args:
@@ -26,11 +32,13 @@ def make_score(task: str, metric: str, values: float | Sequence[float], extra: b
         values: in percent, one per seed. None at all is a set that failed or was left out: it shows as ``-``.
         extra: of a set that stands beside the paper's suite (COCO, ADE20K): it has a column of its own and no part in
             the summary. Defaults to False.
+        seeds: of the values. Defaults to None: 0, 1, ...
     """
     numbers = [float(values)] if isinstance(values, (int, float)) else [float(value) for value in values]
     score: Score = {'task': task, 'metric': metric, 'value': round(fmean(numbers), 2) if numbers else None}
     if len(numbers) > 1:
         score |= {'values': [round(value, 4) for value in numbers], 'std': round(stdev(numbers), 2)}
+        score['seeds'] = list(range(len(numbers)) if seeds is None else seeds)
     if extra:
         score['extra'] = True
     return score
@@ -45,6 +53,7 @@ def make_row(
     flops_g: float | None = None,
     seconds: float | None = None,
     protocol: Mapping[str, Any] | None = None,
+    backbone: Mapping[str, Any] | None = None,
 ) -> Row:
     """Return a method's row of ``report.json``; all metrics in percent.
 
@@ -58,7 +67,10 @@ def make_row(
         flops_g: multiply-adds for one image of 224 x 224, in billions. Defaults to unknown.
         seconds: how long all its trainings took. Defaults to unknown.
         protocol: how the backbone was judged: ``{'frozen': bool, 'probe': str, 'data_fraction': float,
-            'seeds': int}``. Rows of different protocols are told apart in every table. Defaults to unknown.
+            'seeds': int | str}``; ``seeds`` is ``'1-3'`` where sets differ in it. Rows of different protocols are told
+            apart in every table. Defaults to unknown.
+        backbone: whose row it is: ``{'checkpoint': str, 'sha256': str | None, 'branch': str | None}``. Defaults to
+            unknown.
 
     Returns:
         A row that JSON can hold. ``std`` has the standard deviation of every summary over the seeds, ``fidelity``
@@ -80,6 +92,7 @@ def make_row(
         'fidelity': _mean(fidelities),
         'flops_g': flops_g,
         'protocol': dict(protocol) if protocol else None,
+        'backbone': dict(backbone) if backbone else None,
     }
     return row | {key: value for key, value in optional.items() if value not in (None, {})}
 
@@ -98,13 +111,13 @@ def identity(row: Mapping[str, Any]) -> tuple[str | None, str, str]:
 def _summary(transfer: Mapping[str, Score], task: str) -> list[float]:
     """Return the mean over a task's sets, one number per seed; none where a set has no value.
 
-    Sets of differing numbers of seeds have no seeds in common: their mean is one number then.
+    Sets that were run with differing seeds are not paired: their mean is one number then.
     """
     scores = [score for score in transfer.values() if score['task'] == task and not score.get('extra')]
     if any(score['value'] is None for score in scores):
         return []
     runs = [score.get('values', [score['value']]) for score in scores]
-    if len({len(values) for values in runs}) > 1:
+    if len({tuple(score.get('seeds', ())) for score in scores}) > 1:
         runs = [[score['value']] for score in scores]
     return [fmean(values) for values in zip(*runs, strict=True)]
 

@@ -124,7 +124,7 @@ def _literals(config: Path) -> dict[str, Any]:
 
 def transfer_jobs(
     method: str,
-    backbone: Path | None,
+    backbone: str | Path | None,
     sets: Sequence[TransferSet],
     work_dir: Path,
     needs: tuple[str, ...] = (),
@@ -136,7 +136,7 @@ def transfer_jobs(
 
     Args:
         method: first part of the jobs' names.
-        backbone: a checkpoint that holds one; None is the random start.
+        backbone: a checkpoint that holds one, or its address; None is the random start.
         sets: what to transfer to.
         work_dir: parent of all work directories.
         needs: jobs before them, such as the one that exports the backbone. Defaults to none.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.results import ResultError
+from xlearner_mm.transfer.row_names import Backbone
 from xlearner_mm.transfer.scores import Row, make_row, make_score
 from xlearner_mm.transfer.suite import TransferSet, seed_folder
 from xlearner_mm.transfer.transfer_result import read_result
@@ -18,7 +20,7 @@ def suite_row(
     work_dir: Path,
     sets: Sequence[TransferSet],
     protocol: Protocol,
-    sha256: str | None,
+    backbone: Backbone,
     seconds: Mapping[str, float] | None = None,
     upstream: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Row:
@@ -28,9 +30,8 @@ def suite_row(
         name: of the row; its transfers are in ``work_dir/<name><protocol's suffix>``.
         work_dir: parent of all rows' folders.
         sets: all sets of the suite, also those left out this time.
-        protocol: how the backbone is judged.
-        sha256: of its checkpoint: results of another one, which an earlier call has left, don't count. None is the
-            random start.
+        protocol: how the backbone is judged; of every set, all seeds count that have been run, whatever its ``seeds``.
+        backbone: whose row it is: results of another one, which an earlier call has left, don't count.
         seconds: job -> how long it ran. Defaults to unknown.
         upstream: what it reached on its own sources, see :func:`~xlearner_mm.transfer.upstream.read_upstream`. Defaults
             to none.
@@ -38,23 +39,19 @@ def suite_row(
     Raises:
         ResultError: a transfer that lacks the set's metric, or none that has come to its end.
     """
-    found = {
-        entry.name: [
-            result
-            for seed in range(protocol.seeds)
-            if (result := read_result(seed_folder(work_dir, name + protocol.suffix, entry, seed))) is not None
-            and result['sha256'] == sha256
-        ]
-        for entry in sets
-    }
-    first = next((result for results in found.values() for result in results), None)
+    found = {entry.name: _results(work_dir / (name + protocol.suffix), entry, backbone) for entry in sets}
+    first = next((result for results in found.values() for result in results.values()), None)
     if first is None:
         raise ResultError(f"no transfer of '{name}' in {work_dir} has come to its end: see the logs there")
     return make_row(
         name,
         {
             entry.name: make_score(
-                entry.task, entry.metric.key, [_value(entry, result) for result in found[entry.name]], entry.extra
+                entry.task,
+                entry.metric.key,
+                [_value(entry, result) for result in found[entry.name].values()],
+                entry.extra,
+                list(found[entry.name]),
             )
             for entry in sets
         },
@@ -62,8 +59,22 @@ def suite_row(
         params_m=round(first['backbone_parameters'] / 1e6, 4),
         flops_g=round(first['backbone_flops'] / 1e9, 4),
         seconds=None if seconds is None else round(sum(seconds.values()), 1),
-        protocol=protocol.describe(),
+        protocol={**protocol.describe(), 'seeds': _number_of_seeds(found.values())},
+        backbone=asdict(backbone),
     )
+
+
+def _results(folder: Path, entry: TransferSet, backbone: Backbone) -> dict[int, dict[str, Any]]:
+    """Return seed -> what a backbone's transfer has left, of all seeds that any call has run to its end."""
+    seeds = sorted(int(path.name.removeprefix('seed_')) for path in (folder / entry.config.stem).glob('seed_*'))
+    results = {seed: read_result(seed_folder(folder.parent, folder.name, entry, seed)) for seed in seeds}
+    return {seed: result for seed, result in results.items() if result and result['sha256'] == backbone.sha256}
+
+
+def _number_of_seeds(found: Iterable[Mapping[int, Any]]) -> int | str:
+    """Return how many seeds every set with a value has; ``'1-3'`` where they differ in it."""
+    numbers = {len(results) for results in found if results}
+    return min(numbers) if len(numbers) == 1 else f'{min(numbers)}-{max(numbers)}'
 
 
 def _value(entry: TransferSet, result: Mapping[str, Any]) -> float:

@@ -1,0 +1,91 @@
+"""Names of rows: made of the checkpoint's path, and each one backbone's alone."""
+
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import pytest
+
+from xlearner_mm.transfer.growing_report import update_report
+from xlearner_mm.transfer.protocol import Protocol
+from xlearner_mm.transfer.row_names import RANDOM_START, Backbone, claim_name, row_name
+from xlearner_mm.transfer.scores import make_row
+
+FIRST, SECOND = (Backbone(f'{name}/backbone.pth', digit * 64) for name, digit in (('a', '1'), ('b', '2')))
+TENTH = Protocol(data_fraction=0.1)
+
+
+class TestTheUsualName:
+    @pytest.mark.parametrize(
+        ('checkpoint', 'name'),
+        [
+            ('exports/simclr.pth', 'simclr'),
+            ('work_dirs/demo/xlearner/backbone.pth', 'xlearner'),
+            ('work_dirs/xlearner_r50/iter_200000.pth', 'xlearner_r50'),
+            ('work_dirs/xlearner_r50/best_coco_bbox_mAP_iter_200.pth', 'xlearner_r50'),
+            ('work_dirs/xlearner_r50', 'xlearner_r50'),
+            ('work_dirs/epoch_study', 'epoch_study'),
+            ('s3://bucket/xlearner_r50/iter_200000.pth', 'xlearner_r50'),
+            ('torchvision://resnet50', 'resnet50'),
+            ('scratch', 'scratch'),
+        ],
+    )
+    def test_it_is_made_of_the_path(self, checkpoint, name):
+        assert row_name(checkpoint) == name
+        assert row_name(checkpoint, 'det') == f'{name}-det', 'branches of one checkpoint are rows beside each other'
+
+    def test_a_work_directory_with_a_dot_in_it_keeps_its_whole_name(self, tmp_path):
+        (tmp_path / 'xlearner.v2').mkdir()
+        assert row_name(str(tmp_path / 'xlearner.v2')) == 'xlearner.v2'
+
+
+class TestClaims:
+    def test_the_first_has_the_usual_name_and_keeps_it(self, tmp_path):
+        assert [claim_name(tmp_path, FIRST, Protocol(), 'x') for _ in range(2)] == ['x', 'x']
+
+    def test_another_checkpoint_has_its_digest_in_it_whatever_the_protocol(self, tmp_path):
+        assert claim_name(tmp_path, FIRST, TENTH, 'x') == 'x'
+        assert [claim_name(tmp_path, SECOND, how, 'x') for how in (Protocol(), TENTH)] == ['x-22222222'] * 2
+        assert claim_name(tmp_path, RANDOM_START, Protocol(), 'x') == 'x-random'
+        assert claim_name(tmp_path, FIRST, Protocol(), 'x') == 'x'
+
+    def test_the_same_file_somewhere_else_is_the_same_backbone(self, tmp_path):
+        assert claim_name(tmp_path, FIRST, Protocol(), 'x') == 'x'
+        assert claim_name(tmp_path, Backbone('moved/backbone.pth', FIRST.sha256), Protocol(), 'x') == 'x'
+
+    def test_two_branches_of_a_checkpoint_share_no_name(self, tmp_path):
+        det, seg = (Backbone('x.pth', '1' * 64, branch) for branch in ('det', 'seg'))
+        claim_name(tmp_path, det, Protocol(), 'x-det', 'mine')
+        with pytest.raises(ValueError, match=r'row of x.pth \(sha256 11111111, branch det\), not of .*branch seg'):
+            claim_name(tmp_path, seg, Protocol(), 'x-seg', 'mine')
+
+    def test_a_name_that_would_end_in_another_rows_folder_is_taken(self, tmp_path):
+        claim_name(tmp_path, FIRST, TENTH, 'x')
+        with pytest.raises(ValueError, match='give this one a --name of its own'):
+            claim_name(tmp_path, FIRST, Protocol(), 'x', wanted='x-10pct')
+
+    def test_who_deletes_a_rows_folder_gives_its_name_back(self, tmp_path):
+        claim_name(tmp_path, FIRST, Protocol(), 'x')
+        (tmp_path / 'x').rmdir()
+        assert claim_name(tmp_path, SECOND, Protocol(), 'x') == 'x'
+
+    def test_the_rows_of_a_report_have_their_names_too(self, tmp_path, monkeypatch):
+        """As ``tools/run_pipeline.py`` and the demo write them."""
+        monkeypatch.setattr('xlearner_mm.transfer.figure.save_figure', lambda *_: None)
+        update_report(tmp_path, [make_row('x', {}, backbone={'checkpoint': 'a', 'sha256': '1' * 64, 'branch': None})])
+        assert claim_name(tmp_path, FIRST, Protocol(), 'x') == 'x'
+        assert claim_name(tmp_path, SECOND, Protocol(), 'x') == 'x-22222222'
+
+    @pytest.mark.parametrize('name', ['', 'a/b', '..', '.', 'a/'])
+    def test_what_cannot_name_a_folder_is_refused(self, tmp_path, name):
+        with pytest.raises(ValueError, match='cannot name a folder'):
+            claim_name(tmp_path, FIRST, Protocol(), 'x', wanted=name)
+
+
+def claim(folder, number):
+    return claim_name(folder, Backbone(f'{number}.pth', str(number) * 64), Protocol(), 'x')
+
+
+def test_calls_at_once_share_no_name(tmp_path):
+    with ProcessPoolExecutor(4, mp_context=get_context('fork')) as pool:
+        assert len(set(pool.map(partial(claim, tmp_path), range(1, 9)))) == 8
