@@ -14,7 +14,7 @@ from xlearner_mm.mini import CATALOG
 from xlearner_mm.registry import MODELS, init_default_scope
 
 ROOT = Path(__file__).parents[1] / 'configs'
-CONFIGS = sorted(p for p in ROOT.rglob('*.py') if '_base_' not in p.parts)
+CONFIGS = sorted(p for p in ROOT.rglob('*.py') if not {'_base_', 'baselines'} & set(p.parts))
 SOURCES = sorted((ROOT / '_base_' / 'sources').glob('*.py'))
 TRANSFERS = [path for path in CONFIGS if 'transfer' in path.parts]
 MINI_TRANSFERS = [path for path in TRANSFERS if 'mini' in path.parts]

@@ -13,6 +13,7 @@ from tests.transfer.colours import config_text, write_colours
 from xlearner_mm.pipeline import JobRunner, Outcome
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
+from xlearner_mm.testing.fixtures.checkpoints import write_published
 from xlearner_mm.transfer import run_suite as module
 from xlearner_mm.transfer.checkpoint import sha256_of
 from xlearner_mm.transfer.protocol import Protocol
@@ -268,3 +269,15 @@ def test_workers_share_the_gpus_that_the_call_may_use(monkeypatch, said, devices
     if said:
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', said)
     assert visible_devices() == devices
+
+
+def test_the_config_of_a_baseline_names_file_row_and_the_slides_rows_beside_it(suite, capfd):
+    write_published(suite / 'published.pth', 'torchvision', MODELS.build(tiny_resnet()).state_dict())
+    config = suite / 'baseline.py'
+    config.write_text(f"checkpoint = '{suite}/published.pth'\nname = 'imagenet'\npaper = ['ImageNet supervised']\n")
+    assert run_suite(str(config), 'mini', ['one'], work_dir=suite / 'out', protocol=Protocol(probe='knn')) == 0
+    assert [row['method'] for row in rows(suite)] == ['imagenet', 'ImageNet supervised (paper)']
+    config.write_text("checkpoint = 'nowhere.pth'\nname = 'imagenet'\n")
+    capfd.readouterr()
+    assert run_suite(str(config), 'mini', work_dir=suite / 'out') == 1
+    assert 'baseline.py: there is no nowhere.pth: put the published file there' in capfd.readouterr().err

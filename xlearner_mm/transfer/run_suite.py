@@ -15,6 +15,7 @@ from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.config_options import parse_option
 from xlearner_mm.pipeline import JobRunner
 from xlearner_mm.pipeline.runner import INTERRUPTED
+from xlearner_mm.transfer.baseline import Baseline
 from xlearner_mm.transfer.checkpoint import CheckpointError
 from xlearner_mm.transfer.growing_report import update_report
 from xlearner_mm.transfer.paper import paper_rows
@@ -22,7 +23,7 @@ from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.results import ResultError
 from xlearner_mm.transfer.row_names import RANDOM_START, Backbone, claim_name, row_name
 from xlearner_mm.transfer.start import read_start
-from xlearner_mm.transfer.suite import SUITES, TransferSet, transfer_jobs, transfer_sets
+from xlearner_mm.transfer.suite import COLUMNS, SUITES, TransferSet, transfer_jobs, transfer_sets
 from xlearner_mm.transfer.suite_row import suite_row
 
 SCRATCH = 'scratch'
@@ -47,7 +48,8 @@ def run_suite(
     """Transfer a backbone to the sets of a suite; a call that was interrupted, or in which some failed, is continued.
 
     Args:
-        checkpoint: what holds the backbone, its address in a store, a work directory, or ``'scratch'``.
+        checkpoint: what holds the backbone, its address in a store, a work directory, the config of a
+            :class:`~xlearner_mm.transfer.baseline.Baseline`, or ``'scratch'``.
         suite: of :data:`~xlearner_mm.transfer.suite.SUITES`. Defaults to ``'paper'``.
         only: names of the sets to run. Defaults to all.
         name: of the row in the report; that of another checkpoint is refused. Defaults to one made of the checkpoint's
@@ -70,6 +72,10 @@ def run_suite(
     if fork:
         torch.set_num_threads(1)  # nor has it this one's pool of threads; it makes its own
     try:
+        if checkpoint.endswith('.py'):
+            baseline = Baseline.read(checkpoint)
+            checkpoint, name = baseline.checkpoint, name or baseline.name
+            paper = paper if paper is not None else baseline.paper or None
         _check(checkpoint, branch, workers, options)
         sets = transfer_sets(SUITES[suite])
         chosen = transfer_sets(SUITES[suite], only)
@@ -108,7 +114,7 @@ def run_suite(
     try:
         seconds = {job: record.seconds for job, record in runner.states.records.items()}  # of all calls, as the values
         row = suite_row(name, work_dir, sets, protocol, backbone, seconds)
-        report = update_report(work_dir, [row], paper)
+        report = update_report(work_dir, [row], paper, titles=COLUMNS[suite])
     except (ResultError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return outcome.status or 1

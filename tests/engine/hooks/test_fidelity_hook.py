@@ -79,7 +79,7 @@ def test_tensorboard_has_it_at_every_validation_beside_the_similarity(squeeze, t
 
     visualizer = dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')])
     hooks = [*HOOKS, dict(type='FeatureSimilarityHook')]
-    runner, seen = squeeze(custom_hooks=hooks, visualizer=visualizer)
+    runner, _ = squeeze(custom_hooks=hooks, visualizer=visualizer)
     runner.train()
     events = EventAccumulator(str(next((tmp_path / 'squeeze').glob('*/vis_data'))))
     events.Reload()
