@@ -276,7 +276,7 @@ def test_the_config_of_a_baseline_names_file_row_and_the_slides_rows_beside_it(s
     config = suite / 'baseline.py'
     config.write_text(f"checkpoint = '{suite}/published.pth'\nname = 'imagenet'\npaper = ['ImageNet supervised']\n")
     assert run_suite(str(config), 'mini', ['one'], work_dir=suite / 'out', protocol=Protocol(probe='knn')) == 0
-    assert [row['method'] for row in rows(suite)] == ['imagenet', 'ImageNet supervised (paper)']
+    assert [row['method'] for row in rows(suite)] == ['ImageNet supervised (paper)', 'imagenet']
     config.write_text("checkpoint = 'nowhere.pth'\nname = 'imagenet'\n")
     capfd.readouterr()
     assert run_suite(str(config), 'mini', work_dir=suite / 'out') == 1
