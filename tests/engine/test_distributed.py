@@ -7,10 +7,11 @@ import pytest
 import torch
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from torch.nn import functional as F
 
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing import tiny_batch, tiny_detector, tiny_expanded, tiny_sources
+from xlearner_mm.testing import tiny_batch, tiny_detector, tiny_expanded, tiny_resnet, tiny_sources
 
 from ..models.expansion.reference import randomise
 from .conftest import CONFIGS
@@ -45,11 +46,12 @@ def single_boxes(detector):
 
 @pytest.fixture
 def build(tmp_path):
-    def build(detector, hints=False):
+    def build(detector, hints=False, with_cp=False):
         """A learner whose links bring something, with hints for its detection source if asked."""
         sources = tiny_sources()
         sources['boxes']['network'] = detector
         cfg = dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=sources)
+        cfg['backbone']['branches'] = {name: tiny_resnet(with_cp=with_cp) for name in ('cls', 'det', 'seg')}
         if hints:
             teacher = MODELS.build(single_boxes(detector))
             torch.save(dict(state_dict=teacher.state_dict()), tmp_path / 'teacher.pth')
@@ -111,6 +113,17 @@ def test_gradients_of_two_processes_are_those_of_one(build, tmp_path):
         and not torch.equal(value, learner.state_dict()[key])
     ]
     assert moved, 'links train'
+
+
+def test_branches_that_recompute_take_the_step_of_those_that_keep_everything(build, tmp_path):
+    """The blocks of a branch run once per size of its sources' images: DDP may count that as once."""
+    plain, recomputing, batch = build(tiny_atss()), build(tiny_atss(), with_cp=True), tiny_batch(4)
+    recomputing.load_state_dict(plain.state_dict())
+    batch['birds']['inputs'] = [F.pad(image, (0, 0, 0, 32)) for image in batch['birds']['inputs']]
+    (first, _), (second, _) = in_two_processes(recomputing, batch, tmp_path / 'ranks')
+    alone, _ = step(plain, batch)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert_same_step(first, alone, plain.state_dict())
 
 
 def without_objects(batch, images):

@@ -28,13 +28,16 @@ def gradients_of(learner):
     return {name: p.grad for name, p in learner.named_parameters()}
 
 
-def test_checkpointed_branches_have_the_same_gradients():
+def test_checkpointed_branches_have_the_same_gradients_and_statistics():
     plain = build()
     checkpointed = build(with_cp=True)
     checkpointed.load_state_dict(plain.state_dict())
     wanted, found = gradients_of(plain), gradients_of(checkpointed)
     for name, gradient in wanted.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+    statistics = checkpointed.state_dict()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(statistics[name], value, msg=name)
 
 
 def test_mixed_precision_trains_the_same_way():

@@ -46,6 +46,18 @@ def test_ranks_whose_images_differ_in_size_share_their_moments_and_do_not_wait_f
     torch.testing.assert_close(first['standardizers.seg_1.mean'], positions.mean(1), rtol=1e-4, atol=1e-5)
 
 
+def test_a_student_that_recomputes_takes_the_step_of_one_that_keeps_everything(distiller, tmp_path):
+    """Its blocks run once per size of images, and once more in the backward pass: DDP may count that as once."""
+    batch = tiny_batch(4)
+    batch['boxes']['inputs'] = [F.pad(image, (0, 0, 0, 32)) for image in batch['boxes']['inputs']]
+    plain, recomputing = distiller(), distiller(student=tiny_resnet(with_cp=True))
+    recomputing.load_state_dict(plain.state_dict())
+    (first, _), (second, _) = in_two_processes(recomputing, batch, tmp_path / 'ranks')
+    alone, _ = step(plain, batch)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert_same_step(first, alone, plain.state_dict())
+
+
 def measured(work_dir, teacher, **kwargs):
     """Fidelity and similarity of a squeeze that stays as it was."""
     # No step, and nothing that follows the batch: what is left is what was measured.

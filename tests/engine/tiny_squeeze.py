@@ -64,7 +64,7 @@ def write_teacher(path, seed=0):
 
 
 def tiny_squeeze(teacher, **kwargs):
-    return dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet(), **kwargs)
+    return {**dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet()), **kwargs}
 
 
 def validation(sources):

@@ -12,6 +12,7 @@ from torch import Tensor
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
+from xlearner_mm.models.recomputation import recompute_as_plain
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import CheckpointError
 
@@ -39,6 +40,7 @@ class Branch(BaseModule):
         strides: pixels of the image per feature, of every level.
         output_levels: levels that sources can read.
         probe_size: height and width of the smallest image that its backbone takes whatever its settings.
+        recomputes: whether blocks of it are computed again in the backward pass (``with_cp=True``).
 
     Raises:
         ValueError: the backbone cannot be run stage by stage.
@@ -48,6 +50,7 @@ class Branch(BaseModule):
         super().__init__()
         self.name = name
         self.backbone = MODELS.build(without_library_defaults(backbone))
+        self.recomputes = recompute_as_plain(self.backbone)
         try:
             self._stages = stages_of(self.backbone)
         except StagesError as error:

@@ -116,11 +116,7 @@ class ExpansionLearner(BaseModel):
 
     def _check_recomputation(self) -> None:
         # The backward pass recomputes a checkpointed block when norms of other branches train again: not what was run.
-        recomputed = [
-            name
-            for name, branch in self.backbone.branches.items()
-            if any(getattr(module, 'with_cp', False) for module in branch.modules())
-        ]
+        recomputed = [name for name, branch in self.backbone.branches.items() if branch.recomputes]
         if recomputed and not self.backbone.reconciliation.detach:
             raise ValueError(
                 f'branch(es) {recomputed}: with_cp=True gives wrong gradients with reconciliation detach=False; '

@@ -12,6 +12,7 @@ from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.data_preprocessor import stated_normalisation
 from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
+from xlearner_mm.models.recomputation import recompute_as_plain
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import read_checkpoint
@@ -37,6 +38,7 @@ def build_student(
         CheckpointError: its checkpoint is missing or damaged.
     """
     student = MODELS.build(without_library_defaults(config))
+    recompute_as_plain(student)
     own, pretrained = getattr(student, 'pretrained_cfg', None), pretrained_of(student)
     start = own or pretrained
     if start is None:
