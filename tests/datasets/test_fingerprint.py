@@ -5,8 +5,11 @@ import copy
 import pytest
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 
+from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.fingerprint import fingerprint
 from xlearner_mm.testing import TinyIndexDataset
+
+from . import small_sources
 
 ITEMS = [dict(img_path=f'{i}.jpg', gt_label=i % 3) for i in range(6)]
 
@@ -38,6 +41,19 @@ def test_it_looks_into_wrappers():
     for wrap in (lambda x: RepeatDataset(x, times=2), lambda x: ConcatDataset([x, x])):
         assert fingerprint(wrap(Listed(ITEMS))) == fingerprint(wrap(Listed(ITEMS)))
         assert fingerprint(wrap(Listed(ITEMS))) != fingerprint(wrap(Listed(changed(0, gt_label=7))))
+
+
+@pytest.mark.parametrize('form', small_sources.FORMS)
+def test_the_same_files_in_another_folder_are_the_same_and_other_pictures_are_not(tmp_path, form):
+    def of(folder):
+        source = small_sources.FORMS[form](folder)
+        return source, fingerprint(MultiSourceDataset({'pets': source}).datasets['pets'])
+
+    (source, here), (_, there) = of(tmp_path / 'here'), of(tmp_path / 'on' / 'another' / 'drive')
+    assert here == there
+    picture = next((tmp_path / 'here').rglob('0.jpg'))
+    picture.write_bytes(picture.read_bytes() + b'more')
+    assert fingerprint(MultiSourceDataset({'pets': source}).datasets['pets']) != here
 
 
 def test_of_other_data_sets_the_length_counts():

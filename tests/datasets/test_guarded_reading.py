@@ -77,6 +77,30 @@ def test_a_16_bit_picture_that_pillow_would_clip_is_refused(tmp_path):
     refused(dataset_of(source), r'-0\.png has 16 bits a channel, which Pillow clips')
 
 
+@pytest.mark.parametrize(
+    ('backend', 'picture', 'message'),
+    [
+        ('cv2', GREY.astype(np.uint16) * 16, 'has 16 bits a channel, but uses 12 or fewer'),
+        ('pillow', GREY.astype(np.uint16) * 257, 'has 16 bits a channel, which Pillow clips'),
+        ('pillow', GREY.astype(np.float32) / 255, 'has 32 bits a channel, which no loader'),
+    ],
+)
+def test_a_tiff_whose_values_are_no_colours_is_refused(tmp_path, backend, picture, message):
+    source = class_folders(tmp_path)
+    source['dataset']['pipeline'][0]['imdecode_backend'] = backend
+    Image.fromarray(picture).save(tmp_path / 'train' / 'cat' / '-0.tif')
+    refused(dataset_of(source), rf'-0\.tif {message}')
+
+
+@pytest.mark.parametrize(
+    'labels', [np.full((HEIGHT, WIDTH), 258, np.uint16), np.full((HEIGHT, WIDTH), 1.5, np.float32)]
+)
+def test_a_tiff_whose_labels_would_be_cut_is_refused(tmp_path, labels):
+    source = label_maps(tmp_path)
+    Image.fromarray(labels).save(tmp_path / 'maps' / '0.png', format='TIFF')
+    refused(dataset_of(source), r'0\.jpg cannot be used: its label map .*0\.png has labels above 255 or between')
+
+
 @pytest.mark.parametrize('content', [b'', b'no picture', b'\xff\xd8'])
 def test_an_unreadable_picture_is_named(tmp_path, content):
     source = class_folders(tmp_path)
@@ -171,18 +195,6 @@ def test_boxes_that_are_partly_outside_are_left_to_the_pipeline(tmp_path):
     write_xml(tmp_path / 'Annotations' / '0.xml', [-20, 12, 110, 60])
     boxes = dataset_of(source)[0]['data']['data_samples'].gt_instances.bboxes
     assert boxes.tensor.tolist() == [[-21, 11, 109, 59]]
-
-
-def test_boxes_that_mmdet_drops_are_dropped(tmp_path):
-    """COCO's reader leaves them out itself: outside, of no area, of a category that is not asked for."""
-    source = coco(tmp_path)
-
-    def spoil(content):
-        for i, change in enumerate([dict(bbox=[500, 0, 9, 9]), dict(area=0), dict(bbox=[1, 1, 0, 9])]):
-            content['annotations'].append({**content['annotations'][0], 'id': 100 + i, **change})
-
-    write_coco(tmp_path, spoil)
-    assert len(dataset_of(source)[0]['data']['data_samples'].gt_instances) == 1
 
 
 @pytest.mark.parametrize('label', [-1, 2])

@@ -52,7 +52,7 @@ def test_the_end_of_a_thumbnail_is_not_the_picture_s(tmp_path):
 @pytest.mark.parametrize('content', [b'', b'\xff', b'\xff\xd8', b'\xff\xd8\xff\xda', b'no picture'])
 def test_any_bytes_can_be_looked_at(tmp_path, content):
     assert opened(tmp_path, content).lacks_its_end == content.startswith(b'\xff\xd8')
-    assert not opened(tmp_path, content).is_16_bit_png
+    assert opened(tmp_path, content).bits == 8
     assert opened(tmp_path, content).orientation == 1
 
 
@@ -67,10 +67,19 @@ def test_the_orientation_is_read_where_opencv_obeys_it(tmp_path, kind, orientati
     assert decoded.shape[:2] == ((64, 48) if orientation == 6 else (48, 64))
 
 
-def test_16_bits_are_seen_in_a_png(tmp_path):
-    _, content = cv2.imencode('.png', PIXELS.astype(np.uint16) * 257)
-    assert opened(tmp_path, content.tobytes()).is_16_bit_png
-    assert not opened(tmp_path, encoded('PNG')).is_16_bit_png
+@pytest.mark.parametrize('kind', ['.png', '.tiff'])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_the_bits_of_a_channel_are_seen(tmp_path, kind, channels):
+    # Of three channels of floats, OpenCV makes 16 bits a channel.
+    kinds = (np.uint8, np.uint16, np.float32) if (kind, channels) == ('.tiff', 1) else (np.uint8, np.uint16)
+    for dtype in kinds:
+        _, content = cv2.imencode(kind, PIXELS[..., :channels].astype(dtype))
+        assert opened(tmp_path, content.tobytes()).bits == 8 * np.dtype(dtype).itemsize
+
+
+@pytest.mark.parametrize('start', [b'\x89PNG\r\n\x1a\n', b'II*\0', b'MM\0*', b'II*\0\xff\xff\xff\xff'])
+def test_of_a_header_cut_short_there_are_eight_bits(tmp_path, start):
+    assert opened(tmp_path, start).bits == 8
 
 
 def test_another_file_backend_sees_the_same(tmp_path):

@@ -17,7 +17,10 @@ def test_known_settings_are_read():
         (dict(GOOD, batch_size=0), r"source 'coco': batch_size must be .* at least 1, got 0"),
         (dict(GOOD, batchsize=4), r"source 'coco': unknown setting 'batchsize'; did you mean 'batch_size'\?"),
         (dict(task='cls', batch_size=4), r"source 'coco': missing setting\(s\) \['dataset'\]"),
-        (dict(GOOD, loss_weight=-1.0), r"source 'coco': loss_weight must not be negative"),
+        (dict(GOOD, loss_weight=-1.0), r"source 'coco': loss_weight must be a number that is not negative, got -1"),
+        (dict(GOOD, loss_weight='a'), r"source 'coco': loss_weight must be a number that is not negative, got 'a'"),
+        (dict(GOOD, loss_weight=float('nan')), r"source 'coco': loss_weight must be a number .*, got nan"),
+        (dict(GOOD, strict_paths='yes'), r"source 'coco': strict_paths must be True or False, got 'yes'"),
         (
             dict(GOOD, val_evaluator=dict(type='Accuracy')),
             r"source 'coco': val_dataloader and val_evaluator go together",

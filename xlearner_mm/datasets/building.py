@@ -9,8 +9,11 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.registry import Registry
 
+from xlearner_mm.datasets.errors import SourceError
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import DATASETS
+
+_EXECUTED = ('.pkl', '.pickle', '.yaml', '.yml')
 
 
 def build_deferred(config: Mapping[str, Any]) -> Any:
@@ -18,10 +21,29 @@ def build_deferred(config: Mapping[str, Any]) -> Any:
 
     Args:
         config: of a dataset, or of wrappers around datasets.
+
+    Raises:
+        SourceError: a setting names a pickle or a YAML file, which MMEngine would execute.
     """
+    _refuse_executed(config)
     with DATASETS.switch_scope_and_registry(config.get('_scope_')) as registry:
         deferred = _deferred(config, registry, outermost=True)
     return DATASETS.build(deferred)
+
+
+def _refuse_executed(settings: Any, place: str = 'dataset') -> None:
+    """MMEngine reads annotations by the end of their name: of these two kinds, it executes what is in them."""
+    if isinstance(settings, str) and settings.lower().endswith(_EXECUTED):
+        raise SourceError(
+            f"{place} is '{settings}': reading a file of this kind executes what is in it; convert it to JSON, and "
+            'only where you trust whoever made it'
+        )
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            _refuse_executed(value, f'{place}.{key}')
+    elif isinstance(settings, (list, tuple)):
+        for number, value in enumerate(settings):
+            _refuse_executed(value, f'{place}[{number}]')
 
 
 def _deferred(config: Mapping[str, Any], registry: Registry, outermost: bool) -> dict[str, Any]:

@@ -25,9 +25,11 @@ class BadImageError(SourceError):
         self.path, self.reason = path, reason
 
 
-def bad_image(source: str, path: str, reason: str) -> BadImageError:
-    """Return the error of one image of a source."""
-    message = f"source '{source}': {path} {reason}; replace the file, or take it out of the annotations"
+def bad_image(
+    source: str, path: str, reason: str, mend: str = 'replace the file, or take it out of the annotations'
+) -> BadImageError:
+    """Return the error of one image of a source, its message with what to do."""
+    message = f"source '{source}': {path} {reason}; {mend}"
     return BadImageError(message, path, reason)
 
 

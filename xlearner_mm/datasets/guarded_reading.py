@@ -84,20 +84,37 @@ def guard(source: Source, dataset: Any) -> None:
     Raises:
         SourceError: it has more classes than the source's head.
     """
-    named = getattr(dataset, 'metainfo', {}).get('classes')
-    classes = len(named) if isinstance(named, (list, tuple)) else None
-    head = source.head_classes
+    refuse_more_classes(source, dataset)
+    head, classes = source.head_classes, _classes(dataset)
+    ignored = [value for _, value in settings_named('ignore_index', source.network) if isinstance(value, int)]
+    for leaf in leaves(dataset):
+        ignore_index = ignored[0] if ignored else getattr(leaf, 'ignore_index', 255)
+        expected = Expected(head if head is not None else classes, ignore_index)
+        leaf.prepare_data = GuardedReading(source.name, leaf, expected, source.strict_paths)
+
+
+def refuse_more_classes(source: Source, dataset: Any) -> None:
+    """Refuse a data set of more classes than its source's head has, as far as both say; it may be unread.
+
+    Args:
+        source: the source.
+        dataset: its training or validation set.
+
+    Raises:
+        SourceError: it has more; the message names source and file.
+    """
+    head, classes = source.head_classes, _classes(dataset)
     if classes is not None and head is not None and classes > head:
         read = [leaf.ann_file or leaf.data_root for leaf in leaves(dataset)]
         raise SourceError(
             f"source '{source.name}': its dataset has {classes} classes, but its head {head} (read from "
             f'{", ".join(dict.fromkeys(read)) or type(dataset).__name__}): set its num_classes, or mend the file'
         )
-    ignored = [value for _, value in settings_named('ignore_index', source.network) if isinstance(value, int)]
-    for leaf in leaves(dataset):
-        ignore_index = ignored[0] if ignored else getattr(leaf, 'ignore_index', 255)
-        expected = Expected(head if head is not None else classes, ignore_index)
-        leaf.prepare_data = GuardedReading(source.name, leaf, expected, source.strict_paths)
+
+
+def _classes(dataset: Any) -> int | None:
+    named = getattr(dataset, 'metainfo', {}).get('classes')
+    return len(named) if isinstance(named, (list, tuple)) else None
 
 
 def leaves(dataset: Any) -> Iterator[BaseDataset]:

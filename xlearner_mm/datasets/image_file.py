@@ -7,7 +7,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from mmengine import fileio
 from PIL import Image
@@ -15,6 +15,8 @@ from PIL import Image
 _HEAD = 4096  # bytes that hold the headers and nearly always the EXIF data
 _END_OF_JPEG = b'\xff\xd9'
 _PNG = b'\x89PNG\r\n\x1a\n'
+_TIFF = (b'II*\0', b'MM\0*')
+_BITS_PER_SAMPLE = 258
 _ORIENTATION = 0x0112
 
 
@@ -71,9 +73,11 @@ class ImageFile:
             return int(image.getexif().get(_ORIENTATION, 1))
 
     @property
-    def is_16_bit_png(self) -> bool:
-        """Whether it is a PNG of 16 bits a channel."""
-        return self.head.startswith(_PNG) and self.head[24:25] == b'\x10'
+    def bits(self) -> int:
+        """Bits of a channel, of PNG and TIFF; of other forms 8."""
+        if self.head.startswith(_PNG):
+            return max([8, *self.head[24:25]])
+        return _tiff_bits(self.content()) if self.head.startswith(_TIFF) else 8
 
 
 def png_damage(content: bytes) -> str | None:
@@ -94,6 +98,21 @@ def png_damage(content: bytes) -> str | None:
             return f'is damaged: the checksum of its part {kind!r} is wrong'
         position = end + 4
     return None
+
+
+def _tiff_bits(content: bytes) -> int:
+    """Return the bits of a channel of a TIFF's first picture, 8 where it does not say. Pillow opens not all of them."""
+    order: Literal['little', 'big'] = 'little' if content.startswith(b'II') else 'big'
+
+    def number(position: int, size: int) -> int:
+        return int.from_bytes(content[position : position + size], order)
+
+    directory = number(4, 4)
+    for entry in range(directory + 2, directory + 2 + 12 * number(directory, 2), 12):
+        if number(entry, 2) == _BITS_PER_SAMPLE:
+            # Up to two numbers stand in the entry itself, of more than that their place.
+            return max(8, number(number(entry + 8, 4) if number(entry + 4, 4) > 2 else entry + 8, 2))
+    return 8
 
 
 def _start_of_scan(content: bytes) -> int:

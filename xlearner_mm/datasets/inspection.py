@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,11 +10,14 @@ from typing import Any
 
 import mmcv.image.io
 import numpy as np
+from PIL import Image
 
+from xlearner_mm.datasets.boxes import faulty_boxes
 from xlearner_mm.datasets.errors import one_line
 from xlearner_mm.datasets.image_file import ImageFile, png_damage
 
 _NARROW = 16  # 16-bit values all below 4096 are 12 bits or fewer: the upper 8 bits of them are below this
+_DEEP = 16
 _TURNED = 5  # EXIF orientations from here on swap height and width
 _AS_STORED = 'color_ignore_orientation'
 
@@ -109,7 +113,9 @@ class Inspection:
     def _look_at_file(self, file: ImageFile, image: np.ndarray, transform: Any) -> None:
         if file.lacks_its_end:
             raise Mismatch('is truncated: it has no end')
-        if file.is_16_bit_png:
+        if file.bits > _DEEP:
+            raise Mismatch(f'has {file.bits} bits a channel, which no loader of pictures reads as colours')
+        if file.bits == _DEEP:
             if (getattr(transform, 'imdecode_backend', None) or mmcv.image.io.imread_backend) == 'pillow':
                 raise Mismatch('has 16 bits a channel, which Pillow clips to 255: decode it with cv2')
             if image.max() < _NARROW:
@@ -147,7 +153,8 @@ class Inspection:
             self._look_at_labels(np.asarray(labels)[~ignored])
         # Other forms than (x1, y1, x2, y2) are not ours to judge.
         if boxes.ndim == 2 and boxes.shape[1] == 4 and not ignored.all():
-            _check_boxes(boxes[~ignored], *self._size)
+            for fault in faulty_boxes(boxes[~ignored], *self._size).values():
+                raise Mismatch(fault)
 
     def _look_at_map(self, transform: Any, data: Mapping[str, Any]) -> None:
         labels = data['gt_seg_map']
@@ -178,24 +185,10 @@ class Inspection:
         damage = 'is truncated' if file.lacks_its_end else png_damage(file.content())
         if damage is not None:
             raise Mismatch(f'cannot be used: its {where} {damage}')
-        if file.is_16_bit_png and mmcv.imread(path, 'unchanged', backend_args=backend_args).max() > 255:
-            raise Mismatch(f'cannot be used: its {where} has labels above 255, of which mmseg keeps the lower 8 bits')
-
-
-def _check_boxes(boxes: np.ndarray, height: int, width: int) -> None:
-    """Refuse boxes that cannot be objects of the image; (N, 4) as x1, y1, x2, y2 in pixels.
-
-    Those that lie partly outside stay as they are: mmdet's ``Resize`` clips them, and data sets of whole persons want
-    them so.
-    """
-    x1, y1, x2, y2 = boxes.T
-    faults = {
-        'with a coordinate that is no number': ~np.isfinite(boxes).all(axis=1),
-        'of no area': (x2 <= x1) | (y2 <= y1),
-        'outside of the picture': (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height),
-        'that is larger than the picture by far': (x1 < -width) | (y1 < -height) | (x2 > 2 * width) | (y2 > 2 * height),
-    }
-    for fault, found in faults.items():
-        if found.any():
-            box = ', '.join(f'{value:g}' for value in boxes[found][0])
-            raise Mismatch(f'has a box {fault}: ({box}) in {width} x {height} pixels')
+        if file.bits > 8:
+            labels = np.asarray(Image.open(io.BytesIO(file.content())))
+            if labels.max() > 255 or np.any(labels % 1):
+                raise Mismatch(
+                    f'cannot be used: its {where} has labels above 255 or between whole numbers, of which mmseg keeps '
+                    'the lower 8 bits'
+                )

@@ -9,6 +9,9 @@ from typing import Any
 from xlearner_mm.datasets.bad_data import BadData
 from xlearner_mm.datasets.errors import SourceError, refuse_unknown
 
+DECLARED = ('images', 'picture')
+"""What may be declared of a data set whose files are not there."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -66,13 +69,17 @@ class Source:
                 f"source '{self.name}': batch_size must be a whole number of at least 1, got "
                 f'{self.batch_size!r}; leave the source out of `sources` if it should not be trained on'
             )
-        if self.loss_weight < 0:
-            raise SourceError(f"source '{self.name}': loss_weight must not be negative, got {self.loss_weight}")
+        if not isinstance(self.loss_weight, (int, float)) or not 0 <= self.loss_weight < float('inf'):
+            raise SourceError(
+                f"source '{self.name}': loss_weight must be a number that is not negative, got {self.loss_weight!r}"
+            )
+        if not isinstance(self.strict_paths, bool):
+            raise SourceError(f"source '{self.name}': strict_paths must be True or False, got {self.strict_paths!r}")
         if (self.val_dataloader is None) != (self.val_evaluator is None):
             raise SourceError(
                 f"source '{self.name}': val_dataloader and val_evaluator go together; give both or neither"
             )
-        refuse_unknown(f"source '{self.name}': declared", self.declared, {'images', 'picture'})
+        refuse_unknown(f"source '{self.name}': declared", self.declared, DECLARED)
 
     @property
     def head_classes(self) -> int | None:

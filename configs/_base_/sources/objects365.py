@@ -25,6 +25,8 @@ objects365 = dict(
     task='det',
     batch_size=batch_size,
     loss_weight=loss_weight,
+    # Images with boxes that cannot be objects are left out, listed in bad_images.txt; more than this is an error.
+    bad_data=dict(policy='skip', max_share=0.01),
     declared=dict(images=608606),  # where its files are not there
     dataset=dict(
         _scope_='mmdet',

@@ -108,7 +108,7 @@ def _build_loader(runner: Runner, source: Source) -> DataLoader:
     strict = replace(source, bad_data=BadData())
     try:
         dataset = build_deferred(settings)
-        read_annotations(strict, dataset, list(leaves(dataset)))
+        read_annotations(strict, dataset, list(leaves(dataset)), whole=source.bad_data.skips)
         loader = runner.build_dataloader({**config, 'dataset': dataset}, seed=runner.seed)
         guard(strict, loader.dataset)
     except SourceError:
