@@ -9,10 +9,12 @@ from multiprocessing import get_context
 import pytest
 
 from xlearner_mm.transfer.growing_report import read_report, update_report
+from xlearner_mm.transfer.panels import panel_lines
 from xlearner_mm.transfer.paper import paper_rows
 from xlearner_mm.transfer.report import REPORT_FILES
 from xlearner_mm.transfer.results import ResultError
 from xlearner_mm.transfer.scores import make_row, make_score
+from xlearner_mm.transfer.suite import COLUMNS
 
 
 def row(name, value, **protocol):
@@ -77,14 +79,53 @@ class TestRows:
         update_report(tmp_path, [row('x', [10.0, 20.0], seeds=2)], paper=['X-Learner'])
         with (tmp_path / 'report.csv').open() as file:
             paper, ours = csv.DictReader(file)
-        assert (paper['source'], paper['avg_cls'], paper['seg_miou'], paper['a']) == ('paper', '77.1', '77.1', '')
-        assert (ours['source'], ours['avg_cls'], ours['avg_cls_std'], ours['a_std']) == (
+        assert (paper['source'], paper['AVG Cls'], paper['mIoU'], paper['a']) == ('paper', '77.1', '77.1', '')
+        assert (ours['source'], ours['AVG Cls'], ours['AVG Cls_std'], ours['a_std']) == (
             'measured',
             '15.0',
             '7.07',
             '7.07',
         )
         assert ours['protocol'] == '2 seeds'
+
+
+@pytest.mark.usefixtures('undrawn')
+class TestTheSlidesColumns:
+    """A report of the paper's suite has the slides' columns, each with its metric, and their rows under them."""
+
+    TITLES = ('AVG Cls', 'CIFAR-100 (top-1)', 'PASCAL Det (AP50)', 'PASCAL Seg (mIoU)', 'NYU-Depth V2 (delta1)')
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        transfer = {'cifar100': make_score('cls', 'accuracy/top1', 60.0), 'a': make_score('cls', 'x', 40.0)}
+        update_report(tmp_path, [make_row('x', transfer)], titles=COLUMNS['paper'])
+        update_report(tmp_path, [], paper=['X-Learner R152 w/ seg'])
+        return tmp_path
+
+    def test_markdown(self, folder):
+        text = (folder / 'report.md').read_text()
+        assert f'| method | {" | ".join(self.TITLES)} |' in text, 'a call that says nothing of the columns keeps them'
+        assert r'| *X-Learner R152 w/ seg (paper)* | - | 89.7 | 88.6 | 82.6 | 91.3\* |' in text
+        assert '| x | 50.0 | 60.0 | - | - | - |' in text
+
+    def test_csv(self, folder):
+        with (folder / 'report.csv').open() as file:
+            lines = list(csv.DictReader(file))
+        assert [[line[title] for title in self.TITLES] for line in lines] == [
+            ['', '89.7', '88.6', '82.6', '91.3'],
+            ['50.0', '60.0', '', '', ''],
+        ]
+        assert 'cifar100' not in lines[0], 'every number stands once'
+
+    def test_json_says_which_key_is_which_column(self, folder):
+        content = json.loads((folder / 'report.json').read_text())
+        assert tuple(content['titles'].values()) == self.TITLES
+        assert content['rows'][0]['depth_delta1'] == 91.3
+        assert read_report(folder).titles == COLUMNS['paper']
+
+    def test_the_picture(self, folder):
+        first, *_ = panel_lines(read_report(folder).rows, COLUMNS['paper'])
+        assert [panel.subtitle for panel in first] == ['AVG Cls, 2 sets', *self.TITLES[2:]]
 
 
 class TestErrors:

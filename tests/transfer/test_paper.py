@@ -9,7 +9,7 @@ from rich.console import Console
 
 from xlearner_mm.transfer.paper import PaperCell, paper_row_names, paper_rows, paper_tables
 from xlearner_mm.transfer.paper_print import print_paper_tables
-from xlearner_mm.transfer.suite import SUITES, transfer_sets
+from xlearner_mm.transfer.suite import COLUMNS, SUITES, transfer_sets
 
 TABLES = paper_tables()
 # Sums of the slides' numbers, without bracketed differences: by column, then by line.
@@ -191,3 +191,10 @@ class TestPrint:
 def test_the_set_that_a_row_names_is_one_of_the_suites():
     suite = {entry.name for entry in transfer_sets(Path(__file__).parents[2] / SUITES['paper'])}
     assert {name for row in paper_rows(paper_row_names()) for name in row['transfer']} <= suite
+
+
+def test_the_papers_suite_has_the_columns_of_the_slides_tables():
+    slides = [
+        title for title in TABLES['data_efficiency'].header if title not in ('Method', 'Backbone', 'Amount of Data')
+    ]
+    assert [title.partition(' (')[0] for title in COLUMNS['paper'].values()] == slides

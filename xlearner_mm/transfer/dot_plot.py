@@ -19,7 +19,7 @@ from xlearner_mm.transfer.comparison import (
     value_of,
 )
 from xlearner_mm.transfer.panels import PANELS_A_LINE, Panel, panel_lines
-from xlearner_mm.transfer.scores import Row, identity, is_paper
+from xlearner_mm.transfer.scores import SUMMARY, Row, identity, is_paper
 
 # Colours that stay apart in print and for colour-blind readers; the demo's methods have theirs.
 _METHOD_COLOURS = {'scratch': '#7f7f7f', 'hard_sharing': '#3a6ea5', 'xlearner': '#d1603d'}
@@ -36,7 +36,9 @@ def height_of(rows: Sequence[Row]) -> float:
     return _TITLE_INCHES + sum(_line_inches(rows, line) for line in panel_lines(rows))
 
 
-def draw_rows(figure: SubFigure, rows: Sequence[Row], chance: Mapping[str, float]) -> None:
+def draw_rows(
+    figure: SubFigure, rows: Sequence[Row], chance: Mapping[str, float], titles: Mapping[str, str] = SUMMARY
+) -> None:
     """Draw all rows.
 
     Dots, not bars: the differences of interest are a few percent of values that are far from zero.
@@ -45,9 +47,10 @@ def draw_rows(figure: SubFigure, rows: Sequence[Row], chance: Mapping[str, float
         figure: where to.
         rows: the methods.
         chance: transfer set -> what guessing gets there, marked by a line.
+        titles: of the report's columns: summary or set -> title. Defaults to the summaries under their metrics.
     """
     rows = comparable(rows)
-    lines = panel_lines(rows)
+    lines = panel_lines(rows, titles)
     colours = row_colours(rows)
     heights = [_TITLE_INCHES, *(_line_inches(rows, line) for line in lines)]
     head, *parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]

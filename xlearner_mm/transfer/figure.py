@@ -27,6 +27,7 @@ def save_figure(
     trainings: Mapping[str, TrainingResults],
     predictions: Mapping[str, Predictions],
     chance: Mapping[str, float],
+    titles: Mapping[str, str],
 ) -> None:
     """Draw the rows as dots, the trainings' losses, and predictions on test images.
 
@@ -36,6 +37,7 @@ def save_figure(
         trainings: title -> results whose losses are drawn; none leaves the curves out.
         predictions: title -> predictions on test images; none leaves the pictures out.
         chance: transfer set -> what guessing gets there, in percent.
+        titles: of the report's columns: summary or set -> title.
     """
     heights = [height_of(rows)]
     heights += [_CURVE_INCHES] if trainings else []
@@ -44,7 +46,7 @@ def save_figure(
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)  # type: ignore[union-attr, call-arg]
     parts = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    draw_rows(next(parts), rows, chance)
+    draw_rows(next(parts), rows, chance, titles)
     if trainings:
         axes = next(parts).subplots(1, len(trainings), squeeze=False)[0]
         for panel, (title, results) in zip(axes, trainings.items(), strict=True):

@@ -14,7 +14,7 @@ from xlearner_mm.transfer.predictions import Predictions
 from xlearner_mm.transfer.report import REPORT_FILES, Report
 from xlearner_mm.transfer.report_tables import Upstream
 from xlearner_mm.transfer.results import ResultError, TrainingResults
-from xlearner_mm.transfer.scores import Row, identity, is_paper
+from xlearner_mm.transfer.scores import SUMMARY, Row, identity, is_paper
 
 REPORT_LOCK = '.report.lock'
 """In a work directory: held by whoever changes the report, or whose its rows are."""
@@ -28,6 +28,7 @@ def update_report(
     trainings: Mapping[str, TrainingResults] | None = None,
     predictions: Mapping[str, Predictions] | None = None,
     chance: Mapping[str, float] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> Report:
     """Add rows to a folder's report, write its files anew, and return it.
 
@@ -45,6 +46,7 @@ def update_report(
         trainings: likewise. Defaults to none.
         predictions: likewise. Defaults to none.
         chance: likewise. Defaults to what is there.
+        titles: likewise. Defaults to what is there.
 
     Raises:
         ResultError: the folder's ``report.json`` is not one of ours.
@@ -60,6 +62,7 @@ def update_report(
             trainings or {},
             predictions or {},
             {**old.chance, **(chance or {})},
+            titles or old.titles,
         )
         report.write(folder)
     return report
@@ -81,7 +84,12 @@ def read_report(folder: Path) -> Report:
             identity(row)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultError(f'{path} is no report of ours ({error!r}): move it away to begin a new one') from error
-    return Report(rows, content.get('upstream', {}), chance=content.get('chance', {}))
+    return Report(
+        rows,
+        content.get('upstream', {}),
+        chance=content.get('chance', {}),
+        titles=content.get('titles', SUMMARY),
+    )
 
 
 def merge_rows(old: Sequence[Row], new: Sequence[Row], paper: Sequence[Row] | None = None) -> list[Row]:

@@ -29,16 +29,17 @@ class Panel:
     subtitle: str
 
 
-def panel_lines(rows: Sequence[Row]) -> list[list[Panel]]:
+def panel_lines(rows: Sequence[Row], titles: Mapping[str, str] = SUMMARY) -> list[list[Panel]]:
     """Return the panels line by line: one per task and extra set, then the sets that a task's mean is over.
 
     Args:
         rows: of the report, as :func:`~xlearner_mm.transfer.comparison.comparable` returns them.
+        titles: of the report's columns: summary or set -> title. Defaults to the summaries under their metrics.
     """
     sets = all_sets(rows)
     summed = {task: _summed(sets, task) for task in SUMMARY_TASKS.values()}
     first = [
-        _task_panel(column, task, summed[task])
+        _task_panel(column, task, titles[column], summed[task])
         for column, task in SUMMARY_TASKS.items()
         if summed[task] or any(row[column] is not None for row in rows)
     ]
@@ -57,6 +58,6 @@ def _set_panel(name: str, score: Mapping[str, Any]) -> Panel:
     return Panel(name, name, f'{score["task"]}, {metric_label(score)}')
 
 
-def _task_panel(column: str, task: str, names: Sequence[str]) -> Panel:
+def _task_panel(column: str, task: str, title: str, names: Sequence[str]) -> Panel:
     over = names[0] if len(names) == 1 else f'{len(names)} sets' if names else ''
-    return Panel(column, _TITLES[task], ', '.join(part for part in (SUMMARY[column], over) if part))
+    return Panel(column, _TITLES[task], ', '.join(part for part in (title, over) if part))

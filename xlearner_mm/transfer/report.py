@@ -21,7 +21,7 @@ from xlearner_mm.transfer.report_tables import (
     upstream_table,
 )
 from xlearner_mm.transfer.results import TrainingResults
-from xlearner_mm.transfer.scores import Row
+from xlearner_mm.transfer.scores import SUMMARY, Row
 from xlearner_mm.transfer.tables import json_text, markdown, print_table
 
 REPORT_FILES = ('report.json', 'report.md', 'report.csv', 'report.png')
@@ -39,6 +39,8 @@ class Report:
         trainings: title -> its results, for the loss curves. Defaults to none.
         predictions: title -> predictions on test images, for the pictures. Defaults to none.
         chance: transfer set -> what guessing gets there, in percent. Defaults to none.
+        titles: of the columns: summary or set -> title, as :data:`~xlearner_mm.transfer.suite.COLUMNS` has them.
+            Defaults to the summaries under their metrics.
     """
 
     rows: Sequence[Row]
@@ -46,26 +48,29 @@ class Report:
     trainings: Mapping[str, TrainingResults] = field(default_factory=dict)
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     chance: Mapping[str, float] = field(default_factory=dict)
+    titles: Mapping[str, str] = field(default_factory=lambda: SUMMARY)
 
     def write(self, folder: Path) -> list[Path]:
         """Write the four files, each whole or not at all, over those there are; return their paths."""
         from xlearner_mm.transfer.figure import save_figure  # matplotlib is slow to import
 
         data, text, values, picture = paths = [folder / name for name in REPORT_FILES]
-        save_figure(picture, self.rows, self.trainings, self.predictions, self.chance)
+        save_figure(picture, self.rows, self.trainings, self.predictions, self.chance, self.titles)
         write_aside(text, self.to_markdown())
-        write_aside(values, rows_as_csv(self.rows))
+        write_aside(values, rows_as_csv(self.rows, self.titles))
         write_aside(data, json_text(self.to_dict()))
         return paths
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``report.json`` holds: all but curves and pictures."""
-        optional = {'upstream': dict(self.upstream), 'chance': dict(self.chance)}
+        titles = {} if self.titles == SUMMARY else dict(self.titles)
+        optional = {'titles': titles, 'upstream': dict(self.upstream), 'chance': dict(self.chance)}
         return {'rows': list(self.rows), **{key: value for key, value in optional.items() if value}}
 
     def to_markdown(self) -> str:
         """Return the report as text."""
-        parts = ['# Transfer of the backbones', ' '.join(notes(self.rows)), markdown(summary_table(self.rows))]
+        summary = summary_table(self.rows, self.titles)
+        parts = ['# Transfer of the backbones', ' '.join(notes(self.rows)), markdown(summary)]
         transfer, upstream = transfer_table(self.rows), self._upstream()
         if transfer.lines:
             parts += ['## Every transfer set', markdown(transfer)]
@@ -86,7 +91,7 @@ class Report:
             print_table(upstream_table(upstream), 'Sources: validation in percent', console)
         if transfer.lines:
             print_table(transfer, 'Transfer sets: test in percent', console)
-        print_table(summary_table(self.rows), 'Summary', console)
+        print_table(summary_table(self.rows, self.titles), 'Summary', console)
         (console or Console()).print(*notes(self.rows), style='dim')
 
     def _upstream(self) -> dict[str, Upstream]:

@@ -22,13 +22,17 @@ from xlearner_mm.transfer.tables import Table, csv_text
 Upstream = Mapping[str, Mapping[str, Any]]
 
 
-def summary_table(rows: Sequence[Row]) -> Table:
+def summary_table(rows: Sequence[Row], titles: Mapping[str, str] = SUMMARY) -> Table:
     """Return a method's mean of every task, its size, and how long it took; one method a line.
 
     What only some reports know (fidelity, FLOPs, differing protocols) has a column where a row knows it.
+
+    Args:
+        rows: of the report.
+        titles: of the columns: summary or set -> title. Defaults to the summaries under their metrics.
     """
     rows = comparable(rows)
-    columns = {title: [_score(row, column) for row in rows] for column, title in SUMMARY.items()}
+    columns = {title: [_score(row, column) for row in rows] for column, title in titles.items()}
     if any('fidelity' in row for row in rows):
         columns['fidelity'] = [_number(row.get('fidelity'), '.1f') for row in rows]
     columns['params (M)'] = [_number(row.get('params_m'), '.2f') for row in rows]
@@ -38,7 +42,7 @@ def summary_table(rows: Sequence[Row]) -> Table:
     if protocols_differ(rows):
         columns['protocol'] = [protocol_label(row) for row in rows]
     lines = [[row['method'], *cells] for row, *cells in zip(rows, *columns.values(), strict=True)]
-    best = {(line, 1 + place) for place, column in enumerate(SUMMARY) for line in best_rows(rows, column)}
+    best = {(line, 1 + place) for place, column in enumerate(titles) for line in best_rows(rows, column)}
     faint = frozenset(line for line, row in enumerate(rows) if is_paper(row))
     return Table(['method', *columns], lines, frozenset(best), faint)
 
@@ -89,14 +93,19 @@ def notes(rows: Sequence[Row]) -> list[str]:
     return said
 
 
-def rows_as_csv(rows: Sequence[Row]) -> str:
-    """Return one method a line with all its numbers in percent, as few words as possible."""
+def rows_as_csv(rows: Sequence[Row], titles: Mapping[str, str] = SUMMARY) -> str:
+    """Return one method a line with all its numbers in percent, as few words as possible.
+
+    Args:
+        rows: of the report.
+        titles: as :func:`summary_table` takes them. Defaults to the summaries under their metrics.
+    """
     rows = comparable(rows)
-    scores = [*SUMMARY, *all_sets(rows)]
+    scores = {**{name: name for name in (*titles, *all_sets(rows))}, **titles}
     sources = list(dict.fromkeys(name for row in rows for name in row['upstream']))
-    header = ['method', 'source', 'protocol', *(title for name in scores for title in (name, f'{name}_std'))]
+    header = ['method', 'source', 'protocol', *(title for name in scores.values() for title in (name, f'{name}_std'))]
     header += [f'upstream/{name}' for name in sources]
-    header += ['fidelity', 'params_m', 'flops_g', 'seconds']
+    header += ['fidelity', 'params_m', 'flops_g', 'seconds', 'sha256']
     lines = [
         [
             row['method'],
@@ -105,6 +114,7 @@ def rows_as_csv(rows: Sequence[Row]) -> str:
             *(number for name in scores for number in (value_of(row, name), deviation_of(row, name))),
             *(row['upstream'].get(name, {}).get('value') for name in sources),
             *(row.get(key) for key in ('fidelity', 'params_m', 'flops_g', 'seconds')),
+            row.get('backbone', {}).get('sha256'),
         ]
         for row in rows
     ]

@@ -11,7 +11,7 @@ Score = dict[str, Any]
 Row = dict[str, Any]
 
 SUMMARY = {'avg_cls': 'AVG Cls', 'det_ap50': 'AP50', 'seg_miou': 'mIoU', 'depth_delta1': 'delta1'}
-"""Columns of a row that sum up the tasks, and their titles."""
+"""Columns of a row that sum up the tasks, and their titles where a suite has none of its own."""
 SUMMARY_TASKS = {'avg_cls': 'cls', 'det_ap50': 'det', 'seg_miou': 'seg', 'depth_delta1': 'depth'}
 PAPER = 'paper'
 """A row's ``source`` when it was not measured here but stands in the paper's slides."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from xlearner_mm.pipeline.job import Job
 from xlearner_mm.pipeline.training import config_files
 from xlearner_mm.transfer.protocol import Protocol
+from xlearner_mm.transfer.scores import SUMMARY
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,17 @@ OTHER_METRICS = {
 }
 SUITES = {'paper': Path('configs/transfer'), 'mini': Path('configs/mini/transfer')}
 """The folders of configs of the suites."""
+COLUMNS: dict[str, Mapping[str, str]] = {
+    'paper': {
+        'avg_cls': 'AVG Cls',
+        'cifar100': 'CIFAR-100 (top-1)',
+        'det_ap50': 'PASCAL Det (AP50)',
+        'seg_miou': 'PASCAL Seg (mIoU)',
+        'depth_delta1': 'NYU-Depth V2 (delta1)',
+    },
+    'mini': SUMMARY,
+}
+"""The columns of the suites' reports, summaries and single sets, and their titles: the slides', and the metric."""
 
 
 @dataclass(frozen=True)
