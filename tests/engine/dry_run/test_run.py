@@ -56,6 +56,33 @@ def test_a_squeeze_is_tried_before_its_expansion_has_run():
     assert found['gpu_hours'] is None
 
 
+def test_what_a_stock_training_declares_gives_its_steps_and_epochs():
+    config = Path('declaring.py')
+    config.write_text(f"_base_ = '{PROBE}'\ndeclared = dict(images=500, picture=(64, 64))\n")
+    source = figures(config)['sources'][0]
+    assert (source['images'], source['images_from'], source['pictures']) == (500, 'declared', 'random, 64 x 64')
+    assert source['epochs'] is not None
+
+
+def test_a_misspelt_declaration_is_found(capsys):
+    config = Path('declaring.py')
+    config.write_text(f"_base_ = '{PROBE}'\ndeclared = dict(image=500)\n")
+    assert "declared: unknown setting 'image'; did you mean 'images'" in refused(capsys, config=config)
+
+
+def test_a_file_that_is_missing_in_a_folder_that_is_there_is_noted():
+    Path('here').mkdir()
+    found = figures(EXPANSION, options=['sources.det_shapes.dataset.data_root=here'])
+    (note,) = [note for note in found['notes'] if 'validation' not in note]
+    assert note.startswith("source 'det_shapes': here/")
+    assert note.endswith('is not there, although its data_root is: check its name')
+
+
+def test_pictures_that_a_data_set_holds_in_memory_are_random_too():
+    source = figures(CONFIGS / 'transfer' / 'cls' / 'cls_cifar10.py')['sources'][0]
+    assert source['batch_shape'][-2:] == [224, 224]
+
+
 def test_what_is_not_declared_is_said_to_be_unknown(capsys):
     found = figures(PROBE)
     source = found['sources'][0]
@@ -78,6 +105,7 @@ def test_a_linear_probe_of_a_stock_library_keeps_its_backbone_frozen():
         ('train_cfg.max_iterz=3', 'max_iterz'),
         ('train_dataloader.batch_size=5', 'train_dataloader.batch_size is 5'),
         ("sources.digits.dataset={'split_': 'train'}", 'split_'),
+        ('sources.det_shapes.network.bbox_head.num_classes=2', "source 'det_shapes': its dataset has 5 classes"),
         ("sources.det_shapes.val_evaluator={'metric': 'boxes'}", "source 'det_shapes': validation cannot be built"),
     ],
 )

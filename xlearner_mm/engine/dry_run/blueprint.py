@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.guarded_reading import refuse_more_classes
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.dry_run.source_data import SourceData, read_source
 from xlearner_mm.engine.dry_run.stand_in_teachers import stand_in_teachers
@@ -78,6 +79,7 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
     build_optimizer(runner)
     runner.model = revert_sync_batchnorm(runner.model.cpu()).train()
     sources = _build_data(runner, cfg)
+    notes += _absent_files(sources.values())
     _build_rest(runner)
     notes += check_validation(runner)
     return Blueprint(runner, sources, notes)
@@ -92,6 +94,14 @@ def _missing_start(cfg: Config) -> list[str]:
     return []
 
 
+def _absent_files(sources: Iterable[SourceData]) -> list[str]:
+    return [
+        f"source '{data.name}': {data.absent} is not there, although its data_root is: check its name"
+        for data in sources
+        if data.absent is not None
+    ]
+
+
 def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
     """Build data sets and put a loader that reads nothing in the runner's place."""
     settings = cfg.train_dataloader
@@ -104,8 +114,8 @@ def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
             sources = {name: _read(name, dataset, sizes.get(name, s.batch_size)) for name, s in dataset.sources.items()}
             _give_length(loader.sampler, sources.values())
         else:
-            stock = build_deferred(settings.dataset)
-            sources = {STOCK: read_source(STOCK, stock, settings.dataset, settings.batch_size, {})}
+            stock, declared = build_deferred(settings.dataset), cfg.get('declared', {})
+            sources = {STOCK: read_source(STOCK, stock, settings.dataset, settings.batch_size, declared)}
             held = stock if sources[STOCK].picture is None else _Sized(sources[STOCK].images or settings.batch_size)
             loader = _loader(runner, settings, held)
     except (SourceError, CheckpointError):
@@ -132,6 +142,7 @@ def _give_length(sampler: Any, sources: Iterable[SourceData]) -> None:
 
 def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData:
     source = dataset.sources[name]
+    refuse_more_classes(source, dataset.datasets[name])
     try:
         return read_source(name, dataset.datasets[name], source.dataset, batch_size, source.declared)
     except SourceError as error:

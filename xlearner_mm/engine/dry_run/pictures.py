@@ -34,6 +34,8 @@ def stand_in_items(dataset: Dataset, folder: str, size: Sequence[int], count: in
         width, height = size if index % 2 == 0 else size[::-1]
         described = _described(folder, width, height, index)
         described['reduce_zero_label'] = getattr(reader, 'reduce_zero_label', False)
+        if not any('LoadImage' in type(transform).__name__ for transform in reader.pipeline.transforms):
+            described.update(_loaded(described['img_path']))
         try:
             items.append(reader.pipeline(described))
         except Exception as error:
@@ -78,6 +80,12 @@ def _described(folder: str, width: int, height: int, index: int) -> dict[str, An
         'label_map': None,
         'seg_fields': [],
     }
+
+
+def _loaded(path: str) -> dict[str, Any]:
+    """What a data set that holds its pictures in memory, such as CIFAR, tells its pipeline."""
+    picture = np.array(Image.open(path))
+    return {'img': picture, 'img_shape': picture.shape[:2], 'ori_shape': picture.shape[:2]}
 
 
 def _object(rng: np.random.Generator, width: int, height: int) -> dict[str, Any]:

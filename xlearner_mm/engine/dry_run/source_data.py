@@ -9,7 +9,8 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.datasets.errors import refuse_unknown
+from xlearner_mm.datasets.source import DECLARED, SourceError
 from xlearner_mm.datasets.spread import spread
 from xlearner_mm.engine.dry_run.pictures import stand_in_items
 
@@ -29,6 +30,7 @@ class SourceData:
         origin: where that number is from.
         batch_size: images per step and process.
         picture: width and height of pictures that stand in; None where the data set's own are read.
+        absent: a file that is not there although the data set's folders are. Defaults to None.
     """
 
     name: str
@@ -37,6 +39,7 @@ class SourceData:
     origin: str
     batch_size: int
     picture: tuple[int, int] | None
+    absent: str | None = None
 
     def items(self, folder: str) -> list[dict[str, Any]]:
         """Return some items as the source's pipeline gives them, enough to see sizes that vary at random.
@@ -68,15 +71,17 @@ def read_source(
         declared: ``images`` and ``picture`` (width, height), for where the files are not there.
 
     Raises:
-        SourceError: the files are there, but cannot be read or hold no image.
+        SourceError: the files are there, but cannot be read or hold no image; an unknown setting in ``declared``.
     """
+    refuse_unknown('declared', declared, DECLARED)
+    absent = None
     if all(osp.isdir(root) for root in _roots(settings)):
         try:
             if hasattr(dataset, 'full_init'):
                 dataset.full_init()
             images = len(dataset)
-        except FileNotFoundError:
-            pass
+        except FileNotFoundError as error:
+            absent = str(error.filename or error)
         except Exception as error:
             raise SourceError(f'its dataset cannot be read: {type(error).__name__}: {error}') from error
         else:
@@ -85,7 +90,7 @@ def read_source(
             return SourceData(name, dataset, images, 'its files', batch_size, None)
     number = declared.get('images')
     picture = tuple(declared.get('picture', PICTURE))
-    return SourceData(name, dataset, number, 'declared' if number else 'unknown', batch_size, picture)
+    return SourceData(name, dataset, number, 'declared' if number else 'unknown', batch_size, picture, absent)
 
 
 def _roots(settings: Mapping[str, Any]) -> Iterator[str]:
