@@ -33,7 +33,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--paper', action='store_true', help="put the slides' rows beside ours")
     parser.add_argument('--fresh', action='store_true', help='start over')
     parser.add_argument('--steps', type=int, help='train everything for so few steps only: tries it out')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.workers < 1:
+        parser.error(f'--workers must be at least 1, got {args.workers}')
+    return args
 
 
 def main() -> int:
