@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 import xlearner_mm
@@ -106,12 +107,58 @@ def test_not_frozen_it_trains(trained):
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-def test_a_file_that_does_not_describe_itself_needs_a_config(trained, tmp_path):
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'backbone.branches.det.backbone.'])
+def test_of_a_file_that_does_not_describe_itself_the_plain_resnet_is_read_off_its_weights(trained, tmp_path, prefix):
+    own, _ = trained(tiny_resnet(depth=34))
+    path = tmp_path / 'detector.pth'
+    state = {prefix + key: value for key, value in own.state_dict().items()}
+    torch.save({'state_dict': {**state, 'bbox_head.weight': torch.ones(2)}, 'meta': {'iter': 3}}, path)
+    read = xlearner_mm.get_backbone(path)
+    check_same(read, own)
+    assert (read.meta, read.normalisation) == ({}, None)
+    with pytest.raises(CheckpointError, match='does not say how its input is normalised'):
+        xlearner_mm.extract_features(path, torch.zeros(3, 64, 64))
+    told = xlearner_mm.get_backbone(path, normalisation=((0, 0, 0), (255, 255, 255), 'rgb'))
+    assert xlearner_mm.extract_features(told, torch.zeros(3, 64, 64)).shape == (1, 32)
+
+
+def test_torchvisions_own_file_is_read(tmp_path):
+    theirs = torchvision.models.resnet18().eval()
+    torch.save(theirs.state_dict(), tmp_path / 'resnet18-f37072fd.pth')
+    last = xlearner_mm.get_backbone(tmp_path / 'resnet18-f37072fd.pth')(IMAGES)[-1]
+    torch.testing.assert_close(theirs.fc(last.mean((2, 3))), theirs(IMAGES), atol=1e-5, rtol=1e-5)
+
+
+def test_a_style_that_no_weight_tells_is_said(trained, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(backbone, 'print_log', lambda line, *_: said.append(line))
+    for depth in (18, 50):
+        own, _ = trained(tiny_resnet(depth=depth))
+        torch.save(own.state_dict(), tmp_path / 'bare.pth')
+        xlearner_mm.get_backbone(tmp_path / 'bare.pth')
+    [line] = said
+    assert "style='pytorch' is taken" in line
+    assert "'depth': 50" in line
+
+
+def test_a_file_of_another_kind_needs_a_config(trained, tmp_path):
+    deep, _ = trained(tiny_resnet(deep_stem=True))
+    torch.save(deep.state_dict(), tmp_path / 'deep.pth')
+    with pytest.raises(CheckpointError, match=r'deep\.pth holds no .*does not describe its.*backbone=dict\('):
+        xlearner_mm.get_backbone(tmp_path / 'deep.pth')
+    check_same(xlearner_mm.get_backbone(tmp_path / 'deep.pth', backbone=tiny_resnet(deep_stem=True)), deep)
+
+
+def test_a_config_of_an_unknown_type_is_named(trained):
+    _, checkpoint = trained(tiny_resnet())
+    with pytest.raises(ValueError, match=r"'ResNet'.* names no registered type; .*type='mmdet.ResNet'"):
+        xlearner_mm.get_backbone(checkpoint, backbone=dict(type='ResNet', depth=18))
+
+
+def test_a_config_may_be_given(trained, tmp_path):
     own, checkpoint = trained(tiny_resnet())
     bare = tmp_path / 'bare.pth'
     torch.save(own.state_dict(), bare)
-    with pytest.raises(CheckpointError, match=r'bare\.pth does not describe its backbone.*backbone=dict\(type='):
-        xlearner_mm.get_backbone(bare)
     told = xlearner_mm.get_backbone(bare, backbone=tiny_resnet())
     check_same(told, own)
     with pytest.raises(CheckpointError, match='normalisation='):

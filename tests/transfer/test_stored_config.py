@@ -11,6 +11,8 @@ from xlearner_mm.transfer.stored_config import build_stored, without_start
     'settings',
     [
         tiny_resnet(),
+        tiny_resnet(type='XLearnerResNetV1c'),
+        tiny_resnet(type='mmpretrain.XLearnerResNetV1d'),
         tiny_resnet(norm_cfg=dict(type='SyncBN')),
         tiny_resnet(depth=50, plugins=[dict(cfg=dict(type='ContextBlock', ratio=0.25), position='after_conv2')]),
         tiny_expanded('cls', 'det'),

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import CheckpointError, load_backbone, resolve_checkpoint
+from xlearner_mm.transfer.checkpoint import CheckpointError, load_backbone, read_checkpoint, resolve_checkpoint
 from xlearner_mm.transfer.export.verification import probe_images
 from xlearner_mm.transfer.images import Normalisation
+from xlearner_mm.transfer.start import read_start
 from xlearner_mm.transfer.stored_backbone import description_of, find_backbone
+
+# Blocks of depth 18 and 34 have one style only.
+_FIRST_WITH_STYLE = 50
 
 
 class Backbone(nn.Module):
@@ -102,44 +109,75 @@ def get_backbone(
         True
 
     Args:
-        checkpoint: an export (mm, torchvision, timm or safetensors), a checkpoint of either stage, or a work
-            directory.
+        checkpoint: an export (mm, torchvision, timm or safetensors), a checkpoint of either stage, a work directory, or
+            any other file that holds a plain ResNet: of torchvision, or of a detector that was trained on the backbone.
         frozen: stay in evaluation mode and take no gradients. Defaults to True.
         branch: of an expansion checkpoint, one branch, without its links. Defaults to None: its only one, or else the
             whole expanded backbone, whose branches' features are side by side.
         backbone: config of a registered backbone, for files that do not describe theirs, such as
-            ``dict(type='XLearnerResNet', depth=50)``. Defaults to None: as the file says.
+            ``dict(type='mmdet.ResNet', depth=50, deep_stem=True)``. Defaults to None: as the file says, or else the
+            plain ResNet that its weights are of, with bottlenecks of ``style='pytorch'``.
         normalisation: ``(mean, std, order)`` in values 0 to 255, order being ``'rgb'`` or ``'bgr'``. Defaults to None:
-            as the file says.
+            as the file says; where it does not, the backbone takes normalised images only.
         which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
         ema: True: the moving average of the weights; False: the model's own; None: what the checkpoint's
             ``state_dict`` holds. Defaults to None.
 
     Raises:
-        CheckpointError: unreadable, not describing its backbone, or not fitting it; nothing in it is executed.
-        ValueError: ``ema`` together with ``backbone``, or an unknown normalisation.
+        CheckpointError: unreadable, neither describing its backbone nor of a plain ResNet, or not fitting it; nothing
+            in it is executed.
+        ValueError: ``ema`` of a file that does not describe its backbone or together with ``backbone``, an unknown type
+            of that, or an unknown normalisation.
     """
-    path = fspath(checkpoint)
+    path = resolve_checkpoint(fspath(checkpoint), which)
     given = None if normalisation is None else Normalisation.parse(normalisation)
+    if ema is not None and (backbone is not None or description_of(read_checkpoint(path)) is None):
+        raise ValueError(
+            f'ema is chosen where the checkpoint describes its backbone and no other is given: leave it out for {path}'
+        )
     if backbone is not None:
-        if ema is not None:
-            raise ValueError('ema is chosen where the checkpoint describes its backbone; leave out backbone, or ema')
-        return _as_told(path, backbone, frozen, branch, given, which)
-    stored = find_backbone(path, branch, expanded=None, which=which, ema=ema)
+        prefix = None if branch is None else f'backbone.branches.{branch}.backbone'
+        return _as_told(path, backbone, prefix, frozen, given)
+    if description_of(read_checkpoint(path)) is None:
+        return _read_off(path, branch, frozen, given)
+    stored = find_backbone(path, branch, expanded=None, ema=ema)
     return Backbone(stored.build(), stored.meta, given or Normalisation.parse(stored.meta['normalisation']), frozen)
 
 
+def _read_off(path: str, branch: str | None, frozen: bool, normalisation: Normalisation | None) -> Backbone:
+    """Build the plain ResNet that weights without a description are of."""
+    try:
+        start = read_start(path, branch)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f'{error}. It does not describe its backbone: if it holds one of another kind, give its config, as in '
+            "backbone=dict(type='mmdet.ResNet', depth=50, deep_stem=True)"
+        ) from error
+    if start.settings['depth'] >= _FIRST_WITH_STYLE:
+        other = {**start.settings, 'style': 'caffe'}
+        print_log(
+            f"get_backbone: {path} does not say where its bottlenecks' strides lie; style='pytorch' is taken, as of "
+            f"torchvision. Of style='caffe', give backbone={other}",
+            'current',
+            logging.WARNING,
+        )
+    return _as_told(path, without_library_defaults(start.settings), start.prefix, frozen, normalisation)
+
+
 def _as_told(
-    path: str,
-    config: Mapping[str, Any],
-    frozen: bool,
-    branch: str | None,
-    normalisation: Normalisation | None,
-    which: str,
+    path: str, config: Mapping[str, Any], prefix: str | None, frozen: bool, normalisation: Normalisation | None
 ) -> Backbone:
-    path = resolve_checkpoint(path, which)
+    try:
+        known = MODELS.get(config['type']) is not None
+    except (KeyError, RuntimeError):
+        known = False
+    if not known:
+        raise ValueError(
+            f"get_backbone: backbone={dict(config)} names no registered type; as of the libraries', their name comes "
+            "first, as in type='mmdet.ResNet', or take type='XLearnerResNet'"
+        )
     net = MODELS.build(dict(config))
-    meta = load_backbone(net, path, None if branch is None else f'backbone.branches.{branch}.backbone')
+    meta = load_backbone(net, path, prefix or None)
     described = description_of({'meta': meta}) or {}
     if normalisation is None and described:
         normalisation = Normalisation.parse(described['normalisation'])

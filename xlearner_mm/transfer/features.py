@@ -56,16 +56,19 @@ def extract_features(
         ``(B, C)``, or ``(B, C, H, W)`` without pooling, on the CPU; for a sequence of levels a tuple of these.
 
     Raises:
-        CheckpointError: of the checkpoint.
+        CheckpointError: of the checkpoint, or it does not say how images are normalised: give
+            ``get_backbone(checkpoint, normalisation=...)`` in its place.
         FileNotFoundError: an image that does not exist.
-        ValueError: no image, one that is none, an unknown level, or maps whose sizes differ.
+        ValueError: no image, one that is none, an unknown level, an empty batch, or maps whose sizes differ.
     """
     backbone = checkpoint if isinstance(checkpoint, Backbone) else get_backbone(checkpoint, branch=branch)
     wanted = (levels,) if isinstance(levels, int) else tuple(levels)
     count = len(backbone.channels)
     unknown = [level for level in wanted if not -count <= level < count]
-    if unknown or batch_size < 1:
-        raise ValueError(f'levels {unknown} are not of this backbone, which gives out {count}; batch_size {batch_size}')
+    if unknown:
+        raise ValueError(f'levels {unknown} are not of this backbone, which gives out {count}')
+    if batch_size < 1:
+        raise ValueError(f'batch_size must be at least 1, got {batch_size}')
     prepared = (resize_image(load_image(image), size) for image in _each(images))
     if device is not None:
         backbone.to(device)

@@ -7,6 +7,7 @@ stranger's checkpoint would be run. So only backbones, and layers within them, a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -18,9 +19,10 @@ from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import CheckpointError
 
 _LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
+_OURS = 'xlearner_mm.models.backbones.'
 _BACKBONES = (
     *(f'{library}.models.backbones.' for library in _LIBRARIES),
-    'xlearner_mm.models.backbones.',
+    _OURS,
     'xlearner_mm.models.expansion.expanded_backbone',
 )
 # mmengine's wrapper is its SyncBN.
@@ -83,9 +85,12 @@ def _check_type(name: Any, scope: str | None, what: str) -> None:
             f'{what} is refused: its settings name the type {name!r}, which is not registered; if it is a backbone of '
             'yours, import the module that registers it first'
         )
+    cls = cls.func if isinstance(cls, partial) else cls
     module = cls.__module__
     stock = module.split('.')[0] in ('torch', 'torchvision', 'mmcv', 'mmengine', 'xlearner_mm', *_LIBRARIES)
-    known = isinstance(cls, type) and module.startswith((*_BACKBONES, *_LAYERS)) and name.split('.')[-1] not in _REFUSED
+    # `XLearnerResNetV1c` is a function.
+    buildable = isinstance(cls, type) or module.startswith(_OURS)
+    known = buildable and module.startswith((*_BACKBONES, *_LAYERS)) and name.split('.')[-1] not in _REFUSED
     # What a user registered himself is code of his own.
     if stock and not known:
         raise CheckpointError(f"{what} is refused: its settings name '{name}', which is neither a backbone nor a layer")

@@ -14,12 +14,7 @@ from mmengine.config import Config
 
 from xlearner_mm.registry import MODELS
 
-# What a stock type implies, said in full, as the drop-in must say it.
-IMPLIED: dict[str, dict[str, Any]] = {
-    'ResNet': {},
-    'ResNetV1c': dict(deep_stem=True),
-    'ResNetV1d': dict(deep_stem=True, avg_down=True),
-}
+PLAIN = ('ResNet', 'ResNetV1c', 'ResNetV1d')
 # A deformable conv needs a last level of at least its own size.
 SIZE = 96
 
@@ -57,7 +52,7 @@ def resnets_in(path: Path) -> list[Found]:
 def _search(node: Any, scope: str, place: str) -> Iterator[Found]:
     if isinstance(node, dict):
         scope = node.get('_scope_', scope)
-        if isinstance(node.get('type'), str) and node['type'].split('.')[-1] in IMPLIED:
+        if is_plain(node):
             settings = {key: value for key, value in node.items() if key not in ('init_cfg', 'pretrained', '_scope_')}
             yield Found(place, scope, json.loads(json.dumps(settings)))
         for key, value in node.items():
@@ -67,11 +62,15 @@ def _search(node: Any, scope: str, place: str) -> Iterator[Found]:
             yield from _search(value, scope, f'{place}.{i}')
 
 
+def is_plain(node: dict[str, Any]) -> bool:
+    """Whether a config is of a plain ResNet, of whichever library."""
+    return isinstance(node.get('type'), str) and node['type'].split('.')[-1] in PLAIN
+
+
 def as_ours(cfg: dict[str, Any]) -> dict[str, Any]:
-    """The same backbone with its type changed; a type with a library's name before it names the library."""
-    library, _, stock = cfg['type'].rpartition('.')
-    said = dict(library=library) if library else {}
-    return {**cfg, 'type': 'XLearnerResNet', **IMPLIED[stock], **said}
+    """The same backbone with `XLearner` before the type, behind a library's prefix."""
+    library, dot, stock = cfg['type'].rpartition('.')
+    return {**cfg, 'type': f'{library}{dot}XLearner{stock}'}
 
 
 @torch.no_grad()

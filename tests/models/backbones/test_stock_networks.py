@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.registry import MODELS
 
-from .stock_walk import IMPLIED, folder_of, shaken
+from .stock_walk import as_ours, folder_of, is_plain, shaken
 
 SIDE = 96
 NETWORKS = [
@@ -25,11 +25,10 @@ NETWORKS = [
 
 
 def with_ours(node):
-    """Change the type of every plain ResNet in a model's config, and nothing but what it implies."""
+    """Change the type of every plain ResNet in a model's config, and nothing else."""
     if isinstance(node, dict):
         changed = {key: with_ours(value) for key, value in node.items()}
-        implied = IMPLIED.get(node['type']) if isinstance(node.get('type'), str) else None
-        return changed if implied is None else {**changed, 'type': 'XLearnerResNet', **implied}
+        return as_ours(changed) if is_plain(changed) else changed
     return [with_ours(value) for value in node] if isinstance(node, list | tuple) else node
 
 

@@ -38,8 +38,6 @@ def dropped_in(library, file, checkpoint):
     cfg = Config.fromfile(folder_of(library) / file)
     cfg.custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
     cfg.model.backbone.type = 'XLearnerResNet'
-    if 'pretrained' in cfg.model:
-        cfg.model.pretrained = None
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
     return cfg
 

@@ -9,7 +9,7 @@ from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.models.backbones import resnet_class, without_library_defaults
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
-from xlearner_mm.transfer import CheckpointError
+from xlearner_mm.transfer import CheckpointError, load_backbone
 
 
 @pytest.fixture
@@ -75,6 +75,34 @@ def test_a_prefix_may_be_given(saved):
     assert same(load(path, init=dict(prefix='backbone.branches.det.backbone')), net)
 
 
+@pytest.mark.parametrize('holder', ['backbone.', ''])
+def test_the_only_branch_of_an_expansion_stage_needs_no_prefix(saved, holder):
+    net, path = saved(f'{holder}branches.shared.backbone.')
+    assert same(load(path), net)
+
+
+def test_of_several_branches_one_must_be_named(saved):
+    _, path = saved('backbone.branches.det.backbone.', extra={'backbone.branches.cls.backbone.bn1.bias': torch.ones(4)})
+    with pytest.raises(
+        CheckpointError, match=r"branches \['cls', 'det'\] .* by prefix='backbone.branches.cls.backbone'"
+    ):
+        load(path)
+    with pytest.raises(
+        CheckpointError, match=r"below prefix 'det': its branches are at .*'backbone.branches.det.backbone'"
+    ):
+        load(path, init=dict(prefix='det'))
+
+
+@pytest.mark.parametrize('init', [{}, dict(prefix='backbone.branches.det.backbone')])
+def test_a_branch_of_a_pruned_checkpoint_is_no_backbone_and_the_one_that_is_is_named(saved, init):
+    _, path = saved('backbone.branches.det.backbone.')
+    widths = {'branches.det.backbone.layer1.0.conv1': 3}
+    described = dict(type='XLearnerExpandedBackbone', branches=dict(det=tiny_resnet()), widths=widths)
+    torch.save({**torch.load(path), 'meta': {'xlearner': {'backbone': described}}}, path)
+    with pytest.raises(CheckpointError, match=r"was pruned, 1 .* type='XLearnerExpandedBackbone' .*layer1.0.conv1': 3"):
+        load(path, init=init)
+
+
 def test_a_key_that_would_stay_at_its_random_start_is_an_error(saved, tmp_path):
     net, path = saved()
     state = net.state_dict()
@@ -93,6 +121,20 @@ def test_unless_strict_is_turned_off(saved):
     assert torch.equal(loaded.layer1[0].conv1.weight, net.layer1[0].conv1.weight)
 
 
+def test_parts_that_no_plain_checkpoint_fills_say_how_they_may_stay_random(saved, logged):
+    net, path = saved(depth=50)
+    plugins = [dict(cfg=dict(type='ContextBlock', ratio=0.25), position='after_conv2', stages=(0, 0, 0, 1))]
+    with pytest.raises(CheckpointError, match=r'(?s)missing:.*layer4\.0\.context_block.*write strict=False into'):
+        load(path, depth=50, plugins=plugins)
+    loaded = load(path, depth=50, plugins=plugins, init=dict(strict=False))
+    assert torch.equal(loaded.layer4[0].conv1.weight, net.layer4[0].conv1.weight)
+    [(level, line)] = logged()
+    assert level == 'WARNING'
+    missing = {key for key in loaded.state_dict() if 'context_block' in key}
+    assert missing
+    assert all(f'\n  {key}\n' in line + '\n' for key in missing)
+
+
 def test_another_shape_is_an_error_with_both_shapes(saved):
     _, path = saved(base_channels=8)
     with pytest.raises(CheckpointError, match=r'layer1.0.conv1.weight is \(8, 4, 3, 3\), expected \(4, 4, 3, 3\)'):
@@ -101,7 +143,9 @@ def test_another_shape_is_an_error_with_both_shapes(saved):
 
 def test_a_deeper_backbone_is_an_error(saved):
     _, path = saved(depth=34)
-    with pytest.raises(CheckpointError, match='not of this model: .*layer1.2'):
+    with pytest.raises(
+        CheckpointError, match=r'96 not of this model:\n  layer1\.2.*\n(  .*\n){95}give the checkpoint of this'
+    ):
         load(path)
 
 
@@ -110,6 +154,21 @@ def test_a_checkpoint_of_something_else_is_an_error(tmp_path):
     torch.save({'state_dict': {'embed.weight': torch.zeros(3)}}, path)
     with pytest.raises(CheckpointError, match='other.pth holds nothing of a XLearnerResNet'):
         load(path)
+
+
+def test_a_prefix_that_leads_nowhere_is_named(saved):
+    _, path = saved('backbone.')
+    with pytest.raises(CheckpointError, match="holds nothing below prefix 'neck': its keys are such as backbone.bn1"):
+        load(path, init=dict(prefix='neck'))
+
+
+def test_a_prefix_that_leads_to_another_architecture_is_not_advised_again(saved):
+    _, path = saved('backbone.branches.det.backbone.')
+    swin = MODELS.build(dict(type='SwinTransformer', embed_dims=24, _scope_='mmdet'))
+    with pytest.raises(
+        CheckpointError, match='holds below prefix .* of another architecture than SwinTransformer: its'
+    ):
+        load_backbone(swin, path, 'backbone.branches.det.backbone')
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
@@ -163,6 +222,9 @@ def test_a_variant_may_be_named_as_a_type(variant, said):
     assert named.state_dict().keys() == MODELS.build(tiny_resnet(deep_stem=True, **said)).state_dict().keys()
 
 
-def test_only_one_checkpoint_may_be_given():
-    with pytest.raises(ValueError, match='init_cfg and pretrained cannot both be given'):
-        XLearnerResNet(18, pretrained='a.pth', init_cfg=dict(type='Kaiming', layer='Conv2d'))
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain', 'mmengine'])
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_a_prefix_means_that_librarys_in_every_scope(scope, library):
+    for name in ('XLearnerResNet', 'XLearnerResNetV1c'):
+        built = MODELS.build(tiny_resnet(type=f'{library}.{name}', _scope_=scope))
+        assert isinstance(built, resnet_class(library))

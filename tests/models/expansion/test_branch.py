@@ -214,7 +214,7 @@ class TestCheckpoints:
 
         self.saved(tmp_path / 'a.pth', cfg, without_last)
         with pytest.raises(
-            CheckpointError, match=r"branch 'det': .*a\.pth does not fit .* missing: (layer4|stages\.3)"
+            CheckpointError, match=r"branch 'det': .*a\.pth does not fit .* missing:\s+(layer4|stages\.3)"
         ):
             self.branch(tmp_path / 'a.pth', cfg).init_weights()
 

@@ -47,6 +47,19 @@ def test_a_plain_one_for_a_config_that_wants_a_deep_one_is_told_so(saved):
         load(path, type='XLearnerResNetV1c')
 
 
+@pytest.mark.parametrize('wanted', ['XLearnerResNetV1c', 'XLearnerResNetV1d'])
+def test_without_strict_all_but_stem_and_pooled_branches_is_loaded(saved, wanted):
+    net, path = saved()
+    start = dict(type='Pretrained', checkpoint=path, strict=False)
+    deep = MODELS.build(tiny_resnet(type=wanted, init_cfg=start))
+    deep.init_weights()
+    own = {key: value for key, value in deep.state_dict().items() if not key.startswith('stem.')}
+    if wanted.endswith('d'):
+        own = {key: value for key, value in own.items() if 'downsample' not in key}
+    assert own.keys() < net.state_dict().keys()
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in own.items())
+
+
 @pytest.mark.parametrize('pools', [True, False])
 def test_another_way_to_go_down_is_told_so(saved, pools):
     _, path = saved(deep_stem=True, avg_down=pools)

@@ -9,13 +9,20 @@ from typing import Any
 from mmengine.model import BaseModule
 
 from xlearner_mm.models.backbones.holders import preprocessors_around, remember_holders_of
+from xlearner_mm.models.backbones.library_names import register_in
+from xlearner_mm.models.backbones.start import InitCfg, start_of
 from xlearner_mm.models.backbones.usage import check_usage
 from xlearner_mm.registry import MODELS, DefaultScope
-from xlearner_mm.transfer.checkpoint import load_backbone
+from xlearner_mm.transfer.checkpoint import SAME_ARCHITECTURE, load_backbone
 
 LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
 # Outside of the three libraries' scopes: mmseg's has all of mmdet's arguments, and more.
 DEFAULT_LIBRARY = 'mmseg'
+# No checkpoint of a plain ResNet fills what `dcn` and `plugins` add.
+_REMEDY = (
+    f'{SAME_ARCHITECTURE}; if the missing ones are to be learnt here, as those of dcn and plugins, write strict=False '
+    'into init_cfg'
+)
 
 
 @MODELS.register_module()
@@ -25,22 +32,25 @@ class XLearnerResNet(BaseModule):
     It *is* the stock ResNet of one of the libraries, with that library's arithmetic, keys, arguments and defaults, and
     an instance of that class. Which one is decided as OpenMMLab decides what ``type='ResNet'`` means, by the scope
     that it is built in: mmdet's (``norm_eval=True``), mmseg's (``contract_dilation``, ``multi_grid``) or mmpretrain's
-    (``drop_path_rate``, ``expansion``, ``out_indices=(3,)``); in any other scope, or none, mmseg's. As with
-    :class:`pathlib.Path`, calling this class gives an instance of the subclass that fits.
+    (``drop_path_rate``, ``expansion``, ``out_indices=(3,)``); in any other scope, or none, mmseg's. A prefix means
+    that library whatever the scope, ``type='mmpretrain.XLearnerResNet'`` as ``type='mmpretrain.ResNet'``, and so does
+    ``library``. As with :class:`pathlib.Path`, calling this class gives an instance of the subclass that fits.
     What a stock *type* implies must be said: ``ResNetV1c`` is ``deep_stem=True`` and ``ResNetV1d`` is ``deep_stem=True,
     avg_down=True``; or name ``XLearnerResNetV1c``, ``XLearnerResNetV1d``.
 
     What it adds is loading: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` accepts an export, a squeeze
     checkpoint or a training checkpoint as it is, with the deep stem named as any of the libraries does, and raises
-    where the stock type warns and trains from noise. It also raises when the network around it would use the backbone
-    otherwise than the checkpoint records: a bottleneck of another ``style``, images normalised differently.
+    where the stock type warns and trains from noise. It takes the place of the ``pretrained`` that mmseg's networks
+    hand down. It also raises when the network around it would use the backbone otherwise than the checkpoint records: a
+    bottleneck of another ``style``, images normalised differently.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         init_cfg: mmengine's weight initialisation; for ``type='Pretrained'`` also ``prefix`` (where the backbone is
             in the checkpoint; found by itself by default), ``strict`` (defaults to True) and ``as_trained`` (defaults
             to True; False allows another style or normalisation than the checkpoint records).
-        library: ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``, whatever the scope. Defaults to None: by the scope.
+        library: ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``, whatever the scope; over a prefix of the type. Defaults
+            to None: by the prefix, or else the scope.
         kwargs: the stock ResNet's arguments: ``stem_channels``, ``base_channels``, ``out_indices``, ``style``,
             ``frozen_stages``, ``norm_cfg``, ``norm_eval``, ``strides``, ``dilations``, ``with_cp``, ...; of mmdet and
             mmseg also ``dcn`` and ``plugins``.
@@ -48,22 +58,16 @@ class XLearnerResNet(BaseModule):
     Raises:
         CheckpointError: when weights are initialised from a checkpoint that leaves anything at its random start, or
             that was trained for another use.
-        ValueError: an unknown library, or more than one checkpoint.
+        ValueError: an unknown library, more than one checkpoint, or ``pretrained`` beside an ``init_cfg`` without any.
     """
 
     def __new__(cls, *args: Any, library: str | None = None, **kwargs: Any) -> XLearnerResNet:
         """Make an instance of the subclass for the library in whose scope it is built."""
         return super().__new__(resnet_class(library) if cls is XLearnerResNet else cls)
 
-    def __init__(
-        self, depth: int, init_cfg: dict | list[dict] | None = None, library: str | None = None, **kwargs: Any
-    ) -> None:
-        pretrained = kwargs.pop('pretrained', None)
-        if pretrained is not None:
-            if init_cfg:
-                raise ValueError('init_cfg and pretrained cannot both be given: pretrained is the older name')
-            init_cfg = {'type': 'Pretrained', 'checkpoint': pretrained}
-        self.pretrained_cfg, rest = _split_pretrained(init_cfg)
+    def __init__(self, depth: int, init_cfg: InitCfg = None, library: str | None = None, **kwargs: Any) -> None:
+        deep_stem = kwargs.get('deep_stem', False)
+        self.pretrained_cfg, rest = start_of(init_cfg, kwargs.pop('pretrained', None), deep_stem)
         # The libraries' own defaults of init_cfg differ, and stand aside for a checkpoint.
         given = {'init_cfg': rest} if rest else {}
         super().__init__(depth, **given, **kwargs)  # type: ignore[call-arg]
@@ -78,7 +82,9 @@ class XLearnerResNet(BaseModule):
         wanted = self.pretrained_cfg
         if wanted is None:
             return
-        meta = load_backbone(self, wanted['checkpoint'], wanted.get('prefix'), wanted.get('strict', True))
+        meta = load_backbone(
+            self, wanted['checkpoint'], wanted.get('prefix'), wanted.get('strict', True), remedy=_REMEDY
+        )
         if wanted.get('as_trained', True):
             check_usage(self, preprocessors_around(self), meta, f'checkpoint {wanted["checkpoint"]}')
 
@@ -129,16 +135,12 @@ def without_library_defaults(backbone: Mapping[str, Any]) -> dict[str, Any]:
     return {'library': DEFAULT_LIBRARY, **backbone} if ours else dict(backbone)
 
 
-def _split_pretrained(
-    init_cfg: dict | list[dict] | None,
-) -> tuple[dict | None, dict | list[dict] | None]:
-    """Take the entry of type 'Pretrained' out: mmengine's own loader only warns."""
-    entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-    pretrained = [entry for entry in entries if entry['type'] == 'Pretrained']
-    if len(pretrained) > 1:
-        raise ValueError('init_cfg names more than one Pretrained checkpoint')
-    rest = [entry for entry in entries if entry['type'] != 'Pretrained']
-    return (dict(pretrained[0]) if pretrained else None), (rest or None)
-
-
 remember_holders_of(XLearnerResNet)
+register_in(
+    LIBRARIES,
+    {
+        'XLearnerResNet': XLearnerResNet,
+        'XLearnerResNetV1c': xlearner_resnet_v1c,
+        'XLearnerResNetV1d': xlearner_resnet_v1d,
+    },
+)

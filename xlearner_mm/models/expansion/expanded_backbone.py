@@ -14,14 +14,14 @@ from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
 from xlearner_mm.models.expansion.depth_plan import DepthPlan
 from xlearner_mm.models.expansion.freezing import freeze, frozen_modules, norms_to_inference
-from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to, recorded_widths
+from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to
 from xlearner_mm.models.expansion.reconciliation import (
     LinkKey,
     Reconciliation,
     ReconciliationLink,
 )
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import CheckpointError, load_backbone, read_checkpoint
+from xlearner_mm.transfer.checkpoint import CheckpointError, load_backbone, read_checkpoint, recorded_widths
 
 Levels = tuple[Tensor, ...]
 
@@ -130,17 +130,17 @@ class XLearnerExpandedBackbone(BaseModule):
         if pretrained is None:
             super().init_weights()
         else:
-            try:
-                load_backbone(self, pretrained['checkpoint'], prefix=pretrained.get('prefix'))
-            except CheckpointError as error:
-                recorded = recorded_widths(read_checkpoint(pretrained['checkpoint']))
-                if recorded == self.widths:
-                    raise
-                raise CheckpointError(
-                    f'{error}; it was pruned to {len(recorded)} other inner widths: build the backbone with the '
-                    'widths of its metadata (tools/transfer.py does)'
-                ) from error
+            self._check_widths(pretrained['checkpoint'])
+            load_backbone(self, pretrained['checkpoint'], prefix=pretrained.get('prefix'))
             self._is_init = True
+
+    def _check_widths(self, path: str) -> None:
+        recorded = recorded_widths(read_checkpoint(path))
+        if recorded and recorded != self.widths:
+            raise CheckpointError(
+                f'checkpoint {path} was pruned: give XLearnerExpandedBackbone its widths={recorded}, or all of its '
+                f"settings, xlearner_mm.get_backbone('{path}').meta['backbone']"
+            )
 
     def train(self, mode: bool = True) -> XLearnerExpandedBackbone:
         """Set training mode, frozen parts excepted, and return the module as torch's do."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from xlearner_mm.models.expansion.reconciliation import ReconciliationLink
-from xlearner_mm.transfer.checkpoint import CheckpointError
+from xlearner_mm.transfer.checkpoint import CheckpointError, recorded_widths
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,6 @@ def narrow_to(backbone: nn.Module, widths: Mapping[str, int]) -> None:
             raise ValueError(f'widths: {name} has {own[name].channels} channels and cannot have {channels}')
         if channels < own[name].channels:
             own[name].keep(torch.arange(channels))
-
-
-def recorded_widths(checkpoint: Mapping[str, Any]) -> dict[str, int]:
-    """Return the inner widths that a training checkpoint or an export says its backbone was pruned to."""
-    meta = checkpoint.get('meta') or {}
-    described = (meta.get('xlearner') or meta).get('backbone')
-    return dict(described.get('widths') or {}) if isinstance(described, Mapping) else {}
 
 
 def narrow_as(backbone: nn.Module, checkpoint: Mapping[str, Any]) -> None:

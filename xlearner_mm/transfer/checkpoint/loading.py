@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import nn
 
 from xlearner_mm.transfer.checkpoint.error import CheckpointError
+from xlearner_mm.transfer.checkpoint.finding import find_backbone_state
 from xlearner_mm.transfer.checkpoint.reading import read_checkpoint
 from xlearner_mm.transfer.checkpoint.stem import stem_named_as
-from xlearner_mm.transfer.checkpoint.weights import State, backbone_state, state_dict_of
+from xlearner_mm.transfer.checkpoint.weights import State
+
+SAME_ARCHITECTURE = 'give the checkpoint of this very architecture'
+"""The fix of a checkpoint that does not fit."""
+
+# More keys than these are listed one a line.
+_IN_LINE = 8
 
 
-def load_backbone(module: nn.Module, path: str, prefix: str | None = None, strict: bool = True) -> dict[str, Any]:
+def load_backbone(
+    module: nn.Module,
+    path: str,
+    prefix: str | None = None,
+    strict: bool = True,
+    remedy: str = SAME_ARCHITECTURE,
+) -> dict[str, Any]:
     """Load a backbone from any checkpoint that holds one.
 
     Args:
         module: the backbone.
         path: an export, a squeeze checkpoint, or a training checkpoint, as it is.
         prefix: where the backbone is in it. Defaults to None: found by itself.
-        strict: raise when a parameter or statistic of the backbone is not in the checkpoint. Defaults to True.
+        strict: raise when a parameter or statistic of the backbone is not in the checkpoint; else they are logged, and
+            stay as they are. Defaults to True.
+        remedy: what messages say to do about a checkpoint that lacks some. Defaults to :data:`SAME_ARCHITECTURE`.
 
     Returns:
         What the checkpoint says of itself; empty where it says nothing.
@@ -28,59 +46,63 @@ def load_backbone(module: nn.Module, path: str, prefix: str | None = None, stric
         CheckpointError: unreadable, of another shape, or (``strict``) leaving something at its random start.
     """
     checkpoint = read_checkpoint(path)
-    content = state_dict_of(checkpoint)
-    state = backbone_state(content, module, prefix)
-    _check_holds_it(state, content, module, path)
+    what = f'checkpoint {path}'
+    found = find_backbone_state(checkpoint, module, path, prefix)
     own_modules = {key.split('.')[0] for key in module.state_dict()}
-    state = stem_named_as(module, state, f'checkpoint {path}')
+    renamed = stem_named_as(module, found, what, strict)
     # A classifier's or detector's head beside the backbone is no fault; a deeper backbone's block is.
-    state = {key: value for key, value in state.items() if key.split('.')[0] in own_modules}
+    state = {key: value for key, value in renamed.items() if key.split('.')[0] in own_modules}
     if strict:
-        load_strictly(module, state, f'checkpoint {path}')
+        load_strictly(module, state, what, remedy)
     else:
-        _check_shapes(module, state, f'checkpoint {path}')
+        _check_shapes(module, state, what)
+        _log_differences(module, renamed, state, what)
         module.load_state_dict(state, strict=False)
     return dict(checkpoint.get('meta') or {})
 
 
-def _check_holds_it(state: State, content: State, module: nn.Module, path: str) -> None:
-    if state:
-        return
-    branches = sorted({key.split('.')[2] for key in content if key.startswith('backbone.branches.')})
-    if branches:
-        raise CheckpointError(
-            f'checkpoint {path} holds the branches {branches} of an expansion stage: export one, or name it by '
-            f"prefix='backbone.branches.{branches[0]}.backbone'"
-        )
-    raise CheckpointError(f'checkpoint {path} holds nothing of a {type(module).__name__}')
-
-
-def load_strictly(module: nn.Module, state: State, what: str) -> None:
+def load_strictly(module: nn.Module, state: State, what: str, remedy: str = SAME_ARCHITECTURE) -> None:
     """Load ``state``, all of it and nothing else; arguments and errors as :func:`check_fits`."""
-    check_fits(module, state, what)
+    check_fits(module, state, what, remedy)
     module.load_state_dict(dict(state), strict=False)
 
 
-def check_fits(module: nn.Module, state: State, what: str) -> None:
+def check_fits(module: nn.Module, state: State, what: str, remedy: str = SAME_ARCHITECTURE) -> None:
     """Check that ``state`` is all of a module's state and nothing else.
 
     Args:
         module: what it is for.
         state: the weights.
         what: name of their origin, for messages.
+        remedy: what to do about missing keys. Defaults to :data:`SAME_ARCHITECTURE`.
 
     Raises:
         CheckpointError: keys missing or left over, or shapes that differ; lists them.
     """
     _check_shapes(module, state, what)
-    own = {key for key in module.state_dict() if not key.endswith('num_batches_tracked')}
-    missing = sorted(own - set(state))
+    missing = _missing(module, state)
     left_over = sorted(set(state) - set(module.state_dict()))
     if missing or left_over:
         raise CheckpointError(
             f'{what} does not fit {type(module).__name__}: '
             f'{_listed("missing", missing)}{_listed("not of this model", left_over)}'
-            'give the checkpoint of this very architecture'
+            f'{remedy if missing else SAME_ARCHITECTURE}'
+        )
+
+
+def _missing(module: nn.Module, state: State) -> list[str]:
+    return sorted({key for key in module.state_dict() if not key.endswith('num_batches_tracked')} - set(state))
+
+
+def _log_differences(module: nn.Module, offered: State, loaded: State, what: str) -> None:
+    """Log what ``strict=False`` lets pass."""
+    missing, unused = _missing(module, loaded), sorted(set(offered) - set(module.state_dict()))
+    if missing or unused:
+        listed = _listed('missing, which stay at their random start', missing) + _listed('not used', unused)
+        print_log(
+            f'{type(module).__name__}: {what} is loaded with strict=False: {listed}'.rstrip(),
+            'current',
+            logging.WARNING,
         )
 
 
@@ -98,8 +120,9 @@ def _check_shapes(module: nn.Module, state: State, what: str) -> None:
         )
 
 
-def _listed(label: str, keys: list[str], most: int = 8) -> str:
+def _listed(label: str, keys: Sequence[str]) -> str:
     if not keys:
         return ''
-    more = f' and {len(keys) - most} more' if len(keys) > most else ''
-    return f'{len(keys)} {label}: {"; ".join(keys[:most])}{more}. '
+    if len(keys) <= _IN_LINE:
+        return f'{len(keys)} {label}: {"; ".join(keys)}. '
+    return f'{len(keys)} {label}:' + ''.join(f'\n  {key}' for key in keys) + '\n'

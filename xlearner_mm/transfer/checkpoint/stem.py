@@ -14,27 +14,33 @@ from xlearner_mm.transfer.checkpoint.weights import State
 _GROUPED = re.compile(r'stem\.(\d)\.(conv|[bg]n)\.(\w+)')
 _FLAT = re.compile(r'stem\.(\d)\.(\w+)')
 _GROUP = 3
+_POOLED_NORM = re.compile(r'layer\d\.0\.downsample\.2\.weight')
 
 
-def stem_named_as(module: nn.Module, state: State, what: str) -> dict[str, Tensor]:
+def stem_named_as(module: nn.Module, state: State, what: str, strict: bool = True) -> dict[str, Tensor]:
     """Return a ResNet's weights with its stem named as the module names its own.
 
     Args:
         module: the backbone that they are for. Of others than ResNets, weights are returned as they are.
         state: the backbone's weights.
         what: name of their origin, for messages.
+        strict: whether both must be alike; else weights are left out where one of them is deep and the other plain, or
+            only one down-samples by average pools. Defaults to True.
 
     Raises:
-        CheckpointError: one of both stems is deep and the other plain, or only one down-samples by average pools.
+        CheckpointError: (``strict``) they are not alike.
     """
     state, own = from_timm(state), module.state_dict()
     if not hasattr(module, 'deep_stem') or not any(key.startswith('layer1.') for key in state):
         return dict(state)
     deep, wanted = any(key.startswith('stem.') for key in state), any(key.startswith('stem.') for key in own)
-    if deep != wanted:
+    if not strict:
+        state = _without_other_pools(own, state)
+    elif deep != wanted:
         raise CheckpointError(f'{what} does not fit: {_difference(deep)}')
-    _check_pools(own, state, what)
-    if not deep or not state.keys().isdisjoint(key for key in own if key.startswith('stem.')):
+    else:
+        _check_pools(own, state, what)
+    if not (deep and wanted) or not state.keys().isdisjoint(key for key in own if key.startswith('stem.')):
         return dict(state)
     rename = flat_name if any(_GROUPED.fullmatch(key) for key in state) else _Grouped(own)
     return {rename(key): value for key, value in state.items()}
@@ -52,15 +58,23 @@ def _difference(deep: bool) -> str:
     )
 
 
+def _other_pools(own: State, state: State) -> list[str]:
+    """A conv is first in a down-sampling branch, or behind an average pool, and then its norm third."""
+    return [key for key in sorted(state.keys() ^ own.keys()) if _POOLED_NORM.fullmatch(key)]
+
+
+def _without_other_pools(own: State, state: State) -> State:
+    others = tuple(key.removesuffix('2.weight') for key in _other_pools(own, state))
+    return {key: value for key, value in state.items() if not (others and key.startswith(others))}
+
+
 def _check_pools(own: State, state: State, what: str) -> None:
-    """A conv is first in a down-sampling branch, or behind an average pool."""
-    for key in sorted(state.keys() ^ own.keys()):
-        if re.fullmatch(r'layer\d\.0\.downsample\.2\.weight', key):
-            pools = key in state
-            raise CheckpointError(
-                f'{what} does not fit: it {"down-samples" if pools else "does not down-sample"} by average pools as '
-                f'ResNetV1d does: set avg_down={pools}'
-            )
+    for key in _other_pools(own, state):
+        pools = key in state
+        raise CheckpointError(
+            f'{what} does not fit: it {"down-samples" if pools else "does not down-sample"} by average pools as '
+            f'ResNetV1d does: set avg_down={pools}'
+        )
 
 
 def flat_name(key: str) -> str:
