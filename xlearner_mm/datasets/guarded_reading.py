@@ -93,6 +93,18 @@ def guard(source: Source, dataset: Any) -> None:
         leaf.prepare_data = GuardedReading(source.name, leaf, expected, source.strict_paths)
 
 
+def guard_stock(dataset: Any) -> None:
+    """Let a stock training's data set, and those within it, name file and class where an image cannot be used.
+
+    Args:
+        dataset: any dataset. Sets in ``test_mode`` already refuse to take another image, and are left as they are.
+    """
+    for leaf in leaves(dataset):
+        if not leaf.test_mode:
+            expected = Expected(_classes(leaf), getattr(leaf, 'ignore_index', 255))
+            leaf.prepare_data = GuardedReading(type(leaf).__name__, leaf, expected, strict_paths=False)
+
+
 def refuse_more_classes(source: Source, dataset: Any) -> None:
     """Refuse a data set of more classes than its source's head has, as far as both say; it may be unread.
 

@@ -14,7 +14,9 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.visualization import Visualizer
 from torch import nn
+from torch.utils.data import DataLoader
 
+from xlearner_mm.datasets.guarded_reading import guard_stock
 from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.resume_point import resume_point, saved_checkpoints
@@ -114,6 +116,15 @@ class XLearnerRunner(Runner):
                 f'checkpoint {path} cannot be written: {error.strerror or error}; the last one is {whole}: make room '
                 'and start the same command with --resume'
             ) from error
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build a loader; a stock data set to train on then takes no other image in silence, see ``guard_stock``."""
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        guard_stock(loader.dataset)
+        return loader
 
     def train(self) -> nn.Module:
         """Train, and return the model; what modules start from by their ``init_cfg`` is read without executing it."""
