@@ -2,7 +2,15 @@
 
 import pytest
 
-from xlearner_mm.transfer.comparison import all_sets, best_rows, comparable, protocol_label, protocols_differ, titles_of
+from xlearner_mm.transfer.comparison import (
+    all_sets,
+    best_rows,
+    comparable,
+    protocol_label,
+    protocols_differ,
+    shared_label,
+    titles_of,
+)
 from xlearner_mm.transfer.paper import paper_rows
 from xlearner_mm.transfer.scores import make_row, make_score
 
@@ -63,6 +71,13 @@ class TestProtocol:
         rows = [row('x', FULL | {'seeds': 1}), row('y', FULL | {'seeds': 3}), *paper_rows()]
         assert not protocols_differ(rows)
         assert protocols_differ([*rows, row('z', TENTH)])
+
+    @pytest.mark.parametrize(
+        ('seeds', 'words'), [((2, 2), '2 seeds'), ((1, 3), '1-3 seeds'), ((2, '1-3'), '1-3 seeds')]
+    )
+    def test_what_is_said_of_all_rows_holds_for_every_one(self, seeds, words):
+        rows = [*paper_rows(['X-Learner']), *(row('x', FULL | {'seeds': number}) for number in seeds)]
+        assert shared_label(rows) == f'frozen, all data, {words}'
 
     def test_differing_protocols_are_part_of_the_titles(self):
         assert titles_of([row('x', FULL), row('y', FULL)]) == ['x', 'y']

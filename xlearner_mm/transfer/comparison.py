@@ -83,6 +83,16 @@ def titles_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def shared_label(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the one protocol of all measured rows in words; ``'1-3 seeds'`` where they differ in the seeds."""
+    protocols = [row.get('protocol') or {} for row in rows if not is_paper(row)]
+    seeds = [int(number) for protocol in protocols for number in str(protocol.get('seeds', '')).split('-') if number]
+    shared = dict(protocols[0])
+    if len(set(seeds)) > 1:
+        shared['seeds'] = f'{min(seeds)}-{max(seeds)}'
+    return protocol_label({'protocol': shared})
+
+
 def protocol_label(row: Mapping[str, Any]) -> str:
     """Return a row's protocol in words, such as ``'frozen, lbfgs probe, 10% of the data, 3 seeds'``."""
     if is_paper(row):

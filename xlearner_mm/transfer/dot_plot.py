@@ -16,6 +16,7 @@ from xlearner_mm.transfer.comparison import (
     deviation_of,
     protocol_label,
     protocols_differ,
+    shared_label,
     value_of,
 )
 from xlearner_mm.transfer.panels import PANELS_A_LINE, Panel, panel_lines
@@ -149,7 +150,7 @@ def _ends(rows: Sequence[Row], column: str, chance: float | None) -> tuple[float
 def _draw_head(figure: SubFigure, rows: Sequence[Row], chance: bool) -> None:
     measured = [row for row in rows if not is_paper(row)]
     known = measured and measured[0].get('protocol') and not protocols_differ(rows)
-    title = 'Transfer of the backbones: test in %' + (f' ({protocol_label(measured[0])})' if known else '')
+    title = 'Transfer of the backbones: test in %' + (f' ({shared_label(measured)})' if known else '')
     figure.text(0.01, 0.7, title, weight='bold', fontsize=12, va='center')
     words = 'Every panel has its own scale, which need not begin at 0.'
     words += '' if len(measured) < 2 else f' Bold: the best{" of its protocol" if protocols_differ(rows) else ""}.'

@@ -12,6 +12,7 @@ from xlearner_mm.transfer.comparison import (
     deviation_of,
     protocol_label,
     protocols_differ,
+    shared_label,
     titles_of,
     value_of,
 )
@@ -83,7 +84,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     if protocols_differ(measured):
         said.append('Rows of different protocols do not compare; the best is marked within each protocol.')
     elif measured and measured[0].get('protocol'):
-        said.append(f'Protocol of the measured rows: {protocol_label(measured[0])}.')
+        said.append(f'Protocol of the measured rows: {shared_label(measured)}.')
     if len(measured) < len(rows):
         said.append(
             "Rows named (paper) are the numbers of the paper's slides, not measured here; they are over ten "
