@@ -78,6 +78,7 @@ def test_a_backbone_in_training_is_left_as_it_was(trained):
     [
         ([], {}, 'no images'),
         (PICTURE, dict(levels=4), r'levels \[4\] are not of this backbone, which gives out 4'),
+        (PICTURE, dict(batch_size=0), '^batch_size must be at least 1, got 0$'),
         (PICTURE[..., 0], {}, r'must be RGB \(H, W, 3\) of uint8'),
         ([PICTURE / 255], {}, 'of float64'),
         (torch.randn(3, 8, 8), {}, 'floats between 0 and 1 that are not normalised yet'),

@@ -104,6 +104,13 @@ def test_other_weights_have_other_features(task):
     assert len(list((task[1] / 'features').glob('*.npz'))) == 4
 
 
+def test_the_classifier_names_its_classes_where_mmpretrains_inferencer_reads_them(task):
+    probe(task, 'one')
+    meta = torch.load(task[1] / 'one' / 'probe.pth')['meta']
+    folders = sorted(folder.name for folder in (task[1] / 'data' / 'train').iterdir())
+    assert meta['dataset_meta'] == {'classes': folders}
+
+
 def test_features_are_the_frozen_backbone_s_pooled_last_level(task):
     root = task[1]
     probe(task)

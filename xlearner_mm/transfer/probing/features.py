@@ -99,6 +99,12 @@ class FeatureExtractor:
         with DefaultScope.overwrite_default_scope(self.scope):
             return np.array([image for image, _ in _images_of(DATASETS.build({**dataset, 'pipeline': []}))])
 
+    def classes_of(self, dataset: dict[str, Any]) -> list[str] | None:
+        """Return the names of a data set's classes; None where it names none."""
+        with DefaultScope.overwrite_default_scope(self.scope):
+            classes = DATASETS.build({**dataset, 'pipeline': []}).metainfo.get('classes')
+        return None if classes is None else list(classes)
+
     def _key(self, dataset: dict[str, Any], images: list[tuple[str, str]]) -> str:
         backbone = {key: value for key, value in self.model['backbone'].items() if key != 'init_cfg'}
         content = [self.weights, plain([backbone, self.model['data_preprocessor'], dataset]), images]

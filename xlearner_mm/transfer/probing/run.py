@@ -58,7 +58,10 @@ def run_probe(cfg: Config, folder: Path, cache: Path, weights: str, probe: str, 
             'iterations': fitted.iterations,
             'converged': fitted.converged,
         }
-        save_classifier(cfg.model.to_dict(), extractor.backbone(), fitted, folder, result)
+        # Where mmpretrain's inferencer reads the names of classes.
+        names = extractor.classes_of(cfg.test_dataloader.dataset.to_dict())
+        described = {**result, 'dataset_meta': {} if names is None else {'classes': names}}
+        save_classifier(cfg.model.to_dict(), extractor.backbone(), fitted, folder, described)
         test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images')
         scores = fitted.scores(test.values)
     return result | {'test_images': len(test), 'metrics': evaluate(cfg, scores, test.labels)}
