@@ -14,6 +14,7 @@ data_root = 'data/fgvc-aircraft-2013b'
 # Rarely changed
 num_classes = 100
 primary_metric = 'single-label/recall'
+declared = dict(images=6667)  # for a dry run without the files
 validation_split = 'val'  # part of the training images; the probe's penalty is chosen on it
 
 default_scope = 'mmpretrain'

@@ -14,6 +14,7 @@ data_root = 'data/cifar10/'
 # Rarely changed
 num_classes = 10
 primary_metric = 'accuracy/top1'
+declared = dict(images=50000, picture=(32, 32))  # for a dry run without the files
 
 default_scope = 'mmpretrain'
 model = dict(

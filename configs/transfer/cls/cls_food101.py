@@ -14,6 +14,7 @@ data_root = 'data/food-101'
 # Rarely changed
 num_classes = 101
 primary_metric = 'accuracy/top1'
+declared = dict(images=75750)  # for a dry run without the files
 
 default_scope = 'mmpretrain'
 model = dict(

@@ -8,6 +8,7 @@ custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
 checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
 
 primary_metric = 'coco/bbox_mAP'
+declared = dict(images=118287)  # for a dry run without the files
 extra = True
 model = dict(
     backbone=dict(type='XLearnerResNet', init_cfg=dict(_delete_=True, type='Pretrained', checkpoint=checkpoint))

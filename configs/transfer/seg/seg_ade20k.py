@@ -8,6 +8,7 @@ custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
 checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
 
 primary_metric = 'mIoU'
+declared = dict(images=20210)  # for a dry run without the files
 extra = True
 model = dict(
     pretrained=None,

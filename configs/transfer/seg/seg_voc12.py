@@ -8,6 +8,7 @@ custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
 checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
 
 primary_metric = 'mIoU'
+declared = dict(images=10582)  # for a dry run without the files
 model = dict(
     pretrained=None,
     backbone=dict(type='XLearnerResNet', init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),

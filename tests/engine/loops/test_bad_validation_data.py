@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine import MultiSourceValLoop
 
-from ...datasets.small_sources import class_list, voc
+from ...datasets.small_sources import class_list, coco, voc, write_coco
 
 
 def loader_of(source, **settings):
@@ -55,3 +55,10 @@ def test_paths_out_of_the_folders_are_refused_here_too(tmp_path):
     (tmp_path / 'train.txt').write_text('../../outside.jpg 0\n')
     with pytest.raises(SourceError, match=r'the annotations name img_path'):
         list(loader_of(source, strict_paths=True))
+
+
+def test_an_object_that_cannot_be_one_costs_no_image_where_training_would_skip(tmp_path):
+    source = coco(tmp_path)
+    write_coco(tmp_path, lambda content: content['annotations'][0].update(bbox=[20, 12, 0, 36]))
+    dataset = loader_of(source).dataset
+    assert [len(dataset.get_data_info(i)['instances']) for i in range(len(dataset))] == [0, 1, 1, 1, 1, 1]

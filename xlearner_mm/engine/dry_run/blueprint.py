@@ -142,11 +142,12 @@ def _give_length(sampler: Any, sources: Iterable[SourceData]) -> None:
 
 def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData:
     source = dataset.sources[name]
-    refuse_more_classes(source, dataset.datasets[name])
     try:
-        return read_source(name, dataset.datasets[name], source.dataset, batch_size, source.declared)
+        data = read_source(name, dataset.datasets[name], source.dataset, batch_size, source.declared)
     except SourceError as error:
         raise SourceError(f"source '{name}': {error}") from error
+    refuse_more_classes(source, dataset.datasets[name])  # those that files name, too
+    return data
 
 
 def _build_rest(runner: Runner) -> None:
