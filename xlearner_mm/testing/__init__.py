@@ -6,6 +6,7 @@ from xlearner_mm.testing.tiny_models import (
     tiny_detector,
     tiny_expanded,
     tiny_resnet,
+    tiny_resnet_ending_at,
     tiny_segmentor,
 )
 from xlearner_mm.testing.tiny_sources import TinyIndexDataset, index_sources, tiny_batch, tiny_sources
@@ -19,6 +20,7 @@ __all__ = [
     'tiny_detector',
     'tiny_expanded',
     'tiny_resnet',
+    'tiny_resnet_ending_at',
     'tiny_segmentor',
     'tiny_sources',
 ]

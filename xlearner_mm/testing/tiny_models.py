@@ -15,6 +15,13 @@ def tiny_resnet(**kwargs: Any) -> dict[str, Any]:
     return {'type': 'XLearnerResNet', 'depth': 18, 'stem_channels': 4, 'base_channels': 4, **kwargs}
 
 
+def tiny_resnet_ending_at(level: int, **kwargs: Any) -> dict[str, Any]:
+    """Return the config of a tiny ResNet whose last level is ``level``; ``kwargs`` override it."""
+    stages = level + 1
+    ending = {'num_stages': stages, 'strides': (1, 2, 2, 2)[:stages], 'dilations': (1,) * stages}
+    return tiny_resnet(**{**ending, 'out_indices': tuple(range(stages)), **kwargs})
+
+
 def tiny_expanded(*branches: str, **kwargs: Any) -> dict[str, Any]:
     """Return the config of an expanded backbone of tiny branches (default: cls, det and seg)."""
     names = branches or ('cls', 'det', 'seg')

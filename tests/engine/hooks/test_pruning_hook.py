@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.runner import Runner
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.runner import XLearnerRunner
@@ -38,8 +39,7 @@ def runner(work_dir, hook=None, max_iters=6, hooks=({'type': 'StageMetaHook'},),
         work_dir,
         hooks=[*hooks, hook or pruning()],
         max_iters=max_iters,
-        runner=XLearnerRunner,
-        **{**settings, **kwargs},
+        **{'runner': XLearnerRunner, **settings, **kwargs},
     )
 
 
@@ -194,7 +194,7 @@ def test_all_processes_prune_the_same(tmp_path):
         (dict(target_params=1000), {}, r'target_params=1000 is below what pruning inner widths can reach, \d+'),
         (dict(target_params=2e5), {}, 'target_params=2e.05 is not below the 1.502e.05'),
         (dict(steps=4), {}, 'the last of 4 steps is at iteration 8, beyond max_iters=6'),
-        ({}, dict(hooks=()), 'add StageMetaHook to custom_hooks'),
+        ({}, dict(hooks=(), runner=Runner), 'add StageMetaHook to custom_hooks'),
         ({}, dict(hooks=({'type': 'StageMetaHook'}, {'type': 'EMAHook'})), 'remove EMAHook'),
     ],
 )
@@ -209,7 +209,14 @@ def test_what_cannot_work_is_refused_at_the_start(hook, kwargs, message, tmp_pat
         (dict(criterion='tailor'), "unknown criterion 'tailor'; did you mean 'taylor'"),
         (dict(target_flops=1e6), 'give either target_params or target_flops'),
         (dict(target_params=None), 'give either target_params or target_flops'),
-        (dict(interval=0), 'interval=0 must be at least 1'),
+        (dict(interval=0), 'interval=0 must be a whole number and at least 1'),
+        (dict(steps=0), 'steps=0 must be a whole number and at least 1'),
+        (dict(steps=1.5), r'steps=1\.5 must be a whole number'),
+        (dict(keep=-1.0), r'keep=-1\.0 must be a share from 0 to below 1'),
+        (dict(keep=1.0), r'keep=1\.0 must be a share'),
+        (dict(target_params='23M'), "target_params='23M' must be a number above 0"),
+        (dict(target_params=float('nan')), 'target_params=nan must be a number'),
+        (dict(input_size=64), r'input_size=64 must be height and width, as in \(224, 224\)'),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_at_build(change, message, tmp_path):

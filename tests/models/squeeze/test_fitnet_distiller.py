@@ -3,11 +3,14 @@ import copy
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from torch import nn
 
 from xlearner_mm.engine import CpuAmpOptimWrapper
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
 from xlearner_mm.transfer import CheckpointError
+
+SWIN = dict(_scope_='mmdet', type='SwinTransformer', embed_dims=8, depths=[1] * 4, num_heads=[1] * 4, window_size=2)
 
 
 def losses_of(distiller, batch=None):
@@ -217,6 +220,15 @@ def test_levels_that_are_not_distilled_are_read_from_the_teacher(build):
     assert not torch.equal(read[3], own[3])
 
 
+def test_with_sync_bn_in_the_guidance_alone_every_source_runs_on_its_own(build, monkeypatch):
+    """The ranks' images differ in size: those that talk to each other must do so equally often."""
+    distiller = nn.SyncBatchNorm.convert_sync_batchnorm(build(student=SWIN, guidance_norm=True))
+    groups = []
+    monkeypatch.setattr(distiller, '_run', lambda group, inputs: groups.append(group) or ({}, {}))
+    distiller.loss(distiller.data_preprocessor(tiny_batch(), True)['inputs'])
+    assert groups == [['birds'], ['cars'], ['boxes'], ['masks']]
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
@@ -228,7 +240,10 @@ def test_levels_that_are_not_distilled_are_read_from_the_teacher(build):
         (dict(levels=()), 'levels must name every level once, and one at least, got'),
         (dict(levels=(1, 1)), 'levels must name every level once'),
         (dict(branch_weights=dict(depth=1.0)), r"branch_weights name unknown \['depth'\]"),
-        (dict(branch_weights=dict(det=-1.0)), r"branch_weights must not be negative, got {'det': -1.0}"),
+        (dict(levels=3), r'levels must be a tuple of whole numbers, as \(0, 1, 2, 3\), got 3'),
+        (dict(levels=(0.0,)), r'levels must be a tuple of whole numbers, .* got \(0.0,\)'),
+        (dict(branch_weights=dict(det=-1.0)), r"branch_weights must be numbers and not negative, got {'det': -1.0}"),
+        (dict(level_weights={0: float('nan')}), r'level_weights must be numbers and not negative, got {0: nan}'),
         (dict(level_weights={3: 1.0}, levels=(1, 2)), r'level_weights name unknown \[3\]; known: \[1, 2\]'),
     ],
 )

@@ -111,7 +111,12 @@ def test_a_stock_preprocessor_says_how_its_images_were_normalised(build, further
         ('image net', {}, ValueError, "the name of further teacher 'image net' must be an identifier"),
         ('it', dict(levels=(4,)), ValueError, r"levels \[4\] are beyond 'it', which gives out \[0, 1, 2, 3\]"),
         ('it', dict(levels=()), ValueError, 'levels must name every level once, and one at least'),
-        ('it', dict(weight=-1.0), ValueError, "weight of further teacher 'it' must not be negative, got -1.0"),
+        (
+            'it',
+            dict(weight=-1.0),
+            ValueError,
+            "weight of further teacher 'it' must be a number and not negative, got -1.0",
+        ),
         ('it', dict(wieght=2.0), ValueError, "further teacher 'it': unknown setting 'wieght'; did you mean 'weight'"),
         ('it', dict(meta={}), SourceError, "further teacher 'it': .* does not say how its images were normalised"),
         (

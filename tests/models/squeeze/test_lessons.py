@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing import tiny_batch, tiny_expanded
+from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet_ending_at
 
 from ..expansion.test_expanded_backbone import stages_run
 
@@ -15,7 +15,8 @@ def inputs_of(distiller):
 
 @pytest.mark.parametrize('levels', [(0, 1, 2, 3), (1,), (0, 2)])
 def test_a_branchs_own_lessons_are_what_it_shows_of_all_images(build, levels):
-    own, everything = build(supervise='own', levels=levels).lessons, build(levels=levels).lessons
+    settings = dict(levels=levels, student=tiny_resnet_ending_at(max(levels)))
+    own, everything = build(supervise='own', **settings).lessons, build(**settings).lessons
     inputs = inputs_of(build())
     images, owners = torch.cat(list(inputs.values())), [name for name in inputs for _ in range(2)]
     branch_of = dict(birds='cls', cars='cls', boxes='det', masks='seg')
@@ -34,7 +35,7 @@ def test_a_branch_that_owns_none_of_the_images_gives_no_lesson(build):
 
 @pytest.mark.parametrize('supervise', ['all', 'own'])
 def test_stages_that_nothing_compares_are_not_run(build, supervise):
-    distiller = build(supervise=supervise, levels=(1,))
+    distiller = build(supervise=supervise, levels=(1,), student=tiny_resnet_ending_at(1))
     backbone = distiller.teacher.learner.backbone
     ran = stages_run(backbone, lambda: distiller(inputs_of(distiller), mode='loss'))
     assert ran == {(branch, level) for branch in ('cls', 'det', 'seg') for level in (0, 1)}

@@ -1,5 +1,7 @@
 """What a student may be, and what it may start from."""
 
+import re
+
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
@@ -128,3 +130,27 @@ def test_it_starts_from_one_thing(build, tmp_path):
     _, init_cfg = saved(tmp_path, tiny_resnet())
     with pytest.raises(ValueError, match="to start from the branch 'det' and from .*start.pth; give start_from or"):
         build(student=tiny_resnet(init_cfg=init_cfg), start_from='det')
+
+
+SWIN = dict(_scope_='mmdet', type='SwinTransformer', embed_dims=8, depths=[1] * 4, num_heads=[1] * 4, window_size=2)
+
+
+@pytest.mark.parametrize(
+    ('student', 'levels', 'untrained'),
+    [
+        (tiny_resnet(), (0, 1, 2), ['layer4']),
+        (tiny_resnet(out_indices=(0, 1)), (0, 1), ['layer3', 'layer4']),
+        (SWIN, (1, 3), ['norm0', 'norm2']),
+    ],
+)
+def test_a_student_of_which_a_part_would_not_train_is_refused(build, student, levels, untrained):
+    with pytest.raises(ValueError, match=re.escape(f'levels {levels} leave {untrained} of the student untrained')):
+        build(student=student, levels=levels)
+
+
+def test_what_a_backbone_carries_behind_its_last_output_is_frozen(build):
+    student = dict(_scope_='mmpretrain', type='MobileNetV2', widen_factor=0.1, out_indices=(1, 2))
+    distiller = build(student=student, levels=(1, 2))
+    assert not distiller.student.conv2.conv.weight.requires_grad
+    distiller.parse_losses(distiller(**distiller.data_preprocessor(tiny_batch(), True), mode='loss'))[0].backward()
+    assert all(parameter.grad is not None for parameter in distiller.parameters() if parameter.requires_grad)

@@ -93,6 +93,16 @@ def test_a_checkpoint_of_another_stage_is_refused(tmp_path, learner_cfg, state, 
         Teacher(**saved(tmp_path / 'wrong.pth', learner_cfg, state, **meta))
 
 
+def test_a_pruned_expansion_stage_teaches_as_it_is(tmp_path, learner_cfg, x):
+    widths = {'branches.cls.backbone.layer1.0.conv1': 1}
+    narrow = dict(learner_cfg, backbone=tiny_expanded(widths=widths))
+    teacher = saved(tmp_path / 'a.pth', narrow, xlearner=dict(stage='pruning', backbone=narrow['backbone']))
+    taught = Teacher(**dict(teacher, model=learner_cfg))
+    assert taught.learner.backbone.widths == widths
+    wanted = Teacher(**teacher).features(x)
+    assert all(torch.equal(a, b) for a, b in zip(taught.features(x)['cls'], wanted['cls'], strict=True))
+
+
 def test_a_source_it_does_not_know_is_named(tmp_path, learner_cfg):
     teacher = saved(tmp_path / 'a.pth', learner_cfg)
     sources = tiny_sources()

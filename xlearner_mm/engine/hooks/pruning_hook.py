@@ -17,7 +17,7 @@ from xlearner_mm.engine.hooks.stage_meta_hook import META_KEY, StageMetaHook
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.models.squeeze.criteria import NEEDS_GRADIENTS, build_criterion
-from xlearner_mm.models.squeeze.pruning import Pruning, check_target
+from xlearner_mm.models.squeeze.pruning import Pruning, check_count, check_plan
 from xlearner_mm.models.squeeze.size_table import size_table
 from xlearner_mm.registry import HOOKS, MODELS
 
@@ -46,7 +46,7 @@ class PruningHook(Hook):
         input_size: height and width of the image that FLOPs are counted for. Defaults to (224, 224).
 
     Raises:
-        ValueError: not exactly one target, or an unknown criterion.
+        ValueError: not exactly one target, an unknown criterion, or a setting that makes no sense.
         SourceError: when training starts: no expanded backbone, a target out of reach, too few iterations, or hooks
             that pruning cannot work with or without.
     """
@@ -64,9 +64,8 @@ class PruningHook(Hook):
         keep: float = 0.1,
         input_size: tuple[int, int] = (224, 224),
     ) -> None:
-        if interval < 1:
-            raise ValueError(f'pruning: interval={interval} must be at least 1')
-        check_target(target_params, target_flops)
+        check_count('interval', interval)
+        check_plan(target_params, target_flops, steps, keep, input_size)
         build_criterion(criterion)
         self.interval = interval
         self.criterion = criterion

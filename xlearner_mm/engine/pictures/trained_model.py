@@ -11,6 +11,8 @@ from mmengine.model import BaseModel
 
 from xlearner_mm.engine.config_options import load_config
 from xlearner_mm.engine.hooks.stage_meta_hook import META_KEY
+from xlearner_mm.models.expansion import ExpansionLearner
+from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.registry import MODELS, DefaultScope
 from xlearner_mm.transfer.checkpoint import (
@@ -62,6 +64,8 @@ def load_trained(checkpoint: str, config: str | None = None, options: Sequence[s
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
         model = MODELS.build({key: value for key, value in cfg.model.items() if key != _HINTS})
     state = {key: value for key, value in state_dict_of(content).items() if not key.startswith(f'{_HINTS}.')}
+    if isinstance(model, ExpansionLearner):
+        narrow_as(model.backbone, content)
     load_strictly(model, state, f'checkpoint {path}')
     if isinstance(model, FitNetDistiller) and META_KEY in meta:
         model.check_resumed(meta[META_KEY])

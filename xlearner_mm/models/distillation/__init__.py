@@ -3,7 +3,7 @@
 from xlearner_mm.models.distillation.backbone_teacher import BackboneTeacher
 from xlearner_mm.models.distillation.frozen_model import FrozenModel
 from xlearner_mm.models.distillation.guidance import Guidance, GuidanceLayer
-from xlearner_mm.models.distillation.levels import by_level, probe_channels
+from xlearner_mm.models.distillation.levels import by_level, probe_channels, unreached_parameters
 from xlearner_mm.models.distillation.losses import REDUCTIONS, STANDARDIZE, ChannelStandardizer, fitnet_loss
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     'by_level',
     'fitnet_loss',
     'probe_channels',
+    'unreached_parameters',
 ]

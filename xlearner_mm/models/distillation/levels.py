@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +36,27 @@ def probe_channels(backbone: nn.Module, what: str) -> dict[int, int]:
             '(B, C, H, W) per level; set its out_indices and output type'
         )
     return {level: feature.shape[1] for level, feature in by_level(backbone, outputs).items()}
+
+
+def unreached_parameters(backbone: nn.Module, levels: Collection[int], what: str) -> dict[str, nn.Parameter]:
+    """Return the parameters that would train, but that no loss on some levels gives a gradient, by name.
+
+    Args:
+        backbone: any registered backbone.
+        levels: of those it gives out, the ones that losses read.
+        what: what messages call it.
+    """
+    with torch.enable_grad():
+        outputs = by_level(backbone, _probe(backbone, what))
+    reached, nodes = set(), [outputs[level].grad_fn for level in levels]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        reached.add(id(getattr(node, 'variable', None)))
+        before = {following for following, _ in getattr(node, 'next_functions', ())} - seen
+        seen |= before
+        nodes += before
+    return {name: p for name, p in backbone.named_parameters() if p.requires_grad and id(p) not in reached}
 
 
 def _probe(backbone: nn.Module, what: str) -> Any:

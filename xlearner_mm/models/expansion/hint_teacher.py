@@ -11,6 +11,7 @@ from torch import Tensor
 from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.models.distillation import BackboneTeacher, FrozenModel
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
+from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.plain_data import plain
 from xlearner_mm.transfer.checkpoint import State
 
@@ -51,6 +52,7 @@ class HintTeacher(BackboneTeacher):
         if self.expanded is None:
             super()._load(state)
         else:
+            narrow_as(self.expanded, {'meta': self.meta})
             FrozenModel._load(self, state)
 
     def _channels(self) -> dict[int, int]:

@@ -25,7 +25,7 @@ from xlearner_mm.models.distillation import (
 from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.models.joint_batches import joint_groups
 from xlearner_mm.models.squeeze.lessons import SUPERVISE, Lesson, Lessons
-from xlearner_mm.models.squeeze.student import build_student, load_student
+from xlearner_mm.models.squeeze.student import build_student, check_all_trains, load_student
 from xlearner_mm.models.squeeze.student_features import StudentFeatures
 from xlearner_mm.models.squeeze.targets import (
     branch_targets,
@@ -54,7 +54,7 @@ class FitNetDistiller(BaseModel):
             :class:`~xlearner_mm.models.squeeze.teacher.Teacher` (``autocast``, ``fold_norms``).
         student: config of the student: an :class:`~xlearner_mm.models.backbones.XLearnerResNet`, or any registered
             backbone, with its ``_scope_``, that gives out the levels. It starts from scratch, or from the checkpoint
-            of its ``init_cfg=dict(type='Pretrained', checkpoint=...)``.
+            of its ``init_cfg=dict(type='Pretrained', checkpoint=...)``. It ends at the last level that is distilled.
         start_from: the branch whose weights the student starts from; it must have the student's architecture.
             Defaults to None: the student's own ``init_cfg``.
         levels: the levels i that are distilled. Defaults to (0, 1, 2, 3).
@@ -74,7 +74,8 @@ class FitNetDistiller(BaseModel):
     Raises:
         CheckpointError: a teacher's or the student's checkpoint that is missing or not of its model.
         SourceError: a student or further teacher whose input normalisation is not that of the sources.
-        ValueError: an unknown choice, level, branch or weight, or a student that does not give out feature maps.
+        ValueError: an unknown choice, level, branch or weight, or a student that does not give out feature maps or has
+            stages or norms that no distilled level trains.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class FitNetDistiller(BaseModel):
         self.start_from, self._student_cfg = start_from, plain(student)
         self.student, self._student_start = build_student(student, start_from, normalisation)
         student_channels = pick_levels('student', compared, probe_channels(self.student, 'student'))
+        check_all_trains(self.student, compared)
         channels = {name: target.channels for name, target in self.targets.items()}
         self.guidance = Guidance(student_channels, channels, guidance_norm)
         self.standardizers = _standardizers(channels) if standardize == 'channel' else None
@@ -173,7 +175,8 @@ class FitNetDistiller(BaseModel):
     def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss_<teacher>_<level>`` for every teacher and level, averaged over all images of the step."""
         images_in_step = sum(len(images) for images in inputs.values())
-        passes = [self._run(group, inputs) for group in joint_groups(inputs, self.student)]
+        # Of all that trains, not of the student alone: guidance layers may have a SyncBN where a student has none.
+        passes = [self._run(group, inputs) for group in joint_groups(inputs, self)]
         losses: dict[str, Tensor] = {}
         # A fixed order, whatever sizes this rank's images have: standardizers talk to the other ranks.
         for name, target in self.targets.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -42,8 +42,8 @@ class Pruning:
         floor: size with every inner width at ``keep``.
 
     Raises:
-        ValueError: not exactly one target, one that pruning cannot reach or that is reached already, or an unknown
-            criterion.
+        ValueError: what :func:`check_plan` refuses, a target that pruning cannot reach or that is reached already, or
+            an unknown criterion.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Pruning:
         keep: float = 0.1,
         input_size: tuple[int, int] = (224, 224),
     ) -> None:
-        self.measure, self.target = check_target(target_params, target_flops)
+        self.measure, self.target = check_plan(target_params, target_flops, steps, keep, input_size)
         self.steps = steps
         self.criterion = build_criterion(criterion)
         self.size = SizeModel(backbone, input_size)
@@ -140,16 +140,40 @@ class Pruning:
         return low
 
 
-def check_target(target_params: float | None, target_flops: float | None) -> tuple[str, float]:
-    """Return what is measured, ``'params'`` or ``'flops'``, and the target.
+def check_plan(
+    target_params: float | None,
+    target_flops: float | None,
+    steps: int,
+    keep: float,
+    input_size: Sequence[int],
+) -> tuple[str, float]:
+    """Return what is measured, ``'params'`` or ``'flops'``, and the target; arguments as of :class:`Pruning`.
 
     Raises:
-        ValueError: not exactly one is given.
+        ValueError: not exactly one target, or a setting that is none; names it.
     """
     given = [(name, t) for name, t in (('params', target_params), ('flops', target_flops)) if t is not None]
     if len(given) != 1:
         raise ValueError('pruning: give either target_params or target_flops')
-    return given[0]
+    measure, target = given[0]
+    if not isinstance(target, int | float) or not 0 < target < math.inf:
+        raise ValueError(f'pruning: target_{measure}={target!r} must be a number above 0, as in 23.5e6')
+    check_count('steps', steps)
+    if not isinstance(keep, int | float) or not 0 <= keep < 1:
+        raise ValueError(f'pruning: keep={keep!r} must be a share from 0 to below 1')
+    if not isinstance(input_size, Sequence) or [type(side) for side in input_size] != [int, int] or min(input_size) < 1:
+        raise ValueError(f'pruning: input_size={input_size!r} must be height and width, as in (224, 224)')
+    return measure, target
+
+
+def check_count(name: str, value: int) -> None:
+    """Check a setting that counts something.
+
+    Raises:
+        ValueError: it is no whole number, or below 1.
+    """
+    if type(value) is not int or value < 1:
+        raise ValueError(f'pruning: {name}={value!r} must be a whole number and at least 1')
 
 
 def _dependency_graph(backbone: XLearnerExpandedBackbone) -> DependencyGraph:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import nn
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.data_preprocessor import stated_normalisation
+from xlearner_mm.models.distillation import unreached_parameters
 from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
 from xlearner_mm.models.recomputation import recompute_as_plain
@@ -62,6 +64,43 @@ def _check_normalisation(path: str, expected: tuple) -> None:
             f"student: {path} was trained with input normalisation (mean, std, channels) {stated}, but the teacher's "
             f'sources have {plain(expected)}; both see the same images, so make them agree'
         )
+
+
+def check_all_trains(student: nn.Module, levels: Sequence[int]) -> None:
+    """Refuse a student of which something would be left at its start, unseen by any loss.
+
+    What a backbone carries behind the last level that it gives out, and cannot be built without (a classifier's last
+    convolution in MobileNetV2), is frozen instead.
+
+    Args:
+        student: as it was built.
+        levels: the levels that are compared with teachers.
+
+    Raises:
+        ValueError: stages or output norms that no compared level trains; names them.
+    """
+    unreached = unreached_parameters(student, levels, 'student')
+    if not unreached:
+        return
+    names = sorted({name.split('.')[0] for name in unreached})
+    last = max(getattr(student, 'out_indices', levels))
+    if max(levels) < last or _has_known_stages(student):
+        raise ValueError(
+            f'FitNetDistiller: levels {tuple(levels)} leave {names} of the student untrained: they would be exported '
+            'at their random start; distil the levels that need them, or build the student without them (out_indices; '
+            'of a ResNet also num_stages, strides and dilations)'
+        )
+    for parameter in unreached.values():
+        parameter.requires_grad = False
+    print_log(f'student: {names} are behind the last level that it gives out, and stay as they are', logger='current')
+
+
+def _has_known_stages(student: nn.Module) -> bool:
+    try:
+        stages_of(student)
+    except StagesError:
+        return False
+    return True
 
 
 def load_student(student: nn.Module, pretrained: Mapping[str, Any]) -> None:

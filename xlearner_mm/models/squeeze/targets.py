@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from xlearner_mm.datasets.errors import refuse_unknown
@@ -71,8 +72,10 @@ def build_further_teachers(
         weight, own_levels = settings.pop('weight', 1.0), settings.pop('levels', levels)
         teachers[name] = BackboneTeacher(**settings, what=f"further teacher '{name}'")
         teachers[name].check_normalisation(normalisation)
-        if weight < 0:
-            raise ValueError(f"FitNetDistiller: weight of further teacher '{name}' must not be negative, got {weight}")
+        if not _is_weight(weight):
+            raise ValueError(
+                f"FitNetDistiller: weight of further teacher '{name}' must be a number and not negative, got {weight!r}"
+            )
         check_levels(own_levels)
         targets[name] = Target(name, pick_levels(name, own_levels, teachers[name].channels), weight)
     return teachers, targets
@@ -109,8 +112,10 @@ def check_levels(levels: Sequence[int]) -> tuple[int, ...]:
     """Return levels as they were given.
 
     Raises:
-        ValueError: none, or one twice.
+        ValueError: none, one twice, or no whole numbers.
     """
+    if not isinstance(levels, Sequence) or any(type(level) is not int for level in levels):
+        raise ValueError(f'FitNetDistiller: levels must be a tuple of whole numbers, as (0, 1, 2, 3), got {levels!r}')
     if not levels or len(set(levels)) != len(levels):
         raise ValueError(f'FitNetDistiller: levels must name every level once, and one at least, got {levels}')
     return tuple(levels)
@@ -120,13 +125,17 @@ def check_weights(kind: str, weights: Mapping | None, known: Sequence) -> dict:
     """Return a weight for all that is known, 1 where none is given.
 
     Raises:
-        ValueError: a weight of something unknown, or a negative one.
+        ValueError: a weight of something unknown, or one that is negative or no number.
     """
     given = dict(weights or {})
     unknown = [key for key in given if key not in known]
     if unknown:
         raise ValueError(f'FitNetDistiller: {kind}_weights name unknown {unknown}; known: {list(known)}')
-    negative = {key: value for key, value in given.items() if value < 0}
-    if negative:
-        raise ValueError(f'FitNetDistiller: {kind}_weights must not be negative, got {negative}')
+    wrong = {key: value for key, value in given.items() if not _is_weight(value)}
+    if wrong:
+        raise ValueError(f'FitNetDistiller: {kind}_weights must be numbers and not negative, got {wrong}')
     return {key: given.get(key, 1.0) for key in known}
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < inf

@@ -12,10 +12,13 @@ from torch import Tensor
 from xlearner_mm.models.data_preprocessor import stated_normalisation
 from xlearner_mm.models.distillation import FrozenModel
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
+from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.plain_data import plain
 from xlearner_mm.transfer.checkpoint import CheckpointError, State, load_strictly
 
 Levels = tuple[Tensor, ...]
+# Of pruning too: an expansion stage's learner that was narrowed.
+_STAGES = ('expansion', 'pruning')
 
 
 class Teacher(FrozenModel):
@@ -57,6 +60,7 @@ class Teacher(FrozenModel):
             raise CheckpointError(f'the teacher must be an ExpansionLearner, got {type(self.module).__name__}')
         _check_stage(self.checkpoint, self.meta, state)
         _check_names(self.checkpoint, state, self.module)
+        narrow_as(self.module.backbone, {'meta': self.meta})  # pruned or not, its levels are those that are compared
         super()._load(state)
         stated, own = stated_normalisation(self.meta), plain(self.module.normalisation)
         if stated not in (None, own):
@@ -108,7 +112,7 @@ def _check_stage(path: str, meta: Mapping[str, Any], state: State) -> None:
     stage = meta.get('xlearner', meta).get('stage')
     if stage is None and any(key.startswith('student.') for key in state):
         stage = 'squeeze'
-    if stage not in (None, 'expansion'):
+    if stage not in (None, *_STAGES):
         raise CheckpointError(
             f'teacher {path} is of the {stage} stage, expected the expansion stage: give what its training has saved'
         )
