@@ -43,6 +43,9 @@ OWN_HOOKS = (
 )
 """What every training has beside MMEngine's default hooks."""
 
+STAGE_HOOKS = ('StageMetaHook',)
+"""What trainings of our own stages have too: it records the teacher, and holds a resumed training to it."""
+
 _VISUALIZERS = count()
 _BACKBONES = ('backbone.', 'student.')
 
@@ -93,7 +96,8 @@ class XLearnerRunner(Runner):
         """Register a config's hooks, and of our own those that it does not set itself."""
         super().register_custom_hooks(hooks)
         present = {type(hook).__name__ for hook in self.hooks}
-        for own in OWN_HOOKS:
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        for own in (*OWN_HOOKS, *(STAGE_HOOKS if hasattr(model, 'describe') else ())):
             if own not in present:
                 self.register_hook({'type': own})
 

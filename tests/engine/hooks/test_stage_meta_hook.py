@@ -5,6 +5,7 @@ import torch
 from mmengine.model import BaseModel
 
 import xlearner_mm
+from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.testing import tiny_expanded
 from xlearner_mm.transfer.checkpoint import CheckpointError
 
@@ -51,6 +52,17 @@ def test_a_checkpoint_of_the_other_stage_is_not_resumed(tmp_path):
     squeeze = tiny_runner(tmp_path / 'squeeze', [HOOK], model=model, load_from=path, resume=True)
     with pytest.raises(CheckpointError, match='is of the expansion stage, but this training is of the squeeze stage'):
         squeeze.train()
+
+
+def test_a_squeeze_is_held_to_its_teacher_also_where_the_config_leaves_the_hook_out(tmp_path):
+    def train(teacher, **kwargs):
+        model = tiny_squeeze(teacher)
+        tiny_runner(tmp_path / 'squeeze', [], model=model, max_iters=1, runner=XLearnerRunner, **kwargs).train()
+
+    train(write_teacher(tmp_path / 'teacher.pth'))
+    other = write_teacher(tmp_path / 'teacher.pth', seed=9)
+    with pytest.raises(CheckpointError, match='teacher.pth, of SHA-256 .* has changed since'):
+        train(other, resume=True)
 
 
 def test_other_models_are_refused(tmp_path):
