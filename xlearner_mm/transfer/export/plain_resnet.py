@@ -102,7 +102,7 @@ def _is_usual(name: str, value: Any) -> bool:
 
 def _refusal(stored: StoredBackbone, target: str, found: str) -> CheckpointError:
     return CheckpointError(
-        f'{target} cannot hold the backbone of {stored.path}: it is {found}; export to mm, safetensors or onnx'
+        f'{target} cannot hold the backbone of {stored.path}: it is {found}; export to mm or safetensors'
     )
 
 
