@@ -53,7 +53,18 @@ def test_settings_are_a_class_own_and_those_that_it_hands_on(taker, names):
 
 @pytest.mark.parametrize(
     ('name', 'meant'),
-    [('custom_hook', 'custom_hooks'), ('custom_hooks', None), ('models', None), ('num_classes', None)],
+    [
+        ('custom_hook', 'custom_hooks'),
+        ('load_form', 'load_from'),
+        ('evn_cfg', 'env_cfg'),
+        ('resum', 'resume'),
+        ('custom_hooks', None),
+        ('models', None),
+        ('mode', None),
+        ('text_cfg', None),
+        ('num_classes', None),
+    ],
 )
 def test_only_a_slip_of_a_letter_is_a_misspelt_name(name, meant):
-    assert misspelt(name, ['model', 'custom_hooks', 'default_hooks']) == meant
+    known = ['model', 'custom_hooks', 'default_hooks', 'load_from', 'env_cfg', 'resume', 'test_cfg']
+    assert misspelt(name, known) == meant

@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='resume from a checkpoint, or from the latest one in the work dir when none is named',
+        help='resume from a checkpoint or a work dir; when none is named, from the own work dir if it has one',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')

@@ -54,11 +54,27 @@ def _named(signature: inspect.Signature) -> tuple[list[str], bool]:
 
 
 def misspelt(name: str, known: Collection[str]) -> str | None:
-    """Return the known name that ``name`` differs from by a letter or two only; None for a name of its own.
+    """Return the known name that ``name`` differs from by a slip only; None for a name of its own.
+
+    A slip are two letters that have changed places, one that is left out, or a letter or two of a long name: ``models``
+    and ``text_cfg`` are no slips of ``model`` and ``test_cfg``.
 
     Args:
         name: one that need not be known.
         known: the names that mean something.
     """
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.92)
-    return near[0] if near and near[0] != name else None
+    if name in known:
+        return None
+    slipped = [each for each in known if _swapped(name, each) or _left_out(name, each)]
+    near = slipped or difflib.get_close_matches(name, known, n=1, cutoff=0.92)
+    return near[0] if near else None
+
+
+def _swapped(name: str, known: str) -> bool:
+    at = [i for i, pair in enumerate(zip(name, known, strict=False)) if pair[0] != pair[1]]
+    return len(name) == len(known) and len(at) == 2 and name[at[0] : at[1] + 1] == known[at[0] : at[1] + 1][::-1]
+
+
+def _left_out(name: str, known: str) -> bool:
+    # Short words are often others' beginnings: mode, model.
+    return len(known) > 5 and any(name == known[:i] + known[i + 1 :] for i in range(len(known)))

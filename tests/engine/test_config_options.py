@@ -19,14 +19,29 @@ CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'
         ('[a,b]', ['a', 'b']),
         ('(0,1)', (0, 1)),
         ("{'coco': 4}", {'coco': 4}),
+        ("dict(type='Visualizer', lr=1e-3)", dict(type='Visualizer', lr=1e-3)),
+        ("[dict(type='A'), {'b': (-1, [dict()])}]", [dict(type='A'), {'b': (-1, [{}])}]),
         ('work_dirs/a=b', 'work_dirs/a=b'),
+        ('step_{}.pth', 'step_{}.pth'),
     ],
 )
 def test_values_are_read_as_openmmlab_reads_them_and_dicts_as_well(text, value):
     assert parse_option(f'a.b={text}') == ('a.b', value)
 
 
-@pytest.mark.parametrize('option', ['foo', '=3', "a={'b': }"])
+@pytest.mark.parametrize(
+    'option',
+    [
+        'foo',
+        '=3',
+        "a={'b': }",
+        'a=[dict(type=EMAHook)]',
+        "a=dict(b=open('x'))",
+        'a=dict(**b)',
+        "a={**{'b': 1}}",
+        'a=dict(1)',
+    ],
+)
 def test_an_option_that_cannot_be_read_is_refused_by_name(option):
     with pytest.raises(SourceError, match='--cfg-options: .*' + re.escape(option)):
         parse_option(option)

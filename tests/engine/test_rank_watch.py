@@ -4,12 +4,15 @@ import os
 import re
 import signal
 import time
+from datetime import timedelta
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from xlearner_mm.engine import rank_watch
 from xlearner_mm.engine.rank_watch import RankWatch
+from xlearner_mm.engine.stop_signal import StopSignal
 
 from .ranks import exit_statuses
 
@@ -64,6 +67,37 @@ def test_the_other_ends_in_time_and_names_the_rank(fault, status, said, tmp_path
     assert exit_statuses(watched(fault), tmp_path, seconds=60) == [1, status]
     assert time.monotonic() - start < 20
     assert re.search(said, (tmp_path / '0.txt').read_text())
+
+
+@pytest.mark.parametrize('end', ['told to stop', 'collective breaks'])
+def test_of_a_launcher_that_kills_all_30_s_after_one_died_the_rank_is_named_before(monkeypatch, end, tmp_path):
+    """As torchrun, which tells the others by SIGTERM."""
+    monkeypatch.setattr(rank_watch, 'HASTE', SECONDS)
+
+    def work(rank):
+        store = dist.distributed_c10d._get_default_store().clone()
+        watch = RankWatch(store, rank, 2, timeout=600)
+        watch.interval = SECONDS / 5
+        watch.start()
+        store.set(f'process/{rank}', str(os.getpid()))
+        other = int(store.get(f'process/{1 - rank}'))
+        if rank == 1:
+            time.sleep(SECONDS)
+            if end == 'told to stop':
+                os.kill(other, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if end == 'told to stop':
+            StopSignal().listen()
+            store.wait(['never'], timedelta(seconds=60))  # as in a collective of NCCL: Python handles no signal
+        with pytest.raises(RuntimeError):
+            dist.all_reduce(torch.zeros(1))
+        watch.wait_for_culprit()
+        return 98
+
+    start = time.monotonic()
+    assert exit_statuses(work, tmp_path, seconds=90) == [1, -signal.SIGKILL]
+    assert time.monotonic() - start < 30
+    assert 'rank 1 has died or its machine does not answer' in (tmp_path / '0.txt').read_text()
 
 
 def test_ranks_that_do_their_work_end_well(tmp_path):

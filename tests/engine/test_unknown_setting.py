@@ -6,9 +6,9 @@ import pytest
 from mmengine.config import Config
 
 import xlearner_mm
-from xlearner_mm.datasets import multi_source_collate
+from xlearner_mm.datasets import SourceError, multi_source_collate
 from xlearner_mm.engine.launch import launch
-from xlearner_mm.engine.unknown_setting import explained
+from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import (
     DATA_SAMPLERS,
@@ -186,6 +186,31 @@ def test_a_launch_names_module_setting_nearest_name_and_place(line, setting):
 def test_in_a_squeeze_too(line, tmp_path, setting, value, message):
     squeeze = tiny_squeeze(write_teacher(tmp_path / 'teacher.pth'))
     assert message in line(model=squeeze, sources=image_sources(), **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ('settings', 'said'),
+    [
+        (dict(load_form='a.pth'), "the config sets 'load_form', which no training reads; did you mean 'load_from'"),
+        (dict(env_cfg=dict(cudnn_benchmrk=True)), "env_cfg has no setting 'cudnn_benchmrk'; .* 'cudnn_benchmark'"),
+        (dict(env_cfg=dict(dist_cfg=dict(timout=3))), "env_cfg.dist_cfg has no setting 'timout'; .* 'timeout'"),
+        (dict(env_cfg=dict(mp_cfg=dict(start=3))), "env_cfg.mp_cfg has no setting 'start'"),
+        (dict(randomness=dict(determinstic=True)), "randomness has no setting 'determinstic'; .* 'deterministic'"),
+    ],
+)
+def test_what_no_training_reads_is_refused(settings, said):
+    with pytest.raises(SourceError, match=said):
+        refuse_misspelt(Config(settings))
+
+
+def test_what_mmengine_reads_is_taken():
+    environment = dict(
+        cudnn_benchmark=True,
+        mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+        dist_cfg=dict(backend='nccl', timeout=1800, port=29500),
+        resource_limit=4096,
+    )
+    refuse_misspelt(Config(dict(env_cfg=environment, randomness=dict(seed=1, diff_rank_seed=True), text_cfg={})))
 
 
 def test_other_errors_stay_what_they_are():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os.path as osp
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from mmengine.config import Config, DictAction
 
 from xlearner_mm.datasets.source import SourceError
 
+_HOLDS_DICT = re.compile(r'^\s*\{|^\s*[\[(].*\{|\bdict\(')
 # Where a multi-source config holds its sources; each component reads its own part of them.
 _HOLDERS = (
     'sources',
@@ -32,7 +34,7 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
     Args:
         config: path of a text config.
         work_dir: where logs and checkpoints go. None is the config's own, or ``work_dirs/<config name>``.
-        options: ``KEY=VALUE`` overrides, read as OpenMMLab's tools read them; a value in braces is a dict.
+        options: ``KEY=VALUE`` overrides, read as OpenMMLab's tools read them, those with dicts as in a config.
             ``sources.<name>...`` changes a source wherever the config holds it.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
@@ -78,20 +80,55 @@ def _without_own_scope(value: Any) -> Any:
 def parse_option(option: str) -> tuple[str, Any]:
     """Split ``KEY=VALUE`` and read the value.
 
+    A value with a dict in it is read as it would stand in a config: ``"custom_hooks=[dict(type='EMAHook')]"``.
+
     Raises:
-        SourceError: no ``=`` in it, or a dict that cannot be read.
+        SourceError: no ``=`` in it, or a value that cannot be read.
     """
     key, equals, text = option.partition('=')
     if not equals or not key:
         raise SourceError(f"--cfg-options: '{option}' must be KEY=VALUE")
     try:
-        if text.startswith('{'):
-            return key, ast.literal_eval(text)
+        if _HOLDS_DICT.search(text):
+            return key, _literal(ast.parse(text.strip(), mode='eval').body)
         parser = argparse.ArgumentParser(exit_on_error=False)
         parser.add_argument('--option', nargs='+', action=DictAction)
         return key, parser.parse_args(['--option', option]).option[key]
-    except (ValueError, SyntaxError, AssertionError, argparse.ArgumentError) as error:
-        raise SourceError(f"--cfg-options: the value of '{option}' cannot be read: {error}") from error
+    except (ValueError, SyntaxError, AssertionError, argparse.ArgumentError, RecursionError) as error:
+        why = 'OpenMMLab reads no such brackets' if isinstance(error, RecursionError) else error
+        raise SourceError(
+            f"--cfg-options: the value of '{option}' cannot be read: {why}; write lists as [a,b], and dicts as "
+            'in a config, strings quoted: "custom_hooks=[dict(type=\'EMAHook\')]"'
+        ) from error
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a Python literal in which dicts may be written as calls; nothing is executed."""
+    match node:
+        case ast.Call(func=ast.Name('dict'), args=[], keywords=keywords):
+            return {_named(keyword): _literal(keyword.value) for keyword in keywords}
+        case ast.Dict(keys=keys, values=values):
+            return {_key(key): _literal(value) for key, value in zip(keys, values, strict=True)}
+        case ast.List(elts=parts):
+            return [_literal(part) for part in parts]
+        case ast.Tuple(elts=parts):
+            return tuple(_literal(part) for part in parts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f'{ast.unparse(node)} is neither quoted nor a number') from None
+
+
+def _named(keyword: ast.keyword) -> str:
+    if keyword.arg is None:
+        raise ValueError('a dict with ** in it')
+    return keyword.arg
+
+
+def _key(key: ast.expr | None) -> Any:
+    if key is None:
+        raise ValueError('a dict with ** in it')
+    return _literal(key)
 
 
 def _apply(cfg: Config, options: dict[str, Any]) -> None:

@@ -48,7 +48,8 @@ def launch(
         work_dir: where logs and checkpoints go. Defaults to None: ``work_dirs/<config name>``.
         options: ``KEY=VALUE`` overrides of the config. Defaults to none.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. Defaults to ``'none'``.
-        resume: a checkpoint to resume from, or ``'auto'`` for the work dir's latest. Defaults to None.
+        resume: a checkpoint or a work dir to resume from, or ``'auto'`` for the own work dir's latest, and where it has
+            none, a start as without. Defaults to None.
         amp: automatic mixed precision. Defaults to False.
         checkpoint: the checkpoint to test.
 
@@ -95,9 +96,10 @@ def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
         else:
             cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
     if resume == 'auto':
-        cfg.resume, cfg.load_from = True, None
+        cfg.resume = resume
     elif resume is not None:
-        cfg.resume, cfg.load_from = True, resolve_checkpoint(resume)
+        # Of a work directory, the runner takes the last one that is whole.
+        cfg.resume, cfg.load_from = True, resume if os.path.isdir(resume) else resolve_checkpoint(resume)
     os.makedirs(cfg.work_dir, exist_ok=True)
 
 

@@ -11,8 +11,13 @@ from typing import Any
 
 import torch.distributed as dist
 
+from xlearner_mm.engine.stop_signal import told_to_stop
+
 DEFAULT_TIMEOUT = 1800.0
 """Seconds without progress after which a rank hangs, unless ``env_cfg.dist_cfg.timeout`` says otherwise."""
+HASTE = 10.0
+"""Seconds without a sign of life after which a rank is dead where something tells that one is: torchrun, which tells
+the others to stop when one has died, kills them 30 s later."""
 FAILED = 1
 """Exit status of a rank that ends because another one has died, failed or hangs."""
 
@@ -28,7 +33,8 @@ class RankWatch:
         rank: this process's.
         world_size: their number.
         timeout: seconds without any progress after which a rank hangs.
-        dead_after: seconds without a sign of life after which a rank is dead. Defaults to 60, at most ``timeout``.
+        dead_after: seconds without a sign of life after which a rank is dead, at most ``timeout``; at most 10 after a
+            collective broke or SIGTERM came. Defaults to 60.
     """
 
     def __init__(self, store: dist.Store, rank: int, world_size: int, timeout: float, dead_after: float = 60.0) -> None:
@@ -37,7 +43,7 @@ class RankWatch:
         self.interval = min(5.0, self.dead_after / 5)
         self._main = threading.get_ident()
         self._marks, self._what, self._moved = 0, 'starting', time.monotonic()
-        self._beats = 0
+        self._beats, self._broken = 0, False
         self._seen: dict[int, tuple[Any, float]] = {peer: (None, time.monotonic()) for peer in self.peers}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name='rank watch', daemon=True)
@@ -79,10 +85,17 @@ class RankWatch:
 
     def wait_for_culprit(self) -> None:
         """Give this thread time to end the process, after a collective broke in the main one."""
+        self._hurry()
+        self._broken = True
         self._ended.wait(self.dead_after + 3 * self.interval)
+
+    def _hurry(self) -> None:
+        self.dead_after = min(self.dead_after, HASTE)
 
     def _run(self) -> None:
         while not self._ended.wait(self.interval):
+            if told_to_stop():
+                self._hurry()
             try:
                 self._beat()
                 culprit = self._dead_or_failed() or self._hanging()
@@ -124,6 +137,8 @@ class RankWatch:
         return f'no progress for {self.timeout:.0f} s: {told}'
 
     def _place(self) -> str:
+        if self._broken:
+            return 'torch, in a collective that broke'
         frame = sys._current_frames().get(self._main)
         if frame is None:
             return 'its end'

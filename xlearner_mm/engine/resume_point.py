@@ -5,24 +5,58 @@ from __future__ import annotations
 import os
 import os.path as osp
 import re
+from dataclasses import dataclass
+from string import Formatter
 
 from mmengine.logging import print_log
 
 from xlearner_mm.transfer.checkpoint import CheckpointError, read_checkpoint
+from xlearner_mm.transfer.checkpoint.file import pointed_checkpoint
 
-_STEP = re.compile(r'^(iter|epoch)_(\d+)\.pth$')
+_TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')
 
 
-def resume_point(work_dir: str) -> str | None:
+@dataclass(frozen=True)
+class Places:
+    """Where trainings of a config save, and under which names.
+
+    Args:
+        out_dir: ``CheckpointHook``'s; checkpoints are in a folder of it that is named as the work directory. Defaults
+            to None: they are in the work directory.
+        template: ``CheckpointHook``'s ``filename_tmpl``; MMEngine's own two are known in any case. Defaults to None.
+    """
+
+    out_dir: str | None = None
+    template: str | None = None
+
+    def folder(self, work_dir: str) -> str:
+        """Return the folder of the checkpoints of a training in ``work_dir``."""
+        return work_dir if self.out_dir is None else osp.join(self.out_dir, osp.basename(work_dir.rstrip(osp.sep)))
+
+    def step(self, path: str) -> tuple[int, str] | None:
+        """Return the step or epoch that a checkpoint's name says, and its template; None for a name of another kind."""
+        for template in (*_TEMPLATES, *([] if self.template is None else [self.template])):
+            found = re.fullmatch(_pattern(template), osp.basename(path))
+            if found is not None:
+                return int(found[1]), template
+        return None
+
+
+def resume_point(work_dir: str, places: Places = Places()) -> str | None:
     """Return the last checkpoint of a work directory that can be read, or None where no training has saved.
 
     One that is damaged is named in the log, and the one before it is taken.
 
+    Args:
+        work_dir: of the training.
+        places: where it saves. Defaults to MMEngine's defaults.
+
     Raises:
-        CheckpointError: there are checkpoints, but every one is damaged.
+        CheckpointError: there are checkpoints, but every one is damaged, or later than the one that ``last_checkpoint``
+            names.
     """
     faults = []
-    for path in saved_checkpoints(work_dir):
+    for path in saved_checkpoints(work_dir, places):
         try:
             read_checkpoint(path)
         except CheckpointError as error:
@@ -35,25 +69,41 @@ def resume_point(work_dir: str) -> str | None:
     return None
 
 
-def saved_checkpoints(work_dir: str) -> list[str]:
-    """Return the checkpoints of a work directory, the one that ``last_checkpoint`` names first, then the newest."""
-    pointed = _pointed(work_dir)
-    folder = work_dir if pointed is None else osp.dirname(pointed)
-    found = [(int(match[2]), name) for name in _names(folder) if (match := _STEP.match(name))]
-    older = [osp.join(folder, name) for _, name in sorted(found, reverse=True)]
-    return [*([pointed] if pointed is not None else []), *(path for path in older if path != pointed)]
+def saved_checkpoints(work_dir: str, places: Places = Places()) -> list[str]:
+    """Return the checkpoints of a work directory, the one that ``last_checkpoint`` names first, then those before it.
+
+    Later ones are of another training in the same directory. Without a pointer, the newest is the first.
+
+    Args:
+        work_dir: of the training.
+        places: where it saves. Defaults to MMEngine's defaults.
+
+    Raises:
+        CheckpointError: there are only later ones.
+    """
+    pointed = pointed_checkpoint(work_dir, places.folder(work_dir))
+    folder = places.folder(work_dir) if pointed is None else osp.dirname(pointed)
+    last = None if pointed is None else places.step(pointed)
+    found = sorted(((step, path) for path in _files(folder) if (step := places.step(path)) is not None), reverse=True)
+    before = [path for step, path in found if (last is None or _not_later(step, last)) and path != pointed]
+    saved = [*([pointed] if pointed is not None and osp.isfile(pointed) else []), *before]
+    if found and not saved:
+        raise CheckpointError(
+            f'{work_dir}: last_checkpoint names {osp.basename(str(pointed))}, which is gone, and there are only later '
+            f'ones, of another training, e.g. {found[0][1]}: name the one to resume from by --resume FILE'
+        )
+    return saved
 
 
-def _pointed(work_dir: str) -> str | None:
-    pointer = osp.join(work_dir, 'last_checkpoint')
-    if not osp.isfile(pointer):
-        return None
-    with open(pointer, encoding='utf-8', errors='replace') as file:
-        named = file.read().strip()
-    # The pointer holds the path at the time of saving; the directory may have been moved since.
-    candidates = [named, osp.join(work_dir, osp.basename(named))]
-    return next((path for path in candidates if osp.isfile(path)), None)
+def _not_later(step: tuple[int, str], last: tuple[int, str]) -> bool:
+    return step[1] == last[1] and step[0] <= last[0]
 
 
-def _names(folder: str) -> list[str]:
-    return os.listdir(folder) if osp.isdir(folder) else []
+def _pattern(template: str) -> str:
+    """What names of a template look like, with the step as group."""
+    parts = Formatter().parse(template)
+    return ''.join(re.escape(text) + (r'(\d+)' if field is not None else '') for text, field, _, _ in parts)
+
+
+def _files(folder: str) -> list[str]:
+    return [osp.join(folder, name) for name in os.listdir(folder)] if osp.isdir(folder) else []

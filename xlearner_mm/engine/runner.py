@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets.guarded_reading import guard_stock
 from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
+from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
-from xlearner_mm.engine.resume_point import resume_point, saved_checkpoints
+from xlearner_mm.engine.resume_point import Places, resume_point, saved_checkpoints
 from xlearner_mm.engine.whole_file import written_whole
 from xlearner_mm.registry import RUNNERS
 from xlearner_mm.transfer.checkpoint import (
@@ -62,6 +63,9 @@ class XLearnerRunner(Runner):
         CheckpointError: a checkpoint that is damaged, of another model, or would have to be executed; no space to write
             one.
     """
+
+    _resume: bool | str
+    _has_loaded: bool
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set the environment up; several ranks then watch each other."""
@@ -115,11 +119,17 @@ class XLearnerRunner(Runner):
             with written_whole(path) as partial:
                 super().save_checkpoint(out_dir, osp.basename(partial), *args, **kwargs)
         except OSError as error:
-            whole = next(iter(saved_checkpoints(self.work_dir)), None)
             raise CheckpointError(
-                f'checkpoint {path} cannot be written: {error.strerror or error}; the last one is {whole}: make room '
-                'and start the same command with --resume'
+                f'checkpoint {path} cannot be written: {error.strerror or error}; the last one is '
+                f'{self.last_checkpoint()}: make room and start the same command with --resume'
             ) from error
+
+    def last_checkpoint(self) -> str | None:
+        """Return the checkpoint that ``--resume`` would begin with; None before any is written."""
+        return next(iter(saved_checkpoints(self.work_dir, self._places())), None)
+
+    def _places(self) -> Places:
+        return next((hook.places for hook in self.hooks if isinstance(hook, WholeCheckpointHook)), Places())
 
     @staticmethod
     def build_dataloader(
@@ -136,19 +146,35 @@ class XLearnerRunner(Runner):
             return super().train()
 
     def load_or_resume(self) -> None:
-        """Load or resume as the config says; of a work directory, the last checkpoint that is whole."""
-        if self._has_loaded or not self._resume or self._load_from is not None:
+        """Load or resume as the config says; of a work directory, the last checkpoint that is whole.
+
+        ``resume=True`` resumes from ``load_from``, a file or another work directory, or from the own one.
+        ``resume='auto'`` resumes from the own one, and begins from ``load_from`` where nothing has been saved.
+        """
+        auto, named = self._resume == 'auto', self._load_from
+        if self._has_loaded or not self._resume or not (auto or named is None or osp.isdir(named)):
             super().load_or_resume()
             return
+        folder = self.work_dir if auto or named is None else str(named)
+        found = self._resume_point(folder)
+        if found is not None:
+            self.logger.info(f'Resume from the last whole checkpoint, {found}.')
+            self.resume(found)
+            return
+        if folder == named:
+            raise CheckpointError(f'{folder} holds no checkpoint to resume from')
+        begins = 'the beginning' if named is None else f'load_from, {named}'
+        self.logger.info(f'Nothing to resume in {folder}: the training starts from {begins}.')
+        # Hooks ask it whether what they are given goes on.
+        self._resume = False
+        super().load_or_resume()
+
+    def _resume_point(self, folder: str) -> str | None:
         found: list[Any] = [None]
         if self.rank == 0:
-            found = [resume_point(self.work_dir)]
+            found = [resume_point(folder, self._places())]
         broadcast_object_list(found)
-        if found[0] is None:
-            self.logger.info(f'Nothing to resume in {self.work_dir}: the training starts from the beginning.')
-            return
-        self.logger.info(f'Resume from the last whole checkpoint, {found[0]}.')
-        self.resume(found[0])
+        return found[0]
 
     def load_checkpoint(
         self,
@@ -160,7 +186,7 @@ class XLearnerRunner(Runner):
         """Load a checkpoint without executing anything in it.
 
         To resume, it must hold all of the model's weights and nothing else, after hooks have had their turn. To start
-        from, it must hold at least something of the model, and what it holds of the backbone must be of its shapes.
+        from, it must hold all of the backbone; of a model without one, at least something.
 
         Args:
             filename: a file, or a work directory.
@@ -173,7 +199,7 @@ class XLearnerRunner(Runner):
         """
         if revise_keys is not None:
             raise ValueError('XLearnerRunner takes no revise_keys: rename the weights in the checkpoint')
-        checkpoint = _read(filename)
+        checkpoint = _read(filename, Places(template=self._places().template))
         if self._resume and ('optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {})):
             raise CheckpointError(
                 f'checkpoint {filename} holds weights alone, no training that could be resumed: start a new one from '
@@ -202,7 +228,8 @@ class XLearnerRunner(Runner):
 
 def _check_backbone(state: Mapping[str, Any], own: Mapping[str, Any], filename: str) -> None:
     """A head of other classes starts at random, and MMEngine warns of it; a backbone that does in part is no start."""
-    other = [key for key in own if key.startswith(_BACKBONES) and key in state and state[key].shape != own[key].shape]
+    backbone = [key for key in own if key.startswith(_BACKBONES) and not key.endswith('num_batches_tracked')]
+    other = [key for key in backbone if key in state and state[key].shape != own[key].shape]
     if other:
         found, expected = tuple(state[other[0]].shape), tuple(own[other[0]].shape)
         raise CheckpointError(
@@ -210,14 +237,22 @@ def _check_backbone(state: Mapping[str, Any], own: Mapping[str, Any], filename: 
             f'{len(other) - 1} more differ; give the config the depth and widths that its metadata names, or, to prune '
             'on, PruningHook'
         )
+    missing = [key for key in backbone if key not in state]
+    if missing:
+        raise CheckpointError(
+            f'load_from: checkpoint {filename} lacks {len(missing)} of the {len(backbone)} weights of the backbone, '
+            f'which would start at random: {", ".join(missing[:8])}{", ..." if len(missing) > 8 else ""}; give a '
+            "checkpoint of this very backbone, or start the part that it holds by init_cfg=dict(type='Pretrained', "
+            'checkpoint=...) of that part'
+        )
 
 
-def _read(filename: str) -> dict[str, Any]:
+def _read(filename: str, places: Places) -> dict[str, Any]:
     try:
         return read_checkpoint(filename)
     except CheckpointError as error:
         path = resolve_checkpoint(filename)
-        saved = saved_checkpoints(osp.dirname(path))
+        saved = saved_checkpoints(osp.dirname(path), places)
         before = saved[saved.index(path) + 1 :] if path in saved else []
         if not before:
             raise

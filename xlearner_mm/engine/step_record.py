@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
 import torch
@@ -26,14 +27,20 @@ def save_step(
         batch: as the loader gave it.
         losses: by name.
         buffers: those of the model that the step has changed, as they were before.
+
+    Raises:
+        OSError: the disk is full, or refuses otherwise.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     place = {'seed': runner.seed, 'rank': runner.rank, 'iter': runner.iter}
     own = model.state_dict()
     state = {**own, **{name: buffer for name, buffer in buffers.items() if name in own}}
     content = {'place': place, 'losses': dict(losses), 'batch': batch, 'state_dict': state}
-    with written_whole(path) as partial:
-        torch.save(content, partial)
+    # To memory first: torch's own writer tells nothing of a full disk but its own failure.
+    data = BytesIO()
+    torch.save(content, data)
+    with written_whole(path) as partial, open(partial, 'wb') as file:
+        file.write(data.getbuffer())
 
 
 def read_step(path: str) -> dict[str, Any]:
@@ -48,9 +55,12 @@ def read_step(path: str) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals([*mmengine_state_types(), *_sample_types()]):
             content = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f'{path} does not exist: give the file that the stopped training named') from error
     except Exception as error:
+        # torch's own text advises to execute what is in the file.
         raise CheckpointError(
-            f"{path} is no saved step, or of other data than the stock libraries': {error}; give the file that the "
+            f"{path} is no saved step, damaged, or of other data than the stock libraries': give the file that the "
             'stopped training named'
         ) from error
     if not isinstance(content, dict) or not {'place', 'losses', 'batch', 'state_dict'} <= content.keys():
@@ -66,6 +76,15 @@ def image_paths(batch: Any) -> dict[str, list[str]]:
         for source, data in sources.items()
         if 'data_samples' in data
     }
+
+
+def sources_not_finite(batch: Any) -> list[str]:
+    """Name the sources of a batch of which an image is infinite or no number."""
+    return [
+        source
+        for source, data in batch.items()
+        if isinstance(data, Mapping) and not all(bool(torch.isfinite(image).all()) for image in data.get('inputs', ()))
+    ]
 
 
 def _path(sample: Any, position: int) -> Any:

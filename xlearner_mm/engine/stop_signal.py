@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from typing import Any
 
 _SIGNALS = {signal.SIGTERM}
@@ -22,6 +23,8 @@ class StopSignal:
     def __init__(self) -> None:
         self.came = False
         self._before: Any = signal.SIG_DFL
+        self._read, self._written, self._wakeup_before = -1, -1, -1
+        self._reading = threading.Lock()
 
     def listen(self) -> bool:
         """Start; false where nothing can listen, since only the main thread of a process may set a handler."""
@@ -29,15 +32,31 @@ class StopSignal:
         if threading.current_thread() is not threading.main_thread():
             return False
         self._before = signal.signal(signal.SIGTERM, self._remember)
+        self._read, self._written = os.pipe()
+        for end in (self._read, self._written):
+            os.set_blocking(end, False)
+        self._wakeup_before = signal.set_wakeup_fd(self._written, warn_on_full_buffer=False)
         _listening = self
         return True
+
+    def came_by_now(self) -> bool:
+        """Whether it came, also while the main thread is within a call that keeps Python from handling it."""
+        with self._reading, suppress(BlockingIOError):
+            if not self.came and _listening is self:
+                self.came = signal.SIGTERM in os.read(self._read, 4096)
+        return self.came
 
     def listen_no_more(self) -> None:
         """Leave the signal as it was; without effect where nothing listens."""
         global _listening
-        if _listening is self:
+        if _listening is not self:
+            return
+        signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
+        signal.set_wakeup_fd(self._wakeup_before)
+        with self._reading:
             _listening = None
-            signal.signal(signal.SIGTERM, self._before or signal.SIG_DFL)
+            os.close(self._read)
+            os.close(self._written)
 
     def _remember(self, number: int, frame: Any) -> None:
         # The next one ends the process at once.
@@ -46,6 +65,13 @@ class StopSignal:
 
 
 _listening: StopSignal | None = None
+
+
+def told_to_stop() -> bool:
+    """Whether SIGTERM came to this process while something listens; may be asked in any thread."""
+    return _listening is not None and _listening.came_by_now()
+
+
 _masks = threading.local()
 
 
@@ -65,6 +91,7 @@ def _listen_no_more_in_child() -> None:
     if _listening is not None:
         _listening = None
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
     _let_through()
 
 

@@ -9,7 +9,9 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets.source import SourceError
@@ -21,6 +23,9 @@ _REFUSED = re.compile(
 _BUILDER = 'build_from_cfg'
 _UNREGISTERED = {'DataLoader': DataLoader}
 """What is built from dicts without a ``type``."""
+_ENVIRONMENT = ['cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit']
+_LAUNCH = ['backend', 'init_backend', 'port', 'timeout']
+"""What MMEngine's launch reads itself, beside what it hands on to torch."""
 _OF_SOURCE = re.compile(r'\bsources\.(\w+)\.')
 
 
@@ -51,6 +56,8 @@ def explained(error: Exception, config: Config | None) -> Exception:
 def refuse_misspelt(config: Config) -> None:
     """Refuse a config that sets ``custom_hook`` where MMEngine reads ``custom_hooks``, and takes it for a variable.
 
+    And settings of the environment and the randomness that nobody reads.
+
     Raises:
         SourceError: names both.
     """
@@ -59,6 +66,20 @@ def refuse_misspelt(config: Config) -> None:
         meant = misspelt(name, known)
         if name not in known and meant is not None:
             raise SourceError(f"the config sets '{name}', which no training reads; did you mean '{meant}'?")
+    settings = config.to_dict()
+    environment = settings.get('env_cfg') or {}
+    ranks = environment.get('dist_cfg') or {}
+    _refuse_unread('env_cfg', environment, _ENVIRONMENT)
+    _refuse_unread('env_cfg.mp_cfg', environment.get('mp_cfg'), settings_of(set_multi_processing))
+    if ranks.get('init_backend', 'torch') == 'torch':
+        _refuse_unread('env_cfg.dist_cfg', ranks, [*_LAUNCH, *settings_of(init_process_group)])
+    _refuse_unread('randomness', settings.get('randomness'), settings_of(set_random_seed))
+
+
+def _refuse_unread(where: str, settings: Mapping[str, Any] | None, known: list[str]) -> None:
+    for name in settings or {}:
+        if name not in known:
+            raise SourceError(f"{where} has no setting '{name}'{nearest(name, known)}")
 
 
 def _refusals(error: BaseException) -> Iterator[_Refusal]:

@@ -1,6 +1,7 @@
 """A loss that is no number stops the run and says why, or its step is as if it had not been."""
 
 import math
+import resource
 
 import pytest
 import torch
@@ -8,12 +9,14 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
+from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from xlearner_mm.engine.replay import replay_on
 from xlearner_mm.engine.step_record import read_step
 from xlearner_mm.registry import HOOKS
-from xlearner_mm.transfer.checkpoint import CheckpointError
+from xlearner_mm.transfer.checkpoint import CheckpointError, read_checkpoint
 
+from ...soak.killing import in_process
 from ..ranks import run_ranks
 from ..tiny_runner import tiny_runner
 
@@ -22,7 +25,7 @@ FAULTY = 3
 
 @HOOKS.register_module()
 class NanHook(Hook):
-    """Puts what is no number into the images of source ``cars``, or into the boxes of ``boxes``, in some steps."""
+    """Puts what is no number into the images of ``cars``, the boxes of ``boxes`` or a gradient, in some steps."""
 
     priority = 'HIGHEST'
 
@@ -38,6 +41,12 @@ class NanHook(Hook):
                 data_batch['cars']['inputs'] = [torch.full((3, 64, 64), math.nan) for _ in range(2)]
             for sample in data_batch['boxes']['data_samples'] if self.where == 'boxes' else []:
                 sample.gt_instances.bboxes[:, 2] = math.inf
+            if self.where == 'gradients':
+                self.handle = next(runner.model.parameters()).register_hook(lambda gradient: gradient * math.nan)
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if hasattr(self, 'handle'):
+            self.handle.remove()
 
 
 @HOOKS.register_module()
@@ -96,7 +105,9 @@ def test_the_run_stops_and_names_source_loss_images_and_file(tmp_path):
 
 
 def test_the_weights_never_take_it_and_the_step_made_again_names_the_module(tmp_path):
-    trained, _, path = stopped(tmp_path, 'images')
+    trained, told, path = stopped(tmp_path, 'images')
+    assert told.startswith('step 3: cars.')
+    assert "; images of source 'cars': cars/0.jpg, cars/1.jpg; saved in" in told
     for name, parameter in trained.model.named_parameters():
         assert torch.equal(parameter, states(trained)[-1][name]), name
     assert replayed(trained, path).first == 'backbone.branches.cls.backbone.conv1'
@@ -113,6 +124,21 @@ def test_of_a_saved_step_nothing_is_executed(tmp_path):
     assert not (tmp_path / 'executed').exists()
 
 
+@pytest.mark.parametrize('content', [b'', b'no archive at all', None])
+def test_what_is_no_saved_step_is_refused_in_words_of_our_own(tmp_path, content):
+    """torch's advise to execute what is in the file."""
+    path = tmp_path / 'step.pth'
+    if content is None:
+        torch.jit.script(torch.nn.ReLU()).save(str(path))
+    else:
+        path.write_bytes(content)
+    for read in (read_step, read_checkpoint):
+        with pytest.raises(CheckpointError, match='step.pth is ') as error:
+            read(str(path))
+        assert 'weights_only' not in str(error.value)
+        assert len(str(error.value).splitlines()) == 1
+
+
 def test_a_skipped_step_changes_no_weight_and_no_statistic_and_is_counted(tmp_path):
     trained = runner(tmp_path / 'work', 'skip')
     trained.train()
@@ -126,6 +152,64 @@ def test_a_skipped_step_changes_no_weight_and_no_statistic_and_is_counted(tmp_pa
 def test_more_steps_than_the_limit_stop_the_run(tmp_path):
     with pytest.raises(NonFiniteLossError, match='step 4: .*2 such steps have been skipped before, which is the limit'):
         runner(tmp_path / 'work', 'skip', limit=2, steps=(2, 3, 4)).train()
+
+
+CLIPPED = dict(optimizer=dict(type='SGD', lr=0.01), clip_grad=dict(max_norm=10.0))
+
+
+def test_gradients_whose_norm_is_read_stop_the_run_before_the_weights_take_them(tmp_path):
+    trained = runner(tmp_path / 'work', where='gradients', optim_wrapper=CLIPPED)
+    with pytest.raises(NonFiniteLossError, match='step 3: the gradients are not finite .*; images of .*saved in'):
+        trained.train()
+    for name, parameter in trained.model.named_parameters():
+        assert torch.equal(parameter, states(trained)[-1][name]), name
+
+
+def test_or_their_step_is_skipped(tmp_path):
+    trained = runner(tmp_path / 'work', 'skip', where='gradients', optim_wrapper=CLIPPED)
+    trained.train()
+    before, after = states(trained)[FAULTY - 1], states(trained)[FAULTY]
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert trained.message_hub.get_info('nonfinite_steps') == 1
+    assert trained.iter == 5
+
+
+@pytest.mark.parametrize('policy', ['stop', 'skip'])
+def test_weights_that_have_taken_them_are_blamed_and_not_the_next_images(tmp_path, policy):
+    trained = runner(tmp_path / 'work', policy, where='gradients')
+    with pytest.raises(NonFiniteLossError, match='step 3: weights are not .*step 4 has no finite loss') as error:
+        trained.train()
+    assert 'images' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('save_last', 'said'), [(True, 'this checkpoint is not written'), (False, 'the training has ended with them')]
+)
+def test_in_the_last_step_too_and_they_are_not_saved(tmp_path, save_last, said):
+    hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=100, save_last=save_last))
+    trained = runner(tmp_path / 'work', where='gradients', steps=(5,), default_hooks=hooks)
+    with pytest.raises(NonFiniteLossError, match=f'step 5: weights are not finite .*{said}'):
+        trained.train()
+    assert not list((tmp_path / 'work').glob('*.pth'))
+
+
+class FullDiskHook(Hook):
+    """From the faulty step on, the system refuses files as large as saved steps."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == FAULTY:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+
+def test_a_full_disk_takes_the_saved_step_and_not_what_is_told_of_it(tmp_path):
+    def work():
+        trained = runner(tmp_path / 'work')
+        trained.register_hook(FullDiskHook())
+        with pytest.raises(NonFiniteLossError, match='step 3: cars.*cars/0.jpg.*not be saved in .*File too large'):
+            trained.train()
+
+    assert in_process(work, errors=tmp_path / 'errors.txt')
+    assert not list((tmp_path / 'work').glob('nonfinite*'))
 
 
 def test_all_ranks_skip_what_one_cannot_take(tmp_path):
@@ -172,6 +256,8 @@ def test_what_a_loss_scaler_skips_is_no_failure(tmp_path):
 def test_impossible_settings_are_errors(tmp_path):
     with pytest.raises(ValueError, match="unknown policy 'ignore'"):
         FiniteLossHook('ignore')
+    with pytest.raises(ValueError, match='limit=-1 must be at least 0'):
+        FiniteLossHook('skip', -1)
     accumulating = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)
-    with pytest.raises(ValueError, match='accumulative_counts=1'):
+    with pytest.raises(SourceError, match='accumulative_counts=1'):
         runner(tmp_path / 'work', 'skip', optim_wrapper=accumulating).train()

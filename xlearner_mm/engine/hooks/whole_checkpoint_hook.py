@@ -10,6 +10,9 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.accumulation import accumulative_counts
+from xlearner_mm.engine.resume_point import Places
 from xlearner_mm.engine.whole_file import PARTIAL, write_text_whole
 from xlearner_mm.registry import HOOKS
 
@@ -23,8 +26,14 @@ class WholeCheckpointHook(CheckpointHook):
     The new checkpoint is written whole (by :class:`~xlearner_mm.engine.runner.XLearnerRunner`), then the pointer
     ``last_checkpoint`` moves to it, and only then older ones go. MMEngine's own hook first deletes, then writes.
 
+    A checkpoint holds no gradients (those that several ranks have accumulated are different ones), so it is written
+    only where none are pending.
+
     Args:
         kwargs: as for MMEngine's ``CheckpointHook``.
+
+    Raises:
+        SourceError: it is to save between two steps whose gradients are accumulated.
     """
 
     file_backend: Any
@@ -35,9 +44,12 @@ class WholeCheckpointHook(CheckpointHook):
         for unknown in self.args:
             # MMEngine's own would hand it on, and fail when it saves for the first time.
             raise TypeError(f"WholeCheckpointHook.__init__() got an unexpected keyword argument '{unknown}'")
+        out_dir: Any = self.out_dir
+        self.places = Places(None if out_dir is None else str(out_dir), self.filename_tmpl)
 
     def before_train(self, runner: Runner) -> None:
         """Take up where an interrupted training was, and clear away what it left half written or undeleted."""
+        self._refuse_pending_gradients(runner)
         super().before_train(runner)
         last = runner.message_hub.runtime_info.get('last_ckpt')
         if last is not None and self.file_backend.isfile(last):
@@ -46,6 +58,21 @@ class WholeCheckpointHook(CheckpointHook):
         if is_main_process() and osp.isdir(self.out_dir):
             for partial in self.file_backend.list_dir_or_file(self.out_dir, list_dir=False, suffix=PARTIAL):
                 self.file_backend.remove(self.file_backend.join_path(self.out_dir, partial))
+
+    def _refuse_pending_gradients(self, runner: Runner) -> None:
+        counts = accumulative_counts(runner)
+        if counts == 1 or self.interval <= 0:
+            return
+        steps = len(runner.train_dataloader) if self.by_epoch else 1
+        for setting in ('interval', 'save_begin'):
+            value = getattr(self, setting)
+            if value * steps % counts:
+                saves = f'{setting}={value}' + (f' epochs of {steps} steps' if self.by_epoch else '')
+                raise SourceError(
+                    f'default_hooks.checkpoint: {saves} is no multiple of optim_wrapper.accumulative_counts={counts}: '
+                    'a checkpoint would lose the gradients that are not yet used, and a resumed training would not be '
+                    'the same'
+                )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         kept = list(self.keep_ckpt_ids) if self.max_keep_ckpts > 0 else []

@@ -41,13 +41,31 @@ def resolve_checkpoint(path: str, which: str = 'last') -> str:
 
 
 def _last_of(work_dir: str) -> str:
+    pointed = pointed_checkpoint(work_dir)
+    if pointed is None:
+        raise CheckpointError(f'{work_dir} holds no last_checkpoint that names one: no training has saved there')
+    return pointed
+
+
+def pointed_checkpoint(work_dir: str, folder: str | None = None) -> str | None:
+    """Return the file that a work directory's ``last_checkpoint`` names, whether or not it is there; None without one.
+
+    The pointer holds the path at the time of saving: the directory may have been copied or moved since, and its own
+    file is meant.
+
+    Args:
+        work_dir: of a training.
+        folder: where that training has its checkpoints. Defaults to None: in ``work_dir``.
+    """
     pointer = osp.join(work_dir, 'last_checkpoint')
     if not osp.isfile(pointer):
-        raise CheckpointError(f'{work_dir} holds no last_checkpoint: no training has saved there')
-    with open(pointer, encoding='utf-8') as file:
+        return None
+    with open(pointer, encoding='utf-8', errors='replace') as file:
         named = file.read().strip()
-    # The pointer holds the path at the time of saving; the directory may have been moved since.
-    return named if exists(named) else osp.join(work_dir, osp.basename(named))
+    if not named:
+        return None
+    own = osp.join(folder or work_dir, osp.basename(named))
+    return own if osp.isfile(own) or not exists(named) else named
 
 
 def _best_of(work_dir: str) -> str:

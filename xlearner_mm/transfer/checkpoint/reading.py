@@ -60,10 +60,11 @@ def _unpickle(path: str, data: bytes) -> Any:
             'its state_dict alone where it was trained'
         ) from error
     except Exception as error:
-        # A file of another kind fails in whatever way the unpickler meets its bytes.
-        reason = next(iter(str(error).splitlines()), '') or type(error).__name__
+        # A file of another kind fails in whatever way the unpickler meets its bytes; torch's own words advise to
+        # execute what is in them.
         raise CheckpointError(
-            f'checkpoint {path} is damaged or no checkpoint: {reason}; copy or save it again'
+            f'checkpoint {path} is damaged, or of another kind, as a TorchScript archive: copy it again, or save its '
+            'state_dict'
         ) from error
 
 
