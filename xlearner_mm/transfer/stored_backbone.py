@@ -134,13 +134,15 @@ def _meta_of(
         'ema': holds_ema(content) and ema is not False,
         'teacher': _by_name(description.get('teacher')),
         'further_teachers': {n: _by_name(t) for n, t in (description.get('further_teachers') or {}).items()},
+        **({'sizes': sizes} if (sizes := description.get('sizes')) else {}),
+        **({'pruned_from': _by_name(origin)} if (origin := description.get('pruned_from')) else {}),
         'xlearner_mm_version': __version__,
     }
 
 
-def _by_name(teacher: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A teacher's file without its folder: where it lies on the training machine is nobody's business."""
-    return None if teacher is None else {**teacher, 'checkpoint': osp.basename(teacher['checkpoint'])}
+def _by_name(origin: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A file without its folder: where it lies on the training machine is nobody's business."""
+    return None if origin is None else {**origin, 'checkpoint': osp.basename(origin['checkpoint'])}
 
 
 def _locate(

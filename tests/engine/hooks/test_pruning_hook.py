@@ -9,7 +9,8 @@ from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.models.squeeze.criteria import CRITERIA
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded
-from xlearner_mm.transfer.checkpoint import CheckpointError
+from xlearner_mm.transfer.checkpoint import CheckpointError, sha256_of
+from xlearner_mm.transfer.stored_backbone import find_backbone
 
 from ..ranks import run_ranks
 from ..tiny_runner import image_sources, tiny_runner
@@ -26,20 +27,39 @@ def pruning(**kwargs):
     return dict(type='PruningHook', **{**dict(interval=2, steps=2, target_params=TARGET), **kwargs})
 
 
+@pytest.fixture(scope='module', autouse=True)
+def expansion(tmp_path_factory):
+    """What the expansion stage has saved."""
+    path = tmp_path_factory.mktemp('expansion') / 'iter_9.pth'
+    torch.manual_seed(0)
+    learner = MODELS.build(model())
+    learner.init_weights()
+    torch.save({'state_dict': learner.state_dict(), 'meta': {}}, path)
+    EXPANSION['load_from'] = str(path)
+    return path
+
+
+EXPANSION = {}
+
+
+def saving(interval):
+    return dict(
+        logger=dict(type='LoggerHook', interval=1),
+        checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=interval),
+    )
+
+
 def runner(work_dir, hook=None, max_iters=6, hooks=({'type': 'StageMetaHook'},), **kwargs):
     settings = dict(
         model=model(),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
-        default_hooks=dict(
-            logger=dict(type='LoggerHook', interval=1),
-            checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=3),
-        ),
+        default_hooks=saving(3),
     )
     return tiny_runner(
         work_dir,
         hooks=[*hooks, hook or pruning()],
         max_iters=max_iters,
-        **{'runner': XLearnerRunner, **settings, **kwargs},
+        **{'runner': XLearnerRunner, **settings, **EXPANSION, **kwargs},
     )
 
 
@@ -106,14 +126,14 @@ def optim(wrapper='OptimWrapper', **kwargs):
 
 def test_gradients_are_those_of_the_last_update_where_a_step_falls_between_two(tmp_path):
     taylor = pruning(criterion='taylor', steps=1, interval=3)
-    run = trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=2))
+    run = trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=2), default_hooks=saving(2))
     assert params(run.model.backbone) <= TARGET
 
 
 def test_without_any_gradient_the_criterion_that_reads_them_says_so(tmp_path):
     taylor = pruning(criterion='taylor', steps=1, interval=3)
     with pytest.raises(SourceError, match=r"criterion 'taylor' reads gradients, .* lower accumulative_counts, or take"):
-        trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=50))
+        trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=50), default_hooks=saving(50))
 
 
 @pytest.mark.parametrize('criterion', ['magnitude', 'taylor'])
@@ -145,6 +165,32 @@ def test_a_pruned_checkpoint_is_no_start_of_a_training_that_does_not_know_its_wi
         trained(tmp_path / 'full', hook=dict(type='SourceEpochHook'), load_from=path)
     narrow = model(widths=straight[1].model.backbone.widths)
     trained(tmp_path / 'narrow', hook=dict(type='SourceEpochHook'), load_from=path, model=narrow, max_iters=1)
+
+
+def test_a_backbone_that_starts_at_random_is_not_pruned(tmp_path):
+    with pytest.raises(SourceError, match='starts at random: set load_from to what the expansion stage has saved'):
+        trained(tmp_path, load_from=None)
+
+
+def test_branches_that_start_from_files_of_their_own_are(tmp_path):
+    backbone = tiny_expanded()
+    for name, branch in backbone['branches'].items():
+        torch.save(MODELS.build(branch).state_dict(), tmp_path / f'{name}.pth')
+        branch['init_cfg'] = dict(type='Pretrained', checkpoint=str(tmp_path / f'{name}.pth'))
+    learner = dict(type='ExpansionLearner', backbone=backbone, sources=image_sources())
+    run = trained(tmp_path / 'work', model=learner, load_from=None)
+    assert params(run.model.backbone) <= TARGET
+
+
+def test_it_records_that_it_is_pruned_and_from_what(straight, expansion, tmp_path):
+    path = str(straight[0] / 'iter_6.pth')
+    record = read(straight[0], 6)['meta']['xlearner']
+    assert record['stage'] == 'pruning'
+    assert record['pruned_from'] == {'checkpoint': str(expansion), 'sha256': sha256_of(str(expansion))}
+    exported = find_backbone(path, expanded=True).meta
+    assert exported['stage'] == 'pruning'
+    assert exported['sizes'] == record['sizes']
+    assert exported['pruned_from'] == {'checkpoint': 'iter_9.pth', 'sha256': sha256_of(str(expansion))}
 
 
 def test_momentum_stays_with_what_stays(tmp_path):

@@ -9,17 +9,19 @@ import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor
+from torch import Tensor, nn
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.hooks.stage_meta_hook import META_KEY, StageMetaHook
+from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.models.squeeze.criteria import NEEDS_GRADIENTS, build_criterion
 from xlearner_mm.models.squeeze.pruning import Pruning, check_count, check_plan
 from xlearner_mm.models.squeeze.size_table import size_table
 from xlearner_mm.registry import HOOKS, MODELS
+from xlearner_mm.transfer.checkpoint import resolve_checkpoint, sha256_of
 
 # A step of pruning may fall on one in which gradients are accumulated, or are left out for their overflow.
 _LOOK_BACK = 10
@@ -30,10 +32,10 @@ class PruningHook(Hook):
     """X-Learner_p: prune a step every ``interval`` iterations, then only fine-tune.
 
     On a training of an :class:`~xlearner_mm.models.expansion.ExpansionLearner` that starts from the expansion stage's
-    checkpoint (``load_from``). Nothing of the training changes but the shapes: sources, losses, schedule and
-    optimizer, whose state is narrowed along with the parameters. Checkpoints record the widths, so that a resumed
-    training, a test, an export and a downstream backbone are built alike. All processes prune the same: their weights
-    and averaged gradients are the same.
+    checkpoint (``load_from``), which its own ones record. Nothing of the training changes but the shapes: sources,
+    losses, schedule and optimizer, whose state is narrowed along with the parameters. Checkpoints record the widths, so
+    that a resumed training, a test, an export and a downstream backbone are built alike. All processes prune the same:
+    their weights and averaged gradients are the same.
 
     Args:
         interval: iterations of fine-tuning after each step, and before the first.
@@ -47,8 +49,8 @@ class PruningHook(Hook):
 
     Raises:
         ValueError: not exactly one target, an unknown criterion, or a setting that makes no sense.
-        SourceError: when training starts: no expanded backbone, a target out of reach, too few iterations, or hooks
-            that pruning cannot work with or without.
+        SourceError: when training starts: no expanded backbone, one that starts at random, a target out of reach, too
+            few iterations, or hooks that pruning cannot work with or without.
     """
 
     # After StageMetaHook, whose record it adds to; before checkpoints are written.
@@ -77,11 +79,13 @@ class PruningHook(Hook):
             'input_size': input_size,
         }
         self._gradients: dict[str, Tensor] = {}
+        self._origin: dict[str, str] | None = None
 
     def before_run(self, runner: Runner) -> None:
         """Plan the steps from the shapes that the config builds, whatever a checkpoint's are."""
         learner = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._backbone = self._check(runner)
+        learner.stage = 'pruning'
         with torch.random.fork_rng(devices=[]):
             unpruned = MODELS.build(learner.backbone_cfg)
         try:
@@ -106,9 +110,18 @@ class PruningHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Take on the widths of a checkpoint before its weights are loaded."""
         narrow_as(self._backbone, checkpoint)
+        if runner._resume:
+            self._origin = checkpoint.get('meta', {}).get(META_KEY, {}).get('pruned_from')
+        else:
+            path = resolve_checkpoint(str(runner._load_from))
+            self._origin = {'checkpoint': path, 'sha256': sha256_of(path)}
 
     def before_train(self, runner: Runner) -> None:
         """Wrap the model anew if it was narrowed, and look at gradients where the criterion needs them."""
+        if not runner._has_loaded and not _start_pretrained(self._backbone):
+            raise SourceError(
+                'pruning: the backbone starts at random: set load_from to what the expansion stage has saved'
+            )
         if self._backbone.widths:
             _wrap_anew(runner)
         if self.criterion in NEEDS_GRADIENTS:
@@ -161,8 +174,8 @@ class PruningHook(Hook):
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Add the measured sizes to the record of the stage."""
-        checkpoint['meta'][META_KEY]['sizes'] = self._sizes()
+        """Add the measured sizes, and what was pruned, to the record of the stage."""
+        checkpoint['meta'][META_KEY] |= {'sizes': self._sizes(), 'pruned_from': self._origin}
 
     def after_train(self, runner: Runner) -> None:
         """Say what came out, beside a plain backbone."""
@@ -177,6 +190,16 @@ class PruningHook(Hook):
     @staticmethod
     def _log(runner: Runner, text: str) -> None:
         runner.logger.info(text)
+
+
+def _start_pretrained(backbone: XLearnerExpandedBackbone) -> bool:
+    """Return whether it, or every branch of it, has an ``init_cfg`` that reads a checkpoint."""
+    return _reads_checkpoint(backbone) or all(_reads_checkpoint(b.backbone) for b in backbone.branches.values())
+
+
+def _reads_checkpoint(module: nn.Module) -> bool:
+    # XLearnerResNet takes the entry out of its init_cfg.
+    return bool(pretrained_of(module) or getattr(module, 'pretrained_cfg', None))
 
 
 def _forget_graphs(outputs: Any) -> None:

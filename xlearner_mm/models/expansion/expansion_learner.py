@@ -51,6 +51,9 @@ class ExpansionLearner(BaseModel):
         CheckpointError: a hint teacher's checkpoint that is missing or not of its model.
     """
 
+    # What its checkpoints are called; PruningHook makes it 'pruning'.
+    stage = 'expansion'
+
     def __init__(
         self,
         backbone: Mapping[str, Any],
@@ -186,7 +189,7 @@ class ExpansionLearner(BaseModel):
     def describe(self) -> dict[str, Any]:
         """Return stage, backbone, tasks, sources and input normalisation as plain data."""
         return {
-            'stage': 'expansion',
+            'stage': self.stage,
             'backbone': {**self.backbone_cfg, **({'widths': widths} if (widths := self.backbone.widths) else {})},
             'tasks': dict(self.backbone.tasks),
             'sources': {name: source.task for name, source in self.sources.items()},
