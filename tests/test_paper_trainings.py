@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
@@ -72,8 +73,10 @@ def test_a_squeeze_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_path
 def test_a_pruning_takes_its_steps_and_validates(fixtures, monkeypatch, tmp_path, config):
     monkeypatch.chdir(fixtures)
     cfg = small(config, tmp_path)
-    cfg.load_from = None
-    target = sum(p.numel() for p in MODELS.build(cfg.model).backbone.parameters()) // 2
+    expansion = MODELS.build(cfg.model)
+    cfg.load_from = str(tmp_path / 'expansion.pth')
+    torch.save({'state_dict': expansion.state_dict(), 'meta': {}}, cfg.load_from)
+    target = sum(p.numel() for p in expansion.backbone.parameters()) // 2
     cfg.custom_hooks[-1].update(target_params=target, steps=2, interval=1)
     runner = Runner.from_cfg(cfg)
     runner.train()
