@@ -59,7 +59,7 @@ def run_probe(cfg: Config, folder: Path, cache: Path, weights: str, probe: str, 
             'converged': fitted.converged,
         }
         # Where mmpretrain's inferencer reads the names of classes.
-        names = extractor.classes_of(cfg.test_dataloader.dataset.to_dict())
+        names = extractor.classes_of(cfg.train_dataloader.dataset.to_dict())
         described = {**result, 'dataset_meta': {} if names is None else {'classes': names}}
         save_classifier(cfg.model.to_dict(), extractor.backbone(), fitted, folder, described)
         test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images')
