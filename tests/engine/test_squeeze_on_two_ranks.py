@@ -1,5 +1,7 @@
 """A squeeze in two processes learns, and measures, what it does in one."""
 
+import copy
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,8 +9,9 @@ from torch.nn import functional as F
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
 
+from ..models.squeeze.test_fitnet_distiller import literal_loss
 from .ranks import run_ranks
-from .test_distributed import assert_same_step, in_two_processes, share, step
+from .test_distributed import assert_same_step, freeze_norms, in_two_processes, share, step
 from .tiny_runner import tiny_runner
 from .tiny_squeeze import tiny_squeeze, validated_sources, validation, write_teacher
 
@@ -23,9 +26,13 @@ def distiller(tmp_path):
     return build
 
 
-@pytest.mark.parametrize('supervise', ['all', 'own'])
-def test_a_step_and_its_moments_are_those_of_one_process_with_the_whole_batch(distiller, tmp_path, supervise):
-    model, batch = distiller(supervise=supervise), tiny_batch(4)
+@pytest.mark.parametrize(
+    'settings',
+    [dict(), dict(supervise='own'), dict(balance='image', source_weights=dict(boxes=3.0))],
+    ids=['all', 'own', 'balance-image'],
+)
+def test_a_step_and_its_moments_are_those_of_one_process_with_the_whole_batch(distiller, tmp_path, settings):
+    model, batch = distiller(**settings), tiny_batch(4)
     (first, names), (second, _) = in_two_processes(model, batch, tmp_path / 'ranks')
     alone, names_alone = step(model, batch)
     assert names == names_alone
@@ -44,6 +51,20 @@ def test_ranks_whose_images_differ_in_size_share_their_moments_and_do_not_wait_f
     levels = [model.teacher.features(images)['seg'][1] for inputs in seen for images in inputs.values()]
     positions = torch.cat([level.transpose(0, 1).flatten(1) for level in levels], dim=1)
     torch.testing.assert_close(first['standardizers.seg_1.mean'], positions.mean(1), rtol=1e-4, atol=1e-5)
+
+
+def test_ranks_whose_images_differ_in_size_take_the_step_of_the_slides_formula(distiller, tmp_path):
+    model, batch = distiller(standardize='none', supervise='own', source_weights=dict(cars=2.0)), tiny_batch(4)
+    for images in (batch['boxes']['inputs'], batch['masks']['inputs']):
+        images[2:] = [F.pad(image, (0, 0, 0, 32)) for image in images[2:]]
+    (first, _), (second, _) = in_two_processes(model, batch, tmp_path / 'ranks')
+    shares = [model.data_preprocessor(share(batch, rank))['inputs'] for rank in (0, 1)]
+    alone = freeze_norms(copy.deepcopy(model))
+    images = {name: [*shares[0][name], *shares[1][name]] for name in batch}
+    literal_loss(alone, images, sources=dict(cars=2.0), own=True).backward()
+    torch.optim.SGD(alone.parameters(), lr=0.1).step()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert_same_step(first, alone.state_dict(), model.state_dict())
 
 
 def test_a_student_that_recomputes_takes_the_step_of_one_that_keeps_everything(distiller, tmp_path):

@@ -39,6 +39,8 @@ def squeezes(draw):
         supervise=draw(st.sampled_from(['all', 'own'])),
         standardize=draw(st.sampled_from(['none', 'channel'])),
         guidance_norm=draw(st.booleans()),
+        balance=draw(st.sampled_from(['source', 'image'])),
+        source_weights=draw(st.dictionaries(st.sampled_from(list(SOURCES)), st.sampled_from([0.5, 1.0, 3.0]))),
         reduction=draw(st.sampled_from(['mean', 'sum'])),
         branch_weights=draw(st.dictionaries(st.sampled_from(BRANCHES), weights)),
         level_weights=draw(st.dictionaries(st.sampled_from(levels), weights)),

@@ -18,45 +18,70 @@ def losses_of(distiller, batch=None):
     return distiller(**data, mode='loss')
 
 
-def literal_loss(distiller, batch, reduction='mean', branches=None, levels=None, own=False):
-    """The slides' formula, L = sum_t sum_i w_t w_i || F_i^t - G_i^t(Fhat_i) ||^2, image by image and mean over images.
+SIZES = dict(birds=(64, 64), cars=(64, 64), boxes=(96, 64), masks=(32, 96))
 
-    With ``own``, F^t and Fhat see the images of t's own sources only.
+
+def unequal_images(seed=2, **counts):
+    """Images of four sources, by default 5 + 2 + 1 + 3, of unlike sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = {**dict(birds=5, cars=2, boxes=1, masks=3), **counts}
+    return {name: torch.randn(count, 3, *SIZES[name], generator=generator) for name, count in counts.items()}
+
+
+def literal_loss(
+    distiller, images, reduction='mean', branches=None, levels=None, sources=None, balance='source', own=False
+):
+    """The slides' formula, L = sum_t sum_i w_t w_i || F_i^t - G_i^t(Fhat_i) ||^2, image by image.
+
+    ``images`` are those of each source, which may differ in size. For each t, a source has the mean of its images, and
+    sources are averaged with weights w_s, or w_s n_s with ``balance='image'``. With ``own``, F^t and Fhat see the
+    images of t's own sources only.
     """
-    images = distiller.data_preprocessor(batch, True)['inputs']
     task = dict(birds='cls', cars='cls', boxes='det', masks='seg')
-    count = sum(len(own) for own in images.values())
     total = 0.0
-    for source, x in images.items():
-        for image in x.split(1):
-            Fhat = distiller.student(image)
-            for t in ('cls', 'det', 'seg'):
-                if own and task[source] != t:
-                    continue
+    for t in ('cls', 'det', 'seg'):
+        shown = {s: x for s, x in images.items() if task[s] == t or not own}
+        weight = {s: (sources or {}).get(s, 1) * (len(x) if balance == 'image' else 1) for s, x in shown.items()}
+        for source, x in shown.items():
+            for image in x:
+                Fhat = distiller.student(image[None])
                 with torch.no_grad():
-                    F = distiller.teacher.learner.backbone.forward_task(image, t)
+                    F = distiller.teacher.learner.backbone.forward_task(image[None], t)
                 for i in levels or {0: 1, 1: 1, 2: 1, 3: 1}:
                     G = distiller.guidance.layers[f'{t}_{i}'].conv
                     squares = (F[i] - G(Fhat[i])) ** 2
                     distance = squares.sum() if reduction == 'sum' else squares.mean()
-                    total = total + (branches or {}).get(t, 1) * (levels or {}).get(i, 1) * distance / count
+                    share = weight[source] / sum(weight.values()) / len(x)
+                    total = total + (branches or {}).get(t, 1) * (levels or {}).get(i, 1) * share * distance
     return total
 
 
 @pytest.mark.parametrize('reduction', ['mean', 'sum'])
 @pytest.mark.parametrize('own', [False, True], ids=['all', 'own'])
-def test_the_plain_loss_is_the_slides_formula(build, reduction, own):
-    distiller = build(standardize='none', reduction=reduction, supervise='own' if own else 'all').eval()
-    total, _ = distiller.parse_losses(losses_of(distiller))
-    torch.testing.assert_close(total, literal_loss(distiller, tiny_batch(), reduction, own=own), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize('balance', [None, 'image'], ids=['source', 'image'])
+def test_the_plain_loss_is_the_slides_formula(build, reduction, own, balance):
+    sources = dict(cars=3.0, masks=0.5) if reduction == 'mean' else None
+    settings = dict(balance=balance) if balance else {}
+    distiller = build(
+        standardize='none',
+        reduction=reduction,
+        supervise='own' if own else 'all',
+        source_weights=sources,
+        **settings,
+    ).eval()
+    images = unequal_images()
+    total, _ = distiller.parse_losses(distiller(images, mode='loss'))
+    wanted = literal_loss(distiller, images, reduction, sources=sources, balance=balance or 'source', own=own)
+    torch.testing.assert_close(total, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_and_levels_are_those_of_the_formula(build):
     branches, levels = dict(det=2.0, seg=0.0), {1: 0.5, 3: 3.0}
     settings = dict(branch_weights=branches, level_weights=levels, levels=(1, 3))
     distiller = build(standardize='none', **settings).eval()
-    total, _ = distiller.parse_losses(losses_of(distiller))
-    wanted = literal_loss(distiller, tiny_batch(), branches=branches, levels=levels)
+    images = unequal_images()
+    total, _ = distiller.parse_losses(distiller(images, mode='loss'))
+    wanted = literal_loss(distiller, images, branches=branches, levels=levels)
     torch.testing.assert_close(total, wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -108,19 +133,34 @@ def test_a_branch_may_teach_its_own_sources_only(build):
     assert not torch.equal(before['loss_seg_2'], after['loss_seg_2'])
 
 
-def test_sources_of_different_sizes_weigh_by_their_images(build):
-    """L is the mean over all images of the step, each image's own mean per element."""
-    distiller = build(standardize='none').eval()
-    data = distiller.data_preprocessor(tiny_batch(), True)
-    data['inputs']['boxes'] = torch.randn(2, 3, 96, 64)
-    losses = distiller(**data, mode='loss')
-    for level in range(4):
-        per_image = []
-        for images in data['inputs'].values():
-            target = distiller.teacher.features(images)['det'][level]
-            guided = distiller.guidance.layers[f'det_{level}'].conv(distiller.student(images)[level])
-            per_image += list((target - guided).square().mean((1, 2, 3)))
-        torch.testing.assert_close(losses[f'loss_det_{level}'], torch.stack(per_image).mean(), rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize('supervise', ['all', 'own'])
+def test_a_source_of_few_images_weighs_as_much_as_one_of_many(build, supervise):
+    """Each source's images are one image repeated: how often does not matter."""
+    distiller = build(standardize='none', supervise=supervise).eval()
+    one = unequal_images(birds=1, cars=1, boxes=1, masks=1)
+    repeats = dict(birds=24, cars=3, boxes=1, masks=2)
+    many = {name: images.repeat(repeats[name], 1, 1, 1) for name, images in one.items()}
+    wanted = distiller(one, mode='loss')
+    for name, loss in distiller(many, mode='loss').items():
+        torch.testing.assert_close(loss, wanted[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('balance', ['source', 'image'])
+def test_a_source_of_weight_0_is_not_learnt_from(build, balance):
+    distiller = build(standardize='none', balance=balance, source_weights=dict(boxes=0.0)).eval()
+    before = distiller(unequal_images(), mode='loss')
+    changed = dict(unequal_images(), boxes=torch.randn(2, 3, 64, 64))
+    for name, loss in distiller(changed, mode='loss').items():
+        torch.testing.assert_close(loss, before[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_weights_of_the_expansion_play_no_part(build, teacher):
+    plain = build(standardize='none').eval()
+    teacher['model']['sources']['boxes']['loss_weight'] = 0.01
+    weighted = build(standardize='none', teacher=teacher).eval()
+    weighted.load_state_dict(plain.state_dict())
+    wanted = plain(unequal_images(), mode='loss')
+    assert all(torch.equal(loss, wanted[name]) for name, loss in weighted(unequal_images(), mode='loss').items())
 
 
 def test_moments_of_a_step_are_those_of_all_its_sizes_together(build):
@@ -236,6 +276,10 @@ def test_with_sync_bn_in_the_guidance_alone_every_source_runs_on_its_own(build, 
         (dict(start_from='depth'), "unknown start_from 'depth'"),
         (dict(supervise='some'), "unknown supervise 'some'"),
         (dict(reduction='max'), "unknown reduction 'max'"),
+        (dict(balance='task'), "unknown balance 'task'"),
+        (dict(source_weights=dict(plants=1.0)), r"source_weights name unknown \['plants'\]; known: \['birds', 'cars',"),
+        (dict(source_weights=dict(cars='1')), r"source_weights must be numbers and not negative, got {'cars': '1'}"),
+        (dict(supervise='own', source_weights=dict(boxes=0.0)), r"source_weights are 0 .* 'det' teaches, \['boxes'\]"),
         (dict(levels=(0, 4)), r"levels \[4\] are beyond 'cls', which gives out \[0, 1, 2, 3\]"),
         (dict(levels=()), 'levels must name every level once, and one at least, got'),
         (dict(levels=(1, 1)), 'levels must name every level once'),

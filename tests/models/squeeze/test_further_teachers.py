@@ -11,6 +11,7 @@ from xlearner_mm.testing import tiny_batch, tiny_resnet
 from xlearner_mm.transfer.checkpoint import CheckpointError
 
 from ..expansion.test_branch import MMDET_SWIN
+from .test_fitnet_distiller import unequal_images
 
 NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 STATED = [NORMALISATION['mean'], NORMALISATION['std'], 'rgb']
@@ -35,17 +36,20 @@ def losses_of(distiller, batch=None):
     return distiller(**distiller.data_preprocessor(batch or tiny_batch(), True), mode='loss')
 
 
-def test_its_losses_are_fitnets_on_all_images(build, further):
+@pytest.mark.parametrize('supervise', ['all', 'own'])
+def test_its_losses_are_fitnets_on_all_images(build, further, supervise):
     cfg = further(weight=0.5, levels=(1, 3))
-    distiller = build(further_teachers=dict(imagenet=cfg), standardize='none').eval()
-    losses = losses_of(distiller)
+    settings = dict(supervise=supervise, source_weights=dict(boxes=3.0))
+    distiller = build(further_teachers=dict(imagenet=cfg), standardize='none', **settings).eval()
+    images = unequal_images()
+    losses = distiller(images, mode='loss')
     assert {name for name in losses if 'imagenet' in name} == {'loss_imagenet_1', 'loss_imagenet_3'}
     T = MODELS.build(cfg['model']).eval()
     T.load_state_dict(torch.load(cfg['checkpoint'], weights_only=True)['state_dict'])
-    x = torch.cat(list(distiller.data_preprocessor(tiny_batch(), True)['inputs'].values()))
     for i in (1, 3):
         G = distiller.guidance.layers[f'imagenet_{i}'].conv
-        wanted = 0.5 * ((T(x)[i] - G(distiller.student(x)[i])) ** 2).mean()
+        of_source = {s: ((T(x)[i] - G(distiller.student(x)[i])) ** 2).mean() for s, x in images.items()}
+        wanted = 0.5 * (3 * of_source['boxes'] + of_source['birds'] + of_source['cars'] + of_source['masks']) / 6
         torch.testing.assert_close(losses[f'loss_imagenet_{i}'], wanted, rtol=1e-4, atol=1e-5)
 
 

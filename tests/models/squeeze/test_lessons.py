@@ -24,6 +24,7 @@ def test_a_branchs_own_lessons_are_what_it_shows_of_all_images(build, levels):
     for branch, lesson in own.give(images, owners).items():
         mine = [row for row, owner in enumerate(owners) if branch_of[owner] == branch]
         assert lesson.rows.tolist() == mine
+        assert lesson.owners == [owners[row] for row in mine]
         for level in levels:
             torch.testing.assert_close(lesson.features[level], whole[branch].features[level][mine])
 

@@ -11,22 +11,23 @@ REDUCTIONS = ('mean', 'sum')
 STANDARDIZE = ('none', 'channel')
 
 
-def fitnet_loss(target: Tensor, guided: Tensor, reduction: str = 'mean') -> Tensor:
-    """FitNet's squared distance ||F_i^t - G_i^t(Fhat_i)||^2.
+def fitnet_distances(target: Tensor, guided: Tensor, reduction: str = 'mean') -> Tensor:
+    """FitNet's squared distance ||F_i^t - G_i^t(Fhat_i)||^2 of every image, ``(B,)``.
 
     Args:
         target: a branch's features F_i^t, ``(B, C, H, W)``.
         guided: the student's features through the guidance layer, of the same shape.
-        reduction: ``'mean'`` per element, or ``'sum'`` over C, H, W and mean over images.
-
-    Returns:
-        A scalar, zero when equal.
+        reduction: ``'mean'`` per element, or ``'sum'`` over C, H, W. Defaults to ``'mean'``.
 
     Source: Romero et al., FitNets, ICLR 2015; X-Learner's slides, L_squeeze.
     """
-    if reduction == 'mean':
-        return F.mse_loss(guided, target)
-    return F.mse_loss(guided, target, reduction='sum') / target.shape[0]
+    squares = F.mse_loss(guided, target, reduction='none').flatten(1)
+    return squares.mean(1) if reduction == 'mean' else squares.sum(1)
+
+
+def fitnet_loss(target: Tensor, guided: Tensor, reduction: str = 'mean') -> Tensor:
+    """Mean of :func:`fitnet_distances` over the images, a scalar; it takes the same arguments."""
+    return fitnet_distances(target, guided, reduction).mean()
 
 
 class ChannelStandardizer(nn.Module):

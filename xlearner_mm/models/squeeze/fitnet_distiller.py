@@ -19,12 +19,12 @@ from xlearner_mm.models.distillation import (
     ChannelStandardizer,
     Guidance,
     by_level,
-    fitnet_loss,
+    fitnet_distances,
     probe_channels,
 )
 from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.models.joint_batches import joint_groups
-from xlearner_mm.models.squeeze.lessons import SUPERVISE, Lesson, Lessons
+from xlearner_mm.models.squeeze.lessons import BALANCE, SUPERVISE, Lesson, Lessons
 from xlearner_mm.models.squeeze.student import build_student, check_all_trains, load_student
 from xlearner_mm.models.squeeze.student_features import StudentFeatures
 from xlearner_mm.models.squeeze.targets import (
@@ -47,7 +47,9 @@ class FitNetDistiller(BaseModel):
 
         L = sum over teachers t, levels i of w^t w_i || F_i^t - G_i^t(Fhat_i) ||^2
 
-    Labels are not used; the images of all sources are. Sources whose images have one size run as one batch.
+    The distance of a teacher is the mean over the sources s that it teaches, weighted by w_s, of the mean over each
+    source's own images: how many images of a source are in a step, and how large they are, does not matter. Labels
+    are not used; the images of all sources are. Sources whose images have one size run as one batch.
 
     Args:
         teacher: ``dict(model=<config of the ExpansionLearner>, checkpoint=<its checkpoint>)`` and settings of
@@ -63,6 +65,10 @@ class FitNetDistiller(BaseModel):
         standardize: ``'none'``: the slides' plain formula; ``'channel'``: running mean and standard deviation of each
             channel of the teacher, so that branches of different scale weigh the same. Defaults to ``'channel'``.
         guidance_norm: whether guidance layers have a BN. Defaults to False.
+        balance: ``'source'``: as above; ``'image'``: a source counts w_s times its number of images in the step, so
+            with w_s = 1 all images count the same. Defaults to ``'source'``.
+        source_weights: source s -> w_s. A source's ``loss_weight`` plays no part: it balances the expansion's losses on
+            labels, which are of other scales. Defaults to None: 1 for all.
         reduction: ``'mean'`` per element, or ``'sum'`` over an image. Defaults to ``'mean'``.
         branch_weights: branch -> w^t. Defaults to None: 1 for all.
         level_weights: level -> w_i. Defaults to None: 1 for all.
@@ -74,8 +80,8 @@ class FitNetDistiller(BaseModel):
     Raises:
         CheckpointError: a teacher's or the student's checkpoint that is missing or not of its model.
         SourceError: a student or further teacher whose input normalisation is not that of the sources.
-        ValueError: an unknown choice, level, branch or weight, or a student that does not give out feature maps or has
-            stages or norms that no distilled level trains.
+        ValueError: an unknown choice, level, branch, source or weight, a teacher whose sources all weigh 0, or a
+            student that does not give out feature maps or has stages or norms that no distilled level trains.
     """
 
     def __init__(
@@ -87,6 +93,8 @@ class FitNetDistiller(BaseModel):
         supervise: str = 'all',
         standardize: str = 'channel',
         guidance_norm: bool = False,
+        balance: str = 'source',
+        source_weights: Mapping[str, float] | None = None,
         reduction: str = 'mean',
         branch_weights: Mapping[str, float] | None = None,
         level_weights: Mapping[int, float] | None = None,
@@ -96,6 +104,7 @@ class FitNetDistiller(BaseModel):
         super().__init__(init_cfg=init_cfg)
         _check_choice('supervise', supervise, SUPERVISE)
         _check_choice('standardize', standardize, STANDARDIZE)
+        _check_choice('balance', balance, BALANCE)
         _check_choice('reduction', reduction, REDUCTIONS)
         self.levels, self.reduction = check_levels(levels), reduction
         refuse_unknown('FitNetDistiller: teacher', teacher, settings_of(Teacher))
@@ -113,7 +122,9 @@ class FitNetDistiller(BaseModel):
         compared = sorted({level for target in self.targets.values() for level in target.channels})
         self.level_weights = check_weights('level', level_weights, compared)
         branch_of = {name: backbone.branch_of(source.task) for name, source in self.sources.items()}
-        self.lessons = Lessons(self.teacher, further, branch_of, 1 + max(self.levels), supervise)
+        weights = check_weights('source', source_weights, list(self.sources))
+        depth = 1 + max(self.levels)
+        self.lessons = Lessons(self.teacher, further, branch_of, depth, supervise, balance, weights)
 
         if start_from is not None:
             _check_choice('start_from', start_from, tuple(self.branch_channels))
@@ -173,21 +184,22 @@ class FitNetDistiller(BaseModel):
         raise ValueError(f"unknown mode '{mode}': choose loss, predict or tensor")
 
     def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``loss_<teacher>_<level>`` for every teacher and level, averaged over all images of the step."""
-        images_in_step = sum(len(images) for images in inputs.values())
+        """Return ``loss_<teacher>_<level>`` for every teacher and level."""
+        counts = {name: len(images) for name, images in inputs.items()}
         # Of all that trains, not of the student alone: guidance layers may have a SyncBN where a student has none.
         passes = [self._run(group, inputs) for group in joint_groups(inputs, self)]
         losses: dict[str, Tensor] = {}
         # A fixed order, whatever sizes this rank's images have: standardizers talk to the other ranks.
         for name, target in self.targets.items():
             shown = [(student, lessons[name]) for student, lessons in passes if name in lessons]
+            of_source = self.lessons.image_weights(name, counts)
+            weights = [lesson.image_weights(of_source) for _, lesson in shown]
             for level in target.channels:
                 self._update(name, level, [lesson.features[level] for _, lesson in shown])
                 total = next(iter(inputs.values())).new_zeros(())
-                for student, lesson in shown:
-                    feature = lesson.features[level]
-                    loss = self._compare(name, level, feature, lesson.seen_by(student[level]))
-                    total = total + loss * (len(feature) / images_in_step)
+                for (student, lesson), weight in zip(shown, weights, strict=True):
+                    distances = self._compare(name, level, lesson.features[level], lesson.seen_by(student[level]))
+                    total = total + (weight * distances).sum()
                 losses[f'loss_{name}_{level}'] = total
         return losses
 
@@ -202,11 +214,12 @@ class FitNetDistiller(BaseModel):
             self.standardizers[f'{teacher}_{level}'].update(*targets)
 
     def _compare(self, teacher: str, level: int, target: Tensor, feature: Tensor) -> Tensor:
+        """Weighted distance of every image, ``(B,)``."""
         if self.standardizers is not None:
             target = self.standardizers[f'{teacher}_{level}'](target)
         guided = self.guidance(feature, teacher, level, (target.shape[-2], target.shape[-1]))
         weight = self.targets[teacher].weight * self.level_weights[level]
-        return weight * fitnet_loss(target, guided, self.reduction)
+        return weight * fitnet_distances(target, guided, self.reduction)
 
     def predict(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list] | None) -> list:
         """Predict with the expansion stage's frozen heads on the student: the squeeze's fidelity."""
