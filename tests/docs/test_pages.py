@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import inspect
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ import sys
 import pytest
 
 from tests.docs.pages import PAGES, ROOT, blocks, commands
+from xlearner_mm import doctor
 
 # Their blocks are executed by the tests of this folder, and by tests/test_readme.py.
 EXECUTED = [
@@ -105,11 +107,10 @@ def test_files_named_in_running_text_exist():
 
 def test_troubleshooting_knows_what_the_doctor_says():
     page = (ROOT / 'docs/troubleshooting.md').read_text()
-    for node in ast.walk(ast.parse((ROOT / 'xlearner_mm/doctor.py').read_text())):
-        if isinstance(node, ast.Raise) and 'BrokenError' in ast.unparse(node):
-            said = [
-                part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and len(str(part.value)) > 12
-            ]
-            assert said
-            for part in said:
-                assert part.strip() in page, part
+    returned = [node for node in ast.walk(ast.parse(inspect.getsource(doctor.examine))) if isinstance(node, ast.Return)]
+    said = [part.value for node in returned for part in ast.walk(node) if isinstance(part, ast.Constant)]
+    said += [reason for check in doctor.CHECKS.values() for reason in re.findall(r"exit\('([^']+)", check.code)]
+    reasons = [part.strip() for part in said if len(str(part)) > 12]
+    assert len(reasons) >= 6
+    for reason in reasons:
+        assert reason in page, reason
