@@ -30,7 +30,7 @@ demo: setup  ## the whole job on small data: sources, expansion, squeeze, transf
 	@$(VENV)/python tools/demo.py
 
 test: lint  ## linters, types and every test that is not slow
-	$(PYTEST) -m "not slow" --durations=10 --timeout 300
+	$(PYTEST) -m "not slow" --durations=10
 
 test-all: lint  ## the same with the slow tests
 	$(PYTEST) --durations=20 --timeout 1800

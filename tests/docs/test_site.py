@@ -111,7 +111,7 @@ def test_the_figures_are_drawn_by_their_scripts(script, tmp_path, monkeypatch):
 def test_the_site_is_built_without_a_warning_and_needs_no_network(tmp_path, monkeypatch):
     monkeypatch.setenv('NO_MKDOCS_2_WARNING', '1')
     command = [sys.executable, '-m', 'mkdocs', 'build', '--site-dir', str(tmp_path / 'site')]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     pages = {path: path.read_text() for path in (tmp_path / 'site').rglob('*.html')}
 

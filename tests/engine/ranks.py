@@ -12,20 +12,23 @@ from torch.multiprocessing import start_processes
 
 from ..soak.killing import output_to
 
+# What never comes is ended by the limit of every test, and not before by a collective's.
+NEVER = timedelta(hours=1)
 
-def run_ranks(work, folder, world=2, seconds=120):
+
+def run_ranks(work, folder, world=2):
     """Run ``work(rank)`` in forked processes and return what each gives.
 
     Forked, not spawned: importing the libraries anew takes longer than all that is tested.
     """
     folder.mkdir(parents=True, exist_ok=True)
     context = start_processes(_rank, (work, folder, world), nprocs=world, join=False, start_method='fork')
-    deadline = time.monotonic() + seconds
-    while not context.join(timeout=5):
-        if time.monotonic() > deadline:
-            for process in context.processes:
-                process.kill()
-            raise TimeoutError(f'{world} processes did not end within {seconds} s: do they wait for each other?')
+    try:
+        while not context.join():
+            pass
+    finally:
+        for process in context.processes:
+            process.kill()
     return [torch.load(folder / f'{rank}.pth', weights_only=False) for rank in range(world)]
 
 
@@ -37,31 +40,34 @@ def _rank(rank, work, folder, world):
     dist.destroy_process_group()
 
 
-def join_group(rank, folder, world, seconds=120):
+def join_group(rank, folder, world):
     # What torch.distributed.run gives its processes, for what is launched in them.
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world))
-    group = dict(init_method=f'file://{folder}/group', rank=rank, world_size=world)
-    dist.init_process_group('gloo', timeout=timedelta(seconds=seconds), **group)
+    dist.init_process_group('gloo', timeout=NEVER, init_method=f'file://{folder}/group', rank=rank, world_size=world)
 
 
-def exit_statuses(work, folder, world=2, seconds=120):
+def exit_statuses(work, folder, world=2):
     """Run ``work(rank)`` in forked processes, some of which may die; return the exit status of each.
 
-    What a rank says is in ``<folder>/<rank>.txt``. A rank that does not end by itself has status ``None``.
+    What a rank says is in ``<folder>/<rank>.txt``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    children = [os.fork() or _exit_with(work, rank, folder, world) for rank in range(world)]
-    statuses, deadline = {}, time.monotonic() + seconds
-    while len(statuses) < world and time.monotonic() < deadline:
-        for rank, child in enumerate(children):
-            if rank not in statuses and (ended := os.waitpid(child, os.WNOHANG))[0]:
-                statuses[rank] = os.waitstatus_to_exitcode(ended[1])
-        time.sleep(0.01)
-    for rank in range(world):
-        if rank not in statuses:
-            os.kill(children[rank], signal.SIGKILL)
-            os.waitpid(children[rank], 0)
-    return [statuses.get(rank) for rank in range(world)]
+    children = {rank: os.fork() or _exit_with(work, rank, folder, world) for rank in range(world)}
+    statuses = {}
+    try:
+        while children:
+            # Whichever ends first is gone at once: others may wait for that.
+            for rank, child in list(children.items()):
+                ended, status = os.waitpid(child, os.WNOHANG)
+                if ended:
+                    statuses[rank] = os.waitstatus_to_exitcode(status)
+                    del children[rank]
+            time.sleep(0.01)
+    finally:
+        for child in children.values():
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    return [statuses[rank] for rank in range(world)]
 
 
 def _exit_with(work, rank, folder, world):

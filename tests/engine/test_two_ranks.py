@@ -41,7 +41,7 @@ class FaultHook(Hook):
             FAULTS[self.fault]()
 
 
-def two_ranks(folder, name, fault=None, loaders=(None, None), seconds=90, **settings):
+def two_ranks(folder, name, fault=None, loaders=(None, None), **settings):
     """Train the squeeze in two processes; return the exit status and the output of each."""
     hooks = [dict(type='EMAHook', momentum=0.1), dict(type='StopSignalHook', interval=1)]
     hooks += [] if fault is None else [dict(type='FaultHook', fault=fault)]
@@ -56,7 +56,7 @@ def two_ranks(folder, name, fault=None, loaders=(None, None), seconds=90, **sett
                 hooks=hooks,
                 launcher='pytorch',
                 cfg=dict(model_wrapper_cfg=DDP),
-                env_cfg=dict(dist_cfg=dict(backend='gloo', timeout=10)),
+                env_cfg=dict(dist_cfg=dict(backend='gloo', timeout=600)),
                 **own,
                 **settings,
             )
@@ -65,7 +65,7 @@ def two_ranks(folder, name, fault=None, loaders=(None, None), seconds=90, **sett
         return end_well()
 
     told = folder / f'{name}_{fault}_told'
-    statuses = exit_statuses(work, told, seconds=seconds)
+    statuses = exit_statuses(work, told)
     return statuses, [(told / f'{rank}.txt').read_text() for rank in range(2)]
 
 

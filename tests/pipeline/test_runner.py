@@ -6,11 +6,11 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 
 import pytest
 from rich.console import Console
 
+from tests.processes import until
 from xlearner_mm.pipeline import Job, JobRunner
 from xlearner_mm.pipeline.display import Display
 
@@ -37,7 +37,7 @@ def run(tmp_path):
 
     def call(*jobs, workers=2, **settings):
         out = io.StringIO()
-        display = Display(Console(file=out, width=200), every=0.05)
+        display = Display(Console(file=out, width=200), every=0)
         outcome = JobRunner(jobs, tmp_path / 'work', workers, display=display, poll=0.02, **settings).run()
         outcome.text = out.getvalue()
         return outcome
@@ -49,13 +49,6 @@ def ran(trace):
     names = trace.read_text().split() if trace.exists() else []
     trace.unlink(missing_ok=True)
     return names
-
-
-def wait_for(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, 'it has not come'
-        time.sleep(0.02)
 
 
 def test_jobs_run_after_those_they_need(run, python, trace):
@@ -70,16 +63,25 @@ def test_the_longest_chain_goes_first(run, python, trace):
     assert ran(trace)[0] == 'long'
 
 
-def test_at_most_so_many_run_at_once(run, python, tmp_path):
-    code = 'import time; start = time.time(); time.sleep(0.2); print("span", start, time.time())'
-    run(*(python(name, code) for name in 'abcd'), workers=2)
-    spans = [
-        [float(word) for word in line.split()[1:]]
-        for name in 'abcd'
-        for line in (tmp_path / 'work' / 'logs' / f'{name}.log').read_text().splitlines()
-        if line.startswith('span')
-    ]
-    assert max(sum(start <= moment < end for start, end in spans) for moment, _ in spans) == 2
+class Releasing(Display):
+    """Lets a job end after some more looks at the same ones running, at any of which the runner may start another."""
+
+    def __init__(self, folder):
+        super().__init__(Console(file=io.StringIO()))
+        self.folder, self.seen = folder, []
+
+    def update(self, status):
+        self.seen.append([job.name for job in status.running])
+        if self.seen[-5:] == self.seen[-1:] * 5:
+            (self.folder / self.seen[-1][0]).touch()
+
+
+def test_at_most_so_many_run_at_once(python, tmp_path):
+    display = Releasing(tmp_path)
+    code = 'import os, time\nwhile not os.path.exists({!r}): time.sleep(0.01)'
+    jobs = [python(name, code.format(str(tmp_path / name))) for name in 'abcd']
+    assert JobRunner(jobs, tmp_path / 'work', workers=2, display=display, poll=0.01).run().status == 0
+    assert max(map(len, display.seen)) == 2
 
 
 def test_what_is_done_is_skipped(run, python, trace):
@@ -144,7 +146,12 @@ class TestFailure:
 
 
 class TestInterruption:
-    SLOW = 'import sys, time; print("started with", sys.argv[1:], flush=True); time.sleep(0 if sys.argv[1:] else 60)'
+    SLOW = """if True:
+        import sys, time
+        print("started with", sys.argv[1:], flush=True)
+        while not sys.argv[1:]:
+            time.sleep(1)
+    """
 
     @pytest.fixture
     def start(self, tmp_path):
@@ -157,8 +164,9 @@ class TestInterruption:
             ]
 
             def main():
-                with open(said, 'w') as file:
-                    outcome = JobRunner(jobs, tmp_path, display=Display(Console(file=file, width=200)), poll=0.02).run()
+                with open(said, 'w', buffering=1) as file:
+                    display = Display(Console(file=file, width=200), every=0)
+                    outcome = JobRunner(jobs, tmp_path, display=display, poll=0.02).run()
                 sys.exit(outcome.status)
 
             process = multiprocessing.get_context('fork').Process(target=main)
@@ -171,14 +179,14 @@ class TestInterruption:
     def test_ends_its_jobs_and_the_same_command_goes_on(self, start, tmp_path, sign):
         log, said = tmp_path / 'logs' / 'slow.log', tmp_path / 'said'
         first = start(said)
-        wait_for(lambda: log.exists() and 'started with []' in log.read_text())
+        until(lambda: log.exists() and 'started with []' in log.read_text() and 'running: slow' in said.read_text())
         os.kill(first.pid, sign)
-        first.join(20)
+        first.join()
         assert first.exitcode == 130
         assert 'stopped: slow; the same command goes on from here' in said.read_text()
 
         second = start(said)
-        second.join(20)
+        second.join()
         assert second.exitcode == 0
         assert 'quick: starts' not in said.read_text()
         assert "started with ['--resume']" in log.read_text()
@@ -223,7 +231,7 @@ class TestFork:
 
 class TestDisplay:
     def test_without_a_terminal_there_are_lines_with_the_time_left(self, run, python):
-        outcome = run(python('a', 'import time; time.sleep(0.4)'))
+        outcome = run(python('a'))
         assert 'a: starts' in outcome.text
         assert '0 of 1 jobs done, about' in outcome.text
         assert 'a: done in' in outcome.text
@@ -232,16 +240,22 @@ class TestDisplay:
     def test_in_a_terminal_there_are_bars(self, python, tmp_path):
         out = io.StringIO()
         display = Display(Console(file=out, force_terminal=True, width=120))
-        JobRunner([python('a', 'import time; time.sleep(0.3)')], tmp_path / 'work', display=display, poll=0.02).run()
+        JobRunner([python('a')], tmp_path / 'work', display=display, poll=0.02).run()
         assert '━' in out.getvalue()
         assert '0 of 1 jobs' in out.getvalue()
 
 
 def test_every_worker_has_a_device_of_its_own(tmp_path, run):
+    code = """if True:
+        import os, pathlib, sys, time
+        folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+        (folder / name).write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+        while not all((folder / other).exists() for other in "ab"):
+            time.sleep(0.01)
+    """
+
     def job(name, needs=()):
-        told = tmp_path / name
-        code = f'import os, time; open({str(told)!r}, "w").write(os.environ["CUDA_VISIBLE_DEVICES"]); time.sleep(0.3)'
-        return Job(name, (sys.executable, '-S', '-c', code), needs)
+        return Job(name, (sys.executable, '-S', '-c', code, str(tmp_path), name), needs)
 
     assert run(job('a'), job('b'), job('c', needs=('a', 'b')), devices=('3', '5')).status == 0
     assert {(tmp_path / name).read_text() for name in 'ab'} == {'3', '5'}

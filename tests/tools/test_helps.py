@@ -22,6 +22,6 @@ print('heavy', sorted({'torch', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrai
 
 @pytest.mark.parametrize('tool', sorted(TOOLS.glob('*.py')), ids=lambda path: path.name)
 def test_a_help_imports_nothing_heavy(tool):
-    done = subprocess.run([sys.executable, '-c', PROGRAM, str(tool)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, '-c', PROGRAM, str(tool)], capture_output=True, text=True)
     assert 'usage' in done.stdout, done.stderr
     assert 'exit 0\nheavy []' in done.stdout

@@ -48,7 +48,6 @@ def launch(tools: Path, script: str, *arguments: str, **env: str) -> subprocess.
         env={**os.environ, 'PYTHON': sys.executable, 'PORT': port, 'PATH': path, **env},
         capture_output=True,
         text=True,
-        timeout=120,
     )
 
 

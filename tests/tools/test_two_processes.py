@@ -26,7 +26,7 @@ def run(tmp_path):
     def run(script, *arguments):
         command = ['bash', str(ROOT / 'tools' / script), str(CONFIG), *map(str, arguments)]
         env = {**os.environ, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
 
     return run
 

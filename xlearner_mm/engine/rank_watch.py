@@ -66,8 +66,7 @@ class RankWatch:
         self._ended.set()
         self.store.set(f'failed/{self.rank}', reason)
         if self.rank == 0:
-            # The store may end with this process: the others read it first.
-            time.sleep(2 * self.interval)
+            self._let_the_others_read()
 
     def finish(self) -> None:
         """Say that this rank is done, and wait for the others: the store may live in this process."""
@@ -98,16 +97,21 @@ class RankWatch:
                 self._hurry()
             try:
                 self._beat()
-                culprit = self._dead_or_failed() or self._hanging()
+                culprit = self._agreed(self._dead_or_failed() or self._hanging())
             except (RuntimeError, ValueError) as error:
                 culprit = f'rank 0 or its launcher, which holds the store of all ranks, is gone ({_first_line(error)})'
             if culprit is not None and not self._ended.is_set():
                 self._end(culprit)
 
+    def _agreed(self, culprit: str | None) -> str | None:
+        """The culprit that was named first, by any rank: the end of that rank breaks what the others wait in."""
+        if culprit is None and not self._has('culprit'):
+            return None
+        return self.store.compare_set('culprit', '', culprit or '').decode()
+
     def _beat(self) -> None:
         self._beats += 1
-        beat = {'beats': self._beats, 'marks': self._marks, 'what': self._what, 'place': self._place()}
-        self.store.set(f'beat/{self.rank}', json.dumps(beat))
+        self.store.set(f'beat/{self.rank}', json.dumps({'beats': self._beats, **self._report()}))
 
     def _dead_or_failed(self) -> str | None:
         for peer in self.peers:
@@ -124,17 +128,22 @@ class RankWatch:
         return None
 
     def _hanging(self) -> str | None:
-        if time.monotonic() - self._moved <= self.timeout:
+        timed_out = self._moved + self.timeout
+        peers = [peer for peer in self.peers if not self._has(f'done/{peer}')]
+        # Where a rank was before this one lost its patience says nothing of who keeps it waiting.
+        if time.monotonic() <= timed_out or any(self._seen[peer][1] <= timed_out for peer in peers):
             return None
-        here = {'marks': self._marks, 'what': self._what, 'place': self._place()}
-        everyone = {self.rank: here, **{peer: beat for peer, (beat, _) in self._seen.items() if beat is not None}}
-        least = min(beat['marks'] for beat in everyone.values())
-        late = {rank: beat for rank, beat in everyone.items() if beat['marks'] == least}
+        everyone = {self.rank: self._report(), **{peer: self._seen[peer][0] for peer in peers}}
+        least = min(report['marks'] for report in everyone.values())
+        late = {rank: report for rank, report in everyone.items() if report['marks'] == least}
         # Who waits in a collective is within torch; who hangs elsewhere keeps the others waiting.
-        elsewhere = {rank: beat for rank, beat in late.items() if not beat['place'].startswith('torch ')}
-        culprits = elsewhere or late
-        told = '; '.join(f'rank {rank} hangs in {b["what"]}, at {b["place"]}' for rank, b in sorted(culprits.items()))
-        return f'no progress for {self.timeout:.0f} s: {told}'
+        culprits = {rank: r for rank, r in late.items() if not r['place'].startswith('torch ')} or late
+        told = '; '.join(f'rank {rank} hangs in {r["what"]}, at {r["place"]}' for rank, r in sorted(culprits.items()))
+        waiting = '; the others wait for it' if len(culprits) == 1 else ''
+        return f'no progress for {self.timeout:.0f} s: {told}{waiting}'
+
+    def _report(self) -> dict[str, Any]:
+        return {'marks': self._marks, 'what': self._what, 'place': self._place()}
 
     def _place(self) -> str:
         if self._broken:
@@ -148,6 +157,10 @@ class RankWatch:
     def _has(self, key: str) -> bool:
         return self.store.check([key])
 
+    def _let_the_others_read(self) -> None:
+        """Wait, because the store may end with this process."""
+        time.sleep(2 * self.interval)
+
     def _end(self, culprit: str) -> None:
         print(
             f'error: rank {self.rank} ends: {culprit}; start the same command with --resume',
@@ -155,6 +168,8 @@ class RankWatch:
             flush=True,
         )
         sys.stdout.flush()
+        if self.rank == 0:
+            self._let_the_others_read()
         # The main thread may be within a collective that never returns: nothing but the system ends it.
         os._exit(FAILED)
 

@@ -63,7 +63,7 @@ def test_the_picture_has_a_part_for_all_that_was_logged(log, tmp_path):
 
 def test_the_command_draws(log, tmp_path):
     command = [sys.executable, str(TOOL), str(log(losses(1), losses(2))), '--out', str(tmp_path / 'drawn.png')]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert 'drawn.png: losses\n' in done.stdout, done.stderr
     assert (tmp_path / 'drawn.png').read_bytes().startswith(b'\x89PNG')
 
