@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import namedtuple
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ sys.path.insert(0, str(ROOT / 'tools'))
 
 import setup_env  # noqa: E402
 from setup_env import Python, SetupError, Step  # noqa: E402
+
+from tests.processes import is_alive  # noqa: E402
 
 PYTHON = Python(sys.executable, '{}.{}'.format(*sys.version_info), True, True)
 MMCV = Step('mmcv', '', [], gigabytes=1.5)
@@ -210,6 +213,15 @@ class TestInterruption:
 import sys
 sys.path.insert(0, {tools!r})
 import setup_env
+
+class Popen(setup_env.subprocess.Popen):
+    # Says when a step is waited for: before, a signal may come while it is being started.
+    def wait(self, timeout=None):
+        if timeout is None and self.stdout is None:
+            print('waits', flush=True)
+        return super().wait(timeout)
+
+setup_env.subprocess.Popen = Popen
 clone = setup_env.Path({clone!r})
 slow = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(600)']
 steps = [setup_env.Step('a', '', [sys.executable, '-c', '']), setup_env.Step('b', '', slow)]
@@ -225,7 +237,9 @@ sys.exit(setup_env.main([]))
         with subprocess.Popen(
             [sys.executable, '-c', script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as setup:
-            step = next(int(line) for line in setup.stdout if line.strip().isdecimal())
+            told = (line.strip() for line in setup.stdout if line.strip() == 'waits' or line.strip().isdecimal())
+            # Of the first step that it is waited for, of the second that and its process.
+            step = int(next(filter(str.isdecimal, list(islice(told, 3)))))
             yield setup, step
             for pid in (setup.pid, step):
                 if is_alive(pid):
@@ -253,14 +267,6 @@ sys.exit(setup_env.main([]))
         os.kill(step, signal.SIGKILL)
         steps = [recording_step(clone, 'a'), recording_step(clone, 'b')]
         assert set_up(clone, steps, monkeypatch) == ['b']
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def lock_is_taken(clone: Path) -> bool:
