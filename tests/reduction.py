@@ -29,6 +29,7 @@ def reduced(cfg, work_dir):
             part.sources[name] = smaller(source, _SIZES, SIZE)
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2 * len(networks))
     cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.auto_scale_lr.enable = False
     cfg.log_processor.window_size = cfg.default_hooks.logger.interval = 1
     cfg.work_dir = str(work_dir)
     return cfg

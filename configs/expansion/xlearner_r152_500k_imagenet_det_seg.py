@@ -28,5 +28,6 @@ train_dataloader = dict(
     num_workers=num_workers,
     dataset=dict(sources=sources),
 )
+auto_scale_lr = dict(enable=True, base_batch_size=8 * sum(source['batch_size'] for source in sources.values()))
 val_dataloader = test_dataloader = dict(sources=sources)
 val_evaluator = test_evaluator = dict(sources=sources)

@@ -27,7 +27,9 @@ class Source:
         batch_size: images per training step and process.
         network: config of a stock network with its head and data preprocessor; its ``backbone`` is replaced
             by the task's port.
-        loss_weight: factor on every loss of this source. Defaults to 1.
+        loss_weight: factor on every loss of this source, hints included: what it counts beside the other sources of its
+            branch. It is a learning rate under plain SGD only, and there only as far as gradients are not clipped;
+            Adam and its like divide it out again, so a branch's rate is set by ``optim_wrapper``. Defaults to 1.
         val_dataloader: a stock dataloader config for validation, or None for no validation.
         val_evaluator: stock metric config(s) for validation.
         primary_metric: the metric that stands for the source in aggregates, e.g. ``'coco/bbox_mAP'``.

@@ -15,6 +15,7 @@ from xlearner_mm.engine.hooks import (
     WholeCheckpointHook,
 )
 from xlearner_mm.engine.loops import MultiSourceTestLoop, MultiSourceValLoop
+from xlearner_mm.engine.optim import PerBranchOptimWrapper, PerBranchOptimWrapperConstructor
 from xlearner_mm.engine.runner import XLearnerRunner
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     'MissedValidationHook',
     'MultiSourceTestLoop',
     'MultiSourceValLoop',
+    'PerBranchOptimWrapper',
+    'PerBranchOptimWrapperConstructor',
     'PruningHook',
     'SourceEpochHook',
     'StageMetaHook',

@@ -151,6 +151,8 @@ def build_optimizer(runner: Runner) -> None:
     """
     try:
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    except SourceError:
+        raise
     except Exception as error:
         raise SourceError(
             f'optim_wrapper cannot be built: {type(error).__name__}: {error} (it is {runner.cfg.optim_wrapper})'

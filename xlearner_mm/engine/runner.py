@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.dist import broadcast_object_list, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
 from mmengine.visualization import Visualizer
@@ -17,8 +18,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets.guarded_reading import guard_stock
+from xlearner_mm.engine.accumulation import accumulative_counts
+from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
 from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
+from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.resume_point import Places, resume_point, saved_checkpoints
 from xlearner_mm.engine.whole_file import written_whole
@@ -48,6 +52,7 @@ STAGE_HOOKS = ('StageMetaHook',)
 """What trainings of our own stages have too: it records the teacher, and holds a resumed training to it."""
 
 _VISUALIZERS = count()
+_IMAGES = 'images_per_step'
 _BACKBONES = ('backbone.', 'student.')
 
 
@@ -66,6 +71,10 @@ class XLearnerRunner(Runner):
 
     _resume: bool | str
     _has_loaded: bool
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        scale_length(self)
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set the environment up; several ranks then watch each other."""
@@ -104,6 +113,35 @@ class XLearnerRunner(Runner):
         for own in (*OWN_HOOKS, *(STAGE_HOOKS if hasattr(model, 'describe') else ())):
             if own not in present:
                 self.register_hook({'type': own})
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict[str, Any] | None = None) -> None:
+        """Let the learning rate follow the images of an update: those of accumulated steps together.
+
+        Args:
+            optim_wrapper: with its optimizer or optimizers.
+            auto_scale_lr: ``enable``, and the images an update, ``base_batch_size``, that the rate is set for. Defaults
+                to None.
+
+        Raises:
+            SourceError: no ``base_batch_size`` though enabled.
+        """
+        if auto_scale_lr is None or not is_scaled(auto_scale_lr):
+            return
+        self.message_hub.update_info(_IMAGES, images_per_step(self))
+        base = auto_scale_lr['base_batch_size'] / accumulative_counts(self)
+        super().scale_lr(optim_wrapper, {**auto_scale_lr, 'base_batch_size': base})
+        for wrapper in wrappers_of(optim_wrapper).values():
+            if wrapper.base_param_settings is not None:  # what is logged as `base_lr`
+                wrapper.base_param_settings['lr'] *= images_per_step(self) / base
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        """Build the schedules, of all or by branch.
+
+        Raises:
+            SourceError: schedules by branch that are not those of the optimizers.
+        """
+        check_schedule_names(scheduler, self.optim_wrapper)
+        return super().build_param_scheduler(scheduler)
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
@@ -205,6 +243,7 @@ class XLearnerRunner(Runner):
                 f'checkpoint {filename} holds weights alone, no training that could be resumed: start a new one from '
                 'it by load_from'
             )
+        self._refuse_other_scale(checkpoint, filename)
         # MMEngine would execute a config found under this name; its own checkpoints have none.
         checkpoint.setdefault('meta', {}).pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -215,6 +254,17 @@ class XLearnerRunner(Runner):
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
         return checkpoint
+
+    def _refuse_other_scale(self, checkpoint: Mapping[str, Any], filename: str) -> None:
+        trained = checkpoint.get('message_hub', {}).get('runtime_info', {}).get(_IMAGES)
+        if not self._resume or trained is None or not is_scaled(self.auto_scale_lr):
+            return
+        if trained != images_per_step(self):
+            raise CheckpointError(
+                f'checkpoint {filename} was trained with {trained} images a step, this run has '
+                f'{images_per_step(self)}: auto_scale_lr would change rate and length midway; resume with as many '
+                'processes and images, or start a new training from it by load_from'
+            )
 
     def _check(self, model: nn.Module, state: dict[str, Any], filename: str, strict: bool) -> None:
         own = model.state_dict()

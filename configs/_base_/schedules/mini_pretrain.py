@@ -1,10 +1,10 @@
 # AdamW with a short warm-up and a cosine, for both stages of XL-Mini.
+_base_ = './per_branch.py'
 # Often changed
 max_iters = 450
 lr = 3e-3
 
 optim_wrapper = dict(
-    type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     clip_grad=dict(max_norm=10.0),

@@ -1,6 +1,7 @@
 # Pre-training on 8 GPUs. One SGD in which every source keeps its own stock recipe ("use sub-tasks' best
 # hyper-parameters"): a source's loss weight times `lr` is its stock learning rate at its batch size on 8 GPUs, and
 # `decay_mult` gives its task the stock weight decay at that rate.
+_base_ = './per_branch.py'
 # Often changed
 max_iters = 500000  # our choice: ImageNet's 100 stock epochs; 68 of COCO, what a detector from scratch takes
 lr = 0.1
@@ -14,10 +15,9 @@ for part in ('networks', 'hints'):
     keys.update({f'{part}.{name}': seg for name in ('ade20k', 'coco_stuff', 'voc2012')})
 
 optim_wrapper = dict(
-    type='OptimWrapper',
     optimizer=dict(type='SGD', lr=lr, momentum=0.9, weight_decay=1e-4),
     paramwise_cfg=dict(custom_keys=keys),
-    clip_grad=dict(max_norm=35, norm_type=2),  # as the stock Objects365
+    clip_grad=dict(max_norm=35, norm_type=2),  # as the stock Objects365; of each branch by itself
 )
 # Our choice: a cosine, as the stock ResNet-50 has in one of its variants; the tasks' own step schedules end at
 # different shares of their epochs.

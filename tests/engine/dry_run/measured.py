@@ -19,6 +19,7 @@ def short_training(config, folder, steps=3) -> Config:
     cfg.custom_hooks = []
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=1000, save_last=False)
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=steps)
+    cfg.auto_scale_lr.enable = False
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     cfg.log_level = 'ERROR'
     return cfg

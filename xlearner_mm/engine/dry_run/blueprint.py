@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
@@ -22,6 +23,7 @@ from xlearner_mm.engine.dry_run.validation import check_validation
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
 from xlearner_mm.engine.launch import build_optimizer, build_runner
+from xlearner_mm.engine.optim import wrappers_of
 from xlearner_mm.registry import DATASETS
 from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint
 
@@ -36,11 +38,13 @@ class Blueprint:
     Args:
         runner: with model, optimizer, schedules, hooks and training loop.
         sources: name -> data; a stock training has one, :data:`STOCK`.
+        learning_rates: branch -> rate after any warm-up; of one optimizer for all, under ``''``.
         notes: what could not be checked.
     """
 
     runner: Runner
     sources: dict[str, SourceData]
+    learning_rates: dict[str, float]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -77,12 +81,20 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
     notes += _missing_start(cfg)
     runner = build_runner(cfg)
     build_optimizer(runner)
+    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+    # Building a warm-up lowers them.
+    rates = {name: _rate(wrapper) for name, wrapper in wrappers_of(runner.optim_wrapper).items()}
     runner.model = revert_sync_batchnorm(runner.model.cpu()).train()
     sources = _build_data(runner, cfg)
     notes += _absent_files(sources.values())
     _build_rest(runner)
     notes += check_validation(runner)
-    return Blueprint(runner, sources, notes)
+    return Blueprint(runner, sources, rates, notes)
+
+
+def _rate(wrapper: OptimWrapper) -> float:
+    """The rate before factors of single parameters."""
+    return (wrapper.base_param_settings or wrapper.optimizer.param_groups[0])['lr']
 
 
 def _missing_start(cfg: Config) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.auto_scale import is_scaled
 from xlearner_mm.engine.dry_run.blueprint import STOCK, Blueprint
 from xlearner_mm.engine.dry_run.figures import Estimate, SourceEstimate
 from xlearner_mm.engine.dry_run.source_cost import PIXELS, SourceCost, source_cost
@@ -32,11 +33,14 @@ def estimate(blueprint: Blueprint, world_size: int, folder: str, half: bool = Fa
         cost = _cost(blueprint, data, folder, half, pixels)
         sources.append(_source_estimate(data, cost, steps, world_size))
     parameters = list(runner.model.parameters())
+    scale = runner.auto_scale_lr or {}
     return Estimate(
         model=type(runner.model).__name__,
         world_size=world_size,
         precision='16 bits where autocast has them' if half else '32 bits',
         steps=steps,
+        learning_rates=blueprint.learning_rates,
+        set_for=scale['base_batch_size'] * world_size if is_scaled(scale) else None,
         trained_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         frozen_parameters=sum(p.numel() for p in parameters if not p.requires_grad),
         memory=static_memory(runner.model, runner.optim_wrapper, runner.hooks, world_size),

@@ -49,6 +49,8 @@ class Estimate:
         world_size: number of processes.
         precision: of the forward pass.
         steps: of the training; None where they depend on an unknown number of images.
+        learning_rates: branch -> rate after any warm-up; of one optimizer for all, under ``''``.
+        set_for: images a step that the config's rate and length are set for; None where they are not scaled.
         trained_parameters: how many.
         frozen_parameters: how many of the model's own take no gradient.
         memory: bytes per process that do not depend on the batch, by what they are for.
@@ -60,6 +62,8 @@ class Estimate:
     world_size: int
     precision: str
     steps: int | None
+    learning_rates: Mapping[str, float]
+    set_for: float | None
     trained_parameters: int
     frozen_parameters: int
     memory: Mapping[str, int]

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.auto_scale import is_scaled
 from xlearner_mm.engine.config_options import load_config
 from xlearner_mm.engine.dry_run.blueprint import build_blueprint
 from xlearner_mm.engine.dry_run.estimate import estimate
@@ -85,6 +86,9 @@ def estimate_config(cfg: Config, world_size: int = 1, amp: bool = False, pixels:
         cfg.optim_wrapper.type = 'OptimWrapper'
         for key in _AMP_SETTINGS:
             cfg.optim_wrapper.pop(key, None)
+    if is_scaled(cfg.get('auto_scale_lr')):
+        # One process stands for all.
+        cfg.auto_scale_lr.base_batch_size /= world_size
     with tempfile.TemporaryDirectory() as folder:
         return estimate(build_blueprint(cfg, folder), world_size, folder, half, pixels)
 

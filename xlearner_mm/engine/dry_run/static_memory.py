@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -10,6 +9,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from xlearner_mm.engine.optim import like, wrappers_of
 from xlearner_mm.models.distillation import FrozenModel
 
 
@@ -20,7 +20,7 @@ def static_memory(
 
     Args:
         model: the whole model.
-        optim_wrapper: with its optimizer; what that keeps per parameter is tried on a small one.
+        optim_wrapper: with its optimizer or optimizers; what they keep per parameter is tried on a small one.
         hooks: of the training; an EMA keeps a copy of the model.
         world_size: several processes have buckets for the gradients that they exchange.
     """
@@ -30,7 +30,7 @@ def static_memory(
     return {
         **own,
         'gradients': _bytes(trained),
-        'optimizer': round(_bytes(trained) * state_per_byte(optim_wrapper.optimizer)),
+        'optimizer': round(sum(_state_bytes(wrapper.optimizer) for wrapper in wrappers_of(optim_wrapper).values())),
         'gradient buckets': _bytes(trained) if world_size > 1 else 0,
         'frozen teachers': _bytes(teachers),
         'moving average': sum(own.values()) if any(isinstance(hook, EMAHook) for hook in hooks) else 0,
@@ -46,13 +46,16 @@ def frozen_teachers(model: nn.Module) -> Iterator[FrozenModel]:
                     yield held
 
 
+def _state_bytes(optimizer: torch.optim.Optimizer) -> float:
+    trained = [p for group in optimizer.param_groups for p in group['params'] if p.requires_grad]
+    return _bytes(trained) * state_per_byte(optimizer)
+
+
 def state_per_byte(optimizer: torch.optim.Optimizer) -> float:
     """Return the bytes of state that an optimizer keeps for every byte of a parameter."""
     parameter = nn.Parameter(torch.ones(64, 64))
     parameter.grad = torch.ones_like(parameter)
-    kind = type(optimizer)
-    taken = inspect.signature(kind).parameters
-    tried = kind([parameter], **{key: value for key, value in optimizer.defaults.items() if key in taken})
+    tried = like(optimizer, parameter)
     tried.step()
     kept = [value for value in tried.state[parameter].values() if isinstance(value, Tensor) and value.dim()]
     return _bytes(kept) / _bytes([parameter])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.hooks.logged_step import is_logged_step
+from xlearner_mm.engine.optim import wrappers_of
 from xlearner_mm.registry import HOOKS
 
 
@@ -18,23 +22,26 @@ from xlearner_mm.registry import HOOKS
 class BranchGradientHook(Hook):
     """Log ``gradient/<branch>``: the norm of the gradient that the optimizer applies to a branch.
 
-    After averaging over processes, unscaling (AMP) and clipping; clipping by norm scales all branches alike. Measured
-    in logged steps only; in the squeeze stage, which has no branches, never.
+    After averaging over processes, unscaling (AMP) and clipping. Measured in logged steps only; in the squeeze stage,
+    which has no branches, never.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Be called by the optimizer before its steps: after them the gradients are gone."""
         self._norms: dict[str, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
         backbone = expanded_backbone_of(runner)
         if backbone is None:
             return
         branches = {name: list(branch.parameters()) for name, branch in backbone.branches.items()}
 
-        def measure(*_: Any) -> None:
+        def measure(names: Collection[str], *_: Any) -> None:
             if is_logged_step(runner):
-                self._norms = {name: gradient_norm(parameters) for name, parameters in branches.items()}
+                self._norms.update({name: gradient_norm(branches[name]) for name in names})
 
-        self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(measure)
+        for name, wrapper in wrappers_of(runner.optim_wrapper).items():
+            own = partial(measure, [name] if name in branches else list(branches))
+            self._handles.append(wrapper.optimizer.register_step_pre_hook(own))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Hand what was measured to the log."""
@@ -44,8 +51,8 @@ class BranchGradientHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Leave the optimizer as it was."""
-        if hasattr(self, '_handle'):
-            self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.finite_weights import weights_not_finite
+from xlearner_mm.engine.optim import BranchClipping, wrappers_of
 from xlearner_mm.engine.step_record import image_paths, save_step, sources_not_finite
 from xlearner_mm.registry import HOOKS
 
@@ -97,9 +98,10 @@ class FiniteLossHook(Hook):
 
         model.parse_losses, optimizer.update_params = parse_losses, update_params
         self._undo = [lambda: delattr(model, 'parse_losses'), lambda: delattr(optimizer, 'update_params')]
-        self._look_at_clipped(optimizer)
+        for branch, wrapper in wrappers_of(optimizer).items():
+            self._look_at_clipped(wrapper, branch)
 
-    def _look_at_clipped(self, optimizer: Any) -> None:
+    def _look_at_clipped(self, optimizer: Any, branch: str) -> None:
         """Read the norm of the gradients where clipping has computed it, and MMEngine would log it next."""
         if not getattr(optimizer, 'clip_grad_kwargs', None) or hasattr(optimizer, 'loss_scaler'):
             return
@@ -108,7 +110,12 @@ class FiniteLossHook(Hook):
         def clip_func(*args: Any, **kwargs: Any) -> Tensor | None:
             norm = clip(*args, **kwargs)
             if norm is not None and not torch.isfinite(norm):
-                raise _NonFiniteGradients(f'the gradients are not finite though the losses are: their norm is {norm}')
+                norms = clip.norms if isinstance(clip, BranchClipping) else {branch: norm}
+                faulty = [f"'{name}'" for name, own in norms.items() if name and not math.isfinite(own)]
+                of = f' of branch {", ".join(faulty)}' if faulty else ''
+                raise _NonFiniteGradients(
+                    f'the gradients{of} are not finite though the losses are: their norm is {norm}'
+                )
             return norm
 
         optimizer.clip_func = clip_func

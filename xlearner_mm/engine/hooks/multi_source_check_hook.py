@@ -10,6 +10,8 @@ from mmengine.runner import Runner
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError
 from xlearner_mm.datasets.errors import refuse_unknown
+from xlearner_mm.engine.optim import refuse_weights_without_effect
+from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import HOOKS
 
@@ -22,7 +24,7 @@ class MultiSourceCheckHook(Hook):
 
     Raises:
         SourceError: a loader that does not cut steps where the sampler begins them, a collate function's unknown
-            setting, or sources that the dataset and the model know differently.
+            setting, sources that the dataset and the model know differently, or loss weights without effect.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -62,3 +64,5 @@ class MultiSourceCheckHook(Hook):
                     f"source '{name}': the model takes it for task '{source.task}', the dataset for "
                     f"'{loader.dataset.sources[name].task}'"
                 )
+        if isinstance(model, ExpansionLearner):
+            refuse_weights_without_effect(model, runner.optim_wrapper)

@@ -10,10 +10,12 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.hooks.stage_meta_hook import META_KEY, StageMetaHook
+from xlearner_mm.engine.optim import wrappers_of
 from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import narrow_as
@@ -79,6 +81,7 @@ class PruningHook(Hook):
             'input_size': input_size,
         }
         self._gradients: dict[str, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
         self._origin: dict[str, str] | None = None
 
     def before_run(self, runner: Runner) -> None:
@@ -125,7 +128,10 @@ class PruningHook(Hook):
         if self._backbone.widths:
             _wrap_anew(runner)
         if self.criterion in NEEDS_GRADIENTS:
-            self._handle = runner.optim_wrapper.optimizer.register_step_pre_hook(lambda *_: self._remember(runner))
+            self._handles = [
+                wrapper.optimizer.register_step_pre_hook(lambda *_: self._remember(runner))
+                for wrapper in wrappers_of(runner.optim_wrapper).values()
+            ]
 
     def _check_length(self, runner: Runner) -> None:
         last = self.pruning.steps * self.interval
@@ -161,7 +167,8 @@ class PruningHook(Hook):
             )
         for name, parameter in self._backbone.named_parameters():
             parameter.grad = self._gradients.get(name)
-        size = self.pruning.prune(self._backbone, step, runner.optim_wrapper.optimizer)
+        optimizers = [wrapper.optimizer for wrapper in wrappers_of(runner.optim_wrapper).values()]
+        size = self.pruning.prune(self._backbone, step, optimizers)
         runner.optim_wrapper.zero_grad()
         self._gradients = {}
         _forget_graphs(outputs)
@@ -179,8 +186,8 @@ class PruningHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Say what came out, beside a plain backbone."""
-        if hasattr(self, '_handle'):
-            self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         self._log(runner, f'pruned:\n{size_table(self._sizes())}')
 
     def _sizes(self) -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel, ModuleDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from xlearner_mm.datasets.source import SourceError, parse_sources
 from xlearner_mm.models.data_preprocessor import (
@@ -185,6 +185,24 @@ class ExpansionLearner(BaseModel):
                 parts = zip(*(level.split(sizes) for level in levels), strict=True)
                 features.update(zip(group, parts, strict=True))
         return features
+
+    def parts_of(self, branch: str) -> dict[str, nn.Module]:
+        """Return what only the losses of a branch's sources train, by its name in this module.
+
+        These are the sub-backbone, the links into it, and the networks and hints of its sources. With ``detach=False``
+        other losses reach a sub-backbone too.
+
+        Args:
+            branch: the branch's name.
+        """
+        sources = [name for name, source in self.sources.items() if self.backbone.branch_of(source.task) == branch]
+        links = [key.module_name for key in self.backbone.link_keys if key.receiver == branch]
+        return {
+            f'backbone.branches.{branch}': self.backbone.branches[branch],
+            **{f'backbone.links.{name}': self.backbone.links[name] for name in links},
+            **{f'networks.{name}': self.networks[name] for name in sources},
+            **{f'hints.{name}': self.hints[name] for name in sources if name in self.hints},
+        }
 
     def describe(self) -> dict[str, Any]:
         """Return stage, backbone, tasks, sources and input normalisation as plain data."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -87,13 +87,13 @@ class Pruning:
         full = getattr(self.full, self.measure)
         return full - (full - self.target) * step / self.steps
 
-    def prune(self, backbone: XLearnerExpandedBackbone, step: int, optimizer: Optimizer | None = None) -> Size:
+    def prune(self, backbone: XLearnerExpandedBackbone, step: int, optimizers: Iterable[Optimizer] = ()) -> Size:
         """Take a step: drop the least important channels of a backbone of the planned shape, in place.
 
         Args:
             backbone: the one that trains; its gradients are read where the criterion needs them.
             step: from 1 to ``steps``.
-            optimizer: keeps its state (momentum) for what stays. Defaults to None.
+            optimizers: keep their state (momentum) for what stays. Defaults to none.
 
         Returns:
             The size left.
@@ -105,7 +105,7 @@ class Pruning:
             gone = {channel for owner, channel in dropped if owner == name}
             if gone:
                 kept = torch.tensor([c for c in range(width.channels) if c not in gone])
-                if optimizer is not None:
+                for optimizer in optimizers:
                     _narrow_state(optimizer, width, kept)
                 width.keep(kept)
         return self.size({name: width.channels for name, width in widths.items()})

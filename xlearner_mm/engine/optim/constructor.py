@@ -1,0 +1,188 @@
+"""Build optimizers that treat every branch as if it were trained alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from torch import nn
+
+from xlearner_mm.datasets.errors import SourceError
+from xlearner_mm.engine.optim.wrapper import BranchClipping, PerBranchOptimWrapper
+from xlearner_mm.models.expansion import ExpansionLearner
+from xlearner_mm.nearest_name import nearest, settings_of
+
+_OWN = ('optimizer', 'clip_grad', 'paramwise_cfg', 'constructor')
+"""What a branch may have of its own; all else belongs to the one backward pass."""
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class PerBranchOptimWrapperConstructor:
+    """Optimize every branch of an expansion as if it were trained alone.
+
+    To a branch belong its sub-backbone, the links into it, and the networks and hints of its sources. By default one
+    optimizer trains all of them, and ``clip_grad`` clips every branch by itself. Branches that are named have
+    optimizers of their own, and so have then the others:
+
+        optim_wrapper = dict(
+            constructor='PerBranchOptimWrapperConstructor',
+            optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4),
+            clip_grad=dict(max_norm=35),
+            det=dict(optimizer=dict(lr=0.02)),
+            seg=dict(optimizer=dict(type='AdamW', lr=6e-5, weight_decay=0.01), clip_grad=None))
+
+    What a branch does not set, it takes from the settings of all; an ``optimizer`` without ``type`` changes single
+    settings of theirs. ``param_scheduler`` is then a list for all or a dict of lists by branch. ``paramwise_cfg`` finds
+    parameters by their names in the learner (``backbone.branches.det.backbone.layer1...``). A branch's own stock
+    ``constructor``, as for layer-wise decay, sees it as a stock network, its sub-backbone as ``backbone``.
+
+    One branch that serves several tasks (hard-sharing) is clipped as one: it has one gradient. A model without branches
+    (a squeeze's) is optimized by the stock constructor.
+
+    Args:
+        optim_wrapper_cfg: settings of the wrapper as for the stock constructor, and those of branches by name.
+        paramwise_cfg: as for the stock constructor. Defaults to None.
+
+    Raises:
+        SourceError: when called: an unknown setting or branch, a branch without optimizer, a setting of a branch that
+            only all can have, or parameters that are not of exactly one branch.
+    """
+
+    def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
+        settings = dict(optim_wrapper_cfg)
+        settings.setdefault('type', 'OptimWrapper')
+        if paramwise_cfg is not None:
+            settings['paramwise_cfg'] = paramwise_cfg
+        self._known = ['type', 'optimizer', 'paramwise_cfg', *settings_of(_class_of(settings['type']))]
+        self._of_all = {key: value for key, value in settings.items() if key in self._known}
+        self._of_branches = {key: value for key, value in settings.items() if key not in self._known}
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Return a stock wrapper, or a :class:`PerBranchOptimWrapper` where branches have optimizers of their own.
+
+        Args:
+            model: the model to train.
+        """
+        learner = model.module if is_model_wrapper(model) else model
+        branches = list(learner.backbone.branches) if isinstance(learner, ExpansionLearner) else []
+        self._check_names(branches)
+        if not branches:
+            return build_optim_wrapper(learner, self._of_all)
+        parameters = _parameters_of(learner)
+        if self._of_branches:
+            return PerBranchOptimWrapper(**{name: self._build(learner, name) for name in branches})
+        self._check_optimizer('', self._of_all)
+        wrapper = build_optim_wrapper(learner, self._of_all)
+        if wrapper.clip_grad_kwargs:
+            wrapper.clip_func = BranchClipping(parameters, wrapper.clip_func)
+        return wrapper
+
+    def _check_names(self, branches: list[str]) -> None:
+        for name, own in self._of_branches.items():
+            if name not in branches:
+                raise SourceError(
+                    f"optim_wrapper: '{name}' is neither a setting of {_class_of(self._of_all['type']).__name__} nor a "
+                    f'branch; the branches are {branches}{nearest(name, [*branches, *self._known])}'
+                )
+            if not isinstance(own, Mapping):
+                raise SourceError(
+                    f'optim_wrapper.{name}: expected a dict of the settings of branch {name}, got {own!r}'
+                )
+
+    def _build(self, learner: ExpansionLearner, branch: str) -> OptimWrapper:
+        own = dict(self._of_branches.get(branch, {}))
+        # Stock recipes say that they are.
+        if 'type' in own and _class_of(own['type']) in (OptimWrapper, _class_of(self._of_all['type'])):
+            del own['type']
+        for key in own:
+            if key in self._known and key not in _OWN:
+                raise SourceError(
+                    f"optim_wrapper.{branch}: '{key}' cannot be set for a branch alone, since all branches share one "
+                    f'backward pass: set optim_wrapper.{key} for all'
+                )
+            if key not in _OWN:
+                raise SourceError(f"optim_wrapper.{branch}: unknown setting '{key}'{nearest(key, _OWN)}")
+        settings = {**self._of_all, **own}
+        if 'type' not in own.get('optimizer', {}):
+            settings['optimizer'] = {**self._of_all.get('optimizer', {}), **own.get('optimizer', {})}
+        self._check_optimizer(branch, settings)
+        view = _as_stock(learner, branch) if 'constructor' in own else _view(learner.parts_of(branch))
+        wrapper = build_optim_wrapper(view, deepcopy(settings))
+        if wrapper.clip_grad_kwargs:
+            wrapper.grad_name = f'{wrapper.grad_name}/{branch}'
+        return wrapper
+
+    @staticmethod
+    def _check_optimizer(branch: str, settings: Mapping[str, Any]) -> None:
+        if 'type' not in settings.get('optimizer', {}):
+            whose = f"branch '{branch}' has" if branch else 'the branches have'
+            own = f'optim_wrapper.{branch}.optimizer, or ' if branch else ''
+            raise SourceError(f'optim_wrapper: {whose} no optimizer: set {own}optim_wrapper.optimizer for all')
+
+
+def _class_of(kind: str | type) -> type[OptimWrapper]:
+    found = OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
+    if found is None:
+        known = list(OPTIM_WRAPPERS.module_dict)
+        raise SourceError(f"optim_wrapper.type: no optimizer wrapper is called '{kind}'{nearest(kind, known)}")
+    return found
+
+
+def _parameters_of(learner: ExpansionLearner) -> dict[str, list[nn.Parameter]]:
+    """The parameters of every branch.
+
+    Raises:
+        SourceError: a parameter is of no branch, or of several.
+    """
+    found = {name: list(_view(learner.parts_of(name)).parameters()) for name in learner.backbone.branches}
+    owners: dict[int, list[str]] = {}
+    for branch, parameters in found.items():
+        for parameter in parameters:
+            owners.setdefault(id(parameter), []).append(branch)
+    for name, parameter in learner.named_parameters():
+        of = owners.get(id(parameter), [])
+        if len(of) != 1:
+            raise SourceError(
+                f'optim_wrapper: parameter {name} is of '
+                + (f'several branches, {of}' if of else 'no branch')
+                + ', which cannot be optimized branch by branch: leave constructor out'
+            )
+    return found
+
+
+def _view(parts: Mapping[str, nn.Module]) -> nn.Module:
+    """A module of some parts of another one, under the names that they have there."""
+    root = nn.Module()
+    for path, part in parts.items():
+        *outer, last = path.split('.')
+        parent = root
+        for name in outer:
+            if name not in parent._modules:
+                parent.add_module(name, nn.Module())
+            parent = parent.get_submodule(name)
+        parent.add_module(last, part)
+    return root
+
+
+class _StockNetwork(nn.Module):
+    """A branch as the constructors of the libraries expect a network."""
+
+    backbone: Any
+
+    def get_layer_depth(self, param_name: str) -> tuple[int, int]:
+        """Return the layer of a parameter and the number of layers, as mmpretrain's classifiers do."""
+        return self.backbone.get_layer_depth(param_name, 'backbone.')
+
+
+def _as_stock(learner: ExpansionLearner, branch: str) -> nn.Module:
+    network, prefix = _StockNetwork(), f'backbone.branches.{branch}'
+    parts = learner.parts_of(branch)
+    network.add_module('backbone', parts.pop(prefix).backbone)
+    rest = _view({path.removeprefix('backbone.'): part for path, part in parts.items()})
+    for name, part in rest.named_children():
+        network.add_module(name, part)
+    return network
