@@ -16,6 +16,7 @@ KINDS = {
     'LOOPS': 'Loops',
     'EVALUATOR': 'Evaluators',
     'OPTIM_WRAPPERS': 'Optimizer wrappers',
+    'OPTIM_WRAPPER_CONSTRUCTORS': 'Constructors of optimizer wrappers',
     'RUNNERS': 'Runners',
 }
 # Read by the components above, as dicts within their settings.

@@ -14,10 +14,11 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, blocks, commands
 from xlearner_mm import doctor
 
-# Their blocks are executed by the tests of this folder, and by tests/test_readme.py.
+# Their blocks are executed by tests of this folder, tests/test_readme.py and, of concepts.md, tests of the topic.
 EXECUTED = [
     'README.md',
     'docs/clusters.md',
+    'docs/concepts.md',
     'docs/own_source.md',
     'docs/own_task.md',
     'docs/transfer.md',

@@ -12,6 +12,7 @@ from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.registry import HOOKS
 
+from ...docs.pages import blocks
 from ...soak.killing import in_process
 from ...soak.trainings import differences, outcome, train
 from .. import test_two_ranks  # noqa: F401  registers FaultHook
@@ -67,6 +68,16 @@ def test_the_norm_of_every_branch_is_logged_before_and_after_clipping(tmp_path, 
         # The branch without its heads and links.
         assert all(0 < norm <= 0.1 + 1e-6 for norm in after)
     assert not any(wrapper._optimizer_step_pre_hooks for wrapper in optimizers(runner))
+
+
+def test_the_example_of_the_docs_trains(tmp_path):
+    (block,) = [block for block in blocks('python') if block.page.name == 'concepts.md']
+    settings = {}
+    exec(block.text, settings)
+    runner = trained(tmp_path, settings['optim_wrapper'], param_scheduler=settings['param_scheduler'])
+    scalars = logged(runner)
+    assert [scalars[f'{branch}.lr'][0] for branch in BRANCHES] == [0.1, 0.02, 6e-5]
+    assert [type(optimizer).__name__ for optimizer in optimizers(runner)] == ['SGD', 'SGD', 'AdamW']
 
 
 def optimizers(runner):
