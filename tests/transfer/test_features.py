@@ -37,7 +37,7 @@ def test_all_kinds_of_images_give_what_normalising_by_hand_gives(net, tmp_path):
 
 
 def test_a_backbone_that_saw_bgr_is_given_bgr(trained):
-    _, bgr = trained(tiny_resnet(), normalisation=[*NORMALISATION[:2], 'as loaded'])
+    _, bgr = trained(tiny_resnet(), normalisation=[*NORMALISATION[:2], 'bgr'])
     seen = []
     net = xlearner_mm.get_backbone(bgr)
     net.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))

@@ -8,8 +8,10 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
+from tests.transfer.conftest import description
 from xlearner_mm.registry import DATASETS, MODELS, DefaultScope
 from xlearner_mm.testing.fixtures.transfer_sets import TRANSFER_FIXTURES
+from xlearner_mm.transfer.export import export_backbone
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.suite import transfer_sets
 from xlearner_mm.transfer.transfer_result import read_result
@@ -73,6 +75,7 @@ SMALL = {
     ],
 }
 """Smaller heads and pictures."""
+PIPELINES_OF_CIFAR = [('train', 2), ('val', 0), ('test', 0)]
 
 
 @pytest.fixture(scope='module')
@@ -93,10 +96,13 @@ def inside(fixtures, monkeypatch):
 
 @pytest.fixture(scope='module')
 def backbone(tmp_path_factory):
-    path = tmp_path_factory.mktemp('backbone') / 'backbone.pth'
-    model = MODELS.build(dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16))
-    torch.save({'state_dict': model.state_dict()}, path)
-    return path
+    """An export with all that exports record, among it how its images were normalized."""
+    folder = tmp_path_factory.mktemp('backbone')
+    config = dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16)
+    state = {f'student.{key}': value for key, value in MODELS.build(config).state_dict().items()}
+    torch.save({'state_dict': state, 'meta': {'xlearner': description(config)}}, folder / 'iter_1.pth')
+    export_backbone(str(folder / 'iter_1.pth'), folder / 'backbone.pth')
+    return folder / 'backbone.pth'
 
 
 def test_the_suite_has_the_slides_sets_and_two_beside_them():
@@ -165,6 +171,20 @@ def test_a_backbone_of_another_size_is_probed(inside, tmp_path, backbone, name):
     own = name == 'dtd'
     assert result['validation'] == ("the set's own split 'val'" if own else 'a fifth of every class, seed 0')
     assert result['validation_images'] == (IMAGES if own else 2)
+
+
+@pytest.mark.parametrize('probe', ['sgd', 'lbfgs'])
+def test_cifar_s_rgb_arrays_are_fed_as_they_are(inside, tmp_path, backbone, capsys, probe):
+    """By a training and by a probe of kept features; swapped they would be BGR, which both refuse."""
+    options = [*SHORT] if probe == 'sgd' else ['test_dataloader.num_workers=0']
+    options += [f'{split}_dataloader.dataset.pipeline.{step}.scale=32' for split, step in PIPELINES_OF_CIFAR]
+    config, protocol = SETS['cifar10'].config, Protocol(probe=probe)
+    assert transfer_to_set(config, tmp_path / 'as_is', str(backbone), protocol, options=options) == 0
+    swapped = [*options, 'model.data_preprocessor.to_rgb=True']
+    assert transfer_to_set(config, tmp_path / 'swapped', str(backbone), protocol, options=swapped) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'channels bgr, of images which are loaded in rgb order' in message
+    assert 'to_rgb=False' in message
 
 
 @pytest.mark.slow

@@ -103,9 +103,9 @@ def test_an_unknown_branch_is_refused(expansion):
 def test_the_normalisation_it_was_trained_with_comes_along(expansion, tmp_path):
     assert read_start(expansion[1]).normalisation() == {'mean': NORMALISATION[0], 'std': NORMALISATION[1]}
     content = torch.load(expansion[1], weights_only=True)
-    content['meta']['xlearner']['normalisation'][2] = 'as loaded'
+    content['meta']['xlearner']['normalisation'][2] = 'bgr'
     torch.save(content, tmp_path / 'bgr.pth')
-    with pytest.raises(CheckpointError, match='images are as loaded'):
+    with pytest.raises(CheckpointError, match='images are BGR'):
         read_start(str(tmp_path / 'bgr.pth')).normalisation()
 
 

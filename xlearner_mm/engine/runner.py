@@ -17,6 +17,7 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from xlearner_mm.datasets.channel_order import agreed_order
 from xlearner_mm.datasets.guarded_reading import guard_stock
 from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
@@ -26,6 +27,7 @@ from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.resume_point import Places, resume_point, saved_checkpoints
 from xlearner_mm.engine.whole_file import written_whole
+from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.registry import RUNNERS
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
@@ -178,6 +180,34 @@ class XLearnerRunner(Runner):
         guard_stock(loader.dataset)
         return loader
 
+    def _init_model_weights(self) -> None:
+        # What starts from a checkpoint compares how its images were normalised with what it will see here.
+        self._tell_loaded_order()
+        super()._init_model_weights()
+
+    def _tell_loaded_order(self) -> None:
+        """Tell the data preprocessor in which channel order this training's images are loaded.
+
+        Raises:
+            SourceError: images to train on and to evaluate on are loaded in different orders.
+        """
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        preprocessor = getattr(model, 'data_preprocessor', None)
+        if preprocessor is None or hasattr(model, 'sources'):  # of its sources, a stage has told it itself
+            return
+        loaders = {
+            'training': self._train_dataloader,
+            'validation': self._val_dataloader,
+            'test': self._test_dataloader,
+        }
+        datasets = {name: _dataset_of(loader) for name, loader in loaders.items()}
+        tell_loaded_order(preprocessor, agreed_order(datasets, type(model).__name__))
+
+    def test(self) -> dict:
+        """Test; images that are loaded in another channel order than those of the training are refused."""
+        self._tell_loaded_order()
+        return super().test()
+
     def train(self) -> nn.Module:
         """Train, and return the model; what modules start from by their ``init_cfg`` is read without executing it."""
         with nothing_executed():
@@ -274,6 +304,10 @@ class XLearnerRunner(Runner):
             raise CheckpointError(f'load_from: checkpoint {filename} holds nothing of {type(model).__name__}')
         else:
             _check_backbone(state, own, filename)
+
+
+def _dataset_of(loader: Any) -> Any:
+    return loader.get('dataset') if isinstance(loader, Mapping) else getattr(loader, 'dataset', None)
 
 
 def _check_backbone(state: Mapping[str, Any], own: Mapping[str, Any], filename: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.model import BaseDataPreprocessor
 from torch import nn
 
+from xlearner_mm.datasets.channel_order import BGR, GRAY, RGB, agreed_order, turned
 from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.plain_data import plain
+
+_LOADED = 'loaded_order'
 
 
 class MultiSourceDataPreprocessor(BaseDataPreprocessor):
@@ -71,17 +74,62 @@ def require_preprocessor(source: Source) -> None:
         )
 
 
-def normalisation_of(preprocessor: nn.Module) -> tuple:
-    """Return ``(mean, std, order)`` of a stock preprocessor, order being 'rgb', 'bgr' or 'as loaded'.
+def tell_loaded_order(preprocessor: nn.Module, order: str) -> None:
+    """Tell a data preprocessor, and those within it, in which channel order its images are loaded.
 
-    Images are loaded as BGR by OpenMMLab, so a preprocessor that swaps channels feeds RGB.
+    Args:
+        preprocessor: a stock one, or one that holds several.
+        order: of :data:`~xlearner_mm.datasets.channel_order.ORDERS`.
+    """
+    for module in preprocessor.modules():
+        setattr(module, _LOADED, order)
+
+
+def source_order(source: Source) -> str:
+    """Return the channel order in which a source's images are loaded, for training and for validation.
+
+    Raises:
+        SourceError: they differ, or a dataset of arrays does not say its order.
+    """
+    validation = None if source.val_dataloader is None else source.val_dataloader.get('dataset')
+    return agreed_order({'training': source.dataset, 'validation': validation}, f"source '{source.name}'")
+
+
+def tell_source_order(preprocessor: nn.Module, source: Source) -> None:
+    """Tell a source's data preprocessor in which order its images are loaded, see :func:`source_order`."""
+    tell_loaded_order(preprocessor, source_order(source))
+
+
+def loaded_order_of(preprocessor: nn.Module) -> str | None:
+    """Return the channel order in which a preprocessor's images are loaded; None where nobody has told it."""
+    return getattr(preprocessor, _LOADED, None)
+
+
+def swaps_channels(preprocessor: nn.Module) -> bool:
+    """Return whether a stock preprocessor swaps the channels."""
+    return bool(getattr(preprocessor, '_channel_conversion', False) or getattr(preprocessor, 'to_rgb', False))
+
+
+def normalisation_of(preprocessor: nn.Module) -> tuple:
+    """Return ``(mean, std, order)`` of what a network sees behind a stock preprocessor.
+
+    The order is ``'rgb'``, ``'bgr'`` or ``'gray'``: that in which the images are loaded (see
+    :func:`tell_loaded_order`; BGR where nobody has told it, as is the custom of OpenMMLab), swapped or not.
     """
     mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
-    swaps = getattr(preprocessor, '_channel_conversion', False) or getattr(preprocessor, 'to_rgb', False)
     as_tuple = tuple(
         None if value is None else tuple(round(float(v), 3) for v in value.flatten()) for value in (mean, std)
     )
-    return (*as_tuple, 'rgb' if swaps else 'as loaded')
+    return (*as_tuple, turned(loaded_order_of(preprocessor) or BGR, swaps_channels(preprocessor)))
+
+
+def channel_settings(preprocessor: nn.Module, order: str) -> str:
+    """Return the settings of a preprocessor with which its network sees a channel order, for messages."""
+    loaded = loaded_order_of(preprocessor) or BGR
+    swap = loaded not in (order, GRAY)
+    if hasattr(preprocessor, 'to_rgb'):
+        return f'to_rgb={swap}'
+    return f'{loaded}_to_{order}=True' if swap else 'bgr_to_rgb=False and rgb_to_bgr=False'
 
 
 def stated_normalisation(meta: Mapping[str, Any]) -> list | None:
@@ -91,18 +139,29 @@ def stated_normalisation(meta: Mapping[str, Any]) -> list | None:
     return None if stated is None else plain(stated)
 
 
+def same_normalisation(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Return whether two normalisations ``(mean, std, order)`` are the same to a network; gray fits either order."""
+    (*numbers, order), (*others, another) = plain(one), plain(other)
+    return numbers == others and (order == another or GRAY in (order, another))
+
+
 def check_same_normalisation(preprocessors: Mapping[str, nn.Module]) -> tuple:
     """Return the one input normalisation of all sources.
 
     Raises:
-        SourceError: two sources normalise differently although one backbone sees the images of both.
+        SourceError: two sources' images reach the backbone differently although it sees those of both.
     """
     seen = {name: normalisation_of(module) for name, module in preprocessors.items()}
-    first_name, first = next(iter(seen.items()))
+    first_name = next((name for name, each in seen.items() if each[2] != GRAY), next(iter(seen)))
+    first = seen[first_name]
     for name, other in seen.items():
-        if other != first:
+        if not same_normalisation(first, other):
+            module = preprocessors[name]
+            fix = f'to_rgb or bgr_to_rgb: {channel_settings(module, first[2])}' if other[2] != first[2] else 'mean, std'
             raise SourceError(
-                f"source '{name}': input normalisation (mean, std, channels) is {other}, but source "
-                f"'{first_name}' has {first}; linked branches see the images of all sources, so make them agree"
+                f"source '{name}': input normalisation (mean, std, channels) is {other}, of images loaded in "
+                f"{loaded_order_of(module) or BGR} order, but source '{first_name}' has {first}; linked branches see "
+                f'the images of all sources, so make them agree in its data_preprocessor ({fix})'
             )
-    return first
+    # Three equal channels are in either order.
+    return (*first[:2], RGB) if first[2] == GRAY else first

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 ORDERS = ('rgb', 'bgr')
-# What stages record for images that no preprocessor turns round: OpenMMLab loads them as BGR.
-_AS_LOADED = 'as loaded'
 # More than 8 bits per channel: converting them to RGB would cut off the larger values.
 _DEEP_MODES = ('I', 'F', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 
@@ -44,7 +42,6 @@ class Normalisation:
             mean, std = (None if v is None else tuple(float(x) for x in v) for v in (mean, std))
         except (TypeError, ValueError) as error:
             raise ValueError(f'normalisation {value!r} is not (mean, std, order)') from error
-        order = 'bgr' if order == _AS_LOADED else order
         if order not in ORDERS or any(v is not None and len(v) != 3 for v in (mean, std)):
             raise ValueError(
                 f'normalisation {value!r}: mean and std of 3 channels, and an order of {ORDERS}, are needed'

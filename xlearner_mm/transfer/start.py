@@ -66,7 +66,7 @@ class Start:
             return {}
         mean, std, order = self.input_normalisation
         if order != 'rgb':
-            raise CheckpointError(f'{self.checkpoint}: its images are {order} (BGR), the transfer configs feed RGB')
+            raise CheckpointError(f'{self.checkpoint}: its images are {order.upper()}, the transfer configs feed RGB')
         return {'mean': mean, 'std': std} if mean and std else {}
 
 

@@ -68,7 +68,7 @@ def test_caffe_style_images_are_an_error_that_names_both(export, library):
 
 
 def test_swapped_channels_alone_are_an_error(export):
-    with pytest.raises(CheckpointError, match='channels rgb, but .* channels as loaded. Set mean, std and bgr_to_rgb'):
+    with pytest.raises(CheckpointError, match='channels rgb, but .* channels bgr, .*taken for BGR.*bgr_to_rgb=True in'):
         start(export, 'mmdet', dict(bgr_to_rgb=False))
 
 

@@ -16,9 +16,9 @@ from mmengine.runner import Runner
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.hooks.logged_step import logging_interval
 from xlearner_mm.engine.loops import MultiSourceValLoop
-from xlearner_mm.engine.untouched_randomness import untouched_randomness
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.registry import HOOKS
+from xlearner_mm.untouched_randomness import untouched_randomness
 
 FIDELITY_KEY = 'xlearner_fidelity'
 AGGREGATE = 'sources/fidelity'

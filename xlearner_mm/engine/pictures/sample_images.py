@@ -12,8 +12,10 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from xlearner_mm.datasets.channel_order import BGR
 from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.datasets.spread import spread
+from xlearner_mm.models.data_preprocessor import source_order
 from xlearner_mm.registry import DATASETS
 
 
@@ -94,7 +96,8 @@ def _validation_set(source: Source) -> Any:
 
 
 def _sample(model: BaseModel, source: str, label: str, item: Mapping[str, Any]) -> SampleImage:
-    # Pipelines of all three libraries load BGR; normalisation is the data preprocessor's.
-    picture = item['inputs'].flip(0).clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    # Normalisation is the data preprocessor's.
+    loaded = item['inputs'].clamp(0, 255).byte()
+    picture = loaded.flip(0) if source_order(model.sources[source]) == BGR else loaded
     inputs = model.data_preprocessor({source: pseudo_collate([item])}, False)['inputs'][source]
-    return SampleImage(label, picture, inputs)
+    return SampleImage(label, picture.expand(3, -1, -1).permute(1, 2, 0).numpy(), inputs)

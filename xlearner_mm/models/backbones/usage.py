@@ -7,7 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from xlearner_mm.models.data_preprocessor import normalisation_of
+from xlearner_mm.models.data_preprocessor import (
+    channel_settings,
+    loaded_order_of,
+    normalisation_of,
+    same_normalisation,
+)
 from xlearner_mm.plain_data import plain
 from xlearner_mm.transfer.checkpoint import CheckpointError
 
@@ -47,12 +52,20 @@ def _check_style(backbone: Any, trained: str, what: str) -> None:
 
 def _check_normalisation(preprocessor: nn.Module, trained: Sequence[Any], what: str) -> None:
     given = plain(normalisation_of(preprocessor))
-    if list(given) != list(trained):
-        raise CheckpointError(
-            f"{what} was trained on images with {_said(trained)}, but the config's {type(preprocessor).__name__} gives "
-            f'{_said(given)}. Set mean, std and bgr_to_rgb (mmpretrain: to_rgb) of data_preprocessor to the former, '
-            f'{_WAY_OUT}'
+    if same_normalisation(given, trained):
+        return
+    mean, std, order = trained
+    loaded = loaded_order_of(preprocessor)
+    loading = f'which are loaded in {loaded} order'
+    if loaded is None:
+        loading = (
+            "which are taken for BGR, as OpenMMLab loads files; XLearnerRunner looks which order the dataset's are in"
         )
+    raise CheckpointError(
+        f"{what} was trained on images with {_said(trained)}, but the config's {type(preprocessor).__name__} gives "
+        f'{_said(given)}, of images {loading}. Set mean={mean}, std={std} and '
+        f'{channel_settings(preprocessor, order)} in data_preprocessor, {_WAY_OUT}'
+    )
 
 
 def _said(normalisation: Sequence[Any]) -> str:

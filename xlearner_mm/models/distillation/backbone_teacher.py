@@ -8,8 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xlearner_mm.datasets.channel_order import BGR, ORDERS
 from xlearner_mm.datasets.source import SourceError
-from xlearner_mm.models.data_preprocessor import normalisation_of, stated_normalisation
+from xlearner_mm.models.data_preprocessor import (
+    normalisation_of,
+    same_normalisation,
+    stated_normalisation,
+    tell_loaded_order,
+)
 from xlearner_mm.models.distillation.frozen_model import FrozenModel
 from xlearner_mm.models.distillation.levels import by_level, probe_channels
 from xlearner_mm.plain_data import plain
@@ -27,6 +33,8 @@ class BackboneTeacher(FrozenModel):
         data_preprocessor: config of the stock data preprocessor that it was trained with. Defaults to None: its
             checkpoint says how its images were normalised.
         autocast: see :class:`~xlearner_mm.models.distillation.FrozenModel`. Defaults to None.
+        channel_order: order in which its training images were loaded, before that data preprocessor: ``'bgr'``, as
+            OpenMMLab loads files, or ``'rgb'``, as CIFAR's arrays are. Defaults to ``'bgr'``.
 
     Attributes:
         channels: level -> channels, measured.
@@ -35,7 +43,7 @@ class BackboneTeacher(FrozenModel):
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
-        SourceError: nothing says how its images were normalised.
+        SourceError: nothing says how its images were normalised, or an unknown channel order.
         ValueError: it does not give out feature maps.
     """
 
@@ -46,9 +54,12 @@ class BackboneTeacher(FrozenModel):
         what: str,
         data_preprocessor: Mapping[str, Any] | None = None,
         autocast: str | None = None,
+        channel_order: str = BGR,
     ) -> None:
         super().__init__(model, checkpoint, what=what, autocast=autocast)
-        self.normalisation = self._normalisation(data_preprocessor)
+        if channel_order not in ORDERS:
+            raise SourceError(f"{what}: channel_order is '{channel_order}', not of {ORDERS}")
+        self.normalisation = self._normalisation(data_preprocessor, channel_order)
         self.channels = self._channels()
 
     def _load(self, state: State) -> None:
@@ -57,9 +68,11 @@ class BackboneTeacher(FrozenModel):
     def _channels(self) -> dict[int, int]:
         return probe_channels(self.module, self.what)
 
-    def _normalisation(self, data_preprocessor: Mapping[str, Any] | None) -> list:
+    def _normalisation(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> list:
         if data_preprocessor is not None:
-            return plain(normalisation_of(MODELS.build(dict(data_preprocessor))))
+            preprocessor = MODELS.build(dict(data_preprocessor))
+            tell_loaded_order(preprocessor, channel_order)
+            return plain(normalisation_of(preprocessor))
         stated = stated_normalisation(self.meta)
         if stated is None:
             raise SourceError(
@@ -77,7 +90,7 @@ class BackboneTeacher(FrozenModel):
         Raises:
             SourceError: it was trained on images that were normalised in another way.
         """
-        if self.normalisation != plain(expected):
+        if not same_normalisation(self.normalisation, expected):
             raise SourceError(
                 f'{self.what}: its input normalisation (mean, std, channels) is {self.normalisation}, but the sources '
                 f'have {plain(expected)}; both see the same images, so make them agree'

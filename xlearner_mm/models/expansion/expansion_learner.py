@@ -13,6 +13,7 @@ from xlearner_mm.datasets.source import SourceError, parse_sources
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
     check_same_normalisation,
+    tell_source_order,
 )
 from xlearner_mm.models.expansion.expanded_backbone import Levels, XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.hints import build_hints
@@ -71,6 +72,8 @@ class ExpansionLearner(BaseModel):
             {name: build_stock_network(source, self.backbone) for name, source in self.sources.items()}
         )
         preprocessors = {name: net.data_preprocessor for name, net in self.networks.items()}
+        for name, preprocessor in preprocessors.items():
+            tell_source_order(preprocessor, self.sources[name])
         self.normalisation = check_same_normalisation(preprocessors)
         self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors)
         self._check_every_branch_is_trained()

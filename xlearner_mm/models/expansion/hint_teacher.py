@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xlearner_mm.datasets.source import Source, SourceError
+from xlearner_mm.models.data_preprocessor import source_order
 from xlearner_mm.models.distillation import BackboneTeacher, FrozenModel
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import narrow_as
@@ -26,6 +27,8 @@ class HintTeacher(BackboneTeacher):
         checkpoint: its checkpoint; for a backbone also one of a stock network that holds it.
         data_preprocessor: for a backbone, config of the stock data preprocessor that it was trained with. Defaults to
             None: its checkpoint says how its images were normalised.
+        channel_order: for that data preprocessor, the order in which its training images were loaded. Defaults to
+            None: as the source's images are loaded.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
@@ -38,9 +41,16 @@ class HintTeacher(BackboneTeacher):
         model: Mapping[str, Any],
         checkpoint: str,
         data_preprocessor: Mapping[str, Any] | None = None,
+        channel_order: str | None = None,
     ) -> None:
         self.source = source
-        super().__init__(model, checkpoint, f"hint teacher of source '{source.name}'", data_preprocessor)
+        super().__init__(
+            model,
+            checkpoint,
+            f"hint teacher of source '{source.name}'",
+            data_preprocessor,
+            channel_order=channel_order or source_order(source),
+        )
 
     @property
     def expanded(self) -> XLearnerExpandedBackbone | None:
@@ -65,10 +75,10 @@ class HintTeacher(BackboneTeacher):
             )
         return dict(enumerate(self.expanded.channels_of(self.source.task)))
 
-    def _normalisation(self, data_preprocessor: Mapping[str, Any] | None) -> list:
+    def _normalisation(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> list:
         if self.expanded is not None:
             return plain(self.module.normalisation)
-        return super()._normalisation(data_preprocessor)
+        return super()._normalisation(data_preprocessor, channel_order)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> dict[int, Tensor]:

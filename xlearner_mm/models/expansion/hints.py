@@ -14,7 +14,8 @@ from xlearner_mm.models.distillation import STANDARDIZE, ChannelStandardizer, Gu
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.hint_teacher import HintTeacher
 
-_SETTINGS = ('model', 'checkpoint', 'data_preprocessor', 'weight', 'levels', 'standardize')
+_TEACHER = ('model', 'checkpoint', 'data_preprocessor', 'channel_order')
+_SETTINGS = (*_TEACHER, 'weight', 'levels', 'standardize')
 
 
 class Hint(BaseModule):
@@ -114,7 +115,7 @@ def _build_hint(
     source: Source, given: dict[str, Any], backbone: XLearnerExpandedBackbone, normalisation: tuple
 ) -> Hint:
     _check_settings(source, given)
-    own = {key: given.pop(key) for key in ('model', 'checkpoint', 'data_preprocessor') if key in given}
+    own = {key: given.pop(key) for key in _TEACHER if key in given}
     teacher = HintTeacher(source, **own)
     teacher.check_normalisation(normalisation)
     return Hint(source, teacher, backbone.channels_of(source.task), **given)

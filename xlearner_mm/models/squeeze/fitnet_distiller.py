@@ -73,8 +73,8 @@ class FitNetDistiller(BaseModel):
         branch_weights: branch -> w^t. Defaults to None: 1 for all.
         level_weights: level -> w_i. Defaults to None: 1 for all.
         further_teachers: X-Learner++'s: name -> ``dict(model=<config of any registered backbone>, checkpoint=...,
-            data_preprocessor=None, autocast=None, weight=1.0, levels=<those above>)``; they teach every image, see
-            :class:`~xlearner_mm.models.distillation.BackboneTeacher`. Defaults to None.
+            data_preprocessor=None, channel_order='bgr', autocast=None, weight=1.0, levels=<those above>)``; they teach
+            every image, see :class:`~xlearner_mm.models.distillation.BackboneTeacher`. Defaults to None.
         init_cfg: mmengine's weight initialisation. Defaults to None.
 
     Raises:

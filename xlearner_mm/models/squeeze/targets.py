@@ -89,7 +89,7 @@ def _check_name(name: str, branches: Sequence[str]) -> None:
 
 
 def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    known = ('model', 'checkpoint', 'data_preprocessor', 'autocast', 'weight', 'levels')
+    known = ('model', 'checkpoint', 'data_preprocessor', 'channel_order', 'autocast', 'weight', 'levels')
     missing = [k for k in known[:2] if k not in settings]
     refuse_unknown(f"FitNetDistiller: further teacher '{name}'", settings, known)
     if missing:

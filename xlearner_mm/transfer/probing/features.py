@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from xlearner_mm.datasets.channel_order import BGR, GRAY, loaded_order
+from xlearner_mm.datasets.errors import SourceError
+from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import DATASETS, MODELS
 from xlearner_mm.transfer.checkpoint import nothing_executed
@@ -63,6 +66,7 @@ class FeatureExtractor:
         self.model, self.weights, self.cache, self.scope, self.seed = model, weights, cache, scope, seed
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         self._network: tuple[nn.Module, nn.Module] | None = None
+        self._order: str | None = None
 
     def extract(self, dataset: dict[str, Any], name: str, batch_size: int = 64, workers: int = 0) -> Features:
         """Return the features of a data set, from the cache where they are there.
@@ -72,9 +76,14 @@ class FeatureExtractor:
             name: of the split, for the progress bar.
             batch_size: images at once. Defaults to 64.
             workers: processes that read images. Defaults to 0.
+
+        Raises:
+            CheckpointError: the backbone was trained on images that were normalised in another way.
+            SourceError: images that are loaded in another channel order than those before.
         """
         with DefaultScope.overwrite_default_scope(self.scope):
             built = DATASETS.build(dataset)
+            self._check_order(built, name)
             images = _images_of(built)
             path = self.cache / f'{self._key(dataset, images)}.npz'
             if path.is_file():
@@ -105,6 +114,15 @@ class FeatureExtractor:
             classes = DATASETS.build({**dataset, 'pipeline': []}).metainfo.get('classes')
         return None if classes is None else list(classes)
 
+    def _check_order(self, dataset: Any, name: str) -> None:
+        order = loaded_order(dataset, name)
+        if self._order is not None and GRAY not in (order, self._order) and order != self._order:
+            raise SourceError(
+                f'{name} are loaded in {order} channel order, but others of this probe in {self._order} order, and all '
+                'go through the same data preprocessor: load them alike'
+            )
+        self._order = order if self._order in (None, GRAY) else self._order
+
     def _key(self, dataset: dict[str, Any], images: list[tuple[str, str]]) -> str:
         backbone = {key: value for key, value in self.model['backbone'].items() if key != 'init_cfg'}
         content = [self.weights, plain([backbone, self.model['data_preprocessor'], dataset]), images]
@@ -123,11 +141,15 @@ class FeatureExtractor:
     def _build(self) -> tuple[nn.Module, nn.Module]:
         if self._network is None:
             torch.manual_seed(self.seed)  # a random start is the same, whichever features are there already
-            backbone = MODELS.build(self.model['backbone'])
+            network = nn.Module()
+            network.data_preprocessor = MODELS.build(self.model['data_preprocessor'])
+            tell_loaded_order(network.data_preprocessor, self._order or BGR)
+            # In a network, as in a training: it then refuses images that are not normalised as it was trained.
+            network.backbone = MODELS.build(self.model['backbone'])
             with nothing_executed():
-                backbone.init_weights()
-            backbone.eval()
-            self._network = backbone.to(self.device), MODELS.build(self.model['data_preprocessor']).to(self.device)
+                network.backbone.init_weights()
+            network.eval().to(self.device)
+            self._network = network.backbone, network.data_preprocessor
         return self._network
 
 

@@ -1,0 +1,93 @@
+"""The input normalization of sources is what their networks finally see, however the images were loaded."""
+
+import copy
+
+import pytest
+import torch
+
+from xlearner_mm.datasets import SourceError
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_classifier, tiny_expanded, tiny_resnet
+
+STATED = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
+PACK = dict(type='PackInputs')
+FILES = dict(_scope_='mmpretrain', type='CustomDataset', data_root='d', pipeline=[dict(type='LoadImageFromFile'), PACK])
+CIFAR = dict(_scope_='mmpretrain', type='CIFAR10', data_root='d', pipeline=[PACK])
+GRAY = dict(CIFAR, type='MNIST')
+DATASETS = dict(files=FILES, cifar=CIFAR, gray=GRAY)
+
+
+def source(dataset, to_rgb, validation=None, **preprocessor):
+    network = tiny_classifier()
+    network['data_preprocessor'].update(to_rgb=to_rgb, **preprocessor)
+    settings = dict(task='cls', batch_size=2, dataset=dataset, network=network)
+    if validation is not None:
+        settings.update(val_dataloader=dict(batch_size=2, dataset=validation), val_evaluator=dict(type='Accuracy'))
+    return copy.deepcopy(settings)
+
+
+def learner(hints=None, **sources):
+    backbone = tiny_expanded('cls')
+    return MODELS.build(dict(type='ExpansionLearner', backbone=backbone, sources=sources, hints=hints or {}))
+
+
+@pytest.mark.parametrize(
+    ('given', 'order'),
+    [
+        (dict(files=True), 'rgb'),
+        (dict(cifar=False), 'rgb'),
+        (dict(files=True, cifar=False), 'rgb'),
+        (dict(files=False, cifar=True), 'bgr'),
+        (dict(gray=True, files=False), 'bgr'),
+        (dict(gray=False), 'rgb'),
+    ],
+)
+def test_sources_agree_in_what_the_backbone_sees(given, order):
+    built = learner(**{name: source(DATASETS[name], to_rgb) for name, to_rgb in given.items()})
+    assert built.describe()['normalisation'] == [*STATED[:2], order]
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (dict(files=True, cifar=True), "source 'cifar'.*'bgr'.*loaded in rgb.*'files'.*'rgb'.*to_rgb=False"),
+        (dict(cifar=False, files=False), "source 'files'.*'bgr'.*loaded in bgr.*'cifar'.*'rgb'.*to_rgb=True"),
+        (dict(gray=False, files=True, cifar=True), "source 'cifar'.*to_rgb=False"),
+    ],
+)
+def test_a_source_in_another_order_is_refused_with_the_setting_that_mends_it(given, message):
+    with pytest.raises(SourceError, match=message):
+        learner(**{name: source(DATASETS[name], to_rgb) for name, to_rgb in given.items()})
+
+
+def test_so_is_one_of_another_mean():
+    with pytest.raises(SourceError, match=r"source 'cifar'.*\(mean, std\)"):
+        learner(files=source(FILES, True), cifar=source(CIFAR, False, mean=[125.0, 123.0, 114.0]))
+
+
+def test_validation_images_are_loaded_as_those_to_train_on():
+    assert learner(cifar=source(CIFAR, False, validation=dict(CIFAR, split='test')))
+    with pytest.raises(SourceError, match="source 'cifar'.*training images.*rgb.*validation images.*bgr"):
+        learner(cifar=source(CIFAR, False, validation=FILES))
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A function that returns the settings of a hint, with a checkpoint that says nothing of its images."""
+    path = str(tmp_path / 'teacher.pth')
+    torch.save({'state_dict': MODELS.build(tiny_resnet()).state_dict()}, path)
+
+    def settings(to_rgb, **more):
+        preprocessor = dict(tiny_classifier()['data_preprocessor'], to_rgb=to_rgb, _scope_='mmpretrain')
+        return dict(model=tiny_resnet(), checkpoint=path, data_preprocessor=preprocessor, **more)
+
+    return settings
+
+
+def test_a_hint_teacher_s_own_preprocessor_is_of_its_source_s_images(teacher):
+    assert learner(dict(cifar=teacher(to_rgb=False)), cifar=source(CIFAR, False))
+    assert learner(dict(cifar=teacher(to_rgb=True, channel_order='bgr')), cifar=source(CIFAR, False))
+    with pytest.raises(SourceError, match=r"source 'cifar': its input normalisation.*'bgr'\]"):
+        learner(dict(cifar=teacher(to_rgb=True)), cifar=source(CIFAR, False))
+    with pytest.raises(SourceError, match="channel_order is 'gbr'"):
+        learner(dict(cifar=teacher(to_rgb=True, channel_order='gbr')), cifar=source(CIFAR, False))
