@@ -14,10 +14,17 @@ from xlearner_mm.mini import CATALOG
 from xlearner_mm.registry import MODELS, init_default_scope
 
 ROOT = Path(__file__).parents[1] / 'configs'
-CONFIGS = sorted(p for p in ROOT.rglob('*.py') if not {'_base_', 'baselines'} & set(p.parts))
+
+
+def folders(path):
+    """Below `configs`, whatever the folders above it are called."""
+    return path.relative_to(ROOT).parts
+
+
+CONFIGS = sorted(p for p in ROOT.rglob('*.py') if not {'_base_', 'baselines'} & set(folders(p)))
 SOURCES = sorted((ROOT / '_base_' / 'sources').glob('*.py'))
-TRANSFERS = [path for path in CONFIGS if 'transfer' in path.parts]
-MINI_TRANSFERS = [path for path in TRANSFERS if 'mini' in path.parts]
+TRANSFERS = [path for path in CONFIGS if 'transfer' in folders(path)]
+MINI_TRANSFERS = [path for path in TRANSFERS if 'mini' in folders(path)]
 BUILT_TRANSFERS = [
     path
     if path in MINI_TRANSFERS or path.stem in ('cls_dtd', 'depth_nyu')
@@ -30,7 +37,7 @@ LEARNERS = [path for path in CONFIGS if path not in TRANSFERS + SQUEEZES]
 
 def slow_at_paper_scale(paths, *but):
     """Building two ResNet-50s with their heads takes seconds: one of them is enough between the slow runs."""
-    fast = [path for path in paths if 'mini' in path.parts or path.stem in but]
+    fast = [path for path in paths if 'mini' in folders(path) or path.stem in but]
     return [path if path in fast else pytest.param(path, marks=pytest.mark.slow) for path in paths]
 
 
@@ -103,7 +110,9 @@ def configs_of(folder):
     """All trainings of a folder; transfers of the mini ones are listed by their README alone."""
     large = [path for path in TRANSFERS if path not in MINI_TRANSFERS]
     return (
-        large if folder == 'transfer' else [path for path in CONFIGS if folder in path.parts and path not in TRANSFERS]
+        large
+        if folder == 'transfer'
+        else [path for path in CONFIGS if folder in folders(path) and path not in TRANSFERS]
     )
 
 

@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
 from tests.reduction import reduced, with_teachers
+from xlearner_mm.analysis.source_recipes import GPUS, stock_training
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing.fixtures import write_fixtures
 
@@ -91,21 +92,27 @@ def without_gradient(runner):
     return [name for name, parameter in runner.model.named_parameters() if parameter.grad is None]
 
 
-@pytest.mark.parametrize('stem', ['xlearner_r50_500k_base_seg', 'xlearner_pp_r50_500k_base'])
-def test_rate_times_decay_is_that_of_each_task_s_stock_recipe(tmp_path, stem):
+@pytest.mark.parametrize(
+    'stem', ['xlearner_r50_500k_base_seg', 'xlearner_pp_r50_500k_base', 'xlearner_r50_500k_base_cls_det']
+)
+def test_rate_times_decay_is_that_of_each_source_s_and_each_branch_s_stock_recipe(tmp_path, stem):
     cfg = small(CONFIGS[0].parent / f'{stem}.py', tmp_path)
+    stock_of = {name: stock_training(name, source.batch_size * GPUS) for name, source in sources_of(stem).items()}
     learner = MODELS.build(cfg.model)
     names = {id(parameter): name for name, parameter in learner.named_parameters()}
     wrapper = build_optim_wrapper(learner, cfg.optim_wrapper)
-    stock = {'cls': 0.1 * 1e-4, 'det': 0.02 * 1e-4, 'seg': 0.01 * 5e-4}
+    shared = {'cls': 0.1 * 1e-4, 'det': 0.02 * 1e-4, 'seg': 0.01 * 5e-4}
     for group in wrapper.optimizer.param_groups:
-        (parameter,) = group['params']
-        assert group['lr'] * group['weight_decay'] == pytest.approx(stock[task_of(names[id(parameter)], learner)])
+        for parameter in group['params']:
+            part = names[id(parameter)].split('.')
+            rate, decay = stock_of[part[1]] if part[0] in ('networks', 'hints') else (shared[branch_of(part)], 1.0)
+            assert group['lr'] * group['weight_decay'] == pytest.approx(rate * decay), part
 
 
-def task_of(name, learner):
-    part = name.split('.')
-    if part[0] in ('networks', 'hints'):
-        return learner.sources[part[1]].task
-    # backbone.branches.<task>. and backbone.links.<sender>_<level>__<receiver>_<level>.
+def sources_of(stem):
+    return Config.fromfile(CONFIGS[0].parent / f'{stem}.py').model.sources
+
+
+def branch_of(part):
+    """Of backbone.branches.<task>. and backbone.links.<sender>_<level>__<receiver>_<level>."""
     return part[2] if part[1] == 'branches' else part[2].split('__')[1].split('_')[0]

@@ -31,6 +31,7 @@ SHORT = [
     'train_dataloader.num_workers=0',
     'train_dataloader.persistent_workers=False',
     'train_dataloader.batch_size=2',
+    'images_per_step=2',
     'val_dataloader.num_workers=0',
     'val_dataloader.persistent_workers=False',
     'test_dataloader.num_workers=0',

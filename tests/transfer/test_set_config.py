@@ -5,12 +5,16 @@ from pathlib import Path
 import pytest
 
 import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
+from xlearner_mm.testing.fixtures.segmentation import write_voc2012
+from xlearner_mm.testing.fixtures.transfer_sets import write_voc0712
+from xlearner_mm.transfer.fractions import leaf_datasets
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.set_config import is_frozen, set_config
 from xlearner_mm.transfer.start import Start
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'transfer'
 DETECTION, PROBE = CONFIGS / 'det' / 'det_voc0712.py', CONFIGS / 'cls' / 'cls_pets.py'
+SEGMENTATION = CONFIGS / 'seg' / 'seg_voc12.py'
 START = Start(
     checkpoint='b.pth',
     sha256='',
@@ -63,3 +67,19 @@ def test_seed_and_options_are_in_it_and_options_have_the_last_word(made):
     cfg = made(PROBE, seed=5, options=['randomness.seed=7', 'lr=1'])
     assert (cfg.randomness.seed, cfg.lr) == (7, 1)
     assert made(PROBE, seed=5).randomness.seed == 5
+
+
+def test_a_fraction_of_the_images_keeps_the_recipe_s_number_of_steps(tmp_path, monkeypatch):
+    """A recipe that counts epochs sees the drawn images as often as makes its epoch as long as it was."""
+    monkeypatch.chdir(tmp_path)
+    write_voc0712(tmp_path / 'data', 5)
+    write_voc2012(tmp_path / 'data', 5)
+    detection, segmentation = (
+        set_config(config, tmp_path, START, Protocol(data_fraction=0.4)) for config in (DETECTION, SEGMENTATION)
+    )
+    assert detection.train_cfg.max_epochs == 4
+    for leaf in leaf_datasets(detection.train_dataloader.dataset):
+        assert (len(leaf.indices), len(set(leaf.indices))) == (5, 2)
+    assert segmentation.train_cfg.max_iters == 20000
+    for leaf in leaf_datasets(segmentation.train_dataloader.dataset):
+        assert len(leaf.indices) == len(set(leaf.indices)) == 2

@@ -17,6 +17,7 @@ from xlearner_mm.engine.config_options import load_config
 from xlearner_mm.engine.ending import end_well, end_with
 from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT
+from xlearner_mm.engine.recipe_steps import SETTING
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.models.expansion.inner_widths import narrow_as
@@ -72,6 +73,7 @@ def _run(job: str, cfg: Config, resume: str | None, amp: bool, checkpoint: str |
     else:
         # What is tested is the checkpoint named, not one that the config starts or resumes from.
         cfg.load_from, cfg.resume = None, False
+        cfg[SETTING] = None  # and on as many processes as there are
     _join_processes(cfg)
     runner = _build_all(cfg, job)
     if job == 'train':

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import os.path as osp
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
+from mmengine.runner.runner import ConfigType
 from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
@@ -25,6 +28,7 @@ from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
+from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
 from xlearner_mm.engine.resume_point import Places, resume_point, saved_checkpoints
 from xlearner_mm.engine.whole_file import written_whole
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
@@ -44,6 +48,7 @@ OWN_HOOKS = (
     'SameDataHook',
     'RunRecordHook',
     'FiniteLossHook',
+    'AccumulationHook',
     'BadImageHook',
     'MissedValidationHook',
     'StopSignalHook',
@@ -73,6 +78,20 @@ class XLearnerRunner(Runner):
 
     _resume: bool | str
     _has_loaded: bool
+
+    @classmethod
+    def from_cfg(cls, cfg: ConfigType) -> XLearnerRunner:
+        """Build a runner; an optimizer step of a config that sets ``images_per_step`` has that many images.
+
+        Raises:
+            SourceError: see :func:`~xlearner_mm.engine.recipe_steps.keep_recipe`.
+        """
+        own = copy.deepcopy(cfg) if isinstance(cfg, Config) else Config(cfg)
+        plan = keep_recipe(own, processes_of(own))
+        runner = super().from_cfg(own)
+        if plan is not None:
+            runner.logger.info(plan.describe())
+        return runner
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -6,14 +6,16 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.config_options import load_config, parse_option
+from xlearner_mm.engine.recipe_steps import counts_epochs
 from xlearner_mm.pipeline.state import write_aside
 from xlearner_mm.transfer.fit_backbone import fit_backbone
-from xlearner_mm.transfer.fractions import draw_fraction
+from xlearner_mm.transfer.fractions import draw_fraction, leaf_datasets
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.start import Start
 
@@ -101,3 +103,7 @@ def _reduce(cfg: Config, folder: Path, name: str, fraction: float, seed: int) ->
             f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
         ) from error
     write_aside(folder / FRACTION_FILE, json.dumps(record) + '\n')
+    if counts_epochs(cfg):
+        # As many optimizer steps as of the whole set: the drawn images again and again make its epoch.
+        for leaf, part in zip(leaf_datasets(dataset), record['parts'], strict=True):
+            leaf['indices'] = np.resize(part['indices'], part['total']).tolist()

@@ -1,6 +1,7 @@
 # A linear head by SGD on a frozen backbone (`--probe sgd`), and what `--finetune` changes: 20,000 steps each.
 # Often changed
 max_iters = 20000
+images_per_step = 64  # kept on any number of GPUs
 lr = 0.1  # on standardised features; no weight decay, as linear probes have it
 
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=lr, momentum=0.9, weight_decay=0.0))

@@ -1,5 +1,6 @@
 # Class folders of a transfer set, `train` and `test`, for a linear probe. A config adds `data_root`.
 pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+images_per_step = 64  # kept on any number of processes
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,

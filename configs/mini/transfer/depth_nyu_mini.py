@@ -18,6 +18,7 @@ pipeline = [
     dict(type='LoadDepthAnnotation', depth_rescale_factor=1e-3),
     dict(type='PackSegInputs', meta_keys=('img_path', 'depth_map_path', 'ori_shape', 'img_shape')),
 ]
+images_per_step = 16  # kept on any number of processes
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,

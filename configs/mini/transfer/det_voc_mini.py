@@ -27,6 +27,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
+images_per_step = 16  # kept on any number of processes
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,

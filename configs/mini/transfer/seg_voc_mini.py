@@ -18,6 +18,7 @@ model = dict(
 )
 
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+images_per_step = 16  # kept on any number of processes
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,

@@ -13,5 +13,4 @@ model = dict(
     backbone=dict(type='XLearnerResNet', init_cfg=dict(_delete_=True, type='Pretrained', checkpoint=checkpoint))
 )
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
-# The stock rate is for 8 GPUs of 2 images each; with others it is scaled in proportion.
-auto_scale_lr = dict(enable=True)
+images_per_step = 16  # the stock 8 GPUs x 2, kept on any number of GPUs

@@ -15,5 +15,4 @@ model = dict(
     backbone=dict(type='XLearnerResNet', init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
 )
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=2))
-# The stock rate is for 4 GPUs of 4 images each; with others it is scaled in proportion.
-auto_scale_lr = dict(enable=True, base_batch_size=16)
+images_per_step = 16  # the stock 4 GPUs x 4, kept on any number of GPUs

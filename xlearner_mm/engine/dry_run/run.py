@@ -20,6 +20,7 @@ from xlearner_mm.engine.dry_run.figures import Estimate
 from xlearner_mm.engine.dry_run.source_cost import PIXELS
 from xlearner_mm.engine.dry_run.tables import print_tables
 from xlearner_mm.engine.ending import end_well, end_with
+from xlearner_mm.engine.recipe_steps import SETTING, keep_recipe
 from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
 
 _AMP = ('AmpOptimWrapper', 'CpuAmpOptimWrapper')
@@ -89,8 +90,13 @@ def estimate_config(cfg: Config, world_size: int = 1, amp: bool = False, pixels:
     if is_scaled(cfg.get('auto_scale_lr')):
         # One process stands for all.
         cfg.auto_scale_lr.base_batch_size /= world_size
+    plan = keep_recipe(cfg, world_size)
+    cfg.pop(SETTING, None)  # what builds the training here is one process
     with tempfile.TemporaryDirectory() as folder:
-        return estimate(build_blueprint(cfg, folder), world_size, folder, half, pixels)
+        blueprint = build_blueprint(cfg, folder)
+        if plan is not None:
+            blueprint.notes.append(plan.describe())
+        return estimate(blueprint, world_size, folder, half, pixels)
 
 
 def _check(world_size: int, flops_per_second: float | None, utilisation: float) -> None:

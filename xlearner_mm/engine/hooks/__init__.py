@@ -1,5 +1,6 @@
 """Hooks of the runner."""
 
+from xlearner_mm.engine.hooks.accumulation_hook import AccumulationHook
 from xlearner_mm.engine.hooks.bad_image_hook import BadImageHook
 from xlearner_mm.engine.hooks.branch_gradient_hook import BranchGradientHook
 from xlearner_mm.engine.hooks.feature_similarity_hook import FeatureSimilarityHook
@@ -18,6 +19,7 @@ from xlearner_mm.engine.hooks.stop_signal_hook import StopSignalHook
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
+    'AccumulationHook',
     'BadImageHook',
     'BranchGradientHook',
     'FeatureSimilarityHook',

@@ -10,7 +10,7 @@ from mmengine import dist
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from xlearner_mm.engine.accumulation import accumulative_counts
+from xlearner_mm.engine.accumulation import gradients_pending
 from xlearner_mm.engine.stop_signal import StopSignal
 from xlearner_mm.registry import HOOKS
 
@@ -51,7 +51,7 @@ class StopSignalHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Leave if any rank was told to."""
         self._leaving = self._leaving or self._agreed(runner)
-        if self._leaving and (runner.iter + 1) % accumulative_counts(runner) == 0:
+        if self._leaving and not gradients_pending(runner):
             runner.logger.info('SIGTERM: a checkpoint is written, then the training ends; once more ends it at once')
             written = self._save(runner)
             # No rank leaves before the file is there: a launcher ends all others when one has left.

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.accumulation import accumulative_counts
@@ -61,9 +61,16 @@ class WholeCheckpointHook(CheckpointHook):
 
     def _refuse_pending_gradients(self, runner: Runner) -> None:
         counts = accumulative_counts(runner)
-        if counts == 1 or self.interval <= 0:
+        epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if counts == 1 or self.interval <= 0 or (epochs and self.by_epoch):  # AccumulationHook: none after an epoch
             return
         steps = len(runner.train_dataloader) if self.by_epoch else 1
+        if epochs and len(runner.train_dataloader) % counts:
+            raise SourceError(
+                f'default_hooks.checkpoint: with by_epoch=False and epochs of {len(runner.train_dataloader)} steps, no '
+                f'multiple of optim_wrapper.accumulative_counts={counts}, a checkpoint would lose gradients that are '
+                'not yet used: save by epochs'
+            )
         for setting in ('interval', 'save_begin'):
             value = getattr(self, setting)
             if value * steps % counts:
