@@ -69,7 +69,7 @@ class PerBranchOptimWrapperConstructor:
         """
         learner = model.module if is_model_wrapper(model) else model
         branches = list(learner.backbone.branches) if isinstance(learner, ExpansionLearner) else []
-        self._check_names(branches)
+        self._check_names(branches, type(learner).__name__)
         if not branches:
             return build_optim_wrapper(learner, self._of_all)
         parameters = _parameters_of(learner)
@@ -81,12 +81,13 @@ class PerBranchOptimWrapperConstructor:
             wrapper.clip_func = BranchClipping(parameters, wrapper.clip_func)
         return wrapper
 
-    def _check_names(self, branches: list[str]) -> None:
+    def _check_names(self, branches: list[str], model: str) -> None:
         for name, own in self._of_branches.items():
             if name not in branches:
+                there = f'the branches are {branches}' if branches else f'{model} has no branches'
                 raise SourceError(
                     f"optim_wrapper: '{name}' is neither a setting of {_class_of(self._of_all['type']).__name__} nor a "
-                    f'branch; the branches are {branches}{nearest(name, [*branches, *self._known])}'
+                    f'branch; {there}{nearest(name, [*branches, *self._known])}'
                 )
             if not isinstance(own, Mapping):
                 raise SourceError(

@@ -53,7 +53,8 @@ class BranchClipping:
         self.norms = dict(zip(norms, together.tolist(), strict=True))
         for branch, value in self.norms.items():
             MessageHub.get_current_instance().update_scalar(f'train/grad_norm/{branch}', value)
-        return torch.linalg.vector_norm(together, float(settings.get('norm_type', 2.0)))
+        # On the host, where it is logged.
+        return torch.linalg.vector_norm(torch.tensor(list(self.norms.values())), float(settings.get('norm_type', 2.0)))
 
 
 class PerBranchOptimWrapper(OptimWrapperDict):
