@@ -67,8 +67,8 @@ def _lines(found: Estimate, flops_per_second: float | None, utilisation: float) 
     yield 'images a step', f'{images:,} (all ranks: {images * found.world_size:,})'
     if found.set_for is not None:
         yield 'rate and steps scaled from', f'{found.set_for:,g} images a step'
-    for branch, rate in found.learning_rates.items():
-        yield f'learning rate of {branch}' if branch else 'learning rate', f'{rate:.4g}'
+    for branch, learning_rate in found.learning_rates.items():
+        yield f'learning rate of {branch}' if branch else 'learning rate', f'{learning_rate:.4g}'
     yield 'trained parameters', f'{found.trained_parameters / 1e6:.2f} M'
     if found.frozen_parameters:
         yield 'frozen parameters', f'{found.frozen_parameters / 1e6:.2f} M'

@@ -67,7 +67,7 @@ class PerBranchOptimWrapperConstructor:
         Args:
             model: the model to train.
         """
-        learner = model.module if is_model_wrapper(model) else model
+        learner: Any = model.module if is_model_wrapper(model) else model
         branches = list(learner.backbone.branches) if isinstance(learner, ExpansionLearner) else []
         self._check_names(branches, type(learner).__name__)
         if not branches:
@@ -182,7 +182,8 @@ class _StockNetwork(nn.Module):
 def _as_stock(learner: ExpansionLearner, branch: str) -> nn.Module:
     network, prefix = _StockNetwork(), f'backbone.branches.{branch}'
     parts = learner.parts_of(branch)
-    network.add_module('backbone', parts.pop(prefix).backbone)
+    branch_module: Any = parts.pop(prefix)
+    network.add_module('backbone', branch_module.backbone)
     rest = _view({path.removeprefix('backbone.'): part for path, part in parts.items()})
     for name, part in rest.named_children():
         network.add_module(name, part)
