@@ -4,7 +4,9 @@ import functools
 import gc
 import logging
 import os
+import runpy
 import sys
+from pathlib import Path
 
 # Two threads that wait for each other on a busy machine are many times slower than one.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -56,3 +58,17 @@ def seeded():
     yield
     DefaultScope._instance_dict.clear()
     DefaultScope._instance_dict.update(scopes)
+
+
+@pytest.fixture
+def run_tool(monkeypatch, capsys):
+    """Run a tool in this process, where all libraries are imported; returns exit status, output and errors."""
+
+    def run(name, *arguments):
+        path = str(Path(__file__).parents[1] / 'tools' / name)
+        monkeypatch.setattr(sys, 'argv', [path, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(path, run_name='__main__')
+        return (ended.value.code, *capsys.readouterr())
+
+    return run

@@ -1,7 +1,7 @@
 """The command line of the export."""
 
 import runpy
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,16 +15,8 @@ TOOL = Path(__file__).parents[2] / 'tools' / 'export_backbone.py'
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the tool on arguments; return exit status, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, 'argv', [str(TOOL), *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        return (stop.value.code, *capsys.readouterr())
-
-    return call
+def run(run_tool):
+    return partial(run_tool, TOOL.name)
 
 
 def test_a_branch_and_the_whole(trained, tmp_path, run):  # noqa: F811

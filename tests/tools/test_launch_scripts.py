@@ -23,6 +23,7 @@ with open(os.path.join(os.path.dirname(__file__), 'rank%d.json' % dist.get_rank(
     json.dump(report, stream)
 dist.destroy_process_group()
 """
+# Prints its arguments.
 SRUN = '#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n'
 
 
@@ -51,12 +52,34 @@ def launch(tools: Path, script: str, *arguments: str, **env: str) -> subprocess.
     )
 
 
-@pytest.mark.parametrize(('script', 'positional'), [('dist_train.sh', ['c.py']), ('dist_test.sh', ['c.py', 'k.pth'])])
-def test_two_processes_on_the_cpu(tools, script, positional):
-    result = launch(tools, script, *positional, '2', '--cfg-options', 'a=b c')
+def test_two_processes_on_the_cpu(tools):
+    result = launch(tools, 'dist_train.sh', 'c.py', '2', '--cfg-options', 'a=b c')
     assert result.returncode == 0, result.stderr
-    expected = {'arguments': [*positional, '--launcher', 'pytorch', '--cfg-options', 'a=b c'], 'world': 2}
+    expected = {'arguments': ['c.py', '--launcher', 'pytorch', '--cfg-options', 'a=b c'], 'world': 2}
     assert [json.loads((tools / f'rank{rank}.json').read_text()) for rank in (0, 1)] == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    ('script', 'positional', 'entry'),
+    [('dist_train.sh', ['c.py'], 'train.py'), ('dist_test.sh', ['c.py', 'k.pth'], 'test.py')],
+)
+def test_torchrun_gets_the_number_of_processes_and_the_tool_the_rest(tools, script, positional, entry):
+    result = launch(tools, script, *positional, '2', '--cfg-options', 'a=b c', PYTHON=str(tools / 'srun'), PORT='29501')
+    assert result.stdout.splitlines() == [
+        '-m',
+        'torch.distributed.run',
+        '--nnodes=1',
+        '--node-rank=0',
+        '--nproc-per-node=2',
+        '--master-addr=127.0.0.1',
+        '--master-port=29501',
+        str(tools / entry),
+        *positional,
+        '--launcher',
+        'pytorch',
+        '--cfg-options',
+        'a=b c',
+    ]
 
 
 def test_a_failing_process_fails_the_launch(tools):

@@ -1,15 +1,9 @@
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from xlearner_mm.engine.pictures.link_map import read_links, save_link_map
 from xlearner_mm.models.expansion.reconciliation import LinkKey
 from xlearner_mm.transfer import CheckpointError
-
-TOOL = Path(__file__).parents[3] / 'tools' / 'visualize_links.py'
 
 
 @pytest.fixture
@@ -41,8 +35,7 @@ def test_a_checkpoint_without_strengths_is_refused(tmp_path):
         read_links(str(tmp_path / 'squeeze.pth'))
 
 
-def test_the_command_draws_and_names_the_strongest(checkpoint, tmp_path):
-    command = [sys.executable, str(TOOL), checkpoint, '--out', str(tmp_path / 'drawn.png')]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert 'drawn.png: 3 links at step 40; strongest from det 0 to cls 1: 0.5' in done.stdout, done.stderr
+def test_the_command_draws_and_names_the_strongest(checkpoint, tmp_path, run_tool):
+    _, output, errors = run_tool('visualize_links.py', checkpoint, '--out', tmp_path / 'drawn.png')
+    assert 'drawn.png: 3 links at step 40; strongest from det 0 to cls 1: 0.5' in output, errors
     assert (tmp_path / 'drawn.png').is_file()

@@ -1,14 +1,9 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from xlearner_mm.engine.pictures.squeeze_curves import read_squeeze, save_squeeze_curves
 from xlearner_mm.transfer.results import ResultError
-
-TOOL = Path(__file__).parents[3] / 'tools' / 'visualize_squeeze.py'
 
 
 @pytest.fixture
@@ -61,10 +56,9 @@ def test_the_picture_has_a_part_for_all_that_was_logged(log, tmp_path):
     assert sizes[0] > 2.5 * sizes[1]
 
 
-def test_the_command_draws(log, tmp_path):
-    command = [sys.executable, str(TOOL), str(log(losses(1), losses(2))), '--out', str(tmp_path / 'drawn.png')]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert 'drawn.png: losses\n' in done.stdout, done.stderr
+def test_the_command_draws(log, tmp_path, run_tool):
+    _, output, errors = run_tool('visualize_squeeze.py', log(losses(1), losses(2)), '--out', tmp_path / 'drawn.png')
+    assert 'drawn.png: losses\n' in output, errors
     assert (tmp_path / 'drawn.png').read_bytes().startswith(b'\x89PNG')
 
 
