@@ -1,7 +1,8 @@
 """X-Learner for the OpenMMLab ecosystem.
 
 ``custom_imports = dict(imports=['xlearner_mm'])`` in a config registers everything of ours in MMEngine's root
-registries. :func:`get_backbone` and :func:`extract_features` need no config at all.
+registries. :class:`XLearnerRunner` trains one from Python. :func:`get_backbone` and :func:`extract_features` need no
+config at all.
 """
 
 import os
@@ -12,13 +13,18 @@ from typing import TYPE_CHECKING, Any
 from xlearner_mm.version import __version__
 
 if TYPE_CHECKING:
+    from xlearner_mm.engine.runner import XLearnerRunner
     from xlearner_mm.transfer.backbone import get_backbone
     from xlearner_mm.transfer.features import extract_features
 
-__all__ = ['__version__', 'extract_features', 'get_backbone']
+__all__ = ['XLearnerRunner', '__version__', 'extract_features', 'get_backbone']
 
-# Imported when first asked for: trainings need neither.
-_DOORS = {'extract_features': 'xlearner_mm.transfer.features', 'get_backbone': 'xlearner_mm.transfer.backbone'}
+# Imported when first asked for: few programs need any.
+_DOORS = {
+    'XLearnerRunner': 'xlearner_mm.engine.runner',
+    'extract_features': 'xlearner_mm.transfer.features',
+    'get_backbone': 'xlearner_mm.transfer.backbone',
+}
 
 # What must answer where the stack is broken, missing, or merely slow to import.
 _STANDALONE_MODULES = ('xlearner_mm.doctor',)

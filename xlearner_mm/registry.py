@@ -1,10 +1,23 @@
-"""Handles on MMEngine's root registries.
+"""Handles on MMEngine's root registries, and what the ``type`` of a config means.
 
 Everything of ours is registered once, in the *root* registries: a class in root ``MODELS`` is found without a prefix
 from the scopes of mmdet, mmseg and mmpretrain, which is why a downstream config needs nothing but
 ``type='XLearnerResNet'``.
+
+A ``type`` may be written in four ways: ``'CocoDataset'``, ``'mmdet.CocoDataset'``,
+``'mmdet.datasets.coco.CocoDataset'`` (what configs with ``read_base()`` are dumped as) and the class itself. Code that
+asks for a type asks :func:`names_a` or :func:`bare_name`, never the string.
 """
 
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import mmengine.registry
+from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.evaluator import Evaluator
 from mmengine.registry import (
     DATA_SAMPLERS,
@@ -15,10 +28,14 @@ from mmengine.registry import (
     LOOPS,
     METRICS,
     MODELS,
+    OPTIM_WRAPPERS,
     RUNNERS,
+    WEIGHT_INITIALIZERS,
     DefaultScope,
+    Registry,
     init_default_scope,
 )
+from mmengine.utils import get_object_from_string
 
 __all__ = [
     'DATASETS',
@@ -29,8 +46,126 @@ __all__ = [
     'LOOPS',
     'METRICS',
     'MODELS',
+    'OPTIM_WRAPPERS',
     'RUNNERS',
+    'WEIGHT_INITIALIZERS',
     'DefaultScope',
     'Evaluator',
+    'bare_name',
     'init_default_scope',
+    'names_a',
+    'registered_name',
+    'type_of',
+    'with_registered_names',
 ]
+
+
+def type_of(settings: Mapping[str, Any], registry: Registry) -> Any:
+    """Return the class or function that a config's ``type`` names, as its registry would build it.
+
+    Args:
+        settings: the config, with the ``_scope_`` that it is built in, if any.
+        registry: where it would be built.
+
+    Returns:
+        What ``type`` names; None where there is none, or none of that name.
+    """
+    kind = _built(settings.get('type'))
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(settings.get('_scope_')) as found:
+        try:
+            return found.get(kind)
+        except (KeyError, RuntimeError):  # the versions of MMEngine differ in how they say that there is none
+            return None
+
+
+def names_a(settings: Any, wanted: type | tuple[type, ...], registry: Registry) -> bool:
+    """Return whether a config is of a class, or of one derived from it, however its ``type`` is written.
+
+    Args:
+        settings: a config; anything else is of no class.
+        wanted: the class, or several.
+        registry: where it would be built.
+    """
+    kind = type_of(settings, registry) if isinstance(settings, Mapping) else None
+    return inspect.isclass(kind) and issubclass(kind, wanted)
+
+
+def bare_name(kind: Any) -> str:
+    """Return the name of a type alone, without library or module: for types of libraries that need not be imported.
+
+    Args:
+        kind: the value of a ``type``.
+    """
+    return registered_name(kind).rsplit('.', 1)[-1]
+
+
+def registered_name(kind: Any) -> str:
+    """Return the string by which a ``type`` is registered: ``'CocoDataset'`` in MMEngine's root, else with its library.
+
+    Args:
+        kind: the value of a ``type``. A string that already is such a name is returned as it is, and so is the path of
+            something that is not registered.
+    """
+    kind = _built(kind)
+    if isinstance(kind, str):
+        if kind.count('.') < 2 and not _is_importable(kind):
+            return kind
+        kind, path = get_object_from_string(kind), kind
+    else:
+        path = f'{getattr(kind, "__module__", "")}.{getattr(kind, "__qualname__", kind)}'
+    found = () if kind is None else _registrations(kind)
+    own = getattr(kind, '__name__', None)
+    return min(found, key=lambda name: ('.' in name, name.rsplit('.', 1)[-1] != own), default=path)
+
+
+def with_registered_names(settings: Any) -> Any:
+    """Return settings in which every ``type`` is a registered name: what code, dumps and checkpoints can go by.
+
+    Args:
+        settings: dicts, lists and values.
+    """
+    if isinstance(settings, Mapping):
+        return {
+            key: registered_name(value) if key == 'type' and _names_something(value) else with_registered_names(value)
+            for key, value in settings.items()
+        }
+    if isinstance(settings, list | tuple):
+        return type(settings)(with_registered_names(value) for value in settings)
+    return settings
+
+
+def _names_something(value: Any) -> bool:
+    return isinstance(value, str | LazyObject | LazyAttr) or inspect.isclass(value) or inspect.isfunction(value)
+
+
+def _built(kind: Any) -> Any:
+    return kind.build() if isinstance(kind, LazyObject | LazyAttr) else kind
+
+
+def _is_importable(kind: str) -> bool:
+    """Whether ``a.B`` is the class B of the module a, and not B in the registry of the library a."""
+    library, dot, _ = kind.partition('.')
+    return bool(dot) and library not in _scopes() and get_object_from_string(kind) is not None
+
+
+def _scopes() -> set[str]:
+    return {'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', *MODELS.children}
+
+
+def _registrations(kind: Any) -> Iterator[str]:
+    """Yield the names under which a class or function is registered anywhere."""
+    for root in vars(mmengine.registry).values():
+        if not isinstance(root, Registry):
+            continue
+        for registry in (root, *root.children.values()):
+            for name, module in registry.module_dict.items():
+                if module is kind:
+                    yield name if registry is root and not _is_hidden(name, kind, root) else f'{registry.scope}.{name}'
+
+
+def _is_hidden(name: str, kind: Any, root: Registry) -> bool:
+    """Whether some library means something else by a name of the root."""
+    others = (child.module_dict.get(name, kind) for child in root.children.values())
+    return any((other.func if isinstance(other, partial) else other) is not kind for other in others)

@@ -11,7 +11,7 @@ from mmengine.registry import Registry
 
 from xlearner_mm.datasets.errors import SourceError
 from xlearner_mm.nearest_name import settings_of
-from xlearner_mm.registry import DATASETS
+from xlearner_mm.registry import DATASETS, type_of
 
 _EXECUTED = ('.pkl', '.pickle', '.yaml', '.yml')
 
@@ -55,8 +55,7 @@ def _deferred(config: Mapping[str, Any], registry: Registry, outermost: bool) ->
             _deferred(inner, registry, outermost=False) if isinstance(inner, Mapping) else inner
             for inner in settings['datasets']
         ]
-    kind = settings.get('type')
-    cls = registry.get(kind) if isinstance(kind, str) else kind
+    cls = type_of(settings, registry)
     # Wrappers take over the classes of what they hold when they are built: those must be known by then.
     if inspect.isclass(cls) and 'lazy_init' in settings_of(cls) and (outermost or _knows_its_classes(cls, settings)):
         settings.setdefault('lazy_init', True)

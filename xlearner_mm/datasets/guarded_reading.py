@@ -7,9 +7,10 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
-from xlearner_mm.datasets.errors import SourceError, bad_image, one_line
-from xlearner_mm.datasets.inspection import Expected, Inspection, Mismatch
+from xlearner_mm.datasets.errors import SourceError, bad_image
+from xlearner_mm.datasets.inspection import Damage, Expected, Inspection
 from xlearner_mm.datasets.paths import check_paths
+from xlearner_mm.datasets.shared_faults import ImageFault, Witnesses, fault_of
 from xlearner_mm.datasets.source import Source, settings_named
 
 _TRIES = 20
@@ -21,7 +22,8 @@ class GuardedReading:
 
     MMEngine's datasets take another image at random when a pipeline returns None, and say nothing. Here an image whose
     augmentation leaves nothing is augmented anew; one that cannot be loaded, or does not fit its annotations, is an
-    error.
+    error. Where other images fail in the same way, the error is of the settings, see
+    :class:`~xlearner_mm.datasets.shared_faults.Witnesses`.
 
     Args:
         source: the source's name, for messages.
@@ -33,13 +35,14 @@ class GuardedReading:
     def __init__(self, source: str, dataset: BaseDataset, expected: Expected, strict_paths: bool) -> None:
         self.source, self.dataset = source, dataset
         self.expected, self.strict_paths = expected, strict_paths
+        self._witnesses: Witnesses | None = None
 
     def __call__(self, index: int) -> Any:
         """Return what the pipeline makes of one image.
 
         Raises:
             BadImageError: it cannot be used; the message names source and file.
-            SourceError: its file is out of the dataset's folders.
+            SourceError: its file is out of the dataset's folders, or every image fails as this one does.
         """
         for _ in range(_TRIES):
             info = self.dataset.get_data_info(index)
@@ -47,31 +50,49 @@ class GuardedReading:
             if self.strict_paths:
                 check_paths(self.source, self.dataset, info)
             try:
-                data = self._prepare(index, info)
-            except (SourceError, MemoryError):
-                raise
-            except Mismatch as error:
-                raise bad_image(self.source, path, str(error)) from error
-            except Exception as error:  # whatever a stock transform raises is the image's
-                raise bad_image(self.source, path, f'cannot be read: {one_line(error)}') from error
+                data = self._prepare(index, info, path)
+            except ImageFault as fault:
+                # Built when wanted: a dataset knows its length when its annotations are read.
+                self._witnesses = self._witnesses or Witnesses(self.source, len(self.dataset), self._read)
+                raise self._witnesses.verdict(index, path, fault) from fault.error
             if data is not None:
                 return data
         raise bad_image(self.source, path, f'has nothing left of it after its augmentation, in {_TRIES} tries')
 
-    def _prepare(self, index: int, info: dict[str, Any]) -> Any:
-        if type(self.dataset).prepare_data is not BaseDataset.prepare_data:
-            return type(self.dataset).prepare_data(self.dataset, index)
-        inspection = Inspection(self.expected, info)
-        data: Any = info
-        for transform in self.dataset.pipeline.transforms:
-            with inspection.naming_maps():
-                data = transform(data)
-            if data is None:
-                if not inspection.has_image:
-                    raise Mismatch('cannot be read: its loader gave nothing and did not say why')
-                return None
-            inspection.after(transform, data)
-        return data
+    def _read(self, index: int) -> Any:
+        info = self.dataset.get_data_info(index)
+        return self._prepare(index, info, describe(info, index))
+
+    def _prepare(self, index: int, info: dict[str, Any], path: str) -> Any:
+        try:
+            if type(self.dataset).prepare_data is not BaseDataset.prepare_data:
+                return type(self.dataset).prepare_data(self.dataset, index)
+            inspection = Inspection(self.expected, info)
+            data: Any = info
+            for number, transform in enumerate(self.dataset.pipeline.transforms):
+                data = _transformed(transform, number, data, inspection, path)
+                if data is None:
+                    if not inspection.has_image:
+                        raise Damage('cannot be read: its loader gave nothing and did not say why')
+                    return None
+                inspection.after(transform, data)
+            return data
+        except (SourceError, MemoryError, ImageFault):
+            raise
+        except Exception as error:  # a Mismatch, or whatever a dataset's own method raises
+            raise fault_of(error, path) from error
+
+
+def _transformed(transform: Any, number: int, data: Any, inspection: Inspection, path: str) -> Any:
+    try:
+        with inspection.naming_maps():
+            return transform(data)
+    except (SourceError, MemoryError):
+        raise
+    except Exception as error:  # whatever a stock transform raises
+        place = f'transform {type(transform).__name__} (pipeline[{number}])'
+        backend_args = getattr(transform, 'backend_args', None)
+        raise fault_of(error, path, place, inspection.has_image, backend_args) from error
 
 
 def guard(source: Source, dataset: Any) -> None:

@@ -26,6 +26,10 @@ class Mismatch(ValueError):
     """What is wrong with an image or its labels; the message goes on from the file's name."""
 
 
+class Damage(Mismatch):
+    """What is wrong with the bytes of one file: no setting is the cause."""
+
+
 @dataclass(frozen=True)
 class Expected:
     """What holds for all images of a source.
@@ -93,7 +97,7 @@ class Inspection:
     def _look_at_image(self, transform: Any, data: Mapping[str, Any]) -> None:
         image = data['img']
         if isinstance(image, np.ndarray) and image.size == 0:
-            raise Mismatch(f'has no pixels: it is of {image.shape}')
+            raise Damage(f'has no pixels: it is of {image.shape}')
         self._size = tuple(data.get('ori_shape', np.shape(image)[:2]))  # type: ignore[assignment]
         if isinstance(self._path, str):
             self._file = ImageFile.open(self._path, getattr(transform, 'backend_args', None))
@@ -112,7 +116,7 @@ class Inspection:
 
     def _look_at_file(self, file: ImageFile, image: np.ndarray, transform: Any) -> None:
         if file.lacks_its_end:
-            raise Mismatch('is truncated: it has no end')
+            raise Damage('is truncated: it has no end')
         if file.bits > _DEEP:
             raise Mismatch(f'has {file.bits} bits a channel, which no loader of pictures reads as colours')
         if file.bits == _DEEP:
@@ -184,7 +188,7 @@ class Inspection:
         file = ImageFile.open(path, backend_args)
         damage = 'is truncated' if file.lacks_its_end else png_damage(file.content())
         if damage is not None:
-            raise Mismatch(f'cannot be used: its {where} {damage}')
+            raise Damage(f'cannot be used: its {where} {damage}')
         if file.bits > 8:
             labels = np.asarray(Image.open(io.BytesIO(file.content())))
             if labels.max() > 255 or np.any(labels % 1):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
@@ -13,8 +14,9 @@ from torch.utils.data import Dataset
 
 from xlearner_mm.datasets.annotations import read_annotations
 from xlearner_mm.datasets.building import build_deferred
-from xlearner_mm.datasets.errors import BadImageError, bad_image
+from xlearner_mm.datasets.errors import BadImageError
 from xlearner_mm.datasets.guarded_reading import describe, guard, leaves
+from xlearner_mm.datasets.shared_faults import Witnesses, fault_of
 from xlearner_mm.datasets.source import Source, SourceError, parse_sources
 from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
 from xlearner_mm.registry import DATASETS
@@ -40,6 +42,7 @@ class MultiSourceDataset(Dataset):
     Attributes:
         bad_images: source name -> path -> reason of the images that were skipped, by this process.
         images: source name -> number of its images, those left out for unreadable annotations among them.
+        images_per_step: source name -> images of a batch, as its sampler draws them; None without one.
 
     Raises:
         SourceError: a dataset cannot be built or read, is empty, or has more classes than its head; the message names
@@ -51,6 +54,7 @@ class MultiSourceDataset(Dataset):
         self.datasets: dict[str, Dataset] = {name: self._build(source) for name, source in self.sources.items()}
         self.bad_images: dict[str, dict[str, str]] = {name: {} for name in self.sources}
         self.images: dict[str, int] = {}
+        self.images_per_step: Mapping[str, int] | None = None
         self._initialised = False
         if not lazy_init:
             self.full_init()
@@ -140,6 +144,16 @@ class MultiSourceDataset(Dataset):
             return {'source': name, 'data': data}
         raise SourceError(f"source '{name}': none of its images can be used; the last: {' '.join(replaced[-1])}")
 
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the samples of one batch of a loader.
+
+        Raises:
+            SourceError: it is not one step of its sampler, so sources would have other shares than they should; or as
+                for one image.
+        """
+        refuse_other_batches(self, Counter(self.locate(index)[0] for index in indices))
+        return [self[index] for index in indices]
+
     def _candidates(self, index: int, name: str, local: int) -> Iterator[int]:
         """Give an image's index within its source, then those that may stand in its place."""
         yield local
@@ -156,10 +170,20 @@ class MultiSourceDataset(Dataset):
             return self.datasets[name][local]
         except (SourceError, MemoryError):
             raise
+        except Exception as error:  # of a wrapper around datasets, or of a dataset that is not MMEngine's
+            path = self._path(name, local)
+            witnesses = Witnesses(name, self.lengths[name], lambda index: self._witness(name, index))
+            raise witnesses.verdict(local, path, fault_of(error, path)) from error
+
+    def _witness(self, name: str, local: int) -> None:
+        try:
+            self.datasets[name][local]
         except Exception as error:
-            dataset = self.datasets[name]
-            info = dataset.get_data_info(local) if hasattr(dataset, 'get_data_info') else {}
-            raise bad_image(name, describe(info, local), f'cannot be read: {error}') from error
+            raise fault_of(error, self._path(name, local)) from error
+
+    def _path(self, name: str, local: int) -> str:
+        dataset = self.datasets[name]
+        return describe(dataset.get_data_info(local) if hasattr(dataset, 'get_data_info') else {}, local)
 
     def _skip(self, name: str, error: BadImageError) -> None:
         """Note a bad image, or end the training with it."""
@@ -168,6 +192,48 @@ class MultiSourceDataset(Dataset):
             raise error
         bad[error.path] = error.reason
         policy.refuse_more(name, bad, self.images[name])
+
+
+def refuse_other_batches(dataset: MultiSourceDataset, found: Mapping[str, int]) -> None:
+    """Refuse a batch in which sources have other shares than their sampler gives them.
+
+    Args:
+        dataset: what it is drawn from.
+        found: source name -> images of it in the batch.
+
+    Raises:
+        SourceError: says what ``batch_size`` or ``sampler`` must be.
+    """
+    expected = dataset.images_per_step
+    if expected is None:
+        raise SourceError(
+            'train_dataloader.sampler is not a MultiSourceSampler, which alone gives every source its share of a '
+            f"batch: set sampler=dict(type='MultiSourceSampler'); this batch is of {dict(found)}"
+        )
+    if dict(found) != dict(expected):
+        refuse_batch_size(sum(found.values()), expected)
+        raise SourceError(
+            f'a batch is of {dict(found)}, but a step takes {dict(expected)}: leave train_dataloader.batch_sampler '
+            "out, so that batches are the sampler's steps"
+        )
+
+
+def refuse_batch_size(batch_size: int | None, expected: Mapping[str, int]) -> None:
+    """Refuse a loader that does not cut steps where its sampler begins them.
+
+    Args:
+        batch_size: of the loader.
+        expected: source name -> images of a step.
+
+    Raises:
+        SourceError: names both numbers.
+    """
+    wanted = sum(expected.values())
+    if batch_size != wanted:
+        raise SourceError(
+            f'train_dataloader.batch_size is {batch_size}, but the sources take {wanted} images a step: '
+            f'{dict(expected)}; set batch_size={wanted}'
+        )
 
 
 def _mark(name: str, data: Any, replaced: list[list[str]]) -> None:

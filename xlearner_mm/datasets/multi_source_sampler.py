@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 
 from mmengine.dist import get_dist_info, sync_random_seed
+from mmengine.logging import print_log
 from torch.utils.data import Sampler
 
 from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
 from xlearner_mm.registry import DATA_SAMPLERS
+
+_UNGUARDED = (
+    'MultiSourceSampler: its loader is not of an XLearnerRunner. Losses that are not finite, images that are left out '
+    'and sources that model and data set know differently go unnoticed; checkpoints are not written whole, and loading '
+    'one executes what is in it: train by xlearner_mm.XLearnerRunner.from_cfg(cfg)'
+)
 
 
 @DATA_SAMPLERS.register_module()
@@ -20,7 +28,8 @@ class MultiSourceSampler(Sampler):
     Every source is an endless stream: one permutation per own epoch, seeded by (seed, source name, epoch), so
     that adding a source changes nobody else's order. A step takes the next ``world_size * batch_size`` images of
     each stream, and each rank its own slice of them: two ranks draw what one rank of twice the batch size draws.
-    The indices of a step are a pure function of its number, so resuming reads no skipped image.
+    The indices of a step are a pure function of its number, so resuming reads no skipped image. The data set learns
+    what a step is made of, and refuses the batches of a loader of another ``batch_size``.
 
         step k, source s, rank r of W:  stream_s[(k W + r) b_s : (k W + r + 1) b_s]
 
@@ -30,6 +39,10 @@ class MultiSourceSampler(Sampler):
             Defaults to None: the sources' own.
         seed: the seed of all streams; None draws one and shares it between the ranks.
         steps_per_epoch: end an epoch after that many steps, for epoch-based loops. Defaults to None: endless.
+
+    Attributes:
+        guarded: whether an :class:`~xlearner_mm.engine.runner.XLearnerRunner` draws from it. In any other loop, a
+            warning says once what that lacks.
 
     Raises:
         SourceError: ``batch_sizes`` names an unknown source or a size below 1.
@@ -49,7 +62,9 @@ class MultiSourceSampler(Sampler):
         self.seed = sync_random_seed() if seed is None else seed
         self.batch_sizes = _resolve_batch_sizes(dataset, batch_sizes)
         self.steps_per_epoch = steps_per_epoch
+        self.guarded = False
         self._step = 0
+        dataset.images_per_step = self.batch_sizes
 
     @property
     def batch_size(self) -> int:
@@ -89,6 +104,9 @@ class MultiSourceSampler(Sampler):
         return indices
 
     def __iter__(self) -> Iterator[int]:
+        if not self.guarded:
+            print_log(_UNGUARDED, 'current', logging.WARNING)
+            self.guarded = True
         step = self._step
         # An epoch resumed within ends where it would have ended.
         stop = None if self.steps_per_epoch is None else (step // self.steps_per_epoch + 1) * self.steps_per_epoch

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import os.path as osp
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from traceback import walk_tb
 from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
 
+from xlearner_mm.datasets.errors import one_line
 from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.registry import with_registered_names
 
 _HOLDS_DICT = re.compile(r'^\s*\{|^\s*[\[(].*\{|\bdict\(')
 # Where a multi-source config holds its sources; each component reads its own part of them.
@@ -40,15 +44,9 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
 
     Raises:
         FileNotFoundError: no such config.
-        SourceError: an option that is not ``KEY=VALUE`` or names an unknown source.
+        SourceError: a config that cannot be read, an option that is not ``KEY=VALUE`` or names an unknown source.
     """
-    if not osp.isfile(config):
-        raise FileNotFoundError(f'config {config} does not exist')
-    parsed = Config.fromfile(config)
-    # Every component holds the sources it needs: formatting that with yapf, thrice a run, takes 20 s. fromfile has
-    # a switch for it, which text configs ignore.
-    content = _without_own_scope(parsed.to_dict())
-    cfg = Config(content, cfg_text=parsed.text, filename=parsed.filename, format_python_code=False)
+    cfg = read_config(config)
     _apply(cfg, dict(parse_option(option) for option in options))
     cfg.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():
@@ -56,9 +54,64 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
         # MMEngine's own wrapper names a device, which DDP refuses on a CPU.
         cfg.setdefault('model_wrapper_cfg', {'type': 'MMDistributedDataParallel', 'broadcast_buffers': False})
         cfg.model_wrapper_cfg['device_ids'] = None
-    name = osp.splitext(osp.basename(config))[0]
-    cfg.work_dir = work_dir or cfg.get('work_dir') or osp.join('work_dirs', name)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or default_work_dir(config)
     return cfg
+
+
+def default_work_dir(config: str | None) -> str:
+    """Return where the logs and checkpoints of a config go that does not say so."""
+    return osp.join('work_dirs', osp.splitext(osp.basename(config))[0]) if config else 'work_dirs'
+
+
+def read_config(config: str) -> Config:
+    """Read a config file, of either style.
+
+    Args:
+        config: its path.
+
+    Raises:
+        FileNotFoundError: no such config.
+        SourceError: it cannot be read; one line with the file, and the line in it, that cannot be.
+    """
+    if not osp.isfile(config):
+        raise FileNotFoundError(f'config {config} does not exist')
+    try:
+        return as_read(Config.fromfile(config))
+    except Exception as error:  # a config is a program: it may raise anything
+        raise SourceError(f'{_place(error, config)}: {type(error).__name__}: {one_line(error)}') from error
+
+
+def as_read(cfg: Config) -> Config:
+    """Return a config as the tools read it from its file: types by their registered names, no scope of our own.
+
+    Args:
+        cfg: any config; it is left as it is.
+    """
+    content = with_registered_names(_without_own_scope(cfg.to_dict()))
+    # Every component holds the sources it needs: formatting that with yapf, thrice a run, takes 20 s. fromfile has
+    # a switch for it, which text configs ignore.
+    return Config(content, cfg_text=cfg.text, filename=cfg.filename, format_python_code=False)
+
+
+def _place(error: Exception, config: str) -> str:
+    """The file, and its line where that is known, that an error of reading a config is in."""
+    cause = next((each for each in _causes(error) if isinstance(each, SyntaxError)), error)
+    place = config
+    for frame, line in walk_tb(cause.__traceback__):
+        read = frame.f_locals.get('filename')
+        if frame.f_globals.get('__name__') == Config.__module__ and isinstance(read, str | os.PathLike):
+            place = os.fspath(read)
+        elif frame.f_code.co_name == '<module>' and frame.f_code.co_filename.endswith('.py'):
+            place = f'{frame.f_code.co_filename}:{line}'
+    if isinstance(cause, SyntaxError) and cause.lineno is not None:
+        place = f'{place}:{cause.lineno}'
+    return place
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _without_own_scope(value: Any) -> Any:

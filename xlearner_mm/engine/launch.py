@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,7 +10,6 @@ from datetime import timedelta
 import torch
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
-from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from xlearner_mm.datasets.source import SourceError
@@ -19,12 +19,12 @@ from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT
 from xlearner_mm.engine.recipe_steps import SETTING
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
+from xlearner_mm.engine.unknown_setting import explained
 from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.registry import RUNNERS, bare_name, type_of
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
     load_strictly,
-    nothing_executed,
     read_checkpoint,
     resolve_checkpoint,
     state_dict_of,
@@ -122,25 +122,17 @@ def build_runner(cfg: Config) -> Runner:
         SourceError: anything that cannot be built, a setting of the training that is misspelt, or another runner.
         CheckpointError: a checkpoint that the model is built from.
     """
-    refuse_misspelt(cfg)
-    kind = _kind_of_runner(cfg)
-    try:
-        with nothing_executed():
-            return kind.from_cfg(cfg)
-    except (SourceError, CheckpointError):
-        raise
-    except Exception as error:
-        raise SourceError(f'the config cannot be built: {type(error).__name__}: {error}') from error
+    return _kind_of_runner(cfg).from_cfg(cfg)
 
 
 def _kind_of_runner(cfg: Config) -> type[XLearnerRunner]:
     """MMEngine's own runner executes what is in the checkpoints that it loads or resumes from, long after this."""
     name = cfg.get('runner_type', XLearnerRunner.__name__)
-    kind = RUNNERS.get(name)
-    if kind is None or not issubclass(kind, XLearnerRunner):
+    kind = type_of({'type': name}, RUNNERS)
+    if not inspect.isclass(kind) or not issubclass(kind, XLearnerRunner):
         raise SourceError(
-            f"runner_type '{name}' is no XLearnerRunner, and would execute what is in a checkpoint: leave runner_type "
-            'out, or derive your runner from XLearnerRunner'
+            f"runner_type '{bare_name(name)}' is no XLearnerRunner, and would execute what is in a checkpoint: leave "
+            'runner_type out, or derive your runner from XLearnerRunner'
         )
     return kind
 

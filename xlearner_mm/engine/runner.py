@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import os.path as osp
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -11,6 +12,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -20,19 +22,22 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from xlearner_mm.datasets import MultiSourceSampler, SourceError
 from xlearner_mm.datasets.channel_order import agreed_order
 from xlearner_mm.datasets.guarded_reading import guard_stock
 from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
+from xlearner_mm.engine.config_options import as_read, default_work_dir, read_config
 from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
 from xlearner_mm.engine.resume_point import Places, resume_point, saved_checkpoints
+from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.engine.whole_file import written_whole
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
-from xlearner_mm.registry import RUNNERS
+from xlearner_mm.registry import HOOKS, RUNNERS, type_of
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
     check_fits,
@@ -97,6 +102,43 @@ class XLearnerRunner(Runner):
         super().__init__(*args, **kwargs)
         scale_length(self)
 
+    @classmethod
+    def from_cfg(cls, cfg: Config | Mapping[str, Any] | str | os.PathLike) -> XLearnerRunner:
+        """Build the runner of a config: what ``tools/train.py`` and notebooks call.
+
+        Args:
+            cfg: a config of either style, or the path of one. Without a ``work_dir``, logs and checkpoints go to
+                ``work_dirs/<config name>``.
+
+        Raises:
+            FileNotFoundError: no such config.
+            SourceError: a config that cannot be read, a setting of the training that is misspelt, or anything that
+                cannot be built.
+            CheckpointError: a checkpoint that the model is built from.
+        """
+        if isinstance(cfg, str | os.PathLike):
+            cfg = read_config(os.fspath(cfg))
+        cfg = as_read(cfg if isinstance(cfg, Config) else Config(dict(cfg)))
+        cfg.setdefault('work_dir', default_work_dir(cfg.filename))
+        refuse_misspelt(cfg)
+        try:
+            with nothing_executed():
+                return super().from_cfg(cfg)
+        except (SourceError, CheckpointError):
+            raise
+        except Exception as error:
+            refused = SourceError(f'the config cannot be built: {type(error).__name__}: {error}')
+            refused.__cause__ = error
+            raise explained(refused, cfg) from error
+
+    def _log_env(self, env_cfg: dict) -> None:
+        """Log the environment and the config, each source once: components hold copies, among which errors drown."""
+        whole, self.cfg = self.cfg, _sources_once(self.cfg)
+        try:
+            super()._log_env(env_cfg)
+        finally:
+            self.cfg = whole
+
     def setup_env(self, env_cfg: dict) -> None:
         """Set the environment up; several ranks then watch each other."""
         super().setup_env(env_cfg)
@@ -118,21 +160,17 @@ class XLearnerRunner(Runner):
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Register MMEngine's default hooks, the checkpoints' replaced."""
-        hooks = dict(hooks or {})
-        checkpoint = hooks.get('checkpoint', {'type': 'CheckpointHook', 'interval': 1})
-        if isinstance(checkpoint, Mapping) and checkpoint.get('type') == 'CheckpointHook':
-            hooks['checkpoint'] = {**checkpoint, 'type': 'WholeCheckpointHook'}
-        super().register_default_hooks(hooks)
+        checkpoint = {'checkpoint': {'type': 'CheckpointHook', 'interval': 1}}
+        super().register_default_hooks({name: _whole(hook) for name, hook in {**checkpoint, **(hooks or {})}.items()})
         if self.rank_watch is not None:
             self.register_hook(RankWatchHook(self.rank_watch))
 
     def register_custom_hooks(self, hooks: list) -> None:
         """Register a config's hooks, and of our own those that it does not set itself."""
-        super().register_custom_hooks(hooks)
-        present = {type(hook).__name__ for hook in self.hooks}
+        super().register_custom_hooks([_whole(hook) for hook in hooks])
         model = self.model.module if is_model_wrapper(self.model) else self.model
         for own in (*OWN_HOOKS, *(STAGE_HOOKS if hasattr(model, 'describe') else ())):
-            if own not in present:
+            if not any(isinstance(hook, type_of({'type': own}, HOOKS)) for hook in self.hooks):
                 self.register_hook({'type': own})
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict[str, Any] | None = None) -> None:
@@ -197,6 +235,8 @@ class XLearnerRunner(Runner):
         """Build a loader; a stock data set to train on then takes no other image in silence, see ``guard_stock``."""
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         guard_stock(loader.dataset)
+        if isinstance(loader.sampler, MultiSourceSampler):
+            loader.sampler.guarded = True
         return loader
 
     def _init_model_weights(self) -> None:
@@ -327,6 +367,34 @@ class XLearnerRunner(Runner):
 
 def _dataset_of(loader: Any) -> Any:
     return loader.get('dataset') if isinstance(loader, Mapping) else getattr(loader, 'dataset', None)
+
+
+def _whole(hook: Any) -> Any:
+    """MMEngine's hook that saves checkpoints replaced by ours, with its settings; other hooks as they are."""
+    is_stock = isinstance(hook, Mapping) and type_of(hook, HOOKS) is CheckpointHook
+    return {**hook, 'type': 'WholeCheckpointHook'} if is_stock else hook
+
+
+def _sources_once(cfg: Config) -> Config:
+    """A config in which every dict of sources, and every source, stands where it is met first and is named later."""
+    seen: list[tuple[str, Any]] = []
+
+    def shown(value: Any, path: str, of_sources: bool) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        named = next((name for name, known in seen if known == value), None)
+        if named is not None:
+            return f'<{named}>'
+        if of_sources:
+            seen.append((path, value))
+        # A source is a dict within `sources`; the variables of base configs hold it, too.
+        inner = path.rpartition('.')[2] == 'sources'
+        return {
+            key: shown(item, f'{path}.{key}' if path else str(key), key == 'sources' or inner)
+            for key, item in sorted(value.items(), key=lambda pair: pair[0] != 'sources')
+        }
+
+    return Config(shown(cfg.to_dict(), '', False), filename=cfg.filename, format_python_code=False)
 
 
 def _check_backbone(state: Mapping[str, Any], own: Mapping[str, Any], filename: str) -> None:

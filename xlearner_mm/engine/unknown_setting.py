@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.nearest_name import misspelt, nearest, settings_of
+from xlearner_mm.registry import bare_name
 
 _REFUSED = re.compile(
     r"(\w+)(?:\.__init__)?\(\) (?:takes no arguments|missing \d+ required|got an unexpected keyword argument '(\w+)')"
@@ -107,7 +108,7 @@ def _refusals(error: BaseException) -> Iterator[_Refusal]:
             bases = getattr(built['obj_cls'], '__mro__', ())
             kind = _kind(built['cfg'])
             kinds = (kind, *(base.__name__ for base in bases), None)
-            yield _Refusal(str(kind).split('.')[-1], built['obj_cls'], given[0], kinds)
+            yield _Refusal(str(kind), built['obj_cls'], given[0], kinds)
 
 
 def _builds(frame: FrameType) -> bool:
@@ -127,5 +128,4 @@ def _places(settings: Any, key: str, kind: str | None, path: str = '') -> Iterat
 
 
 def _kind(settings: Mapping[str, Any]) -> str | None:
-    kind = settings.get('type')
-    return kind if kind is None or isinstance(kind, str) else getattr(kind, '__name__', str(kind))
+    return None if settings.get('type') is None else bare_name(settings['type'])

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from xlearner_mm.models.backbones import without_library_defaults
-from xlearner_mm.registry import MODELS
+from xlearner_mm.registry import MODELS, type_of
 from xlearner_mm.transfer.checkpoint import CheckpointError, load_backbone, read_checkpoint, resolve_checkpoint
 from xlearner_mm.transfer.export.verification import probe_images
 from xlearner_mm.transfer.images import Normalisation
@@ -167,11 +167,7 @@ def _read_off(path: str, branch: str | None, frozen: bool, normalisation: Normal
 def _as_told(
     path: str, config: Mapping[str, Any], prefix: str | None, frozen: bool, normalisation: Normalisation | None
 ) -> Backbone:
-    try:
-        known = MODELS.get(config['type']) is not None
-    except (KeyError, RuntimeError):
-        known = False
-    if not known:
+    if type_of(config, MODELS) is None:
         raise ValueError(
             f"get_backbone: backbone={dict(config)} names no registered type; as of the libraries', their name comes "
             "first, as in type='mmdet.ResNet', or take type='XLearnerResNet'"

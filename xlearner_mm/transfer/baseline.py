@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from mmengine.config import Config
-
 from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.engine.config_options import read_config
 from xlearner_mm.nearest_name import nearest
 from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint
 from xlearner_mm.transfer.paper import paper_rows
@@ -38,7 +37,7 @@ class Baseline:
             SourceError: it sets something else, or its checkpoint is not there.
             ValueError: the slides have no such row.
         """
-        settings = Config.fromfile(str(config)).to_dict()
+        settings = read_config(str(config)).to_dict()
         known = [field.name for field in fields(cls)]
         for name in settings:
             if name not in known:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from xlearner_mm.registry import bare_name
 from xlearner_mm.transfer.architecture import Architecture
 from xlearner_mm.transfer.checkpoint import CheckpointError
 from xlearner_mm.transfer.start import Start
@@ -56,7 +57,7 @@ def _readers(model: Any) -> Iterator[Any]:
     necks = [necks] if isinstance(necks, Mapping) else necks
     for neck in necks:
         yield neck
-        if neck['type'] not in _PASSING:
+        if bare_name(neck['type']) not in _PASSING:
             return
     for name in _HEADS:
         heads = model.get(name) or []

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from xlearner_mm.datasets.spread import spread
+from xlearner_mm.engine.config_options import read_config
 from xlearner_mm.registry import DATASETS, DefaultScope
 from xlearner_mm.transfer.checkpoint import load_strictly, read_checkpoint, state_dict_of
 
@@ -130,7 +131,7 @@ def _unwarned() -> Iterator[None]:
 
 
 def _read_config(config: Path) -> Config:
-    cfg = Config.fromfile(str(config))
+    cfg = read_config(str(config))
     cfg.model.backbone.init_cfg = None  # all weights come from the checkpoint
     return cfg
 

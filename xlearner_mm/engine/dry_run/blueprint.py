@@ -24,7 +24,7 @@ from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHoo
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
 from xlearner_mm.engine.launch import build_optimizer, build_runner
 from xlearner_mm.engine.optim import wrappers_of
-from xlearner_mm.registry import DATASETS
+from xlearner_mm.registry import DATASETS, names_a
 from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint
 
 STOCK = 'train'
@@ -118,7 +118,7 @@ def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
     """Build data sets and put a loader that reads nothing in the runner's place."""
     settings = cfg.train_dataloader
     try:
-        if settings.dataset.type == 'MultiSourceDataset':
+        if names_a(settings.dataset, MultiSourceDataset, DATASETS):
             dataset: Any = DATASETS.build({**settings.dataset, 'lazy_init': True})
             loader = _loader(runner, settings, dataset)
             # A sampler of another kind is refused when the rest is built.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from mmengine.runner import IterBasedTrainLoop
+
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.auto_scale import is_scaled
 from xlearner_mm.engine.dry_run.blueprint import STOCK, Blueprint
@@ -51,7 +53,7 @@ def estimate(blueprint: Blueprint, world_size: int, folder: str, half: bool = Fa
 
 def _steps(blueprint: Blueprint, world_size: int) -> int | None:
     loop = blueprint.runner.train_loop
-    if STOCK not in blueprint.sources or type(loop).__name__ == 'IterBasedTrainLoop':
+    if STOCK not in blueprint.sources or isinstance(loop, IterBasedTrainLoop):
         return loop.max_iters
     data = blueprint.sources[STOCK]
     return None if data.images is None else loop.max_epochs * _per_epoch(data, world_size)

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 
 from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper
 from rich.console import Console
 
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.auto_scale import is_scaled
 from xlearner_mm.engine.config_options import load_config
+from xlearner_mm.engine.cpu_amp_optim_wrapper import CpuAmpOptimWrapper
 from xlearner_mm.engine.dry_run.blueprint import build_blueprint
 from xlearner_mm.engine.dry_run.estimate import estimate
 from xlearner_mm.engine.dry_run.figures import Estimate
@@ -22,8 +24,8 @@ from xlearner_mm.engine.dry_run.tables import print_tables
 from xlearner_mm.engine.ending import end_well, end_with
 from xlearner_mm.engine.recipe_steps import SETTING, keep_recipe
 from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
+from xlearner_mm.registry import OPTIM_WRAPPERS, names_a
 
-_AMP = ('AmpOptimWrapper', 'CpuAmpOptimWrapper')
 _AMP_SETTINGS = ('dtype', 'loss_scale', 'use_fsdp')
 
 
@@ -81,7 +83,7 @@ def estimate_config(cfg: Config, world_size: int = 1, amp: bool = False, pixels:
     Raises:
         SourceError: what cannot be built or tried; one line that names it.
     """
-    half = amp or cfg.get('optim_wrapper', {}).get('type') in _AMP
+    half = amp or names_a(cfg.get('optim_wrapper'), (AmpOptimWrapper, CpuAmpOptimWrapper), OPTIM_WRAPPERS)
     if half:
         # MMEngine's own refuses to be built without a GPU; the forward pass is tried in 16 bits on the CPU.
         cfg.optim_wrapper.type = 'OptimWrapper'

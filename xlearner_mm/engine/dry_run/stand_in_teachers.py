@@ -10,8 +10,9 @@ import torch
 from mmengine.config import Config
 
 from xlearner_mm.models.backbones import without_library_defaults
+from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.plain_data import plain
-from xlearner_mm.registry import MODELS
+from xlearner_mm.registry import MODELS, names_a
 from xlearner_mm.transfer.checkpoint import CheckpointError, resolve_checkpoint
 
 
@@ -51,7 +52,7 @@ def _is_absent(settings: Mapping[str, Any]) -> bool:
 
 def _content(settings: Mapping[str, Any], learner: Any) -> dict[str, Any]:
     """A checkpoint as the stage that is missing would write it."""
-    if settings['model'].get('type') == 'ExpansionLearner':
+    if names_a(settings['model'], ExpansionLearner, MODELS):
         other = MODELS.build({key: value for key, value in settings['model'].items() if key != 'hints'})
         return {'state_dict': other.state_dict(), 'meta': {'xlearner': other.describe()}}
     backbone = MODELS.build(without_library_defaults(settings['model']))

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError
 from xlearner_mm.datasets.errors import refuse_unknown
+from xlearner_mm.datasets.multi_source_dataset import refuse_batch_size
 from xlearner_mm.engine.optim import refuse_weights_without_effect
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.nearest_name import settings_of
@@ -38,11 +39,7 @@ class MultiSourceCheckHook(Hook):
                 f'train_dataloader.sampler is a {type(sampler).__name__}, but a MultiSourceDataset needs a '
                 'MultiSourceSampler'
             )
-        if loader.batch_size != sampler.batch_size:
-            raise SourceError(
-                f'train_dataloader.batch_size is {loader.batch_size}, but the sources take {sampler.batch_size} images '
-                f'a step: {sampler.batch_sizes}'
-            )
+        refuse_batch_size(loader.batch_size, sampler.batch_sizes)
         if isinstance(loader.collate_fn, partial):
             # MMEngine binds a config's settings to the function, and calls it with the first batch.
             function = loader.collate_fn.func

@@ -8,7 +8,6 @@ import os.path as osp
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import xlearner_mm
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.fingerprint import fingerprint
 from xlearner_mm.engine.run_record.git_state import git_state
+from xlearner_mm.models.backbones.start import pretrained_entries
 from xlearner_mm.models.distillation import FrozenModel
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.transfer.checkpoint import resolve_checkpoint, sha256_of
@@ -93,11 +93,7 @@ def _started_from(runner: Runner, model: nn.Module) -> dict[str, dict[str, str |
     }
     if isinstance(model, FitNetDistiller):
         named['model.student'] = model.describe()['backbone'].get('init_cfg')
-    found = {
-        place: init_cfg['checkpoint']
-        for place, init_cfg in named.items()
-        if isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained'
-    }
+    found = {place: entry['checkpoint'] for place, init_cfg in named.items() for entry in pretrained_entries(init_cfg)}
     if runner.cfg.get('load_from') and not runner._resume:
         found['load_from'] = runner.cfg.load_from
     return {place: {'checkpoint': path, 'sha256': _hash_of(path)} for place, path in found.items()}

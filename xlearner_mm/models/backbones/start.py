@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
+
+from xlearner_mm.registry import WEIGHT_INITIALIZERS, names_a
 
 InitCfg = dict | list[dict] | None
 
 # Published networks are named by their type: `open-mmlab://resnet50_v1c`, `resnetv1d50_b32x8_imagenet...pth`.
 _DEEP_STEM = re.compile(r'(?:_|resnet)v1([cd])(?![a-z])')
+
+
+def pretrained_entries(init_cfg: Any) -> list[Mapping[str, Any]]:
+    """Return the entries of an ``init_cfg`` that start from a checkpoint.
+
+    Args:
+        init_cfg: MMEngine's weight initialisation: one entry, several, or None.
+    """
+    entries = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+    return [entry for entry in entries if names_a(entry, PretrainedInit, WEIGHT_INITIALIZERS)]
 
 
 def start_of(
@@ -31,7 +45,7 @@ def start_of(
         ValueError: more than one checkpoint in ``init_cfg``, or ``pretrained`` beside one without any.
     """
     entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
-    checkpoints = [entry for entry in entries if entry['type'] == 'Pretrained']
+    checkpoints: list[Any] = list(pretrained_entries(entries))
     if len(checkpoints) > 1:
         raise ValueError('init_cfg names more than one Pretrained checkpoint')
     if pretrained is not None and checkpoints:
@@ -43,7 +57,7 @@ def start_of(
                 "dict(type='Pretrained', checkpoint=...), or set pretrained=None"
             )
         checkpoints = [{'type': 'Pretrained', 'checkpoint': pretrained}]
-    rest = [entry for entry in entries if entry['type'] != 'Pretrained']
+    rest = [entry for entry in entries if not pretrained_entries(entry)]
     return (dict(checkpoints[0]) if checkpoints else None), (rest or None)
 
 

@@ -14,6 +14,7 @@ from xlearner_mm.models.data_preprocessor import (
     same_normalisation,
 )
 from xlearner_mm.plain_data import plain
+from xlearner_mm.registry import bare_name
 from xlearner_mm.transfer.checkpoint import CheckpointError
 
 _WAY_OUT = 'or write as_trained=False into init_cfg if you mean it'
@@ -34,7 +35,7 @@ def check_usage(backbone: nn.Module, preprocessors: Sequence[nn.Module], meta: M
     """
     record = meta.get('xlearner') or meta
     trained = record.get('backbone') or {}
-    if trained.get('type', '').startswith('XLearnerResNet'):
+    if bare_name(trained.get('type', '')).startswith('XLearnerResNet'):
         _check_style(backbone, trained.get('style', 'pytorch'), what)
     if record.get('normalisation'):
         for preprocessor in preprocessors:

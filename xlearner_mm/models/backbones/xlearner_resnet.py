@@ -12,7 +12,7 @@ from xlearner_mm.models.backbones.holders import preprocessors_around, remember_
 from xlearner_mm.models.backbones.library_names import register_in
 from xlearner_mm.models.backbones.start import InitCfg, start_of
 from xlearner_mm.models.backbones.usage import check_usage
-from xlearner_mm.registry import MODELS, DefaultScope
+from xlearner_mm.registry import MODELS, DefaultScope, registered_name
 from xlearner_mm.transfer.checkpoint import SAME_ARCHITECTURE, load_backbone
 
 LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
@@ -131,16 +131,14 @@ def without_library_defaults(backbone: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         backbone: config of any backbone; of others than ours, returned as it is.
     """
-    ours = str(backbone['type']).startswith('XLearnerResNet')
+    ours = registered_name(backbone['type']).removeprefix('mmengine.') in _OURS
     return {'library': DEFAULT_LIBRARY, **backbone} if ours else dict(backbone)
 
 
+_OURS = {
+    'XLearnerResNet': XLearnerResNet,
+    'XLearnerResNetV1c': xlearner_resnet_v1c,
+    'XLearnerResNetV1d': xlearner_resnet_v1d,
+}
 remember_holders_of(XLearnerResNet)
-register_in(
-    LIBRARIES,
-    {
-        'XLearnerResNet': XLearnerResNet,
-        'XLearnerResNetV1c': xlearner_resnet_v1c,
-        'XLearnerResNetV1d': xlearner_resnet_v1d,
-    },
-)
+register_in(LIBRARIES, _OURS)

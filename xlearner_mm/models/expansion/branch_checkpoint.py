@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.model import PretrainedInit
 from torch import nn
 
+from xlearner_mm.models.backbones.start import pretrained_entries
 from xlearner_mm.transfer.checkpoint import backbone_state, load_strictly, read_checkpoint, state_dict_of
 
 
 def pretrained_of(backbone: nn.Module) -> Mapping[str, Any] | None:
     """Return the ``Pretrained`` entry of a stock backbone's ``init_cfg``, or None where it starts from scratch."""
-    init_cfg = getattr(backbone, 'init_cfg', None) or []
-    entries = [init_cfg] if isinstance(init_cfg, Mapping) else init_cfg
-    return next((entry for entry in entries if entry['type'] in ('Pretrained', PretrainedInit)), None)
+    return next(iter(pretrained_entries(getattr(backbone, 'init_cfg', None))), None)
 
 
 def load_pretrained(backbone: nn.Module, pretrained: Mapping[str, Any], may_start_fresh: Sequence[str] = ()) -> None:

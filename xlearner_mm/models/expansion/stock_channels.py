@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from xlearner_mm.datasets.source import Source, SourceError
+from xlearner_mm.registry import bare_name
 
 _HEADS = ('decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head', 'mask_head', 'panoptic_head', 'head')
 # Necks that hand on the channels they get.
@@ -39,7 +40,7 @@ def check_channels(source: Source, network: nn.Module, available: Sequence[int])
 def _readers(cfg: Mapping[str, Any], network: nn.Module) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
     """The parts that read the backbone, with their settings: the neck, or, where there is none, all heads."""
     for part, module in _parts(cfg.get('neck'), getattr(network, 'neck', None)):
-        if part.get('type') not in _POOLINGS:
+        if bare_name(part.get('type', '')) not in _POOLINGS:
             # What comes after it reads its channels, not the branch's.
             yield 'neck', part, module
             return

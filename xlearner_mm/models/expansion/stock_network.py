@@ -12,12 +12,13 @@ from mmengine.logging import print_log
 from torch import nn
 
 from xlearner_mm.datasets.source import Source, SourceError
+from xlearner_mm.models.backbones.start import pretrained_entries
 from xlearner_mm.models.data_preprocessor import require_preprocessor
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.stock_channels import check_channels
 from xlearner_mm.models.expansion.task_port import port_of
-from xlearner_mm.registry import MODELS
+from xlearner_mm.registry import MODELS, type_of
 
 
 def build_stock_network(source: Source, expanded: XLearnerExpandedBackbone) -> nn.Module:
@@ -61,12 +62,11 @@ def build_stock_network(source: Source, expanded: XLearnerExpandedBackbone) -> n
 
 def _check_takes_a_backbone(source: Source) -> None:
     """Refuse networks that have no backbone of their own, before their class complains of an unknown argument."""
-    kind = source.network['type']
-    if isinstance(kind, str):
-        with MODELS.switch_scope_and_registry(source.network.get('_scope_')) as registry:
-            kind = registry.get(kind)
-    if kind is None or any('backbone' in inspect.signature(cls.__init__).parameters for cls in kind.__mro__):
+    kind = type_of(source.network, MODELS)
+    if not inspect.isclass(kind):
         return  # an unknown type is reported by the registry itself
+    if any('backbone' in inspect.signature(cls.__init__).parameters for cls in kind.__mro__):
+        return
     inner = [key for key, value in source.network.items() if isinstance(value, Mapping) and 'backbone' in value]
     wraps = f' (its `{inner[0]}` is a network with one: give that as the `network`)' if inner else ''
     raise SourceError(
@@ -96,8 +96,8 @@ def _port_config(source: Source, branch: Branch) -> dict[str, Any]:
 def _without_checkpoint(source: Source, branch: Branch) -> dict[str, Any]:
     """The network's settings without a checkpoint for the backbone that is not there; says so."""
     settings = dict(source.network)
-    init_cfg = (settings.get('backbone') or {}).get('init_cfg')
-    named = init_cfg.get('checkpoint') if isinstance(init_cfg, Mapping) else None
+    start = pretrained_entries((settings.get('backbone') or {}).get('init_cfg'))
+    named = start[0].get('checkpoint') if start else None
     if 'decode_head' in settings:
         # mmseg's segmentors hand `pretrained` on to their backbone; elsewhere it means the whole network.
         named = settings.pop('pretrained', None) or named

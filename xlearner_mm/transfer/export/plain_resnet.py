@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from xlearner_mm.registry import bare_name
 from xlearner_mm.transfer.checkpoint import CheckpointError
 from xlearner_mm.transfer.stored_backbone import StoredBackbone
 
@@ -75,7 +76,7 @@ def plain_resnet_of(stored: StoredBackbone, target: str) -> PlainResNet:
         CheckpointError: it is another network, or has a setting that changes its features; names it.
     """
     config = stored.config
-    kind = str(config.get('type')).rsplit('.', 1)[-1]
+    kind = bare_name(config.get('type'))
     if kind not in _TYPES or config.get('depth') not in _DEPTHS:
         depth = f' of depth {config["depth"]}' if 'depth' in config else ''
         raise _refusal(stored, target, f'{config.get("type")}{depth}')
@@ -83,7 +84,7 @@ def plain_resnet_of(stored: StoredBackbone, target: str) -> PlainResNet:
         if name not in _FREE and not _is_usual(name, value):
             raise _refusal(stored, target, f'a ResNet with {name}={value!r}')
     norm = config.get('norm_cfg') or {'type': 'BN'}
-    if norm.get('type') not in _NORMS or norm.get('eps', _EPSILON) != _EPSILON:
+    if bare_name(norm.get('type')) not in _NORMS or norm.get('eps', _EPSILON) != _EPSILON:
         raise _refusal(stored, target, f'a ResNet with norm_cfg={norm!r}')
     deep_stem, avg_down = _TYPES[kind]
     return PlainResNet(
