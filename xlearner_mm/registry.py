@@ -12,8 +12,10 @@ asks for a type asks :func:`names_a` or :func:`bare_name`, never the string.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import mmengine.registry
@@ -37,6 +39,8 @@ from mmengine.registry import (
 )
 from mmengine.utils import get_object_from_string
 
+from xlearner_mm.nearest_name import nearest
+
 __all__ = [
     'DATASETS',
     'DATA_SAMPLERS',
@@ -53,11 +57,16 @@ __all__ = [
     'Evaluator',
     'bare_name',
     'init_default_scope',
+    'missing_type',
     'names_a',
     'registered_name',
     'type_of',
     'with_registered_names',
 ]
+
+LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
+"""The libraries of stock networks and datasets, by their scopes."""
+_UNREGISTERED = re.compile(r'(?P<kind>[\w.]+) is not in the (?:(?P<scope>\w+)::)?(?P<name>[\w ]+?) registry')
 
 
 def type_of(settings: Mapping[str, Any], registry: Registry) -> Any:
@@ -136,6 +145,49 @@ def with_registered_names(settings: Any) -> Any:
     return settings
 
 
+def missing_type(error: BaseException) -> str | None:
+    """Return what to say of a ``type`` that a registry does not have: which library has it, or which one is near.
+
+    Args:
+        error: what building a config ended with.
+
+    Returns:
+        One line; None for any other error.
+    """
+    found = _UNREGISTERED.search(str(error)) if isinstance(error, KeyError) else None
+    if found is None:
+        return None
+    kind, scope, name = found['kind'], found['scope'] or 'mmengine', found['name']
+    known = {library: _names_in(library, name) for library in dict.fromkeys(('mmengine', scope, *LIBRARIES))}
+    having = [library for library, names in known.items() if kind in names and library != scope]
+    said = f"there is no {name} '{kind}' in the scope of {scope}"
+    if having:
+        library = having[0]
+        also = f' (so do {", ".join(having[1:])})' if having[1:] else ''
+        return (
+            f"{said}, but {library} has it{also}: write _scope_='{library}' into the outermost dict of the "
+            f"dataset, network or metric, or type='{library}.{kind}'"
+        )
+    return f'{said}{nearest(kind, sorted(known[scope] | known["mmengine"]), f"{name} types")}'
+
+
+def _names_in(library: str, name: str) -> set[str]:
+    """The types of one registry of a library; none of one that is not installed."""
+    roots = [each for each in vars(mmengine.registry).values() if isinstance(each, Registry)]
+    try:
+        import_module(f'{library}.registry')
+        found = [registry for root in roots for registry in _branches(root, library) if registry.name == name]
+        for registry in found:
+            registry.import_from_location()
+    except ImportError:
+        return set()
+    return {each for registry in found for each in registry.module_dict}
+
+
+def _branches(root: Registry, library: str) -> list[Registry]:
+    return [root] if library == root.scope else [root.children[library]] if library in root.children else []
+
+
 def _names_something(value: Any) -> bool:
     return isinstance(value, str | LazyObject | LazyAttr) or inspect.isclass(value) or inspect.isfunction(value)
 
@@ -151,7 +203,7 @@ def _is_importable(kind: str) -> bool:
 
 
 def _scopes() -> set[str]:
-    return {'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain', *MODELS.children}
+    return {'mmengine', 'mmcv', *LIBRARIES, *MODELS.children}
 
 
 def _registrations(kind: Any) -> Iterator[str]:

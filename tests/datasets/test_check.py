@@ -117,3 +117,16 @@ def test_labels_that_do_not_fit_their_pictures_are_found_beside_files_that_canno
     first, second = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
     assert f"source 'coco' (train): {unreadable}: cannot be read" in first
     assert f"source 'coco' (train): {JPEG}: is of 96 x 72 pixels, but annotated as 500 x 72" in second
+
+
+def test_annotations_of_which_none_can_be_read_are_told_without_a_setting_that_nobody_made(data, capfd):
+    path = Path('data/coco/annotations/instances_train2017.json')
+    content = json.loads(path.read_text())
+    for found in content['annotations']:
+        found['bbox'] = [10, 10, -5, 8]
+    path.write_text(json.dumps(content))
+    assert check() == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert "source 'coco' (train): its dataset: " in line
+    assert 'none of its' in line
+    assert 'max_share' not in line

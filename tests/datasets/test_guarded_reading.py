@@ -271,3 +271,21 @@ def test_good_data_are_read_through_wrappers_too(tmp_path, form):
     assert len(wrapped) == 2 * len(plain) == 2 * small_sources.COUNT
     for i in range(len(plain)):
         assert (plain[i]['data']['inputs'] == wrapped[i]['data']['inputs']).all()
+
+
+@pytest.mark.parametrize('folder', ['.ipynb_checkpoints', '__MACOSX'])
+@pytest.mark.parametrize('classes', [2, 3])
+def test_a_folder_that_a_program_left_is_no_class_whatever_the_head(tmp_path, folder, classes):
+    source = class_folders(tmp_path)
+    (tmp_path / 'train' / folder).mkdir()
+    (tmp_path / 'train' / 'cat' / '0.jpg').rename(tmp_path / 'train' / folder / '0.jpg')
+    with pytest.raises(SourceError, match=rf"'pets': .*takes \['{folder}'\] of .*train.*delete") as caught:
+        dataset_of(source, network=dict(head=dict(num_classes=classes)))
+    assert 'set its num_classes' not in str(caught.value)
+
+
+def test_a_transform_of_a_library_that_is_not_in_scope_is_told_with_the_scope(tmp_path):
+    source = class_folders(tmp_path)
+    source['dataset']['pipeline'].append(dict(type='PackDetInputs'))
+    with pytest.raises(SourceError, match=r"'pets': .*no transform 'PackDetInputs' .*mmpretrain, but mmdet has it"):
+        dataset_of(source)

@@ -15,12 +15,11 @@ from PIL import Image
 from xlearner_mm.datasets.annotations import read_annotations
 from xlearner_mm.datasets.bad_data import BadData
 from xlearner_mm.datasets.building import build_deferred
-from xlearner_mm.datasets.errors import BadImageError
-from xlearner_mm.datasets.guarded_reading import guard, leaves
+from xlearner_mm.datasets.errors import BadImageError, SourceError, told
+from xlearner_mm.datasets.guarded_reading import guard, leaves, stray_names
 from xlearner_mm.datasets.source import Source, settings_named
 from xlearner_mm.datasets.spread import spread
 
-_NEARLY_ALL = 1 - 1e-9
 _FILES = ('img_path', 'seg_map_path')
 
 
@@ -101,7 +100,7 @@ def _check_split(source: Source, split: str, config: Mapping[str, Any], samples:
                 report.add(path, reason)
         report.dataset = dataset
     except Exception as error:  # whatever a stock dataset raises is the user's to know
-        report.add('its dataset', error)
+        report.add('its dataset', error if isinstance(error, SourceError) else told(error))
         return report
     if not len(dataset):
         report.add('its dataset', 'is empty: check its paths and filters')
@@ -146,6 +145,9 @@ def _open(path: str) -> tuple[tuple[int, int] | None, str | None]:
 def _check_classes(report: SplitReport, source: Source) -> bool:
     """Return whether the network's heads have as many classes as the dataset, as far as both say."""
     heads = settings_named('num_classes', source.network) if report.classes else ()
+    if stray := stray_names(getattr(report.dataset, 'metainfo', {}).get('classes')):
+        report.add('its dataset', f'takes {stray} for classes, which other programs leave behind: delete these folders')
+        return False
     wrong = [(key, found) for key, found in heads if found != report.classes]
     for key, found in wrong:
         report.add(f'network.{key}', f'is {found}, but the dataset has {report.classes} classes')
@@ -167,4 +169,4 @@ def _check_samples(report: SplitReport, source: Source, indices: list[int]) -> N
 
 def _lenient(source: Source) -> Source:
     """The source, as one that leaves out what cannot be read: all of it is to be reported."""
-    return replace(source, bad_data=BadData('skip', max_share=_NEARLY_ALL))
+    return replace(source, bad_data=BadData('skip', max_share=1.0))

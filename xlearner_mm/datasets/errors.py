@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from xlearner_mm.nearest_name import nearest
+from xlearner_mm.registry import missing_type
 
 
 class SourceError(ValueError):
@@ -33,9 +34,15 @@ def bad_image(
     return BadImageError(message, path, reason)
 
 
-def one_line(error: Exception) -> str:
-    """Return what an error says in one line, or its name if it says nothing."""
-    return ' '.join(str(error).split()) or type(error).__name__
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line, or its name if it says nothing; of an unknown type, where it is known."""
+    return missing_type(error) or ' '.join(str(error).split()) or type(error).__name__
+
+
+def told(error: BaseException) -> str:
+    """Return kind and message of an error in one line."""
+    said = one_line(error)
+    return said if said == type(error).__name__ or missing_type(error) else f'{type(error).__name__}: {said}'
 
 
 def refuse_unknown(owner: str, settings: Collection[str], known: Collection[str]) -> None:

@@ -91,6 +91,9 @@ class GuardedParsing:
         kept = [item for item in items if item is not _DROPPED]
         if self.bad:
             self.source.bad_data.refuse_more(self.source.name, self.bad, len(kept) + len(self.bad))
+        if not kept and self.bad:
+            path, reason = next(reversed(self.bad.items()))
+            raise ValueError(f'none of its {len(self.bad):,} images can be used; the last is {path}: it {reason}')
         if not kept:
             raise ValueError('it lists no image')
         if self.left_out and not any(item.get('instances') for item in kept):

@@ -13,6 +13,8 @@ from xlearner_mm.datasets.paths import check_paths
 from xlearner_mm.datasets.shared_faults import ImageFault, Witnesses, fault_of
 from xlearner_mm.datasets.source import Source, settings_named
 
+_STRAY = ('__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
+"""Folders that systems and programs create; others begin with a dot."""
 _TRIES = 20
 """Augmentations of one image that may leave nothing of it, such as crops without an object."""
 
@@ -105,6 +107,7 @@ def guard(source: Source, dataset: Any) -> None:
     Raises:
         SourceError: it has more classes than the source's head.
     """
+    refuse_stray_classes(f"source '{source.name}'", dataset)
     refuse_more_classes(source, dataset)
     head, classes = source.head_classes, _classes(dataset)
     ignored = [value for _, value in settings_named('ignore_index', source.network) if isinstance(value, int)]
@@ -120,10 +123,41 @@ def guard_stock(dataset: Any) -> None:
     Args:
         dataset: any dataset. Sets in ``test_mode`` already refuse to take another image, and are left as they are.
     """
+    refuse_stray_classes('train_dataloader', dataset)
     for leaf in leaves(dataset):
         if not leaf.test_mode:
             expected = Expected(_classes(leaf), getattr(leaf, 'ignore_index', 255))
             leaf.prepare_data = GuardedReading(type(leaf).__name__, leaf, expected, strict_paths=False)
+
+
+def refuse_stray_classes(owner: str, dataset: Any) -> None:
+    """Refuse classes that are no classes, but folders that programs leave beside them.
+
+    Their names come first in the order of folders: all other labels would be shifted.
+
+    Args:
+        owner: whose data set it is, for the message.
+        dataset: a data set whose classes are known.
+
+    Raises:
+        SourceError: names the folders.
+    """
+    stray = stray_names(getattr(dataset, 'metainfo', {}).get('classes'))
+    if stray:
+        read = [leaf.data_prefix.get('img_path') or leaf.data_root for leaf in leaves(dataset)]
+        raise SourceError(
+            f'{owner}: its dataset takes {stray} of {_named(read, dataset)} for classes, which other programs leave '
+            'behind: delete these folders'
+        )
+
+
+def stray_names(classes: Any) -> list[str]:
+    """Return those of the names of classes that are folders which other programs leave behind.
+
+    Args:
+        classes: names, or None.
+    """
+    return [name for name in classes or () if isinstance(name, str) and (name[:1] == '.' or name in _STRAY)]
 
 
 def refuse_more_classes(source: Source, dataset: Any) -> None:
@@ -141,8 +175,12 @@ def refuse_more_classes(source: Source, dataset: Any) -> None:
         read = [leaf.ann_file or leaf.data_root for leaf in leaves(dataset)]
         raise SourceError(
             f"source '{source.name}': its dataset has {classes} classes, but its head {head} (read from "
-            f'{", ".join(dict.fromkeys(read)) or type(dataset).__name__}): set its num_classes, or mend the file'
+            f'{_named(read, dataset)}): set its num_classes, or mend the file'
         )
+
+
+def _named(read: list[str], dataset: Any) -> str:
+    return ', '.join(dict.fromkeys(filter(None, read))) or type(dataset).__name__
 
 
 def _classes(dataset: Any) -> int | None:

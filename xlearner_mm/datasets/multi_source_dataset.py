@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from xlearner_mm.datasets.annotations import read_annotations
 from xlearner_mm.datasets.building import build_deferred
-from xlearner_mm.datasets.errors import BadImageError
+from xlearner_mm.datasets.errors import BadImageError, one_line
 from xlearner_mm.datasets.guarded_reading import describe, guard, leaves
 from xlearner_mm.datasets.shared_faults import Witnesses, fault_of
 from xlearner_mm.datasets.source import Source, SourceError, parse_sources
@@ -65,7 +65,7 @@ class MultiSourceDataset(Dataset):
             return build_deferred(source.dataset)
         except Exception as error:
             raise SourceError(
-                f"source '{source.name}': its dataset cannot be built: {error}; check {_settings(source)}"
+                f"source '{source.name}': its dataset cannot be built: {one_line(error)}; check {_settings(source)}"
             ) from error
 
     def full_init(self) -> None:

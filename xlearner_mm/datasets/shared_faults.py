@@ -11,7 +11,7 @@ from typing import Any
 from mmengine import fileio
 from PIL import Image
 
-from xlearner_mm.datasets.errors import SourceError, bad_image, one_line
+from xlearner_mm.datasets.errors import SourceError, bad_image, one_line, told
 from xlearner_mm.datasets.inspection import Damage, Mismatch
 from xlearner_mm.datasets.spread import spread
 from xlearner_mm.datasets.stream_index import StreamIndex
@@ -69,7 +69,7 @@ def fault_of(
     if isinstance(error, Mismatch):
         return ImageFault(str(error), error, place, own=isinstance(error, Damage))
     if loaded:
-        return ImageFault(f'fails in {place}, which other images pass: {told(error)}', error, place, loaded=True)
+        return ImageFault(f'fails in {place}, which other images pass: {_told(error)}', error, place, loaded=True)
     return ImageFault(f'cannot be read: {one_line(error)}', error, place, own=_is_unreadable(path, backend_args))
 
 
@@ -105,7 +105,7 @@ class Witnesses:
         shared = all(self._agrees(i, fault) for i in others) if others else fault.loaded
         if fault.own or not shared:
             return bad_image(self.source, path, fault.reason)
-        what = f'{fault.place} fails: {told(fault.origin)}' if fault.place else f'{path} {fault.reason}'
+        what = f'{fault.place} fails: {_told(fault.origin)}' if fault.place else f'{path} {fault.reason}'
         tried = len(others) + 1
         return SourceError(
             f"source '{self.source}': {what}; so it is with every image tried, {tried} of {tried} (one is {path}): no "
@@ -123,10 +123,10 @@ class Witnesses:
         return self._found[index] == fault.kind
 
 
-def told(error: BaseException) -> str:
-    """Return kind and message of an exception; of a missing key, what the annotations lack."""
+def _told(error: BaseException) -> str:
+    """Kind and message of an exception; of a missing key, what the annotations lack."""
     lacking = _LACKING.get(error.args[0]) if isinstance(error, KeyError) and error.args else None
-    return f'{type(error).__name__}: {one_line(error)}' + (f' ({lacking})' if lacking else '')
+    return told(error) + (f' ({lacking})' if lacking else '')
 
 
 def _is_unreadable(path: str, backend_args: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 
-from xlearner_mm.datasets.errors import one_line
+from xlearner_mm.datasets.errors import told
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.registry import with_registered_names
 
@@ -78,7 +78,7 @@ def read_config(config: str) -> Config:
     try:
         return as_read(Config.fromfile(config))
     except Exception as error:  # a config is a program: it may raise anything
-        raise SourceError(f'{_place(error, config)}: {type(error).__name__}: {one_line(error)}') from error
+        raise SourceError(f'{_place(error, config)}: {told(error)}') from error
 
 
 def as_read(cfg: Config) -> Config:

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from xlearner_mm.datasets.errors import told
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.config_options import load_config
 from xlearner_mm.engine.ending import end_well, end_with
@@ -21,7 +22,7 @@ from xlearner_mm.engine.recipe_steps import SETTING
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.engine.unknown_setting import explained
 from xlearner_mm.models.expansion.inner_widths import narrow_as
-from xlearner_mm.registry import RUNNERS, bare_name, type_of
+from xlearner_mm.registry import RUNNERS, registered_name, type_of
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
     load_strictly,
@@ -131,8 +132,8 @@ def _kind_of_runner(cfg: Config) -> type[XLearnerRunner]:
     kind = type_of({'type': name}, RUNNERS)
     if not inspect.isclass(kind) or not issubclass(kind, XLearnerRunner):
         raise SourceError(
-            f"runner_type '{bare_name(name)}' is no XLearnerRunner, and would execute what is in a checkpoint: leave "
-            'runner_type out, or derive your runner from XLearnerRunner'
+            f"runner_type '{registered_name(name)}' is no XLearnerRunner, and would execute what is in a checkpoint: "
+            'leave runner_type out, or derive your runner from XLearnerRunner'
         )
     return kind
 
@@ -148,9 +149,7 @@ def build_optimizer(runner: Runner) -> None:
     except SourceError:
         raise
     except Exception as error:
-        raise SourceError(
-            f'optim_wrapper cannot be built: {type(error).__name__}: {error} (it is {runner.cfg.optim_wrapper})'
-        ) from error
+        raise SourceError(f'optim_wrapper cannot be built: {told(error)} (it is {runner.cfg.optim_wrapper})') from error
 
 
 def _build_loop(runner: Runner, name: str) -> None:
@@ -162,7 +161,7 @@ def _build_loop(runner: Runner, name: str) -> None:
     except Exception as error:
         dataset = runner.cfg.get(f'{name}_dataloader', {}).get('dataset', {})
         raise SourceError(
-            f'{name}_dataloader cannot be built: {type(error).__name__}: {error} '
+            f'{name}_dataloader cannot be built: {told(error)} '
             f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
         ) from error
 

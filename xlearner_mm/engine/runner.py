@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets import MultiSourceSampler, SourceError
 from xlearner_mm.datasets.channel_order import agreed_order
+from xlearner_mm.datasets.errors import told
 from xlearner_mm.datasets.guarded_reading import guard_stock
 from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
@@ -36,6 +37,7 @@ from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
 from xlearner_mm.engine.resume_point import Places, resume_point, saved_checkpoints
 from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.engine.whole_file import written_whole
+from xlearner_mm.models.class_weights import check_class_weights
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.registry import HOOKS, RUNNERS, type_of
 from xlearner_mm.transfer.checkpoint import (
@@ -127,7 +129,7 @@ class XLearnerRunner(Runner):
         except (SourceError, CheckpointError):
             raise
         except Exception as error:
-            refused = SourceError(f'the config cannot be built: {type(error).__name__}: {error}')
+            refused = SourceError(f'the config cannot be built: {told(error)}')
             refused.__cause__ = error
             raise explained(refused, cfg) from error
 
@@ -143,6 +145,12 @@ class XLearnerRunner(Runner):
         """Set the environment up; several ranks then watch each other."""
         super().setup_env(env_cfg)
         self.rank_watch = watch_ranks(env_cfg.get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT))
+
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
+        """Build the model; one whose losses are of other classes than its heads is refused."""
+        built = super().build_model(model)
+        check_class_weights('model', built)
+        return built
 
     def build_visualizer(self, visualizer: Visualizer | dict[str, Any] | None = None) -> Visualizer:
         """Build a visualizer of this run alone: of one name, MMEngine keeps the first, which logs into its own folder.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from traceback import walk_tb
 from types import FrameType
 from typing import Any, NamedTuple
@@ -50,8 +51,26 @@ def explained(error: Exception, config: Config | None) -> Exception:
             source = _OF_SOURCE.search(path)
             owner = f"source '{source[1]}': " if source else ''
             meant = nearest(refusal.key, settings_of(refusal.taker))
-            return SourceError(f"{owner}{refusal.name} has no setting '{refusal.key}'{meant} (in the config: {path})")
+            kept = _inherited(refusal.key, config)
+            return SourceError(
+                f"{owner}{refusal.name} has no setting '{refusal.key}'{meant} (in the config: {path}){kept}"
+            )
     return error
+
+
+def _inherited(key: str, config: Config | None) -> str:
+    """What to say of a setting that the config file does not write, but those that it inherits from."""
+    try:
+        own = '' if config is None or config.filename is None else Path(config.filename).read_text(encoding='utf-8')
+    except OSError:
+        return ''
+    written = re.compile(rf'\b{re.escape(key)}\b')
+    if not own or config is None or written.search(own) or not written.search(config.text or ''):
+        return ''
+    return (
+        f"; {Path(config.filename).name} inherits '{key}' from a base config: to replace that dict whole, and not to "
+        'change it, write _delete_=True into the new one'
+    )
 
 
 def refuse_misspelt(config: Config) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xlearner_mm.datasets.errors import one_line
 from xlearner_mm.datasets.source import Source, SourceError, parse_sources
 from xlearner_mm.registry import EVALUATOR, METRICS, Evaluator
 
@@ -86,5 +87,5 @@ def _build_metrics(source: Source) -> list:
         return [METRICS.build(dict(config)) for config in configs]
     except Exception as error:
         raise SourceError(
-            f"source '{source.name}': its val_evaluator cannot be built: {error} (it is {configs})"
+            f"source '{source.name}': its val_evaluator cannot be built: {one_line(error)} (it is {configs})"
         ) from error

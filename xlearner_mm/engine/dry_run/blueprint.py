@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.errors import told
 from xlearner_mm.datasets.guarded_reading import refuse_more_classes
 from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.dry_run.source_data import SourceData, read_source
@@ -133,7 +134,7 @@ def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
     except (SourceError, CheckpointError):
         raise
     except Exception as error:
-        raise SourceError(f'train_dataloader cannot be built: {type(error).__name__}: {error}') from error
+        raise SourceError(f'train_dataloader cannot be built: {told(error)}') from error
     runner._train_dataloader = loader
     return sources
 
@@ -171,7 +172,7 @@ def _build_rest(runner: Runner) -> None:
         try:
             build()
         except Exception as error:
-            raise SourceError(f'{what} cannot be built: {type(error).__name__}: {error}') from error
+            raise SourceError(f'{what} cannot be built: {told(error)}') from error
     MultiSourceCheckHook().before_train(runner)
     for hook in runner.hooks:
         if isinstance(hook, PruningHook):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from xlearner_mm.datasets.annotations import read_annotations
 from xlearner_mm.datasets.bad_data import BadData
 from xlearner_mm.datasets.building import build_deferred
-from xlearner_mm.datasets.errors import refuse_unknown
+from xlearner_mm.datasets.errors import one_line, refuse_unknown
 from xlearner_mm.datasets.guarded_reading import guard, leaves
 from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.evaluation import MultiSourceEvaluator
@@ -115,7 +115,7 @@ def _build_loader(runner: Runner, source: Source) -> DataLoader:
         raise
     except Exception as error:
         raise SourceError(
-            f"source '{source.name}': its val_dataloader cannot be built: {error} "
+            f"source '{source.name}': its val_dataloader cannot be built: {one_line(error)} "
             f'(dataset {settings.get("type")}, data_root {settings.get("data_root")!r})'
         ) from error
     return loader

@@ -13,6 +13,7 @@ from torch import nn
 
 from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.models.backbones.start import pretrained_entries
+from xlearner_mm.models.class_weights import check_class_weights
 from xlearner_mm.models.data_preprocessor import require_preprocessor
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
@@ -32,7 +33,7 @@ def build_stock_network(source: Source, expanded: XLearnerExpandedBackbone) -> n
 
     Raises:
         SourceError: the task has no branch, the network has no replaceable backbone or no data preprocessor, or
-            its levels or ``in_channels`` do not fit the branch.
+            its levels or ``in_channels`` do not fit the branch, or weights of classes not its head.
     """
     if source.task not in expanded.tasks:
         raise SourceError(
@@ -56,6 +57,7 @@ def build_stock_network(source: Source, expanded: XLearnerExpandedBackbone) -> n
             '`backbone` setting, so no port can be put in its place'
         )
     port.bind(expanded)
+    check_class_weights(f"source '{source.name}'", network)
     check_channels(source, network, [branch.channels[i] for i in port.out_indices])
     return network
 

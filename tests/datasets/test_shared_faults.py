@@ -1,0 +1,172 @@
+"""A fault that every image shows is the settings', one that an image has alone is the image's."""
+
+import json
+
+import numpy as np
+import pytest
+from mmengine.registry import TRANSFORMS
+
+from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.datasets.check import check_source
+from xlearner_mm.datasets.errors import BadImageError
+from xlearner_mm.datasets.source import parse_sources
+
+from .small_sources import COUNT, class_folders, class_list, coco, label_maps
+
+SKIP = dict(policy='skip', max_share=0.9)
+
+
+@TRANSFORMS.register_module()
+class NeedsADog:
+    """A transform that fails on pictures of some class."""
+
+    def __call__(self, data):
+        if data['gt_label'] == 0:
+            raise ValueError('no dog')
+        return data
+
+
+def told(source, **settings):
+    """Return the error of the first image of a source."""
+    with pytest.raises(SourceError) as caught:
+        MultiSourceDataset({'pets': {**source, **settings}})[0]
+    return caught.value
+
+
+def pipeline_with(source, index, **transform):
+    source['dataset']['pipeline'].insert(index, transform)
+    return source
+
+
+def without_masks(root):
+    source = coco(root)
+    source['dataset']['pipeline'][1]['with_mask'] = True
+    return source
+
+
+def with_another_reduction(root):
+    source = label_maps(root)
+    source['dataset']['pipeline'][1]['reduce_zero_label'] = True
+    return source
+
+
+def with_an_unknown_meta_key(root):
+    source = coco(root)
+    source['dataset']['pipeline'][-1]['meta_keys'] = ('img_id', 'colour')
+    return source
+
+
+SETTINGS = {
+    'a list for a tuple': (
+        lambda root: pipeline_with(coco(root), 1, type='Resize', scale=[32, 32], keep_ratio=True),
+        r'transform Resize \(pipeline\[1\]\) fails: TypeError: Scale must be .*list',
+    ),
+    'masks without segmentation': (
+        without_masks,
+        r"transform LoadAnnotations \(pipeline\[1\]\) fails: KeyError: 'mask' \(.*'segmentation'",
+    ),
+    'labels reduced in the pipeline alone': (
+        with_another_reduction,
+        r'transform LoadAnnotations \(pipeline\[1\]\) fails: AssertionError: ',
+    ),
+    'an unknown meta key': (with_an_unknown_meta_key, r"transform PackDetInputs \(pipeline\[2\]\) fails: .*'colour'"),
+}
+
+
+@pytest.mark.parametrize('bad_data', [dict(policy='error'), SKIP], ids=['error', 'skip'])
+@pytest.mark.parametrize('fault', SETTINGS)
+def test_what_fails_on_every_image_is_the_transforms_setting_and_is_never_skipped(tmp_path, fault, bad_data):
+    make, message = SETTINGS[fault]
+    error = told(make(tmp_path), bad_data=bad_data)
+    assert not isinstance(error, BadImageError)
+    error.match(rf"source 'pets': {message}")
+    error.match(f'{COUNT} of {COUNT}.*no file is to blame')
+    assert 'replace the file' not in str(error)
+
+
+def test_labels_that_all_images_share_are_not_blamed_on_one_of_them(tmp_path):
+    source = class_list(tmp_path)
+    (tmp_path / 'train.txt').write_text(''.join(f'{i}.jpg {i % 2 + 2}\n' for i in range(COUNT)))
+    error = told(source, bad_data=SKIP)
+    assert not isinstance(error, BadImageError)
+    error.match(r'has label 2, but there are 2 classes.*no file is to blame')
+
+
+def test_a_folder_without_any_of_the_files_is_the_settings_too(tmp_path):
+    source = coco(tmp_path)
+    source['dataset']['data_prefix'] = dict(img='elsewhere')
+    error = told(source, bad_data=SKIP)
+    assert not isinstance(error, BadImageError)
+    error.match(r'LoadImageFromFile \(pipeline\[0\]\) fails: FileNotFoundError: .*elsewhere.*no file is to blame')
+
+
+def test_what_other_images_pass_is_blamed_on_the_image_and_the_transform_is_named(tmp_path):
+    source = pipeline_with(class_folders(tmp_path), 1, type='NeedsADog')
+    error = told(source)
+    assert isinstance(error, BadImageError)
+    error.match(
+        r'cat/0\.jpg fails in transform NeedsADog \(pipeline\[1\]\), which other images pass: ValueError: no dog'
+    )
+    dataset = MultiSourceDataset({'pets': {**source, 'bad_data': SKIP}})
+    assert 'dog' in dataset[0]['data']['data_samples'].img_path, 'another stands in for it'
+
+
+def test_files_that_are_no_pictures_are_blamed_themselves_however_many_they_are(tmp_path):
+    source = class_folders(tmp_path)
+    for path in (tmp_path / 'train').rglob('*.jpg'):
+        path.write_bytes(b'no picture')
+    error = told(source)
+    assert isinstance(error, BadImageError)
+    error.match(r'cat/0\.jpg cannot be read')
+
+
+def test_the_verdict_leaves_random_numbers_alone(tmp_path):
+    dataset = MultiSourceDataset({'pets': pipeline_with(class_folders(tmp_path), 1, type='NeedsADog')})
+    np.random.seed(0)
+    expected = np.random.rand()
+    np.random.seed(0)
+    with pytest.raises(BadImageError):
+        dataset[0]
+    assert np.random.rand() == expected
+
+
+def test_the_check_of_sources_blames_the_setting_once(tmp_path):
+    (source,) = parse_sources({'pets': SETTINGS['a list for a tuple'][0](tmp_path)}).values()
+    (report,) = check_source(source)
+    (problem,) = report.problems
+    assert problem.place == 'its pipeline'
+    assert 'Resize (pipeline[1])' in problem.reason
+
+
+def test_an_annotation_that_is_wrong_for_one_image_alone_is_the_image_s(tmp_path):
+    source = without_masks(tmp_path)
+    content = json.loads((tmp_path / 'train.json').read_text())
+    for found in content['annotations'][1:]:
+        found['segmentation'] = [[20, 12, 60, 12, 60, 48]]
+    (tmp_path / 'train.json').write_text(json.dumps(content))
+    error = told(source)
+    assert isinstance(error, BadImageError)
+    error.match(r"0\.jpg fails in transform LoadAnnotations .*KeyError: 'mask'")
+
+
+def test_a_single_image_is_not_blamed_for_a_transform_that_fails_after_it_was_loaded(tmp_path):
+    source = SETTINGS['a list for a tuple'][0](tmp_path)
+    content = json.loads((tmp_path / 'train.json').read_text())
+    content['images'], content['annotations'] = content['images'][:1], content['annotations'][:1]
+    (tmp_path / 'train.json').write_text(json.dumps(content))
+    told(source).match(r'Resize \(pipeline\[1\]\) fails.*1 of 1')
+
+
+def test_wrappers_that_mix_images_are_judged_alike(tmp_path):
+    source = coco(tmp_path)
+    inner = {key: value for key, value in source['dataset'].items() if key != '_scope_'}
+    inner['pipeline'] = inner['pipeline'][:2]
+    source['dataset'] = dict(
+        _scope_='mmdet',
+        type='MultiImageMixDataset',
+        dataset=inner,
+        pipeline=[dict(type='Resize', scale=[32, 32], keep_ratio=True), dict(type='PackDetInputs')],
+    )
+    error = told(source, bad_data=SKIP)
+    assert not isinstance(error, BadImageError)
+    error.match(f'Scale must be .*{COUNT} of {COUNT}.*no file is to blame')
