@@ -134,3 +134,46 @@ def test_skipping_part_of_a_step_is_refused():
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
     with pytest.raises(ValueError, match='not a whole number of steps of 3'):
         MultiSourceSampler(dataset, seed=0).skip(4)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('batch_size', [1, 2, 4, 6])
+def test_a_loader_that_cuts_other_batches_than_steps_is_refused_whoever_runs_it(batch_size, workers):
+    dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
+    loader = DataLoader(dataset, batch_size, sampler=MultiSourceSampler(dataset, seed=0), num_workers=workers)
+    with pytest.raises(SourceError, match=rf'batch_size is {batch_size}, but the sources take 3 images a step.*=3'):
+        next(iter(loader))
+
+
+def test_sizes_that_the_sampler_overrides_count():
+    dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
+    sampler = MultiSourceSampler(dataset, batch_sizes={'a': 4}, seed=0)
+    loader = DataLoader(dataset, 5, sampler=sampler, collate_fn=multi_source_collate)
+    assert {name: len(batch['index']) for name, batch in next(iter(loader)).items()} == {'a': 4, 'b': 1}
+
+
+def test_a_sampler_that_knows_no_shares_is_refused():
+    dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
+    with pytest.raises(SourceError, match=r"sampler is not a MultiSourceSampler.*type='MultiSourceSampler'"):
+        next(iter(DataLoader(dataset, 3, shuffle=True)))
+
+
+def test_batches_of_the_right_size_and_of_wrong_shares_are_refused():
+    dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
+    MultiSourceSampler(dataset, seed=0)
+    with pytest.raises(SourceError, match=r"a batch is of {'a': 3}, but a step takes {'a': 2, 'b': 1}"):
+        next(iter(DataLoader(dataset, batch_sampler=[[0, 1, 2]])))
+
+
+def test_a_loop_that_is_not_of_our_runner_is_told_once_what_it_lacks(monkeypatch):
+    told = []
+    monkeypatch.setattr('xlearner_mm.datasets.multi_source_sampler.print_log', lambda line, *args: told.append(line))
+    sampler = MultiSourceSampler(MultiSourceDataset(index_sources(a=(11, 2))), seed=0)
+    for _ in range(2):
+        next(iter(sampler))
+    (line,) = told
+    assert 'XLearnerRunner.from_cfg(cfg)' in line
+    sampler = MultiSourceSampler(MultiSourceDataset(index_sources(a=(11, 2))), seed=0)
+    sampler.guarded = True
+    next(iter(sampler))
+    assert len(told) == 1

@@ -11,7 +11,8 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from tests.docs.pages import blocks, write_files
+from tests.docs.pages import ROOT, blocks, write_files
+from xlearner_mm import XLearnerRunner
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.check_report import check_config
 from xlearner_mm.engine.launch import launch
@@ -130,6 +131,17 @@ def test_a_source_is_read_from_object_storage(tmp_path, monkeypatch):
         forget('bucket')
     assert sample['data']['inputs'].shape == (3, 80, 60)
     assert len(sample['data']['data_samples'].gt_instances) == 1
+
+
+def test_a_training_from_python_is_the_tools_own(inside):
+    (inside / 'configs').symlink_to(ROOT / 'configs')
+    (shown,) = [block.text for block in blocks('python', 'get_started.md') if 'from_cfg' in block.text]
+    assert 'max_iters = 100' in shown
+    namespace = {}
+    exec(shown.replace('max_iters = 100', 'max_iters = 2'), namespace)
+    assert isinstance(namespace['runner'], XLearnerRunner)
+    assert 'sources/mean' in last_metrics(inside / 'work_dirs/notebook')
+    assert read_checkpoint('work_dirs/notebook')['meta']['iter'] == 2
 
 
 def test_the_python_door_answers_as_shown(tmp_path, monkeypatch):

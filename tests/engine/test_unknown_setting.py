@@ -203,6 +203,21 @@ def test_what_no_training_reads_is_refused(settings, said):
         refuse_misspelt(Config(settings))
 
 
+def test_a_setting_of_the_type_that_was_replaced_is_told_to_be_inherited(tmp_path, capfd):
+    write(tmp_path / 'base.py')
+    child = tmp_path / 'child.py'
+    (tmp_path / 'momentum.py').write_text("_base_ = './base.py'\noptim_wrapper = dict(optimizer=dict(momentum=0.9))\n")
+    for written in ('', ', momentum=0.5'):
+        change = f"optim_wrapper = dict(optimizer=dict(type='Rprop'{written}))"
+        child.write_text(f"_base_ = './momentum.py'\n{change}\n")
+        capfd.readouterr()
+        assert launch('train', str(child), str(tmp_path / 'work')) == 1
+        err = capfd.readouterr().err
+        assert "Rprop has no setting 'momentum'" in err
+        assert ("child.py inherits 'momentum' from a base config" in err) == (not written)
+        assert ('_delete_=True' in err) == (not written)
+
+
 def test_what_mmengine_reads_is_taken():
     environment = dict(
         cudnn_benchmark=True,

@@ -71,6 +71,8 @@ class GuardedReading:
                 return type(self.dataset).prepare_data(self.dataset, index)
             inspection = Inspection(self.expected, info)
             data: Any = info
+            transform: Any = None
+            number = 0
             for number, transform in enumerate(self.dataset.pipeline.transforms):
                 data = _transformed(transform, number, data, inspection, path)
                 if data is None:
@@ -78,6 +80,8 @@ class GuardedReading:
                         raise Damage('cannot be read: its loader gave nothing and did not say why')
                     return None
                 inspection.after(transform, data)
+            if type(transform).__name__.startswith('Pack') and 'inputs' not in data:
+                raise fault_of(KeyError('inputs'), path, _place(transform, number), loaded=True)
             return data
         except (SourceError, MemoryError, ImageFault):
             raise
@@ -92,9 +96,12 @@ def _transformed(transform: Any, number: int, data: Any, inspection: Inspection,
     except (SourceError, MemoryError):
         raise
     except Exception as error:  # whatever a stock transform raises
-        place = f'transform {type(transform).__name__} (pipeline[{number}])'
         backend_args = getattr(transform, 'backend_args', None)
-        raise fault_of(error, path, place, inspection.has_image, backend_args) from error
+        raise fault_of(error, path, _place(transform, number), inspection.has_image, backend_args) from error
+
+
+def _place(transform: Any, number: int) -> str:
+    return f'transform {type(transform).__name__} (pipeline[{number}])'
 
 
 def guard(source: Source, dataset: Any) -> None:

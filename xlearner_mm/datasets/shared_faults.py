@@ -21,6 +21,7 @@ WITNESSES = 20
 _LACKING = {
     'mask': "an object without 'segmentation'; load no masks, or annotate them",
     'gt_label': 'images without labels',
+    'inputs': 'no image is packed; its input_key names none that the pipeline gives',
     'seg_map_path': 'images without label maps; set data_prefix=dict(seg_map_path=...)',
 }
 """What a pipeline misses -> what the annotations lack."""

@@ -100,7 +100,8 @@ def _place(error: Exception, config: str) -> str:
     for frame, line in walk_tb(cause.__traceback__):
         read = frame.f_locals.get('filename')
         if frame.f_globals.get('__name__') == Config.__module__ and isinstance(read, str | os.PathLike):
-            place = os.fspath(read)
+            # Of a base that is not there, the file that names it.
+            place = os.fspath(read) if osp.isfile(read) else place
         elif frame.f_code.co_name == '<module>' and frame.f_code.co_filename.endswith('.py'):
             place = f'{frame.f_code.co_filename}:{line}'
     if isinstance(cause, SyntaxError) and cause.lineno is not None:

@@ -85,6 +85,7 @@ class XLearnerRunner(Runner):
 
     _resume: bool | str
     _has_loaded: bool
+    cfg: Config
 
     @classmethod
     def from_cfg(cls, cfg: ConfigType) -> XLearnerRunner:

@@ -28,7 +28,7 @@ def check_class_weights(owner: str, network: nn.Module) -> None:
     for path, loss, head in _losses(network):
         expected = _class_counts(head)
         for setting in _PER_CLASS:
-            value = getattr(loss, setting, None)
+            value: Any = getattr(loss, setting, None)
             if _is_list(value) and len(value) not in expected:
                 wanted = ' or '.join(map(str, sorted(expected)))
                 raise SourceError(

@@ -167,7 +167,7 @@ def _build_rest(runner: Runner) -> None:
     """Build loop and schedules, and let hooks refuse what they would refuse when the training starts."""
     for what, build in (
         ('train_cfg', lambda: runner.train_loop),
-        ('param_scheduler', lambda: runner.build_param_scheduler(runner.param_schedulers)),
+        ('param_scheduler', lambda: runner.param_schedulers and runner.build_param_scheduler(runner.param_schedulers)),
     ):
         try:
             build()

@@ -64,8 +64,8 @@ def build_stock_network(source: Source, expanded: XLearnerExpandedBackbone) -> n
 
 def _check_takes_a_backbone(source: Source) -> None:
     """Refuse networks that have no backbone of their own, before their class complains of an unknown argument."""
-    kind = type_of(source.network, MODELS)
-    if not inspect.isclass(kind):
+    kind: Any = type_of(source.network, MODELS)
+    if not hasattr(kind, '__mro__'):
         return  # an unknown type is reported by the registry itself
     if any('backbone' in inspect.signature(cls.__init__).parameters for cls in kind.__mro__):
         return
