@@ -7,10 +7,10 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
-from xlearner_mm.datasets.errors import SourceError, bad_image
-from xlearner_mm.datasets.inspection import Damage, Expected, Inspection
+from xlearner_mm.datasets.errors import SourceError
+from xlearner_mm.datasets.inspection import Damage, Expected, Inspection, Mismatch
 from xlearner_mm.datasets.paths import check_paths
-from xlearner_mm.datasets.shared_faults import ImageFault, Witnesses, fault_of
+from xlearner_mm.datasets.shared_faults import ImageFault, Witnesses, fault_of, place_of
 from xlearner_mm.datasets.source import Source, settings_named
 
 _STRAY = ('__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
@@ -46,24 +46,24 @@ class GuardedReading:
             BadImageError: it cannot be used; the message names source and file.
             SourceError: its file is out of the dataset's folders, or every image fails as this one does.
         """
+        try:
+            return self._read(index)
+        except ImageFault as fault:
+            # Built when wanted: a dataset knows its length when its annotations are read.
+            self._witnesses = self._witnesses or Witnesses(self.source, len(self.dataset), self._read)
+            path = describe(self.dataset.get_data_info(index), index)
+            raise self._witnesses.verdict(index, path, fault) from fault.error
+
+    def _read(self, index: int) -> Any:
         for _ in range(_TRIES):
             info = self.dataset.get_data_info(index)
             path = describe(info, index)
             if self.strict_paths:
                 check_paths(self.source, self.dataset, info)
-            try:
-                data = self._prepare(index, info, path)
-            except ImageFault as fault:
-                # Built when wanted: a dataset knows its length when its annotations are read.
-                self._witnesses = self._witnesses or Witnesses(self.source, len(self.dataset), self._read)
-                raise self._witnesses.verdict(index, path, fault) from fault.error
+            data = self._prepare(index, info, path)
             if data is not None:
                 return data
-        raise bad_image(self.source, path, f'has nothing left of it after its augmentation, in {_TRIES} tries')
-
-    def _read(self, index: int) -> Any:
-        info = self.dataset.get_data_info(index)
-        return self._prepare(index, info, describe(info, index))
+        raise fault_of(Mismatch(f'has nothing left of it after its augmentation, in {_TRIES} tries'), path)
 
     def _prepare(self, index: int, info: dict[str, Any], path: str) -> Any:
         try:
@@ -81,7 +81,7 @@ class GuardedReading:
                     return None
                 inspection.after(transform, data)
             if type(transform).__name__.startswith('Pack') and 'inputs' not in data:
-                raise fault_of(KeyError('inputs'), path, _place(transform, number), loaded=True)
+                raise fault_of(KeyError('inputs'), path, place_of(transform, number), loaded=True)
             return data
         except (SourceError, MemoryError, ImageFault):
             raise
@@ -97,11 +97,7 @@ def _transformed(transform: Any, number: int, data: Any, inspection: Inspection,
         raise
     except Exception as error:  # whatever a stock transform raises
         backend_args = getattr(transform, 'backend_args', None)
-        raise fault_of(error, path, _place(transform, number), inspection.has_image, backend_args) from error
-
-
-def _place(transform: Any, number: int) -> str:
-    return f'transform {type(transform).__name__} (pipeline[{number}])'
+        raise fault_of(error, path, place_of(transform, number), inspection.has_image, backend_args) from error
 
 
 def guard(source: Source, dataset: Any) -> None:

@@ -102,16 +102,24 @@ class Witnesses:
             fault: how it fails.
         """
         others = [i for i in spread(self.length, WITNESSES) if i != index]
-        # Of a single image, what fails after it has been loaded is none of its file's doing.
-        shared = all(self._agrees(i, fault) for i in others) if others else fault.loaded
-        if fault.own or not shared:
+        if fault.own or not self._is_shared(fault, others):
             return bad_image(self.source, path, fault.reason)
         what = f'{fault.place} fails: {_told(fault.origin)}' if fault.place else f'{path} {fault.reason}'
         tried = len(others) + 1
+        missing = isinstance(fault.origin, FileNotFoundError)
+        whose = (
+            'the dataset (data_root, data_prefix, suffixes)'
+            if missing
+            else fault.place or 'the dataset or its pipeline'
+        )
         return SourceError(
             f"source '{self.source}': {what}; so it is with every image tried, {tried} of {tried} (one is {path}): no "
-            f'file is to blame, but the settings of {fault.place or "the dataset or of its pipeline"}'
+            f'file is to blame, but the settings of {whose}'
         )
+
+    def _is_shared(self, fault: ImageFault, others: list[int]) -> bool:
+        # Of a single image, what fails after it has been loaded is none of its file's doing.
+        return all(self._agrees(i, fault) for i in others) if others else fault.loaded
 
     def _agrees(self, index: int, fault: ImageFault) -> bool:
         if index not in self._found:
@@ -121,7 +129,14 @@ class Witnesses:
                 self._found[index] = None
             except ImageFault as found:
                 self._found[index] = None if found.own else found.kind
+            except (SourceError, MemoryError):
+                self._found[index] = None
         return self._found[index] == fault.kind
+
+
+def place_of(transform: Any, number: int) -> str:
+    """Return what messages call a transform: its class and its place in the pipeline."""
+    return f'transform {type(transform).__name__} (pipeline[{number}])'
 
 
 def _told(error: BaseException) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.datasets.errors import SourceError, told
+from xlearner_mm.datasets.shared_faults import place_of
 
 OBJECTS = 8
 """Objects on every picture; photographs of COCO have 7."""
@@ -36,15 +37,20 @@ def stand_in_items(dataset: Dataset, folder: str, size: Sequence[int], count: in
         described['reduce_zero_label'] = getattr(reader, 'reduce_zero_label', False)
         if not any('LoadImage' in type(transform).__name__ for transform in reader.pipeline.transforms):
             described.update(_loaded(described['img_path']))
-        try:
-            items.append(reader.pipeline(described))
-        except Exception as error:
-            raise SourceError(
-                f'its pipeline fails on a picture of {width} x {height} pixels: {type(error).__name__}: {error}'
-            ) from error
-        if items[-1] is None:
-            raise SourceError(f'its pipeline drops pictures of {width} x {height} pixels')
+        items.append(_through(reader.pipeline.transforms, described, f'{width} x {height} pixels'))
     return items
+
+
+def _through(transforms: Sequence[Any], data: Any, size: str) -> Any:
+    for number, transform in enumerate(transforms):
+        try:
+            data = transform(data)
+        except Exception as error:
+            place = place_of(transform, number)
+            raise SourceError(f'its pipeline fails on a picture of {size}: {place}: {told(error)}') from error
+        if data is None:
+            raise SourceError(f'its pipeline drops pictures of {size}')
+    return data
 
 
 def _reader(dataset: Any) -> Any:
