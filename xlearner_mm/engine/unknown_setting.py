@@ -64,7 +64,7 @@ def _inherited(key: str, config: Config | None) -> str:
         own = '' if config is None or config.filename is None else Path(config.filename).read_text(encoding='utf-8')
     except OSError:
         return ''
-    written = re.compile(rf'\b{re.escape(key)}\b')
+    written = re.compile(rf'\b{re.escape(key)}\b[\'"]?\s*[=:]')
     if not own or config is None or written.search(own) or not written.search(config.text or ''):
         return ''
     return (
