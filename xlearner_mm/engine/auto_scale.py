@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets.errors import SourceError, refuse_unknown
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
+from xlearner_mm.registry import bare_name
 
 _SPANS = ('T_max', 'step_size', 'periods', 'total_steps')
 """Settings of schedules that are numbers of steps."""
@@ -120,8 +121,7 @@ def _is_warmup(schedule: Any) -> bool:
     """Whether a schedule raises the rate from the first step on, and counts steps."""
     if not isinstance(schedule, Mapping) or schedule.get('by_epoch', True) or schedule.get('begin', 0):
         return False
-    kind = schedule.get('type')
-    name = (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
+    name = bare_name(schedule.get('type'))
     rises = {
         'Linear': schedule.get('start_factor', 1 / 3) < schedule.get('end_factor', 1.0),
         'Constant': schedule.get('factor', 1 / 3) < 1,
