@@ -65,10 +65,6 @@ class BadData:
         """
         if len(bad) > self.max_share * images:
             path, reason = next(reversed(bad.items()))
-            if len(bad) == images:
-                raise SourceError(
-                    f"source '{source}': none of its {images:,} images can be used; the last is {path}: it {reason}"
-                )
             raise SourceError(
                 f"source '{source}': {len(bad):,} of {images:,} images are bad, more than bad_data.max_share="
                 f'{self.max_share}; the last is {path}: it {reason}'
