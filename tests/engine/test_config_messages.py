@@ -7,10 +7,9 @@ from mmengine.config import Config
 
 from xlearner_mm.datasets import SourceError
 from xlearner_mm.datasets.check_report import check_config
-from xlearner_mm.engine.config_options import read_config
+from xlearner_mm.engine.config_options import read_config, sources_once
 from xlearner_mm.engine.dry_run import dry_run
 from xlearner_mm.engine.launch import launch
-from xlearner_mm.engine.runner import _sources_once
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.transfer_set import transfer_to_set
 
@@ -50,7 +49,7 @@ def test_a_source_is_shown_once_in_the_log_and_named_later():
     sources = dict(pets=pets, cars=dict(task='det'))
     changed = dict(pets=pets, cars=dict(task='seg'))
     cfg = Config(dict(pets=pets, model=dict(sources=sources), sources=sources, val_dataloader=dict(sources=changed)))
-    assert _sources_once(cfg).to_dict() == dict(
+    assert sources_once(cfg).to_dict() == dict(
         sources=sources,
         pets='<sources.pets>',
         model=dict(sources='<sources>'),

@@ -7,7 +7,7 @@ import ast
 import os
 import os.path as osp
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from traceback import walk_tb
 from typing import Any
 
@@ -91,6 +91,32 @@ def as_read(cfg: Config) -> Config:
     # Every component holds the sources it needs: formatting that with yapf, thrice a run, takes 20 s. fromfile has
     # a switch for it, which text configs ignore.
     return Config(content, cfg_text=cfg.text, filename=cfg.filename, format_python_code=False)
+
+
+def sources_once(cfg: Config) -> Config:
+    """Return a config to be shown, in which every source stands where it is met first, and is named later.
+
+    Args:
+        cfg: any config; it is left as it is.
+    """
+    seen: list[tuple[str, Any]] = []
+
+    def shown(value: Any, path: str, of_sources: bool) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        named = next((name for name, known in seen if known == value), None)
+        if named is not None:
+            return f'<{named}>'
+        if of_sources:
+            seen.append((path, value))
+        # A source is a dict within `sources`; the variables of base configs hold it, too.
+        inner = path.rpartition('.')[2] == 'sources'
+        return {
+            key: shown(item, f'{path}.{key}' if path else str(key), key == 'sources' or inner)
+            for key, item in sorted(value.items(), key=lambda pair: pair[0] != 'sources')
+        }
+
+    return Config(shown(cfg.to_dict(), '', False), filename=cfg.filename, format_python_code=False)
 
 
 def _place(error: Exception, config: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import os.path as osp
 from collections.abc import Callable, Mapping
@@ -12,12 +11,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
-from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
-from mmengine.runner.runner import ConfigType
 from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
@@ -28,9 +25,9 @@ from xlearner_mm.datasets.errors import told
 from xlearner_mm.datasets.guarded_reading import guard_stock
 from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
-from xlearner_mm.engine.config_options import as_read, default_work_dir, read_config
+from xlearner_mm.engine.config_options import as_read, default_work_dir, read_config, sources_once
 from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
-from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
+from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook, as_whole
 from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
@@ -87,20 +84,6 @@ class XLearnerRunner(Runner):
     _has_loaded: bool
     cfg: Config
 
-    @classmethod
-    def from_cfg(cls, cfg: ConfigType) -> XLearnerRunner:
-        """Build a runner; an optimizer step of a config that sets ``images_per_step`` has that many images.
-
-        Raises:
-            SourceError: see :func:`~xlearner_mm.engine.recipe_steps.keep_recipe`.
-        """
-        own = copy.deepcopy(cfg) if isinstance(cfg, Config) else Config(cfg)
-        plan = keep_recipe(own, processes_of(own))
-        runner = super().from_cfg(own)
-        if plan is not None:
-            runner.logger.info(plan.describe())
-        return runner
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         scale_length(self)
@@ -109,9 +92,12 @@ class XLearnerRunner(Runner):
     def from_cfg(cls, cfg: Config | Mapping[str, Any] | str | os.PathLike) -> XLearnerRunner:
         """Build the runner of a config: what ``tools/train.py`` and notebooks call.
 
+        An optimizer step of a config that sets ``images_per_step`` has that many images, see
+        :func:`~xlearner_mm.engine.recipe_steps.keep_recipe`.
+
         Args:
-            cfg: a config of either style, or the path of one. Without a ``work_dir``, logs and checkpoints go to
-                ``work_dirs/<config name>``.
+            cfg: a config of either style, or the path of one; it is left as it is. Without a ``work_dir``, logs and
+                checkpoints go to ``work_dirs/<config name>``.
 
         Raises:
             FileNotFoundError: no such config.
@@ -124,19 +110,22 @@ class XLearnerRunner(Runner):
         cfg = as_read(cfg if isinstance(cfg, Config) else Config(dict(cfg)))
         cfg.setdefault('work_dir', default_work_dir(cfg.filename))
         refuse_misspelt(cfg)
+        plan = keep_recipe(cfg, processes_of(cfg))
         try:
             with nothing_executed():
-                return super().from_cfg(cfg)
+                runner = super().from_cfg(cfg)
         except (SourceError, CheckpointError):
             raise
         except Exception as error:
             refused = SourceError(f'the config cannot be built: {told(error)}')
-            refused.__cause__ = error
-            raise explained(refused, cfg) from error
+            raise (refused if (said := explained(error, cfg)) is error else said) from error
+        if plan is not None:
+            runner.logger.info(plan.describe())
+        return runner
 
     def _log_env(self, env_cfg: dict) -> None:
         """Log the environment and the config, each source once: components hold copies, among which errors drown."""
-        whole, self.cfg = self.cfg, _sources_once(self.cfg)
+        whole, self.cfg = self.cfg, sources_once(self.cfg)
         try:
             super()._log_env(env_cfg)
         finally:
@@ -170,13 +159,13 @@ class XLearnerRunner(Runner):
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
         """Register MMEngine's default hooks, the checkpoints' replaced."""
         checkpoint = {'checkpoint': {'type': 'CheckpointHook', 'interval': 1}}
-        super().register_default_hooks({name: _whole(hook) for name, hook in {**checkpoint, **(hooks or {})}.items()})
+        super().register_default_hooks({name: as_whole(hook) for name, hook in {**checkpoint, **(hooks or {})}.items()})
         if self.rank_watch is not None:
             self.register_hook(RankWatchHook(self.rank_watch))
 
     def register_custom_hooks(self, hooks: list) -> None:
         """Register a config's hooks, and of our own those that it does not set itself."""
-        super().register_custom_hooks([_whole(hook) for hook in hooks])
+        super().register_custom_hooks([as_whole(hook) for hook in hooks])
         model = self.model.module if is_model_wrapper(self.model) else self.model
         for own in (*OWN_HOOKS, *(STAGE_HOOKS if hasattr(model, 'describe') else ())):
             if not any(isinstance(hook, type_of({'type': own}, HOOKS)) for hook in self.hooks):
@@ -376,34 +365,6 @@ class XLearnerRunner(Runner):
 
 def _dataset_of(loader: Any) -> Any:
     return loader.get('dataset') if isinstance(loader, Mapping) else getattr(loader, 'dataset', None)
-
-
-def _whole(hook: Any) -> Any:
-    """MMEngine's hook that saves checkpoints replaced by ours, with its settings; other hooks as they are."""
-    is_stock = isinstance(hook, Mapping) and type_of(hook, HOOKS) is CheckpointHook
-    return {**hook, 'type': 'WholeCheckpointHook'} if is_stock else hook
-
-
-def _sources_once(cfg: Config) -> Config:
-    """A config in which every dict of sources, and every source, stands where it is met first and is named later."""
-    seen: list[tuple[str, Any]] = []
-
-    def shown(value: Any, path: str, of_sources: bool) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        named = next((name for name, known in seen if known == value), None)
-        if named is not None:
-            return f'<{named}>'
-        if of_sources:
-            seen.append((path, value))
-        # A source is a dict within `sources`; the variables of base configs hold it, too.
-        inner = path.rpartition('.')[2] == 'sources'
-        return {
-            key: shown(item, f'{path}.{key}' if path else str(key), key == 'sources' or inner)
-            for key, item in sorted(value.items(), key=lambda pair: pair[0] != 'sources')
-        }
-
-    return Config(shown(cfg.to_dict(), '', False), filename=cfg.filename, format_python_code=False)
 
 
 def _check_backbone(state: Mapping[str, Any], own: Mapping[str, Any], filename: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path as osp
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -14,7 +15,7 @@ from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.resume_point import Places
 from xlearner_mm.engine.whole_file import PARTIAL, write_text_whole
-from xlearner_mm.registry import HOOKS
+from xlearner_mm.registry import HOOKS, type_of
 
 _OUTDATED_BEST = 'outdated_best'
 
@@ -128,6 +129,16 @@ class WholeCheckpointHook(CheckpointHook):
             path = self.file_backend.join_path(self.out_dir, name)
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
+
+
+def as_whole(hook: Any) -> Any:
+    """Return a hook's config with MMEngine's ``CheckpointHook`` replaced by ours; other hooks as they are.
+
+    Args:
+        hook: a config, or a hook that is built.
+    """
+    is_stock = isinstance(hook, Mapping) and type_of(hook, HOOKS) is CheckpointHook
+    return {**hook, 'type': 'WholeCheckpointHook'} if is_stock else hook
 
 
 class _RemovingLater:
