@@ -141,15 +141,15 @@ class FeatureExtractor:
     def _build(self) -> tuple[nn.Module, nn.Module]:
         if self._network is None:
             torch.manual_seed(self.seed)  # a random start is the same, whichever features are there already
-            network = nn.Module()
-            network.data_preprocessor = MODELS.build(self.model['data_preprocessor'])
-            tell_loaded_order(network.data_preprocessor, self._order or BGR)
+            preprocessor, backbone = (MODELS.build(self.model[part]) for part in ('data_preprocessor', 'backbone'))
+            tell_loaded_order(preprocessor, self._order or BGR)
             # In a network, as in a training: it then refuses images that are not normalised as it was trained.
-            network.backbone = MODELS.build(self.model['backbone'])
+            network = nn.Module()
+            network.data_preprocessor, network.backbone = preprocessor, backbone
             with nothing_executed():
-                network.backbone.init_weights()
+                backbone.init_weights()
             network.eval().to(self.device)
-            self._network = network.backbone, network.data_preprocessor
+            self._network = backbone, preprocessor
         return self._network
 
 
