@@ -41,13 +41,18 @@ def learner_of(cfg):
 
 
 def with_teachers(cfg, folder):
-    """Put an untrained model where each checkpoint should be: a squeeze's teacher, or a hint in a stock network."""
+    """Put an untrained model where each checkpoint should be: a squeeze's teacher, a branch's start, or a hint."""
     if 'teacher' in cfg.model:
         learner = MODELS.build({key: value for key, value in cfg.model.teacher.model.items() if key != 'hints'})
         cfg.model.teacher.checkpoint = str(folder / 'expansion.pth')
         content = {'state_dict': learner.state_dict(), 'meta': {'xlearner': learner.describe()}}
         torch.save(content, cfg.model.teacher.checkpoint)
         return cfg
+    for name, branch in cfg.model.backbone.branches.items():
+        if 'init_cfg' in branch:
+            branch.init_cfg.checkpoint = str(folder / f'{name}.pth')
+            bare = MODELS.build({key: value for key, value in branch.items() if key != 'init_cfg'})
+            torch.save({'state_dict': bare.state_dict()}, branch.init_cfg.checkpoint)
     for name, hint in cfg.model.get('hints', {}).items():
         hint.checkpoint = str(folder / f'{name}.pth')
         state = MODELS.build(hint.model).state_dict()

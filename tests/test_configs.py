@@ -94,6 +94,31 @@ def test_a_squeeze_builds_on_the_checkpoint_of_its_expansion(path, tmp_path):
     assert set(distiller.branch_channels) == set(teacher.backbone.branches)
 
 
+@pytest.mark.parametrize(
+    'path', slow_at_paper_scale([path for path in LEARNERS if path.stem.startswith('xlearner_r_')]), ids=name
+)
+def test_half_width_branches_start_as_the_students_of_their_squeezes(path, tmp_path):
+    """X-Learner_r: each task's model is squeezed first, then the students are linked."""
+    cfg = Config.fromfile(path)
+    squeezes = {config.stem: config for config in SQUEEZES}
+    students = {}
+    for branch, settings in cfg.model.backbone.branches.items():
+        squeeze = squeezes[Path(settings.init_cfg.checkpoint).name]
+        squeeze_cfg = with_teachers(Config.fromfile(squeeze), tmp_path)
+        assert Path(Config.fromfile(squeeze).teacher_checkpoint).name in {learner.stem for learner in LEARNERS}
+        distiller = MODELS.build(squeeze_cfg.model)
+        distiller.init_weights()
+        settings.init_cfg.checkpoint = str(tmp_path / f'{branch}.pth')
+        torch.save({'state_dict': distiller.state_dict()}, settings.init_cfg.checkpoint)
+        students[branch] = distiller.student.state_dict()
+        assert next(iter(distiller.branch_channels.values()))[-1] == 2 * distiller.student.feat_dim
+    learner = MODELS.build(cfg.model)
+    learner.init_weights()
+    for branch, state in students.items():
+        started = learner.backbone.branches[branch].backbone.state_dict()
+        assert all(torch.equal(value, started[key]) for key, value in state.items())
+
+
 @pytest.mark.parametrize('path', BUILT_TRANSFERS, ids=name)
 def test_a_transfer_names_our_backbone_and_nothing_else_of_ours(path):
     cfg = Config.fromfile(path)

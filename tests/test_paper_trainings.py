@@ -93,7 +93,13 @@ def without_gradient(runner):
 
 
 @pytest.mark.parametrize(
-    'stem', ['xlearner_r50_500k_base_seg', 'xlearner_pp_r50_500k_base', 'xlearner_r50_500k_base_cls_det']
+    'stem',
+    [
+        'xlearner_r50_500k_base_seg',
+        'xlearner_pp_r50_500k_base',
+        'xlearner_r50_500k_base_cls_det',
+        'single_det_r50_500k_base',
+    ],
 )
 def test_rate_times_decay_is_that_of_each_source_s_and_each_branch_s_stock_recipe(tmp_path, stem):
     cfg = small(CONFIGS[0].parent / f'{stem}.py', tmp_path)

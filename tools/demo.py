@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xlearner_mm.transfer.suite import TransferSet
 
 TRANSFER_CONFIGS = Path('configs/mini/transfer')
-METHODS = ('scratch', 'hard_sharing_seg', 'xlearner_seg')
+METHODS = ('scratch', 'hard_sharing_seg', 'hard_sharing_seg_flops', 'xlearner_seg')
 
 
 def parse_args() -> argparse.Namespace:

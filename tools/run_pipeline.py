@@ -4,8 +4,9 @@ python tools/run_pipeline.py xlearner_pp
 python tools/run_pipeline.py all --paper
 
 Variants: hard_sharing, xlearner, xlearner_pp (++), xlearner_seg (w/ seg), xlearner_wo_rec (w/o Rec.), xlearner_t,
-xlearner_r, xlearner_p, and for comparison scratch and hard_sharing_seg. Interrupt it when you like: the same command
-goes on from there, and what several variants need is trained once.
+xlearner_r, xlearner_p, and for comparison scratch, hard_sharing_flops, hard_sharing_seg and hard_sharing_seg_flops:
+hard_sharing has as many optimizer steps as xlearner, hard_sharing_flops as many FLOPs. Interrupt it when you like: the
+same command goes on from there, and what several variants need is trained once.
 """
 
 from __future__ import annotations

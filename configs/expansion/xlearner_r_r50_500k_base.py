@@ -1,15 +1,22 @@
-# X-Learner_r, expansion stage: one half-width ResNet-50 per task; the expanded net is what is transferred.
+# X-Learner_r, third: the half-width ResNet-50s, linked and trained; the expanded net is what is transferred.
 #   python tools/train.py configs/expansion/xlearner_r_r50_500k_base.py
 _base_ = './xlearner_r50_500k_base.py'
-# Often changed
+# Often changed: what the squeeze of each task saved
+checkpoints = dict(cls='work_dirs/xlearner_r_cls_r50_200k_base', det='work_dirs/xlearner_r_det_r50_200k_base')
+# Rarely changed
 half = dict(stem_channels=32, base_channels=32)
 channels = [128, 256, 512, 1024]
-# Rarely changed
 classifier = dict(network=dict(head=dict(in_channels=channels[-1])))
 detector = dict(network=dict(neck=dict(in_channels=channels)))
-# Heads belong to the learner: the dataset and the evaluators need to know nothing of them.
+# Heads belong to the learner: the dataset and the evaluators need to know nothing of them. They start from scratch: those
+# of the single-task models read twice the channels.
 model = dict(
-    backbone=dict(branches=dict(cls=half, det=half)),
+    backbone=dict(
+        branches={
+            task: dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint), **half)
+            for task, checkpoint in checkpoints.items()
+        }
+    ),
     sources=dict(
         imagenet1k=classifier,
         inat2021=classifier,
@@ -18,4 +25,4 @@ model = dict(
         objects365=detector,
     ),
 )
-del half, channels, classifier, detector
+del checkpoints, half, channels, classifier, detector

@@ -12,6 +12,9 @@ _base_ = [
     '../_base_/schedules/mini_pretrain.py',
     '../_base_/multi_source_runtime.py',
 ]
+# Often changed: as many optimizer steps as X-Learner's expansion and squeeze together
+max_iters = 900
+
 sources = dict(
     digits=_base_.mini_digits,
     shapes=_base_.mini_shapes,
@@ -27,3 +30,9 @@ train_dataloader = dict(
 auto_scale_lr = dict(enable=False, base_batch_size=sum(source['batch_size'] for source in sources.values()))
 val_dataloader = test_dataloader = dict(sources=sources)
 val_evaluator = test_evaluator = dict(sources=sources)
+# Rarely changed: the schedule of that length
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=40),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=40, end=max_iters, T_max=max_iters - 40, eta_min=1e-5),
+]
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

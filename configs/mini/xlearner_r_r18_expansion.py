@@ -1,15 +1,22 @@
-# X-Learner_r in miniature: one half-width ResNet-18 per task, expanded; the expanded net is what is transferred.
+# X-Learner_r in miniature, third: the half-width ResNet-18s, linked and trained; the expanded net is what is transferred.
 #   python tools/train.py configs/mini/xlearner_r_r18_expansion.py
 _base_ = './xlearner_r18_expansion.py'
-# Often changed
+# Often changed: what the squeeze of each task saved
+checkpoints = dict(cls='work_dirs/xlearner_r_cls_r18_squeeze', det='work_dirs/xlearner_r_det_r18_squeeze')
+# Rarely changed
 half = dict(stem_channels=8, base_channels=8)
 channels = [8, 16, 32, 64]
-# Rarely changed
 classifier = dict(network=dict(head=dict(in_channels=channels[-1])))
 detector = dict(network=dict(neck=dict(in_channels=channels)))
-# Heads belong to the learner: the dataset and the evaluators need to know nothing of them.
+# Heads belong to the learner: the dataset and the evaluators need to know nothing of them. They start from scratch: those
+# of the single-task models read twice the channels.
 model = dict(
-    backbone=dict(branches=dict(cls=half, det=half)),
+    backbone=dict(
+        branches={
+            task: dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint), **half)
+            for task, checkpoint in checkpoints.items()
+        }
+    ),
     sources=dict(digits=classifier, shapes=classifier, textures=classifier, det_shapes=detector, det_digits=detector),
 )
-del half, channels, classifier, detector
+del checkpoints, half, channels, classifier, detector

@@ -48,6 +48,26 @@ def test_hints_come_from_the_exports_of_single_source_trainings(sets):
     assert 'stages/det_digits_r18/export' in expansion.needs
 
 
+def test_half_width_branches_start_from_the_squeezes_of_single_task_models(sets):
+    """The slides' Squeeze-Expansion: the squeeze comes first."""
+    jobs = jobs_of(sets, 'xlearner_r')
+    for task in ('cls', 'det'):
+        squeeze = jobs[f'stages/xlearner_r_{task}_r18_squeeze']
+        assert f'model.teacher.checkpoint=work/stages/{task}_r18' in squeeze.command
+        assert f'stages/{task}_r18' in squeeze.needs
+        start = f'model.backbone.branches.{task}.init_cfg.checkpoint=work/stages/xlearner_r_{task}_r18_squeeze'
+        assert start in jobs['stages/xlearner_r_r18_expansion'].command
+        assert f'stages/xlearner_r_{task}_r18_squeeze' in jobs['stages/xlearner_r_r18_expansion'].needs
+
+
+def test_every_training_has_its_budget_counted_with_the_settings_that_it_runs_with(sets):
+    jobs = in_order(variant_jobs(['xlearner_p'], Path('work'), sets, steps=2))
+    for training in VARIANTS['xlearner_p'].trainings():
+        command = jobs[f'budget/{training}'].command
+        assert command[3:6] == ('--dry-run', '--json', f'work/budget/{training}.json')
+        assert 'train_cfg.max_iters=2' in command
+
+
 def test_variants_share_the_trainings_that_they_have_in_common(sets):
     both = jobs_of(sets, 'xlearner', 'xlearner_p')
     assert sum(name.startswith('stages/xlearner_r18_expansion') for name in both) == 1

@@ -1,5 +1,6 @@
 """A report out of work directories, as a comparison leaves them."""
 
+import csv
 import io
 import json
 
@@ -12,8 +13,9 @@ from xlearner_mm.transfer.figure import grouped
 from xlearner_mm.transfer.paper import paper_rows
 from xlearner_mm.transfer.predictions import Boxes, Prediction, Predictions
 from xlearner_mm.transfer.report import Report
+from xlearner_mm.transfer.report_tables import rows_as_csv
 from xlearner_mm.transfer.results import ResultError, read_results
-from xlearner_mm.transfer.scores import make_row, make_score
+from xlearner_mm.transfer.scores import Budget, make_row, make_score
 from xlearner_mm.transfer.upstream import read_upstream
 
 SOURCES = {'coco': {'primary_metric': 'coco/bbox_mAP_50', 'primary_scale': 100}}
@@ -133,6 +135,17 @@ class TestFiles:
         assert '| voc | det | AP50 | 12.5 | 12.5 | - |' in text
         assert '| coco | coco/bbox_mAP_50 | 25.0 | 20.0 (80%) |' in text
         assert 'Rows of different protocols do not compare' in text
+
+    def test_the_budget_of_the_training_has_columns_where_a_row_knows_it(self, rows):
+        row = make_row('more', rows[0]['transfer'], budget=Budget(900, 6.5021), seconds=9.0)
+        report = Report([*rows, row])
+        text = report.to_markdown()
+        assert 'params (M) | steps | train TFLOPs | time |' in text
+        assert '| more | 30.0 | 12.5 | - | 50.0 | - | 900 | 6.50 | 9 s |' in text
+        assert '| scratch | 30.0 | 12.5 | - | 50.0 | 0.00 | - | - | 2 s |' in text
+        assert 'a multiply-add being two' in text
+        assert [line['steps'] for line in csv.DictReader(io.StringIO(rows_as_csv(report.rows)))] == ['', '', '900']
+        assert 'steps' not in Report(rows).to_markdown()
 
     def test_values_of_two_metrics_of_a_source_do_not_share_a_line(self, rows):
         rows[0]['upstream'] = {'coco': {'metric': 'coco/bbox_mAP', 'value': 9.0}}

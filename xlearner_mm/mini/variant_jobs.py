@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,11 @@ from xlearner_mm.mini.build import MARKER
 from xlearner_mm.mini.catalog import CATALOG
 from xlearner_mm.mini.variants import TRAININGS, VARIANTS, Training, Variant
 from xlearner_mm.pipeline.job import Job
-from xlearner_mm.pipeline.training import training_job
+from xlearner_mm.pipeline.training import config_files, training_job
 from xlearner_mm.transfer.checkpoint import sha256_of
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.row_names import RANDOM_START, Backbone
-from xlearner_mm.transfer.scores import Row
+from xlearner_mm.transfer.scores import Budget, Row
 from xlearner_mm.transfer.suite import TransferSet, transfer_jobs
 from xlearner_mm.transfer.suite_row import suite_row
 from xlearner_mm.transfer.upstream import read_upstream
@@ -50,6 +51,7 @@ def variant_jobs(
         shortened = {} if steps is None else TRAININGS[training].shortened
         options = {'default_hooks.checkpoint.interval': 50, **logging, **shortened}
         jobs += _training_jobs(TRAININGS[training], work_dir, options)
+        jobs.append(_budget_job(TRAININGS[training], work_dir, options))
     for name in names:
         variant = VARIANTS[name]
         backbone: Path | None = None
@@ -82,6 +84,7 @@ def variant_row(name: str, work_dir: Path, sets: Sequence[TransferSet], seconds:
         _backbone(work_dir / name / 'backbone.pth') if result else RANDOM_START,
         {name: seconds_of(name, seconds)},
         upstream_of(result, work_dir) if result else None,
+        budget_of(name, work_dir),
     )
 
 
@@ -108,6 +111,20 @@ def upstream_of(name: str, work_dir: Path) -> dict[str, dict[str, Any]]:
     return read_upstream(stage_dir(work_dir, name), sources)
 
 
+def budget_of(name: str, work_dir: Path) -> Budget:
+    """Return what all trainings of a variant took together, those that it shares with others included.
+
+    Args:
+        name: of :data:`VARIANTS`.
+        work_dir: parent of all work directories.
+    """
+    counted = [json.loads(_budget_file(work_dir, training).read_text()) for training in VARIANTS[name].trainings()]
+    return Budget(
+        steps=sum(training['steps'] for training in counted),
+        tflops=sum(training['steps'] * training['flops_per_step'] for training in counted) / 1e12,
+    )
+
+
 def seconds_of(name: str, seconds: Mapping[str, float]) -> float:
     """Return how long a variant's trainings and transfers took, those that it shares with others included.
 
@@ -132,6 +149,28 @@ def _training_jobs(training: Training, work_dir: Path, options: Mapping[str, obj
     )
     exported = [_export(f'{job.name}/export', job.name, folders[training.name])] if training.export else []
     return [job, *exported]
+
+
+def _budget_job(training: Training, work_dir: Path, options: Mapping[str, object]) -> Job:
+    """A dry run of the training: it counts what a step costs."""
+    config, out = CONFIGS / training.config, _budget_file(work_dir, training.name)
+    settings = (f'{key}={value}' for key, value in options.items())
+    command = (
+        sys.executable,
+        'tools/train.py',
+        str(config),
+        '--dry-run',
+        '--json',
+        str(out),
+        '--cfg-options',
+        *settings,
+    )
+    inputs = tuple(config_files(config))
+    return Job(f'budget/{training.name}', command, ('data/source',), seconds=5, inputs=inputs, outputs=(out,))
+
+
+def _budget_file(work_dir: Path, training: str) -> Path:
+    return work_dir / 'budget' / f'{training}.json'
 
 
 def _export_job(name: str, variant: Variant, work_dir: Path) -> Job:

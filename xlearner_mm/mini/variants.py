@@ -47,8 +47,10 @@ def _squeeze(expansion: str, seconds: float) -> Training:
 
 _HINT_TEACHERS = ('digits', 'shapes', 'textures', 'det_shapes', 'det_digits')
 _TRAININGS = [
-    Training('hard_sharing_r18.py', 140),
-    Training('hard_sharing_seg_r18.py', 200),
+    Training('hard_sharing_r18.py', 280),
+    Training('hard_sharing_flops_r18.py', 420),
+    Training('hard_sharing_seg_r18.py', 400),
+    Training('hard_sharing_seg_flops_r18.py', 600),
     Training('xlearner_r18_expansion.py', 170),
     _squeeze('xlearner_r18_expansion', 160),
     *(Training(f'single/{source}_r18.py', 60, export=True) for source in _HINT_TEACHERS),
@@ -64,7 +66,18 @@ _TRAININGS = [
     _squeeze('xlearner_wo_rec_r18_expansion', 150),
     Training('xlearner_t_r18_expansion.py', 160),
     _squeeze('xlearner_t_r18_expansion', 160),
-    Training('xlearner_r_r18_expansion.py', 130),
+    Training('single/cls_r18.py', 80),
+    Training('single/det_r18.py', 80),
+    Training('xlearner_r_cls_r18_squeeze.py', 70, {'model.teacher.checkpoint': '{cls_r18}'}),
+    Training('xlearner_r_det_r18_squeeze.py', 50, {'model.teacher.checkpoint': '{det_r18}'}),
+    Training(
+        'xlearner_r_r18_expansion.py',
+        130,
+        {
+            f'model.backbone.branches.{task}.init_cfg.checkpoint': f'{{xlearner_r_{task}_r18_squeeze}}'
+            for task in ('cls', 'det')
+        },
+    ),
     Training(
         'xlearner_p_r18_prune.py',
         200,
@@ -97,6 +110,7 @@ class Variant:
 VARIANTS = {
     'scratch': Variant('Random start'),
     'hard_sharing': Variant('Hard-sharing', 'hard_sharing_r18'),
+    'hard_sharing_flops': Variant('Hard-sharing, equal FLOPs', 'hard_sharing_flops_r18'),
     'xlearner': Variant('X-Learner', 'xlearner_r18_squeeze'),
     'xlearner_pp': Variant('X-Learner++', 'xlearner_pp_r18_squeeze'),
     'xlearner_seg': Variant('X-Learner w/ seg', 'xlearner_seg_r18_squeeze'),
@@ -105,8 +119,13 @@ VARIANTS = {
     'xlearner_r': Variant('X-Learner_r', 'xlearner_r_r18_expansion', expanded=True),
     'xlearner_p': Variant('X-Learner_p', 'xlearner_p_r18_prune', expanded=True),
     'hard_sharing_seg': Variant('Hard-sharing w/ seg', 'hard_sharing_seg_r18'),
+    'hard_sharing_seg_flops': Variant('Hard-sharing w/ seg, equal FLOPs', 'hard_sharing_seg_flops_r18'),
 }
-"""Name -> variant: what ``tools/run_pipeline.py`` runs."""
+"""Name -> variant: what ``tools/run_pipeline.py`` runs.
+
+Hard-sharing trains for as many optimizer steps as X-Learner's expansion and squeeze together, ``*_flops`` for as many
+FLOPs.
+"""
 
 
 def _with_needs(training: str) -> list[str]:

@@ -26,7 +26,8 @@ Upstream = Mapping[str, Mapping[str, Any]]
 def summary_table(rows: Sequence[Row], titles: Mapping[str, str] = SUMMARY) -> Table:
     """Return a method's mean of every task, its size, and how long it took; one method a line.
 
-    What only some reports know (fidelity, FLOPs, differing protocols) has a column where a row knows it.
+    What only some reports know (fidelity, FLOPs, the training's budget, differing protocols) has a column where a row
+    knows it.
 
     Args:
         rows: of the report.
@@ -39,6 +40,9 @@ def summary_table(rows: Sequence[Row], titles: Mapping[str, str] = SUMMARY) -> T
     columns['params (M)'] = [_number(row.get('params_m'), '.2f') for row in rows]
     if any('flops_g' in row for row in rows):
         columns['GFLOPs'] = [_number(row.get('flops_g'), '.2f') for row in rows]
+    if any('steps' in row for row in rows):
+        columns['steps'] = [_number(row.get('steps'), 'd') for row in rows]
+        columns['train TFLOPs'] = [_number(row.get('train_tflops'), '.2f') for row in rows]
     columns['time'] = [_number(row.get('seconds'), '.0f', ' s') for row in rows]
     if protocols_differ(rows):
         columns['protocol'] = [protocol_label(row) for row in rows]
@@ -81,6 +85,11 @@ def notes(rows: Sequence[Row]) -> list[str]:
         said.append('± is the standard deviation over the seeds.')
     if any(value is None for row in comparable(measured) for value in (row[column] for column in SUMMARY)):
         said.append('A dash in a summary: no set of that task, or one of them failed or was left out.')
+    if any('steps' in row for row in measured):
+        said.append(
+            'Steps and train TFLOPs are those of all trainings of the backbone, from its sources on: forward and '
+            'backward passes, a multiply-add being two, without validation. A pruning counts as if nothing were pruned.'
+        )
     if protocols_differ(measured):
         said.append('Rows of different protocols do not compare; the best is marked within each protocol.')
     elif measured and measured[0].get('protocol'):
@@ -106,7 +115,8 @@ def rows_as_csv(rows: Sequence[Row], titles: Mapping[str, str] = SUMMARY) -> str
     sources = list(dict.fromkeys(name for row in rows for name in row['upstream']))
     header = ['method', 'source', 'protocol', *(title for name in scores.values() for title in (name, f'{name}_std'))]
     header += [f'upstream/{name}' for name in sources]
-    header += ['fidelity', 'params_m', 'flops_g', 'seconds', 'sha256']
+    numbers = ('fidelity', 'params_m', 'flops_g', 'steps', 'train_tflops', 'seconds')
+    header += [*numbers, 'sha256']
     lines = [
         [
             row['method'],
@@ -114,7 +124,7 @@ def rows_as_csv(rows: Sequence[Row], titles: Mapping[str, str] = SUMMARY) -> str
             protocol_label(row),
             *(number for name in scores for number in (value_of(row, name), deviation_of(row, name))),
             *(row['upstream'].get(name, {}).get('value') for name in sources),
-            *(row.get(key) for key in ('fidelity', 'params_m', 'flops_g', 'seconds')),
+            *(row.get(key) for key in numbers),
             row.get('backbone', {}).get('sha256'),
         ]
         for row in rows

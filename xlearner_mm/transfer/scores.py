@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
@@ -15,6 +16,19 @@ SUMMARY = {'avg_cls': 'AVG Cls', 'det_ap50': 'AP50', 'seg_miou': 'mIoU', 'depth_
 SUMMARY_TASKS = {'avg_cls': 'cls', 'det_ap50': 'det', 'seg_miou': 'seg', 'depth_delta1': 'depth'}
 PAPER = 'paper'
 """A row's ``source`` when it was not measured here but stands in the paper's slides."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What it took to train a backbone, from its sources on.
+
+    Args:
+        steps: optimizer steps of all its trainings.
+        tflops: of their forward and backward passes, in trillions; a multiply-add is two.
+    """
+
+    steps: int
+    tflops: float
 
 
 def make_score(
@@ -52,6 +66,7 @@ def make_row(
     params_m: float | None = None,
     flops_g: float | None = None,
     seconds: float | None = None,
+    budget: Budget | None = None,
     protocol: Mapping[str, Any] | None = None,
     backbone: Mapping[str, Any] | None = None,
 ) -> Row:
@@ -66,6 +81,7 @@ def make_row(
         params_m: learnable values of the backbone, in millions. Defaults to unknown.
         flops_g: multiply-adds for one image of 224 x 224, in billions. Defaults to unknown.
         seconds: how long all its trainings took. Defaults to unknown.
+        budget: what training the backbone took. Defaults to unknown.
         protocol: how the backbone was judged: ``{'frozen': bool, 'probe': str, 'data_fraction': float,
             'seeds': int | str}``; ``seeds`` is ``'1-3'`` where sets differ in it. Rows of different protocols are told
             apart in every table. Defaults to unknown.
@@ -91,6 +107,8 @@ def make_row(
         'std': deviations,
         'fidelity': _mean(fidelities),
         'flops_g': flops_g,
+        'steps': budget and budget.steps,
+        'train_tflops': budget and round(budget.tflops, 3),
         'protocol': dict(protocol) if protocol else None,
         'backbone': dict(backbone) if backbone else None,
     }

@@ -10,7 +10,7 @@ from typing import Any
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.results import ResultError
 from xlearner_mm.transfer.row_names import Backbone
-from xlearner_mm.transfer.scores import Row, make_row, make_score
+from xlearner_mm.transfer.scores import Budget, Row, make_row, make_score
 from xlearner_mm.transfer.suite import TransferSet, seed_folder
 from xlearner_mm.transfer.transfer_result import read_result
 
@@ -23,6 +23,7 @@ def suite_row(
     backbone: Backbone,
     seconds: Mapping[str, float] | None = None,
     upstream: Mapping[str, Mapping[str, Any]] | None = None,
+    budget: Budget | None = None,
 ) -> Row:
     """Return the row of a report; a set that has failed or not been run has no value.
 
@@ -35,6 +36,7 @@ def suite_row(
         seconds: job -> how long it ran. Defaults to unknown.
         upstream: what it reached on its own sources, see :func:`~xlearner_mm.transfer.upstream.read_upstream`. Defaults
             to none.
+        budget: what training it took. Defaults to unknown.
 
     Raises:
         ResultError: a transfer that lacks the set's metric, or none that has come to its end.
@@ -59,6 +61,7 @@ def suite_row(
         params_m=round(first['backbone_parameters'] / 1e6, 4),
         flops_g=round(first['backbone_flops'] / 1e9, 4),
         seconds=None if seconds is None else round(sum(seconds.values()), 1),
+        budget=budget,
         protocol={**protocol.describe(), 'seeds': _number_of_seeds(found.values())},
         backbone=asdict(backbone),
     )

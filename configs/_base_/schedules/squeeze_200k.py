@@ -1,5 +1,5 @@
 # The squeeze stage on 8 GPUs. One dict, because the expansion config beneath a squeeze has a schedule already.
-# AdamW is what kept every source in miniature (docs/squeeze_trials.md); its rate and the length are our choice.
+# AdamW kept more of the branches than SGD in miniature (docs/squeeze_trials.md); its rate and the length are our choice.
 # Often changed
 squeeze_max_iters = 200000  # 40 epochs of ImageNet; no labels are read
 squeeze_lr = 1e-3

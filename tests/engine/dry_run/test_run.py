@@ -56,6 +56,14 @@ def test_a_squeeze_is_tried_before_its_expansion_has_run():
     assert found['gpu_hours'] is None
 
 
+def test_a_branch_that_starts_from_a_checkpoint_of_an_earlier_stage_is_noted():
+    notes = figures(CONFIGS / 'mini' / 'xlearner_r_r18_expansion.py')['notes']
+    for task in ('cls', 'det'):
+        assert any(
+            f"branch '{task}': " in note and f'work_dirs/xlearner_r_{task}_r18_squeeze' in note for note in notes
+        )
+
+
 def test_what_a_stock_training_declares_gives_its_steps_and_epochs():
     config = Path('declaring.py')
     config.write_text(f"_base_ = '{PROBE}'\ndeclared = dict(images=500, picture=(64, 64))\n")

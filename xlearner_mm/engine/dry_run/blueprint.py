@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,12 +99,23 @@ def _rate(wrapper: OptimWrapper) -> float:
 
 
 def _missing_start(cfg: Config) -> list[str]:
-    if cfg.get('load_from'):
+    notes = []
+    for what, checkpoint in _starts(cfg):
         try:
-            resolve_checkpoint(cfg.load_from)
+            resolve_checkpoint(checkpoint)
         except CheckpointError as error:
-            return [f'load_from: {error}']
-    return []
+            notes.append(f'{what}: {error}')
+    return notes
+
+
+def _starts(cfg: Config) -> Iterator[tuple[str, str]]:
+    """Whose weights start from a checkpoint, and from which."""
+    if cfg.get('load_from'):
+        yield 'load_from', cfg.load_from
+    for name, branch in cfg.get('model', {}).get('backbone', {}).get('branches', {}).items():
+        init_cfg = branch.get('init_cfg') or {}
+        if isinstance(init_cfg, Mapping) and 'checkpoint' in init_cfg:
+            yield f"branch '{name}'", init_cfg['checkpoint']
 
 
 def _absent_files(sources: Iterable[SourceData]) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
@@ -47,7 +48,7 @@ def dry_run(
         world_size: number of GPUs. Defaults to 1.
         flops_per_second: of one GPU. Defaults to None: hours are not estimated.
         utilisation: share of ``flops_per_second`` that a training gets. Defaults to 0.3.
-        json_file: a file for the figures. Defaults to None.
+        json_file: a file for the figures; its folder is made. Defaults to None.
 
     Returns:
         The exit status: 0, or 1 after bad input.
@@ -64,6 +65,7 @@ def dry_run(
         if json_file is not None:
             hours = None if flops_per_second is None else found.gpu_hours(flops_per_second, utilisation)
             rate = {'flops_per_second': flops_per_second, 'utilisation': utilisation, 'gpu_hours': hours}
+            Path(json_file).parent.mkdir(parents=True, exist_ok=True)
             with open(json_file, 'w') as file:
                 json.dump({**found.as_dict(), **rate}, file, indent=2)
     except Exception as error:

@@ -1,5 +1,5 @@
-# Hard-sharing: the slides' + Cls Sources on one ResNet-50.
-#   python tools/train.py configs/expansion/hard_sharing_r50_500k_base_cls.py
+# Hard-sharing: the slides' + Cls & Det Sources on one ResNet-50.
+#   python tools/train.py configs/expansion/hard_sharing_r50_700k_base_cls_det.py
 _base_ = [
     '../_base_/models/hard_sharing_r50.py',
     '../_base_/sources/imagenet1k.py',
@@ -9,8 +9,9 @@ _base_ = [
     '../_base_/sources/stanford_dogs.py',
     '../_base_/sources/coco.py',
     '../_base_/sources/objects365.py',
+    '../_base_/sources/wider_face.py',
     '../_base_/multi_source_loaders.py',
-    '../_base_/schedules/pretrain_500k.py',
+    '../_base_/schedules/pretrain_700k.py',
     '../_base_/multi_source_runtime.py',
 ]
 # Often changed
@@ -22,6 +23,7 @@ sources = dict(
     stanford_dogs=_base_.stanford_dogs,
     coco=_base_.coco,
     objects365=_base_.objects365,
+    wider_face=_base_.wider_face,
 )
 num_workers = 8
 # Rarely changed

@@ -1,10 +1,6 @@
-# Hard-sharing: the slides' Base sources on one ResNet-50.
-#   python tools/train.py configs/expansion/hard_sharing_r50_500k_base.py
+# X-Learner_r, first: the slides' detection sources of Base alone, on one full-width ResNet-50.
+#   python tools/train.py configs/expansion/single_det_r50_500k_base.py
 _base_ = [
-    '../_base_/models/hard_sharing_r50.py',
-    '../_base_/sources/imagenet1k.py',
-    '../_base_/sources/inat2021.py',
-    '../_base_/sources/places365.py',
     '../_base_/sources/coco.py',
     '../_base_/sources/objects365.py',
     '../_base_/multi_source_loaders.py',
@@ -13,15 +9,20 @@ _base_ = [
 ]
 # Often changed
 sources = dict(
-    imagenet1k=_base_.imagenet1k,
-    inat2021=_base_.inat2021,
-    places365=_base_.places365,
     coco=_base_.coco,
     objects365=_base_.objects365,
 )
 num_workers = 8
 # Rarely changed
-model = dict(sources=sources)
+model = dict(
+    type='ExpansionLearner',
+    backbone=dict(
+        type='XLearnerExpandedBackbone',
+        branches=dict(det=dict(type='XLearnerResNet', depth=50)),
+        reconciliation=dict(topology='none'),
+    ),
+    sources=sources,
+)
 train_dataloader = dict(
     batch_size=sum(source['batch_size'] for source in sources.values()),
     num_workers=num_workers,

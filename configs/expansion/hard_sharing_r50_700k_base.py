@@ -1,0 +1,32 @@
+# Hard-sharing: the slides' Base sources on one ResNet-50.
+#   python tools/train.py configs/expansion/hard_sharing_r50_700k_base.py
+_base_ = [
+    '../_base_/models/hard_sharing_r50.py',
+    '../_base_/sources/imagenet1k.py',
+    '../_base_/sources/inat2021.py',
+    '../_base_/sources/places365.py',
+    '../_base_/sources/coco.py',
+    '../_base_/sources/objects365.py',
+    '../_base_/multi_source_loaders.py',
+    '../_base_/schedules/pretrain_700k.py',
+    '../_base_/multi_source_runtime.py',
+]
+# Often changed
+sources = dict(
+    imagenet1k=_base_.imagenet1k,
+    inat2021=_base_.inat2021,
+    places365=_base_.places365,
+    coco=_base_.coco,
+    objects365=_base_.objects365,
+)
+num_workers = 8
+# Rarely changed
+model = dict(sources=sources)
+train_dataloader = dict(
+    batch_size=sum(source['batch_size'] for source in sources.values()),
+    num_workers=num_workers,
+    dataset=dict(sources=sources),
+)
+auto_scale_lr = dict(enable=True, base_batch_size=8 * sum(source['batch_size'] for source in sources.values()))
+val_dataloader = test_dataloader = dict(sources=sources)
+val_evaluator = test_evaluator = dict(sources=sources)

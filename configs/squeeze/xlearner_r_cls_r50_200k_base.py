@@ -1,0 +1,21 @@
+# X-Learner_r, second: the classification model of expansion/single_cls_r50_500k_base.py into a half-width ResNet-50.
+#   python tools/train.py configs/squeeze/xlearner_r_cls_r50_200k_base.py
+_base_ = [
+    '../expansion/single_cls_r50_500k_base.py',
+    '../_base_/models/squeeze_half_r50.py',
+    '../_base_/schedules/squeeze_200k.py',
+    '../_base_/squeeze_runtime.py',
+]
+
+# Often changed: what the single-task training saved
+teacher_checkpoint = 'work_dirs/single_cls_r50_500k_base'
+
+model = dict(
+    _delete_=True,
+    teacher=dict(model=_base_.model, checkpoint=teacher_checkpoint),
+    **_base_.squeeze,
+)
+optim_wrapper = dict(_delete_=True, **_base_.squeeze_schedule.optim_wrapper)
+param_scheduler = _base_.squeeze_schedule.param_scheduler
+train_cfg = _base_.squeeze_schedule.train_cfg
+custom_hooks = _base_.squeeze_hooks

@@ -1,0 +1,53 @@
+"""Hard-sharing gets what X-Learner gets: as many optimizer steps in one row, as many FLOPs in another."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from xlearner_mm.engine.dry_run import estimate_config
+from xlearner_mm.mini.variant_jobs import budget_of
+from xlearner_mm.mini.variants import TRAININGS, VARIANTS
+
+CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'
+PAIRS = [('hard_sharing', 'xlearner'), ('hard_sharing_seg', 'xlearner_seg')]
+
+
+def configs_of(variant):
+    return [Config.fromfile(CONFIGS / TRAININGS[name].config) for name in VARIANTS[variant].trainings()]
+
+
+@pytest.mark.parametrize(('hard_sharing', 'xlearner'), PAIRS)
+def test_hard_sharing_has_as_many_steps_as_both_stages(hard_sharing, xlearner):
+    (alone,) = configs_of(hard_sharing)
+    assert alone.train_cfg.max_iters == sum(cfg.train_cfg.max_iters for cfg in configs_of(xlearner))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('hard_sharing', 'xlearner'), PAIRS)
+def test_hard_sharing_has_as_many_flops_as_both_stages(monkeypatch, tmp_path, hard_sharing, xlearner):
+    """To the nearest step, by the count of the dry run, which needs no data."""
+    monkeypatch.chdir(tmp_path)
+    alone, *stages = (estimate_config(cfg) for cfg in [*configs_of(f'{hard_sharing}_flops'), *configs_of(xlearner)])
+    assert alone.steps == round(sum(stage.steps * stage.flops_per_step for stage in stages) / alone.flops_per_step)
+
+
+@pytest.mark.parametrize('training', [name for name in TRAININGS if name.startswith('hard_sharing')])
+def test_its_rate_falls_until_the_last_step(training):
+    cfg = Config.fromfile(CONFIGS / TRAININGS[training].config)
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters == cfg.train_cfg.val_interval
+
+
+def test_the_budget_of_a_variant_is_that_of_all_its_trainings(tmp_path):
+    for number, name in enumerate(VARIANTS['xlearner_pp'].trainings(), 1):
+        path = tmp_path / 'budget' / f'{name}.json'
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(dict(steps=100, flops_per_step=number * 1e10)))
+    budget = budget_of('xlearner_pp', tmp_path)
+    assert budget.steps == 700
+    assert budget.tflops == pytest.approx(100 * (1 + 2 + 3 + 4 + 5 + 6 + 7) * 1e10 / 1e12)
+
+
+def test_a_random_start_takes_no_training(tmp_path):
+    assert budget_of('scratch', tmp_path).steps == budget_of('scratch', tmp_path).tflops == 0
