@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from tests.reduction import reduced, with_teachers
 from xlearner_mm.analysis.source_recipes import GPUS, stock_training
+from xlearner_mm.engine.dry_run import estimate_config
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing.fixtures import write_fixtures
 
@@ -83,6 +84,23 @@ def test_a_pruning_takes_its_steps_and_validates(fixtures, monkeypatch, tmp_path
     runner.train()
     assert 0.98 * target < sum(p.numel() for p in runner.model.backbone.parameters()) <= target
     assert 'val/sources/mean' in runner.message_hub.log_scalars
+
+
+@pytest.mark.parametrize('sources', ['base', 'base_cls', 'base_cls_det'])
+def test_hard_sharing_has_as_many_steps_as_both_stages(sources):
+    stages = ('expansion/hard_sharing_r50_700k', 'expansion/xlearner_r50_500k', 'squeeze/xlearner_r50_200k')
+    alone, *both = (Config.fromfile(ROOT / f'{stage}_{sources}.py').train_cfg.max_iters for stage in stages)
+    assert alone == sum(both)
+
+
+@pytest.mark.slow
+def test_hard_sharing_has_as_many_flops_as_both_stages(monkeypatch, tmp_path):
+    """To 1%, by the count of the dry run, on images of the sizes that the sources declare."""
+    monkeypatch.chdir(tmp_path)
+    stages = ('expansion/hard_sharing_flops_r50_1100k', 'expansion/xlearner_r50_500k', 'squeeze/xlearner_r50_200k')
+    found = [estimate_config(Config.fromfile(ROOT / f'{stage}_base.py'), world_size=8) for stage in stages]
+    alone, *both = (stage.steps * stage.flops_per_step for stage in found)
+    assert alone == pytest.approx(sum(both), rel=0.01)
 
 
 def without_gradient(runner):

@@ -1,0 +1,11 @@
+# Hard-sharing on the slides' + Cls Sources, for as many FLOPs as X-Learner's expansion and squeeze together.
+#   python tools/train.py configs/expansion/hard_sharing_flops_r50_1100k_base_cls.py
+_base_ = './hard_sharing_r50_700k_base_cls.py'
+# Often changed: counted by tools/train.py --dry-run, to 10,000 steps
+max_iters = 1100000
+# Rarely changed: the schedule of that length
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=1000, end=max_iters, T_max=max_iters - 1000, eta_min=0),
+]
+train_cfg = dict(max_iters=max_iters)
