@@ -17,7 +17,7 @@ from .tiny_runner import logged, tiny_runner
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SGD = dict(optimizer=dict(type='SGD', lr=0.1))
 WARMUP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=10)
-COSINE = dict(type='CosineAnnealingLR', by_epoch=False, begin=10, end=1000, T_max=990, eta_min=0)
+COSINE = dict(type='CosineAnnealingLR', by_epoch=False, begin=10, end=1000, T_max=990, eta_min=1e-3)
 
 
 def built(folder, base=64, processes=8, **settings):
@@ -58,7 +58,7 @@ def test_one_process_takes_as_many_more_steps_at_as_much_lower_a_rate(tmp_path):
 def test_schedules_end_with_the_training_and_a_warm_up_keeps_its_steps(tmp_path):
     assert built(tmp_path, processes=16).param_schedulers == [
         WARMUP,
-        {**COSINE, 'end': 500, 'T_max': 490},
+        {**COSINE, 'end': 500, 'T_max': 490, 'eta_min': 2e-3},
     ]
 
 
@@ -90,6 +90,14 @@ def test_schedules_end_with_the_training_and_a_warm_up_keeps_its_steps(tmp_path)
             dict(type='mmengine.LinearLR', by_epoch=False, start_factor=1.0, end_factor=0.0, begin=250, end=500),
         ),
         (dict(type='MultiStepLR', milestones=[8, 11]), dict(type='MultiStepLR', milestones=[8, 11])),
+        (
+            dict(type='CosineAnnealingLR', T_max=12, eta_min=0.01),
+            dict(type='CosineAnnealingLR', T_max=12, eta_min=0.02),
+        ),
+        (
+            dict(type='CosineAnnealingMomentum', by_epoch=False, T_max=1000, eta_min=0.8),
+            dict(type='CosineAnnealingMomentum', by_epoch=False, T_max=500, eta_min=0.8),
+        ),
     ],
     ids=lambda schedule: schedule['type'],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -14,6 +14,8 @@ from xlearner_mm.registry import bare_name
 
 _SPANS = ('T_max', 'step_size', 'periods', 'total_steps')
 """Settings of schedules that are numbers of steps."""
+_RATES = ('eta_min', 'eta_max')
+"""Settings of schedules that are learning rates."""
 
 
 def is_scaled(auto_scale_lr: Mapping[str, Any] | None) -> bool:
@@ -52,7 +54,8 @@ def scale_length(runner: Runner) -> None:
 
     By ``auto_scale_lr.base_batch_size`` over the images of a step here: ``max_iters``, the intervals of validations and
     of pruning, and what schedules count in steps. A warm-up keeps its number of steps. Trainings and schedules that
-    count epochs need nothing. Intervals of logs and checkpoints stay.
+    count epochs need nothing, but for the least and largest rates of schedules, which follow the rate. Intervals of
+    logs and checkpoints stay.
 
     Args:
         runner: with ``train_cfg`` and ``param_scheduler`` as settings; changed in place, its ``cfg`` is not.
@@ -61,14 +64,13 @@ def scale_length(runner: Runner) -> None:
         SourceError: see :func:`is_scaled`; or no step is left after the warm-up.
     """
     loop: Any = runner._train_loop
-    if loop is None or not is_scaled(runner.auto_scale_lr):
+    if not isinstance(loop, Mapping) or not is_scaled(runner.auto_scale_lr):
         return
     assert runner.auto_scale_lr is not None
     factor = float(runner.auto_scale_lr['base_batch_size']) / images_per_step(runner)
-    if not isinstance(loop, Mapping) or factor == 1:
-        return
-    runner.param_schedulers = _scaled_schedules(runner.param_schedulers, factor, loop.get('max_iters'))
-    if 'max_iters' not in loop:
+    scale = _Scale(factor, _accumulated(runner.optim_wrapper) / factor, loop.get('max_iters'))
+    runner.param_schedulers = _scaled_schedules(runner.param_schedulers, scale)
+    if 'max_iters' not in loop or factor == 1:
         return
     runner._train_loop = _scaled_loop(loop, factor)
     for hook in runner.hooks:
@@ -79,6 +81,20 @@ def scale_length(runner: Runner) -> None:
         f'{runner.auto_scale_lr["base_batch_size"]}: {runner._train_loop["max_iters"]} steps in place of '
         f'{loop["max_iters"]}, and schedules likewise'
     )
+
+
+class _Scale(NamedTuple):
+    """Factors on numbers of steps and on learning rates, and the config's number of steps."""
+
+    steps: float
+    rate: float
+    max_iters: int | None
+
+
+def _accumulated(optim_wrapper: Any) -> int:
+    if isinstance(optim_wrapper, Mapping):
+        return optim_wrapper.get('accumulative_counts', 1)
+    return getattr(optim_wrapper, '_accumulative_counts', 1)
 
 
 def _steps(count: float, factor: float) -> int:
@@ -99,22 +115,22 @@ def _scaled_loop(loop: Mapping[str, Any], factor: float) -> dict[str, Any]:
     return scaled
 
 
-def _scaled_schedules(schedules: Any, factor: float, max_iters: int | None) -> Any:
-    """Schedules of all, or by optimizer, with what they count in steps scaled."""
+def _scaled_schedules(schedules: Any, scale: _Scale) -> Any:
+    """Schedules of all, or by optimizer, with what they count in steps and their rates scaled."""
     if isinstance(schedules, Mapping) and 'type' not in schedules:
-        return {name: _scaled_schedules(own, factor, max_iters) for name, own in schedules.items()}
+        return {name: _scaled_schedules(own, scale) for name, own in schedules.items()}
     if isinstance(schedules, Mapping):
-        return _scaled_schedules([schedules], factor, max_iters)[0]
+        return _scaled_schedules([schedules], scale)[0]
     if not isinstance(schedules, list):
         return schedules
     warmup = max((schedule['end'] for schedule in schedules if _is_warmup(schedule)), default=0)
-    left = None if max_iters is None else _steps(max_iters, factor)
-    if left is not None and warmup and left <= warmup:
+    left = None if scale.max_iters is None else _steps(scale.max_iters, scale.steps)
+    if left is not None and left <= warmup and scale.steps < 1:
         raise SourceError(
-            f'auto_scale_lr leaves {left} of {max_iters} steps, but the warm-up of param_scheduler takes {warmup}: '
-            'shorten it, train on fewer processes, or set auto_scale_lr.enable=False'
+            f'auto_scale_lr leaves {left} of {scale.max_iters} steps, but the warm-up of param_scheduler takes '
+            f'{warmup}: shorten it, train on fewer processes, or set auto_scale_lr.enable=False'
         )
-    return [_scaled_schedule(schedule, factor, warmup) for schedule in schedules]
+    return [_scaled_schedule(schedule, scale, warmup) for schedule in schedules]
 
 
 def _is_warmup(schedule: Any) -> bool:
@@ -130,17 +146,23 @@ def _is_warmup(schedule: Any) -> bool:
     return 'end' in schedule and any(name.startswith(shape) and rising for shape, rising in rises.items())
 
 
-def _scaled_schedule(schedule: Any, factor: float, warmup: int) -> Any:
-    if not isinstance(schedule, Mapping) or schedule.get('by_epoch', True):
+def _scaled_schedule(schedule: Any, scale: _Scale, warmup: int) -> Any:
+    if not isinstance(schedule, Mapping):
         return schedule
+    scaled = dict(schedule)
+    for key in _RATES if 'Momentum' not in bare_name(schedule.get('type')) else ():
+        if schedule.get(key) is not None:
+            scaled[key] = schedule[key] * scale.rate
+    return scaled if schedule.get('by_epoch', True) else {**scaled, **_steps_of(schedule, scale.steps, warmup)}
+
+
+def _steps_of(schedule: Mapping[str, Any], factor: float, warmup: int) -> dict[str, Any]:
+    """What a schedule counts in steps, scaled."""
 
     def moved(step: int) -> int:
         return step if step <= warmup else max(warmup + 1, round(step * factor))
 
-    scaled = dict(schedule)
-    for key in ('begin', 'end'):
-        if key in schedule:
-            scaled[key] = moved(schedule[key])
+    scaled: dict[str, Any] = {key: moved(schedule[key]) for key in ('begin', 'end') if key in schedule}
     if 'milestones' in schedule:
         scaled['milestones'] = [moved(step) for step in schedule['milestones']]
     for key in _SPANS:
