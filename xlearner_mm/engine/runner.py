@@ -252,12 +252,8 @@ class XLearnerRunner(Runner):
         preprocessor = getattr(model, 'data_preprocessor', None)
         if preprocessor is None or hasattr(model, 'sources'):  # of its sources, a stage has told it itself
             return
-        loaders = {
-            'training': self._train_dataloader,
-            'validation': self._val_dataloader,
-            'test': self._test_dataloader,
-        }
-        datasets = {name: _dataset_of(loader) for name, loader in loaders.items()}
+        loaders = self._train_dataloader, self._val_dataloader, self._test_dataloader
+        datasets = dict(zip(('training', 'validation', 'test'), map(_dataset_of, loaders), strict=True))
         tell_loaded_order(preprocessor, agreed_order(datasets, type(model).__name__))
 
     def test(self) -> dict:
