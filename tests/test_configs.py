@@ -70,6 +70,16 @@ def test_a_learner_and_its_loaders_and_evaluators_hear_of_the_same_sources(path)
     assert cfg.train_dataloader.batch_size == sum(s.batch_size for s in cfg.model.sources.values())
 
 
+@pytest.mark.parametrize('path', LEARNERS, ids=name)
+def test_a_learner_is_optimized_branch_by_branch(path):
+    assert Config.fromfile(path).optim_wrapper.constructor == 'PerBranchOptimWrapperConstructor'
+
+
+@pytest.mark.parametrize('path', TRANSFERS, ids=name)
+def test_a_transfer_has_no_branches_to_optimize(path):
+    assert 'PerBranch' not in str(Config.fromfile(path).optim_wrapper)
+
+
 @pytest.mark.parametrize('path', LEARNERS + SQUEEZES, ids=name)
 def test_a_stage_is_logged_as_text_and_in_tensorboard(path):
     backends = [backend.type for backend in Config.fromfile(path).visualizer.vis_backends]
