@@ -1,7 +1,7 @@
 # Hard-sharing on the slides' + Cls Sources, for as many FLOPs as X-Learner's expansion and squeeze together.
 #   python tools/train.py configs/expansion/hard_sharing_flops_r50_1100k_base_cls.py
 _base_ = './hard_sharing_r50_700k_base_cls.py'
-# Often changed: counted by tools/train.py --dry-run, to 10,000 steps
+# Often changed: counted by tools/train.py --dry-run, to 1%
 max_iters = 1100000
 # Rarely changed: the schedule of that length
 param_scheduler = [
