@@ -18,7 +18,7 @@ SKIP = dict(policy='skip', max_share=0.4)
 def told(monkeypatch):
     """What is logged of objects that are left out."""
     lines = []
-    monkeypatch.setattr('xlearner_mm.datasets.guarded_parsing.print_log', lambda line, *_: lines.append(line))
+    monkeypatch.setattr('xlearner_mm.datasets.annotations.print_log', lambda line, *_: lines.append(line))
     return lines
 
 

@@ -26,6 +26,15 @@ def build_deferred(config: Mapping[str, Any]) -> Any:
         SourceError: a setting names a pickle or a YAML file, which MMEngine would execute.
     """
     _refuse_executed(config)
+    return build_unread(config)
+
+
+def build_unread(config: Mapping[str, Any]) -> Any:
+    """Do the same for a training on one stock data set, whose files are its own business.
+
+    Args:
+        config: of a dataset, or of wrappers around datasets.
+    """
     with DATASETS.switch_scope_and_registry(config.get('_scope_')) as registry:
         deferred = _deferred(config, registry, outermost=True)
     return DATASETS.build(deferred)

@@ -38,12 +38,20 @@ def check_config(config: str, samples: int | None = 100, sheet: str | None = Non
     checking = track(sources.values(), 'checking sources', transient=True)
     reports = [report for source in checking for report in check_source(source, samples)]
     Console().print(_table(reports))
-    if sheet is not None:
-        save_contact_sheet(sheet, [report for report in reports if report.split == 'train'])
-        print(f'wrote {sheet}')
+    unwritten = sheet is not None and not _write_sheet(sheet, reports)
     for report in reports:
         _print_problems(report)
-    return int(any(report.problems for report in reports))
+    return int(unwritten or any(report.problems for report in reports))
+
+
+def _write_sheet(sheet: str, reports: Sequence[SplitReport]) -> bool:
+    try:
+        save_contact_sheet(sheet, [report for report in reports if report.split == 'train'])
+    except (OSError, ValueError) as error:  # Pillow knows a form by the end of its name
+        print(f'error: {sheet} cannot be written: {error}', file=sys.stderr)
+        return False
+    print(f'wrote {sheet}')
+    return True
 
 
 def _collect(cfg: dict[str, Any], config: str) -> dict[str, dict[str, Any]]:
@@ -90,6 +98,8 @@ def _sizes(report: SplitReport) -> str:
 
 
 def _print_problems(report: SplitReport) -> None:
+    for note in report.notes:
+        print(f"note: source '{report.source}' ({report.split}): {note}", file=sys.stderr)
     for problem in report.problems[:_LISTED]:
         print(f'error: {problem}', file=sys.stderr)
     more = len(report.problems) - _LISTED

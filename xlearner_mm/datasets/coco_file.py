@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,28 +11,21 @@ import numpy as np
 from xlearner_mm.datasets.boxes import faulty_boxes
 
 
-def refuse_lost_images(content: Mapping[str, Any], classes: Sequence[str], annotated: bool) -> None:
+def refuse_lost_images(content: Mapping[str, Any], annotated: bool) -> None:
     """Refuse a file of which images or all objects would be lost.
 
     Args:
         content: of the file.
-        classes: those that are wanted of it; none are looked for in a file without categories.
         annotated: whether it must hold annotations.
 
     Raises:
-        ValueError: it has none, two images of one id, or no category among the classes.
+        ValueError: it has none, or two images of one id.
     """
     if annotated and 'annotations' not in content:
         raise ValueError("has no 'annotations'")
     twice = [key for key, count in Counter(image['id'] for image in content.get('images', ())).items() if count > 1]
     if twice:
         raise ValueError(f'has {len(twice):,} image ids that several images share, such as {twice[0]!r}')
-    names = [category['name'] for category in content.get('categories', ())]
-    if names and classes and not set(names) & set(classes):
-        raise ValueError(
-            f"none of its categories ({shortened(names)}) is among the data set's classes ({shortened(classes)}): set "
-            'metainfo=dict(classes=...) as they are called in the file'
-        )
 
 
 def unlisted_images(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -83,8 +76,3 @@ def unread_objects(
             yield f"'{categories[found['category_id']]['name']}'"
         elif min(found['bbox'][2:]) < 1:
             yield 'less than a pixel wide or high'
-
-
-def shortened(names: Sequence[str], shown: int = 3) -> str:
-    """Return the first few names in one line."""
-    return ', '.join(map(str, names[:shown])) + (', ...' if len(names) > shown else '')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import os.path as osp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from xlearner_mm.datasets.categories import classes_of
 from xlearner_mm.datasets.check import SplitReport
 from xlearner_mm.datasets.spread import spread
 
@@ -32,7 +34,7 @@ def save_contact_sheet(path: str | Path, reports: Sequence[SplitReport]) -> None
         top = row * height
         ImageDraw.Draw(sheet).text((2, top), f'{report.source}: {report.images:,} images', fill='black')
         for column, place in enumerate(spread(len(report.checked), _COLUMNS)):
-            tile = _tile(report, report.dataset.get_data_info(report.checked[place]))
+            tile = _tile(report, report.info(report.checked[place]))
             if tile is not None:
                 sheet.paste(tile, (column * _TILE, top + _TEXT))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -41,15 +43,20 @@ def save_contact_sheet(path: str | Path, reports: Sequence[SplitReport]) -> None
 
 def _tile(report: SplitReport, info: Mapping[str, Any]) -> Image.Image | None:
     """Return a picture with what is known of it, or None if it cannot be read."""
-    classes = report.dataset.metainfo.get('classes') or ()
     try:
-        with Image.open(info['img_path']) as file:
-            image = file.convert('RGB')
-        if info.get('seg_map_path'):
-            with Image.open(info['seg_map_path']) as file:
-                image = _overlaid(image, np.array(file))
-    except (OSError, SyntaxError, ValueError):
+        return _drawn(classes_of(report.dataset), info)
+    except Exception:  # whatever a decoder raises; what is wrong with the picture is among the problems
         return None
+
+
+def _drawn(classes: Sequence[str], info: Mapping[str, Any]) -> Image.Image | None:
+    if not all(osp.isfile(info[key]) for key in ('img_path', 'seg_map_path') if info.get(key)):
+        return None  # reading a pipe would never end
+    with Image.open(info['img_path']) as file:
+        image = file.convert('RGB')
+    if info.get('seg_map_path'):
+        with Image.open(info['seg_map_path']) as file:
+            image = _overlaid(image, np.array(file))
     scale = min((_TILE - 4) / image.width, (_TILE - 4) / image.height)
     image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))))
     boxes = info.get('instances') or []
@@ -58,7 +65,7 @@ def _tile(report: SplitReport, info: Mapping[str, Any]) -> Image.Image | None:
         pen.rectangle([scale * v for v in box['bbox']], outline=_color(box['bbox_label']), width=2)
     tile = Image.new('RGB', (_TILE, _TILE + _TEXT), 'white')
     tile.paste(image, (2, 2))
-    labels = [info['gt_label']] if 'gt_label' in info else sorted({box['bbox_label'] for box in boxes})
+    labels = np.ravel(info['gt_label']).tolist() if 'gt_label' in info else sorted({box['bbox_label'] for box in boxes})
     names = ', '.join(str(classes[i]) if i < len(classes) else f'class {i}' for i in labels)
     ImageDraw.Draw(tile).text((2, image.height + 3), names[:26], fill='black')
     return tile

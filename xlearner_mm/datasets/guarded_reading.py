@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.dataset import BaseDataset
 
+from xlearner_mm.datasets.categories import classes_of
 from xlearner_mm.datasets.errors import SourceError
 from xlearner_mm.datasets.inspection import Damage, Expected, Inspection, Mismatch
 from xlearner_mm.datasets.paths import check_paths
@@ -113,11 +114,20 @@ def guard(source: Source, dataset: Any) -> None:
     refuse_stray_classes(f"source '{source.name}'", dataset)
     refuse_more_classes(source, dataset)
     head, classes = source.head_classes, _classes(dataset)
-    ignored = [value for _, value in settings_named('ignore_index', source.network) if isinstance(value, int)]
     for leaf in leaves(dataset):
-        ignore_index = ignored[0] if ignored else getattr(leaf, 'ignore_index', 255)
-        expected = Expected(head if head is not None else classes, ignore_index)
+        expected = Expected(head if head is not None else classes, ignored_value(source, leaf))
         leaf.prepare_data = GuardedReading(source.name, leaf, expected, source.strict_paths)
+
+
+def ignored_value(source: Source | None, dataset: BaseDataset) -> int:
+    """Return the value of a label map's pixels that have no class.
+
+    Args:
+        source: whose network may say so; None for a training on one stock data set.
+        dataset: says so otherwise.
+    """
+    named = settings_named('ignore_index', source.network) if source is not None else ()
+    return next((value for _, value in named if isinstance(value, int)), getattr(dataset, 'ignore_index', 255))
 
 
 def guard_stock(dataset: Any) -> None:
@@ -145,7 +155,7 @@ def refuse_stray_classes(owner: str, dataset: Any) -> None:
     Raises:
         SourceError: names the folders.
     """
-    stray = stray_names(getattr(dataset, 'metainfo', {}).get('classes'))
+    stray = stray_names(classes_of(dataset))
     if stray:
         read = [leaf.data_prefix.get('img_path') or leaf.data_root for leaf in leaves(dataset)]
         raise SourceError(
@@ -187,8 +197,7 @@ def _named(read: list[str], dataset: Any) -> str:
 
 
 def _classes(dataset: Any) -> int | None:
-    named = getattr(dataset, 'metainfo', {}).get('classes')
-    return len(named) if isinstance(named, (list, tuple)) else None
+    return len(classes_of(dataset)) or None
 
 
 def leaves(dataset: Any) -> Iterator[BaseDataset]:

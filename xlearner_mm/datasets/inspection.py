@@ -60,6 +60,7 @@ class Inspection:
         self._annotated = info.get('height'), info.get('width')
         self._maps = {'gt_seg_map': info.get('seg_map_path'), 'gt_depth_map': info.get('depth_map_path')}
         self._file: ImageFile | None = None
+        self._backend = 'cv2'
         self._obeys_orientation = True
         self._size: tuple[int, int] = (0, 0)
         self._pending = {
@@ -101,8 +102,9 @@ class Inspection:
         self._size = tuple(data.get('ori_shape', np.shape(image)[:2]))  # type: ignore[assignment]
         if isinstance(self._path, str):
             self._file = ImageFile.open(self._path, getattr(transform, 'backend_args', None))
+            self._backend = getattr(transform, 'imdecode_backend', None) or mmcv.image.io.imread_backend
             self._obeys_orientation = not str(getattr(transform, 'color_type', '')).endswith('ignore_orientation')
-            self._look_at_file(self._file, image, transform)
+            self._look_at_file(self._file, image)
         if all(isinstance(side, int) and side > 0 for side in self._annotated) and self._annotated != self._size:
             height, width = self._annotated
             turned = ''
@@ -114,13 +116,13 @@ class Inspection:
                 f'is of {self._size[1]} x {self._size[0]} pixels, but annotated as {width} x {height}{turned}'
             )
 
-    def _look_at_file(self, file: ImageFile, image: np.ndarray, transform: Any) -> None:
+    def _look_at_file(self, file: ImageFile, image: np.ndarray) -> None:
         if file.lacks_its_end:
             raise Damage('is truncated: it has no end')
         if file.bits > _DEEP:
             raise Mismatch(f'has {file.bits} bits a channel, which no loader of pictures reads as colours')
         if file.bits == _DEEP:
-            if (getattr(transform, 'imdecode_backend', None) or mmcv.image.io.imread_backend) == 'pillow':
+            if self._backend == 'pillow':
                 raise Mismatch('has 16 bits a channel, which Pillow clips to 255: decode it with cv2')
             if image.max() < _NARROW:
                 raise Mismatch('has 16 bits a channel, but uses 12 or fewer: only the upper 8 are read, near black')
@@ -128,7 +130,7 @@ class Inspection:
     def _orientation(self) -> int:
         if self._file is None or not self._obeys_orientation:
             return 1
-        return self._file.orientation
+        return self._file.orientation(self._backend)
 
     def _check_orientation(self, confirmed: bool) -> None:
         """Refuse a picture that is turned on loading while nothing tells whether its labels are."""

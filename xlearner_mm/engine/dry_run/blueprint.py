@@ -167,9 +167,10 @@ def _give_length(sampler: Any, sources: Iterable[SourceData]) -> None:
 def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData:
     source = dataset.sources[name]
     try:
-        data = read_source(name, dataset.datasets[name], source.dataset, batch_size, source.declared)
+        data = read_source(name, dataset.datasets[name], source.dataset, batch_size, source.declared, source)
     except SourceError as error:
-        raise SourceError(f"source '{name}': {error}") from error
+        owner = f"source '{name}': "
+        raise SourceError(owner + str(error).removeprefix(owner)) from error
     refuse_more_classes(source, dataset.datasets[name])  # those that files name, too
     return data
 

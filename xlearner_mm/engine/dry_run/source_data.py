@@ -9,8 +9,10 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from xlearner_mm.datasets.annotations import read_annotations, read_by_name
 from xlearner_mm.datasets.errors import refuse_unknown
-from xlearner_mm.datasets.source import DECLARED, SourceError
+from xlearner_mm.datasets.guarded_reading import leaves
+from xlearner_mm.datasets.source import DECLARED, Source, SourceError
 from xlearner_mm.datasets.spread import spread
 from xlearner_mm.engine.dry_run.pictures import stand_in_items
 
@@ -59,7 +61,12 @@ class SourceData:
 
 
 def read_source(
-    name: str, dataset: Any, settings: Mapping[str, Any], batch_size: int, declared: Mapping[str, Any]
+    name: str,
+    dataset: Any,
+    settings: Mapping[str, Any],
+    batch_size: int,
+    declared: Mapping[str, Any],
+    source: Source | None = None,
 ) -> SourceData:
     """Read a source's annotations if its folders are there.
 
@@ -69,6 +76,7 @@ def read_source(
         settings: its config.
         batch_size: images per step and process.
         declared: ``images`` and ``picture`` (width, height), for where the files are not there.
+        source: whose data set it is. Defaults to None: of a training on one stock data set.
 
     Raises:
         SourceError: the files are there, but cannot be read or hold no image; an unknown setting in ``declared``.
@@ -77,11 +85,15 @@ def read_source(
     absent = None
     if all(osp.isdir(root) for root in _roots(settings)):
         try:
-            if hasattr(dataset, 'full_init'):
-                dataset.full_init()
+            if source is None:
+                read_by_name(dataset)
+            else:
+                read_annotations(source, dataset, list(leaves(dataset)))
             images = len(dataset)
         except FileNotFoundError as error:
             absent = str(error.filename or error)
+        except SourceError:
+            raise
         except Exception as error:
             raise SourceError(f'its dataset cannot be read: {type(error).__name__}: {error}') from error
         else:

@@ -8,7 +8,9 @@ from typing import Any
 from mmengine.runner import Runner
 
 from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.categories import classes_of
 from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
 from xlearner_mm.registry import METRICS
 
 
@@ -27,9 +29,9 @@ def check_validation(runner: Runner) -> list[str]:
     notes = []
     for owner, loader, metrics in _validations(runner.cfg):
         try:
-            build_deferred(loader['dataset'])
+            dataset = build_deferred(loader['dataset'])
             for metric in [metrics] if isinstance(metrics, Mapping) else metrics:
-                METRICS.build(dict(metric))
+                prepare_ground_truth(METRICS.build(dict(metric)), classes_of(dataset))
         except FileNotFoundError as error:
             notes.append(f'{owner}validation is not checked: {error.filename or error} is not there')
         except Exception as error:

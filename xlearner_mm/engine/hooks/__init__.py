@@ -16,6 +16,7 @@ from xlearner_mm.engine.hooks.source_epoch_hook import SourceEpochHook
 from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
 from xlearner_mm.engine.hooks.step_seed_hook import StepSeedHook
 from xlearner_mm.engine.hooks.stop_signal_hook import StopSignalHook
+from xlearner_mm.engine.hooks.validation_check_hook import ValidationCheckHook
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     'StageMetaHook',
     'StepSeedHook',
     'StopSignalHook',
+    'ValidationCheckHook',
     'WholeCheckpointHook',
 ]

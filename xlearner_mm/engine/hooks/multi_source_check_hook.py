@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -10,6 +11,8 @@ from mmengine.runner import Runner
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError
 from xlearner_mm.datasets.errors import refuse_unknown
+from xlearner_mm.datasets.guarded_reading import ignored_value, leaves
+from xlearner_mm.datasets.label_maps import values_of_maps
 from xlearner_mm.datasets.multi_source_dataset import refuse_batch_size
 from xlearner_mm.engine.optim import refuse_weights_without_effect
 from xlearner_mm.models.expansion import ExpansionLearner
@@ -21,16 +24,19 @@ from xlearner_mm.registry import HOOKS
 class MultiSourceCheckHook(Hook):
     """Compare loader, sampler, dataset and model before the first step.
 
-    Does nothing for trainings on one stock dataset.
+    Of trainings on one stock dataset, only label maps are looked at.
 
     Raises:
-        SourceError: a loader that does not cut steps where the sampler begins them, a collate function's unknown
-            setting, sources that the dataset and the model know differently, or loss weights without effect.
+        SourceError: label maps that tell no class from another, a loader that does not cut steps where the sampler
+            begins them, a collate function's unknown setting, sources that the dataset and the model know differently,
+            or loss weights without effect.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Check once, before any image is read."""
         loader = runner.train_dataloader
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        _look_at_label_maps(runner, loader.dataset, taught=not hasattr(model, 'student'))
         if not isinstance(loader.dataset, MultiSourceDataset):
             return
         sampler = loader.sampler
@@ -45,7 +51,6 @@ class MultiSourceCheckHook(Hook):
             function = loader.collate_fn.func
             owner = f'train_dataloader.collate_fn: {function.__name__}'
             refuse_unknown(owner, loader.collate_fn.keywords, settings_of(function))
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         known = getattr(model, 'sources', {})
         unknown = [name for name in loader.dataset.sources if known and name not in known]
         if unknown:
@@ -63,3 +68,19 @@ class MultiSourceCheckHook(Hook):
                 )
         if isinstance(model, ExpansionLearner):
             refuse_weights_without_effect(model, runner.optim_wrapper)
+
+
+def _look_at_label_maps(runner: Runner, dataset: Any, taught: bool) -> None:
+    """Say which classes no label map holds; where labels are taught and no two classes are held, refuse."""
+    several = isinstance(dataset, MultiSourceDataset)
+    for name, held in dataset.datasets.items() if several else [(type(dataset).__name__, dataset)]:
+        source = dataset.sources[name] if several else None
+        for leaf in leaves(held):
+            found = values_of_maps(leaf, ignored_value(source, leaf)) if leaf._fully_initialized else None
+            if found is None:
+                continue
+            problem, note = found.problem(), found.note()
+            if problem and taught:
+                raise SourceError(f"source '{name}': {problem}")
+            if note:
+                runner.logger.warning(f"source '{name}': {note}")

@@ -53,6 +53,8 @@ class MultiSourceValLoop(BaseLoop):
         super().__init__(runner, next(iter(self.dataloaders.values())))
         for name, loader in self.dataloaders.items():
             self.evaluator.set_dataset_meta(name, getattr(loader.dataset, 'metainfo', {}))
+            for note in self.evaluator.compare_images(name, loader.dataset):
+                runner.logger.warning(f"source '{name}': {note}")
 
     def run(self) -> dict[str, float]:
         """Evaluate every source and return all metrics with their aggregate."""

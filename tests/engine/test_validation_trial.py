@@ -1,0 +1,176 @@
+"""What a validation would end with ends the run before its first step."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from torch import nn
+
+from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.engine.hooks import ValidationCheckHook
+from xlearner_mm.engine.loops import MultiSourceValLoop
+
+from ..datasets.small_sources import class_folders, coco, label_maps, voc, write_coco
+
+
+class Guess(nn.Module):
+    """Guesses the labels of any task, with a generator that a training uses too."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def val_step(self, batches):
+        assert not self.training
+        ((_, batch),) = batches.items()
+        for sample in batch['data_samples']:
+            torch.rand(1)
+            self.seen.append(sample.img_path)
+            if 'gt_sem_seg' in sample:
+                sample.pred_sem_seg = sample.gt_sem_seg
+            elif 'gt_instances' in sample:
+                sample.pred_instances = sample.gt_instances[:0].clone()
+                sample.pred_instances.scores = torch.zeros(0)
+            else:
+                sample.set_pred_score(torch.rand(2)).set_pred_label(0)
+        return batch['data_samples']
+
+
+def runner_of(source, evaluator, hooks=(), **settings):
+    loader = dict(
+        batch_size=2,
+        num_workers=0,
+        dataset=source['dataset'] | dict(test_mode=True) | settings.pop('dataset', {}),
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='pseudo_collate'),
+    )
+    sources = {'pets': source | dict(val_dataloader=loader, val_evaluator=evaluator) | settings}
+    runner = SimpleNamespace(
+        build_dataloader=Runner.build_dataloader, seed=0, hooks=hooks, logger=MMLogger.get_current_instance()
+    )
+    runner._val_loop = MultiSourceValLoop(
+        runner, dict(sources=sources), dict(type='MultiSourceEvaluator', sources=sources)
+    )
+    runner.train_dataloader = SimpleNamespace(dataset=MultiSourceDataset(sources))
+    runner.model = Guess().train()
+    return runner
+
+
+def check(*args, **kwargs):
+    runner = runner_of(*args, **kwargs)
+    ValidationCheckHook().before_train(runner)
+    return runner
+
+
+def refused(message, *args, **kwargs):
+    with pytest.raises(SourceError, match=message):
+        check(*args, **kwargs)
+
+
+def accuracy(**settings):
+    return dict(_scope_='mmpretrain', type='Accuracy', **settings)
+
+
+def coco_metric(root, **settings):
+    return dict(_scope_='mmdet', type='CocoMetric', ann_file=str(root / 'train.json'), **settings)
+
+
+def test_a_sound_validation_leaves_model_metrics_and_random_numbers_as_they_were(tmp_path, capsys):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    runner = check(class_folders(tmp_path), accuracy(topk=(1,)), primary_metric='accuracy/top1')
+    assert torch.equal(torch.rand(4), expected)
+    assert runner.model.training
+    assert [path.split('/')[-1] for path in runner.model.seen] == ['0.jpg', '5.jpg']
+    (metric,) = runner._val_loop.evaluator.evaluators['pets'].metrics
+    assert metric.results == []
+    assert capsys.readouterr().out == ''
+
+
+def test_of_boxes_and_label_maps_too(tmp_path):
+    check(coco(tmp_path / 'coco'), coco_metric(tmp_path / 'coco', classwise=True), primary_metric='coco/bbox_mAP')
+    check(voc(tmp_path / 'voc'), dict(_scope_='mmdet', type='VOCMetric'))
+    check(label_maps(tmp_path / 'seg'), dict(_scope_='mmseg', type='IoUMetric'), primary_metric='mIoU')
+
+
+def test_more_ranks_asked_for_than_there_are_classes(tmp_path):
+    message = "source 'pets': its validation would fail: .*Top-5 accuracy .* number of categories is 2"
+    refused(message, class_folders(tmp_path), accuracy(topk=(1, 5)))
+
+
+def test_a_primary_metric_that_is_not_given(tmp_path):
+    source = class_folders(tmp_path)
+    refused("primary_metric 'top1' is not among .*accuracy/top1", source, accuracy(), primary_metric='top1')
+
+
+@pytest.mark.parametrize(
+    ('hook', 'message'),
+    [
+        (
+            SimpleNamespace(key_indicators=['pets/top1']),
+            "save_best is 'pets/top1', which no validation gives: .*pets/acc",
+        ),
+        (SimpleNamespace(monitor='top1'), "monitor is 'top1', which no validation gives"),
+    ],
+)
+def test_a_metric_to_select_by_that_is_not_given(tmp_path, hook, message):
+    refused(message, class_folders(tmp_path), accuracy(topk=(1,)), [hook])
+
+
+def test_metrics_to_select_by_that_are_given(tmp_path):
+    hooks = [SimpleNamespace(key_indicators=['auto', 'sources/mean']), SimpleNamespace(monitor='pets/accuracy/top1')]
+    check(class_folders(tmp_path), accuracy(topk=(1,)), hooks, primary_metric='accuracy/top1')
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(metric='segm'), 'segm is not in results'),
+        (dict(proposal_nums=(100,)), 'IndexError'),
+        (dict(metric_items=['mAP50']), 'mAP50'),
+    ],
+)
+def test_settings_that_a_metric_looks_at_when_it_computes(tmp_path, settings, message):
+    source = coco(tmp_path)
+    if settings.get('metric') == 'segm':
+        polygon = [[4, 6, 28, 6, 28, 26]]
+        write_coco(tmp_path, lambda content: [o.update(segmentation=polygon) for o in content['annotations']])
+        check(source, coco_metric(tmp_path, **settings))
+    else:
+        refused(f"source 'pets': its validation would fail: .*{message}", source, coco_metric(tmp_path, **settings))
+
+
+def test_a_pipeline_that_does_not_pack_what_the_metric_reads(tmp_path):
+    pack = dict(type='PackDetInputs', meta_keys=('img_path', 'ori_shape', 'img_shape'))
+    source = coco(tmp_path)
+    pipeline = [*source['dataset']['pipeline'][:-1], pack]
+    refused("would fail: KeyError: 'img_id'", source, coco_metric(tmp_path), dataset=dict(pipeline=pipeline))
+
+
+def test_an_image_that_cannot_be_read(tmp_path):
+    source = class_folders(tmp_path)
+    (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(b'no picture')
+    refused(r"source 'pets': .*0\.jpg cannot be read", source, accuracy(topk=(1,)))
+
+
+def test_folders_of_other_classes_than_in_training(tmp_path):
+    source = class_folders(tmp_path)
+    val = tmp_path / 'val'
+    for name in ('cat', 'hound'):
+        (val / name).mkdir(parents=True)
+        (val / name / '0.jpg').write_bytes((tmp_path / 'train' / 'cat' / '0.jpg').read_bytes())
+    message = r"label 1 is 'dog' in .*train, but 'hound' in .*val: both must have the same classes"
+    refused(message, source, accuracy(topk=(1,)), dataset=dict(data_prefix='val'))
+    (val / 'dog').mkdir()
+    (val / 'dog' / '0.jpg').write_bytes((tmp_path / 'train' / 'cat' / '0.jpg').read_bytes())
+    refused("2 classes in .*train, but 3 in .*'hound'", source, accuracy(topk=(1,)), dataset=dict(data_prefix='val'))
+
+
+def test_classes_in_another_order_than_in_training(tmp_path):
+    source = label_maps(tmp_path)
+    iou = dict(_scope_='mmseg', type='IoUMetric')
+    swapped = dict(metainfo=dict(classes=list('bacd')))
+    refused("source 'pets': in training and validation, .*label 0 is 'a' in .*, but 'b'", source, iou, dataset=swapped)
