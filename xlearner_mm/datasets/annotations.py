@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from xlearner_mm.datasets.building import build_unread
 from xlearner_mm.datasets.categories import check_classes, check_same_classes, origin, refuse_one_text, shortened
 from xlearner_mm.datasets.errors import SourceError
 from xlearner_mm.datasets.guarded_parsing import GuardedParsing, numbered_by_name, told_with_file
@@ -91,6 +93,21 @@ def read_by_name(dataset: Any) -> None:
             raise SourceError(f'{type(part).__name__}: {error} ({origin(part)})') from error
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
+
+
+def read_stock(dataloader: Any) -> Any:
+    """Return a loader's config with its stock data set built, and read by :func:`read_by_name`.
+
+    Args:
+        dataloader: a loader or its config; loaders, and configs of sources or of built data sets, are returned as they
+            are.
+    """
+    settings = dataloader.get('dataset') if isinstance(dataloader, Mapping) else None
+    if not isinstance(settings, Mapping) or 'sources' in settings:
+        return dataloader
+    dataset = build_unread(settings)
+    read_by_name(dataset)
+    return {**dataloader, 'dataset': dataset}
 
 
 def _classes_without_any(parts: list[BaseDataset], labels: Counter[Any]) -> list[str]:

@@ -20,8 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets import MultiSourceSampler, SourceError
-from xlearner_mm.datasets.annotations import read_by_name
-from xlearner_mm.datasets.building import build_unread
+from xlearner_mm.datasets.annotations import read_stock
 from xlearner_mm.datasets.channel_order import agreed_order
 from xlearner_mm.datasets.errors import told
 from xlearner_mm.datasets.guarded_reading import guard_stock
@@ -233,17 +232,8 @@ class XLearnerRunner(Runner):
     def build_dataloader(
         dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
-        """Build a loader; labels of a stock data set go by names, and it takes no other image in silence.
-
-        See ``read_by_name`` and ``guard_stock``.
-        """
-        if isinstance(dataloader, dict):
-            settings = dataloader.get('dataset')
-            if isinstance(settings, Mapping) and 'sources' not in settings:
-                dataset = build_unread(settings)
-                read_by_name(dataset)
-                dataloader = {**dataloader, 'dataset': dataset}
-        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        """Build a loader; labels of a stock data set go by names, and it takes no other image in silence."""
+        loader = Runner.build_dataloader(read_stock(dataloader), seed, diff_rank_seed)
         guard_stock(loader.dataset)
         if isinstance(loader.sampler, MultiSourceSampler):
             loader.sampler.guarded = True
