@@ -56,7 +56,7 @@ def test_pictures_that_stand_in_go_through_the_source_s_own_pipeline_every_secon
 
 def test_a_pipeline_that_needs_more_than_a_picture_says_so(tmp_path):
     broken = {**COCO, 'pipeline': [*COCO['pipeline'][:2], dict(type='LoadProposals')]}
-    with pytest.raises(SourceError, match='its pipeline fails on a picture of 640 x 480 pixels: KeyError'):
+    with pytest.raises(SourceError, match='its pipeline fails on a picture of 640 x 480 pixels: .*KeyError'):
         read(broken).items(str(tmp_path))
 
 
