@@ -92,6 +92,7 @@ def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path, tmp
     learner = MODELS.build(cfg.model)
     assert cfg.train_dataloader.batch_size == sum(s.batch_size for s in learner.sources.values())
     assert {s['type'] for s in cfg.custom_hooks} >= {'StageMetaHook'}
+    assert cfg.runner_type == 'XLearnerRunner'
 
 
 @pytest.mark.parametrize('path', slow_at_paper_scale(SQUEEZES), ids=name)

@@ -1,6 +1,5 @@
 # What every training of ours shares; stock transfer configs use it too.
 default_scope = 'mmengine'
-runner_type = 'XLearnerRunner'  # of RUNNERS.build(cfg), as in the libraries' own tools/train.py
 custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
