@@ -2,7 +2,7 @@
 
 import torch
 
-from xlearner_mm.engine import CpuAmpOptimWrapper
+from xlearner_mm.engine import CpuAmpOptimWrapper, XLearnerRunner
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet, tiny_sources
@@ -10,6 +10,7 @@ from xlearner_mm.transfer import read_checkpoint
 
 from ..models.expansion.reference import randomise
 from .conftest import CONFIGS
+from .tiny_runner import tiny_runner
 
 
 def build(**branch):
@@ -38,6 +39,18 @@ def test_checkpointed_branches_have_the_same_gradients_and_statistics():
     statistics = checkpointed.state_dict()
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(statistics[name], value, msg=name)
+
+
+def test_modules_that_mmengine_recomputes_end_in_the_same_weights_and_statistics(tmp_path):
+    def trained(name, **cfg):
+        runner = tiny_runner(tmp_path / name, runner=XLearnerRunner, max_iters=2, cfg=cfg)
+        return runner.train().state_dict()
+
+    parts = ['backbone.branches.cls.backbone.layer1', 'backbone.branches.det.backbone.layer2.0']
+    plain, recomputed = trained('plain'), trained('recomputed', activation_checkpointing=parts)
+    assert recomputed.keys() == plain.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(recomputed[name], value, msg=name)
 
 
 def test_mixed_precision_trains_the_same_way():

@@ -1,12 +1,21 @@
 """Blocks that recompute train as those that keep everything, whatever library they are of."""
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
+from mmengine.model import convert_sync_batchnorm
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
+from torch import nn
 
-from xlearner_mm.models.recomputation import recompute_as_plain
+from xlearner_mm.models.module_state import ModuleState
+from xlearner_mm.models.norms import is_batch_norm
+from xlearner_mm.models.ragged import parts_of, ragged, ragged_forwards
+from xlearner_mm.models.recomputation import recompute_as_plain, recompute_named
 from xlearner_mm.registry import MODELS
+
+from .mmcv_sync_bn import on_cpu
 
 NARROW = dict(depth=50, stem_channels=8, base_channels=4, out_indices=(0, 1, 2, 3))
 TRANSFORMER = dict(embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), window_size=2)
@@ -35,6 +44,9 @@ BACKBONES = {
 }
 
 
+NORMS = ['BN', 'torch SyncBN', 'mmcv SyncBN', 'GN', 'BN without running statistics', 'BN that averages all batches']
+
+
 def build(config, **settings):
     torch.manual_seed(0)
     backbone = MODELS.build({**config, **settings})
@@ -44,11 +56,32 @@ def build(config, **settings):
     return backbone
 
 
+def with_norm(norm, config, **settings):
+    """A backbone with a norm, put in place as configs and `sync_bn` put it."""
+    if norm == 'GN':
+        settings['norm_cfg'] = dict(type='GN', num_groups=2)
+    elif norm.startswith('BN '):
+        own = dict(momentum=None) if 'averages' in norm else dict(track_running_stats=False)
+        settings['norm_cfg'] = dict(type='BN', **own)
+    backbone = build(config, **settings)
+    return convert_sync_batchnorm(backbone, norm.split()[0]) if norm.endswith('SyncBN') else backbone
+
+
 def after_two_passes(backbone):
     """Gradients and state of a backbone that runs on images of two sizes in one step."""
     torch.manual_seed(1)
     images = [torch.randn(2, 3, size, 64) for size in (64, 96)]
     sum(level.square().mean() for x in images for level in backbone(x)).backward()
+    return {name: p.grad for name, p in backbone.named_parameters()}, backbone.state_dict()
+
+
+def after_a_joint_pass(backbone):
+    """The same where all images are one batch."""
+    torch.manual_seed(1)
+    x = ragged([torch.randn(2, 3, size, 64) for size in (64, 96)])
+    with ragged_forwards(backbone, x):
+        levels = backbone(x)
+    sum(part.square().mean() for level in levels for part in parts_of(level)).backward()
     return {name: p.grad for name, p in backbone.named_parameters()}, backbone.state_dict()
 
 
@@ -64,6 +97,85 @@ def test_gradients_and_statistics_are_those_of_a_backbone_that_keeps_everything(
     recomputing = build(config, with_cp=True)
     assert recompute_as_plain(recomputing)
     assert_same(after_two_passes(recomputing), after_two_passes(build(config)))
+
+
+@pytest.mark.parametrize('step', [after_two_passes, after_a_joint_pass])
+@pytest.mark.parametrize('norm', NORMS)
+@pytest.mark.parametrize('config', [BACKBONES['mmdet ResNet'], BACKBONES['mmpretrain ResNet-18']], ids=['mmdet', '18'])
+def test_they_are_with_every_norm_that_configs_use(config, norm, step, tmp_path):
+    with on_cpu(tmp_path) if norm == 'mmcv SyncBN' else nullcontext():
+        recomputing, plain = with_norm(norm, config, with_cp=True), with_norm(norm, config)
+        assert recompute_as_plain(recomputing)
+        assert_same(step(recomputing), step(plain))
+    assert any(is_batch_norm(module) for module in plain.modules()) == (norm != 'GN')
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+@pytest.mark.parametrize('norm', NORMS)
+@pytest.mark.parametrize('step', [after_two_passes, after_a_joint_pass])
+def test_they_are_on_a_gpu(norm, step, tmp_path):
+    torch.set_default_device('cuda')
+    alone = on_cpu(tmp_path) if norm == 'mmcv SyncBN' else nullcontext()
+    try:
+        with alone:
+            recomputing, plain = (with_norm(norm, BACKBONES['mmdet ResNet'], with_cp=cp) for cp in (True, False))
+            recompute_as_plain(recomputing)
+            assert_same(step(recomputing), step(plain))
+    finally:
+        torch.set_default_device('cpu')
+
+
+class KeepsATrace(nn.Module):
+    """A block whose output depends on a buffer that every pass moves."""
+
+    def __init__(self):
+        super().__init__()
+        self.with_cp = True
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.register_buffer('trace', torch.ones(()))
+
+    def forward(self, x):
+        self.trace = self.trace * 2
+        return (self.conv(x) * self.trace).square()
+
+
+def test_blocks_are_computed_again_in_the_state_in_which_they_ran():
+    block = KeepsATrace()
+    plain = copy.deepcopy(block)
+    recompute_as_plain(block)
+    x = torch.randn(1, 3, 4, 4, requires_grad=True)
+    for own in (block, plain):
+        first = own(x)
+        (first.sum() + own(first).sum()).backward()
+    torch.testing.assert_close(block.conv.weight.grad, plain.conv.weight.grad)
+    assert block.trace == 4
+
+
+def test_a_state_that_is_installed_keeps_what_is_written_into_it():
+    norm = nn.BatchNorm2d(3)
+    running, x = norm.running_mean, torch.randn(2, 3, 4, 4)
+    state = ModuleState(norm.modules())
+    norm.eval()
+    with state.installed():
+        assert norm.training
+        norm(x)
+    assert norm.running_mean is running
+    assert not norm.training
+    assert not running.any()
+    assert norm.num_batches_tracked == 0
+
+
+def test_modules_that_mmengine_is_told_to_recompute_train_alike():
+    """Its own wrapper takes every batch into the statistics twice."""
+    plain = build(BACKBONES['mmdet ResNet'])
+    backbone, names = copy.deepcopy(plain), ['layer1', 'layer2.0']
+    turn_on_activation_checkpointing(backbone, names)
+    recompute_named(backbone, names)
+    seen = []
+    backbone.layer1[0].conv1.register_forward_hook(lambda *_: seen.append(1))
+    assert_same(after_two_passes(backbone), after_two_passes(plain))
+    assert len(seen) == 4, 'two passes, each once more'
 
 
 @pytest.mark.parametrize('config', BACKBONES.values(), ids=BACKBONES.keys())

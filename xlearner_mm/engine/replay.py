@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from xlearner_mm.engine.config_options import load_config
 from xlearner_mm.engine.hooks.step_seed_hook import seed_step
 from xlearner_mm.engine.step_record import read_step
+from xlearner_mm.models.ragged import parts_of
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import load_strictly
 
@@ -85,7 +86,8 @@ def replay_on(model: Any, step: dict[str, Any]) -> Replay:
 def _watched(model: nn.Module, found: list[str]) -> Iterator[None]:
     def watch(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.is_floating_point() and not torch.isfinite(output).all():
+            outputs = (part for part in parts_of(output) if isinstance(part, Tensor) and part.is_floating_point())
+            if not all(torch.isfinite(part).all() for part in outputs):
                 found.append(name)
 
         return hook

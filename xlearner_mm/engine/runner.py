@@ -37,6 +37,7 @@ from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.engine.whole_file import written_whole
 from xlearner_mm.models.class_weights import check_class_weights
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
+from xlearner_mm.models.recomputation import recompute_named
 from xlearner_mm.registry import HOOKS, RUNNERS, type_of
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
@@ -274,6 +275,7 @@ class XLearnerRunner(Runner):
         ``resume=True`` resumes from ``load_from``, a file or another work directory, or from the own one.
         ``resume='auto'`` resumes from the own one, and begins from ``load_from`` where nothing has been saved.
         """
+        recompute_named(self.model, self.cfg.get('activation_checkpointing'))
         auto, named = self._resume == 'auto', self._load_from
         if self._has_loaded or not self._resume or not (auto or named is None or osp.isdir(named)):
             super().load_or_resume()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
+from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from xlearner_mm.models.module_state import ModuleState
+from xlearner_mm.models.ragged import Ragged, ragged_forwards
 
 
 def recompute_as_plain(backbone: nn.Module) -> bool:
@@ -16,7 +21,7 @@ def recompute_as_plain(backbone: nn.Module) -> bool:
 
     The stock blocks call torch's reentrant checkpoint. DDP then refuses a backbone that runs more than once in a step
     ("Expected to mark a variable ready only once"), as ours do for images of several sizes, and BN takes every batch
-    into its statistics twice. These blocks call the non-reentrant one, and their statistics rest in the second pass.
+    into its statistics twice. These blocks call the non-reentrant one, see :func:`recompute`.
 
     Args:
         backbone: a stock backbone, changed in place; the gradients of its parameters stay what they were.
@@ -27,9 +32,34 @@ def recompute_as_plain(backbone: nn.Module) -> bool:
     blocks = [module for module in backbone.modules() if _recomputes(module) and not _holds_such(module)]
     for block in blocks:
         block.with_cp = False  # type: ignore[assignment]
-        # As MMEngine wraps a forward; of a partial, unlike of a closure, a deep copy (EMAHook's) has its own block.
-        block.forward = partial(_recomputed, block)  # type: ignore[method-assign]
+        recompute(block)
     return bool(blocks)
+
+
+def recompute_named(model: nn.Module, names: str | Sequence[str] | None) -> None:
+    """Let the modules that MMEngine's ``activation_checkpointing`` names train as those that keep everything.
+
+    Args:
+        model: the training's model, in DDP or not, after MMEngine has wrapped their forwards in torch's checkpoint.
+        names: of the modules, as in the config. None: none.
+    """
+    for name in [names] if isinstance(names, str) else names or ():
+        module = attrgetter(name)(model.module if is_model_wrapper(model) else model)
+        stock = getattr(module.__dict__.get('forward'), '__wrapped__', None)
+        if stock is not None:
+            module.forward = stock
+            recompute(module)
+
+
+def recompute(block: nn.Module) -> None:
+    """Let a module be computed again in the backward pass, in the state in which it ran: whatever norms it has.
+
+    Args:
+        block: any module, changed in place; its norms take every batch into their statistics once.
+    """
+    # As MMEngine wraps a forward; of a partial, unlike of a closure, a deep copy (EMAHook's) has its own block.
+    run = block.__dict__.get('forward') or partial(type(block).forward, block)
+    block.forward = partial(_recomputed, block, run)  # type: ignore[method-assign]
 
 
 def _recomputes(module: nn.Module) -> bool:
@@ -41,28 +71,29 @@ def _holds_such(module: nn.Module) -> bool:
     return any(_recomputes(part) for part in module.modules() if part is not module)
 
 
-def _recomputed(block: nn.Module, x: Tensor, *args: Any) -> Any:
-    run = type(block).forward
-    if not x.requires_grad:
-        return run(block, x, *args)
-    contexts = partial(_contexts, block)
-    return checkpoint(run, block, x, *args, use_reentrant=False, context_fn=contexts)
+def _recomputed(block: nn.Module, run: Callable, *args: Any, **kwargs: Any) -> Any:
+    if not _takes_gradients(args):
+        return run(*args, **kwargs)
+    contexts = partial(_contexts, ModuleState(block.modules()))
+    x = args[0]
+    if isinstance(x, Ragged):
+        run, args = partial(_on_parts, block, run, len(x.parts)), (*x.parts, *args[1:])
+    return checkpoint(run, *args, use_reentrant=False, context_fn=contexts, **kwargs)
 
 
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+def _takes_gradients(value: Any) -> bool:
+    if isinstance(value, tuple | list | Ragged):
+        return any(_takes_gradients(part) for part in (value if isinstance(value, tuple | list) else value.parts))
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def _on_parts(block: nn.Module, run: Callable, count: int, *args: Any, **kwargs: Any) -> Any:
+    """Run on a ragged batch: the checkpoint takes tensors, and computes them again when the network runs no more."""
+    x = Ragged(args[:count])
+    with ragged_forwards(block, x):
+        return run(x, *args[count:], **kwargs)
+
+
+def _contexts(state: ModuleState) -> tuple[AbstractContextManager, AbstractContextManager]:
     """Of the forward pass and of the second one."""
-    return nullcontext(), _statistics_at_rest(block)
-
-
-@contextmanager
-def _statistics_at_rest(block: nn.Module) -> Iterator[None]:
-    norms = [module for module in block.modules() if module.training and getattr(module, 'track_running_stats', False)]
-    kept = [(norm, norm.momentum, getattr(norm, 'num_batches_tracked', None)) for norm in norms]
-    for norm in norms:
-        # The backward pass wants the tensors that the forward pass kept, running statistics among them: they stay.
-        norm.momentum, norm.num_batches_tracked = 0.0, None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for norm, momentum, batches in kept:
-            norm.momentum, norm.num_batches_tracked = momentum, batches  # type: ignore[assignment]
+    return nullcontext(), state.installed()

@@ -2,8 +2,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from xlearner_mm.models.expansion.depth_plan import DepthPlan
+from xlearner_mm.models.ragged import ragged
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import CHANNELS, tiny_expanded, tiny_resnet
 
@@ -187,3 +189,65 @@ def test_what_nothing_wanted_reads_is_not_run(x):
     linked = build(reconciliation=dict(topology='lower')).eval()
     ran = stages_run(linked, lambda: linked.forward_branches(x, ['det'], 1))
     assert ran == {('cls', 0), ('det', 0), ('seg', 0)}
+
+
+ATTACHED = [settings for settings in SETTINGS if settings.get('detach') is False]
+
+
+@pytest.mark.parametrize('settings', ATTACHED, ids=str)
+@pytest.mark.parametrize('branch', [{}, dict(with_cp=True)], ids=['', 'checkpointed'])
+@pytest.mark.parametrize('sync', [False, True], ids=['BN', 'SyncBN'])
+def test_gradients_through_senders_are_those_of_the_statistics_that_they_ran_with(settings, branch, sync):
+    """A sender's statistics move on with its own task's images before any gradient of the step is computed."""
+    branches = {name: tiny_resnet(**branch) for name in ('cls', 'det')}
+    backbone = randomise(build(branches=branches, reconciliation=settings)).double()
+    backbone = nn.SyncBatchNorm.convert_sync_batchnorm(backbone) if sync else backbone
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+            module.momentum = 0.9
+    at_once, literal = backbone.train(), copy.deepcopy(backbone).train()
+    images = dict(cls=torch.randn(2, 3, 64, 64).double(), det=5 + torch.randn(2, 3, 96, 64).double())
+    sum(level.square().mean() for t, x in images.items() for level in at_once.forward_task(x, t)).backward()
+    for t, x in images.items():
+        sum(level.square().mean() for level in literal.forward_task(x, t)).backward()
+    for (name, own), other in zip(at_once.named_parameters(), literal.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad, msg=lambda text, name=name: f'{name}: {text}')
+    for (name, own), other in zip(at_once.named_buffers(), literal.buffers(), strict=True):
+        torch.testing.assert_close(own, other, msg=lambda text, name=name: f'{name}: {text}')
+
+
+def test_weights_take_gradients_in_mixed_precision_where_their_branch_has_sent_before():
+    """Casts that autocast makes and keeps in a pass without gradients have none to give."""
+    backbone, x = randomise(build('cls', 'det')), torch.randn(2, 3, 64, 64)
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    alone, cached = copy.deepcopy(backbone), {}
+    backbone.branches['det'].stage(0).register_forward_hook(
+        lambda *_: cached.update({torch.is_grad_enabled(): torch.is_autocast_cache_enabled()})
+    )
+    for own, tasks in ((backbone, ('cls', 'det')), (alone, ('det',))):
+        with torch.autocast('cpu', torch.bfloat16):
+            features = [own.forward_task(x, task) for task in tasks][-1]
+        sum(level.float().square().mean() for level in features).backward()
+    own, other = backbone.branches['det'], alone.branches['det']
+    for (name, parameter), wanted in zip(own.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, wanted.grad, msg=lambda text, name=name: f'{name}: {text}')
+        assert parameter.grad.any(), name
+    assert cached == {False: False, True: True}
+
+
+@pytest.mark.parametrize('settings', SETTINGS, ids=str)
+def test_a_ragged_batch_of_one_size_is_that_batch(settings, x):
+    backbone = randomise(build(reconciliation=settings)).double()
+    plain, x = copy.deepcopy(backbone), x.double()
+    wanted, found = plain.forward_task(x, 'det'), backbone.forward_task(ragged([x[:2], x[2:]]), 'det')
+    for whole, parts in zip(wanted, found, strict=True):
+        torch.testing.assert_close(torch.cat(parts.parts), whole)
+        sum(part.square().sum() for part in parts.parts).backward(retain_graph=True)
+        whole.square().sum().backward(retain_graph=True)
+    for (name, own), other in zip(backbone.named_parameters(), plain.parameters(), strict=True):
+        assert (own.grad is None) == (other.grad is None), name
+        if own.grad is not None:
+            torch.testing.assert_close(own.grad, other.grad, msg=lambda text, name=name: f'{name}: {text}')
+    torch.testing.assert_close(list(backbone.buffers()), list(plain.buffers()))

@@ -2,11 +2,14 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
+from torch import nn
 
 from xlearner_mm.datasets import SourceError
+from xlearner_mm.models.ragged import parts_of
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_sources
+from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 
 
 def build(sources=None, **kwargs):
@@ -141,8 +144,103 @@ def test_a_batch_that_lacks_a_source_is_refused_in_training():
         build().data_preprocessor(batch, True)
 
 
-def test_recomputed_branches_are_refused_where_links_pass_gradients_on():
-    backbone = tiny_expanded(reconciliation=dict(detach=False))
-    backbone['branches']['det']['with_cp'] = True
-    with pytest.raises(ValueError, match=r"branch\(es\) \['det'\]: with_cp=True gives wrong gradients"):
-        build(backbone=backbone)
+def mixed_batch():
+    """Images of the two classification sources differ in size."""
+    batch = tiny_batch()
+    batch['cars']['inputs'] = [F.pad(image, (0, 32, 0, 64)) for image in batch['cars']['inputs']]
+    return batch
+
+
+def passes_of(learner, batch):
+    """The batches that each branch's first norm of a block sees in a step, as numbers of positions."""
+    seen = {name: [] for name in learner.backbone.branches}
+    for name, branch in learner.backbone.branches.items():
+        branch.backbone.layer1[0].norm1.register_forward_hook(
+            lambda norm, inputs, _, own=seen[name]: own.append(inputs[0]) if norm.training else None
+        )
+    losses = losses_of(learner, batch)
+    learner.parse_losses(losses)[0].backward()
+    return {name: [sum(part[:, 0].numel() for part in parts_of(x)) for x in own] for name, own in seen.items()}
+
+
+@pytest.mark.parametrize('sync', [False, True], ids=['BN', 'SyncBN'])
+@pytest.mark.parametrize('batch', [tiny_batch, mixed_batch])
+@pytest.mark.parametrize('with_cp', [False, True], ids=['', 'checkpointed'])
+def test_every_branch_runs_once_in_a_step_whatever_sizes_its_images_have(sync, batch, with_cp):
+    """Synchronized norms of all ranks then talk equally often, and all train on the mixture that they evaluate with."""
+    backbone = tiny_expanded(branches={name: tiny_resnet(with_cp=with_cp) for name in ('cls', 'det', 'seg')})
+    learner = build(backbone=backbone).train()
+    learner = nn.SyncBatchNorm.convert_sync_batchnorm(learner) if sync else learner
+    images = learner.data_preprocessor(batch(), True)['inputs']
+    of_branch = dict(cls=('birds', 'cars'), det=('boxes',), seg=('masks',))
+    positions = {t: sum(images[s][:, 0, ::4, ::4].numel() for s in names) for t, names in of_branch.items()}
+    expected = {t: [count] * (2 if with_cp else 1) for t, count in positions.items()}
+    assert passes_of(learner, batch()) == expected
+
+
+def test_sources_of_unlike_size_are_normalized_by_their_mixture():
+    learner = build().train()
+    norm, seen = learner.backbone.branches['cls'].backbone.norm1, []
+    norm.register_forward_hook(lambda norm, inputs, _: seen.append(inputs[0]) if norm.training else None)
+    losses_of(learner, mixed_batch())
+    positions = torch.cat([part.transpose(0, 1).flatten(1) for part in seen[0].parts], dim=1)
+    torch.testing.assert_close(norm.running_mean, 0.1 * positions.mean(1))
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * positions.var(1))
+
+
+@pytest.mark.parametrize('with_cp', [False, True], ids=['', 'checkpointed'])
+def test_images_of_several_sizes_train_in_mixed_precision_and_in_a_copy(with_cp):
+    backbone = tiny_expanded(branches={name: tiny_resnet(with_cp=with_cp) for name in ('cls', 'det', 'seg')})
+    learner = build(backbone=backbone).train()
+    copied = copy.deepcopy(learner)
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = losses_of(copied, mixed_batch())
+    copied.parse_losses(losses)[0].backward()
+    assert all(parameter.grad.isfinite().all() for parameter in copied.parameters())
+    assert all(parameter.grad is None for parameter in learner.parameters())
+    assert {norm.num_batches_tracked.item() for norm in learner.modules() if isinstance(norm, nn.BatchNorm2d)} == {0}
+
+
+def test_joint_batches_off_runs_one_source_after_another():
+    assert len(passes_of(build(joint_batches=False).train(), tiny_batch())['cls']) == 2
+
+
+@pytest.mark.parametrize('batch', [tiny_batch, mixed_batch])
+def test_without_batch_norms_images_of_each_size_run_on_their_own(batch):
+    group_norm = dict(type='GN', num_groups=2)
+    learner = build(
+        backbone=tiny_expanded(
+            branches={name: tiny_resnet(norm_cfg=group_norm) for name in ('cls', 'det', 'seg')},
+            reconciliation=dict(norm_cfg=group_norm),
+        )
+    )
+    sizes = {1: [[64, 64]], 2: [[64, 64], [128, 96]]}[1 if batch is tiny_batch else 2]
+    seen = []
+    learner.backbone.branches['cls'].backbone.conv1.register_forward_hook(
+        lambda _, inputs, out: seen.append(list(inputs[0].shape[-2:])) if out.requires_grad else None
+    )
+    losses_of(learner.train(), batch())
+    assert seen == sizes
+
+
+SWIN = dict(
+    _scope_='mmdet',
+    type='SwinTransformer',
+    embed_dims=8,
+    depths=(1, 1, 1, 1),
+    num_heads=(1, 1, 1, 1),
+    window_size=2,
+    out_indices=(0, 1, 2, 3),
+)
+
+
+def test_links_with_batch_norms_see_the_mixture_where_their_branch_has_none():
+    backbone = tiny_expanded(branches=dict(cls=dict(SWIN, out_indices=(3,)), det=tiny_resnet(), seg=tiny_resnet()))
+    sources = tiny_sources()
+    for name in ('birds', 'cars'):
+        sources[name]['network']['head']['in_channels'] = 64
+    learner = build(sources, backbone=backbone).train()
+    norms = [norm for norm in learner.backbone.links['det_0__cls_1'].modules() if isinstance(norm, nn.BatchNorm2d)]
+    learner.parse_losses(losses_of(learner, mixed_batch()))[0].backward()
+    assert [norm.num_batches_tracked.item() for norm in norms] == [1] * len(norms)
+    assert all(p.grad is not None for p in learner.backbone.links.parameters())

@@ -2,10 +2,12 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from xlearner_mm.engine import CpuAmpOptimWrapper
+from xlearner_mm.models.squeeze import fitnet_distiller
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
 from xlearner_mm.transfer import CheckpointError
@@ -260,13 +262,37 @@ def test_levels_that_are_not_distilled_are_read_from_the_teacher(build):
     assert not torch.equal(read[3], own[3])
 
 
-def test_with_sync_bn_in_the_guidance_alone_every_source_runs_on_its_own(build, monkeypatch):
-    """The ranks' images differ in size: those that talk to each other must do so equally often."""
-    distiller = nn.SyncBatchNorm.convert_sync_batchnorm(build(student=SWIN, guidance_norm=True))
-    groups = []
-    monkeypatch.setattr(distiller, '_run', lambda group, inputs: groups.append(group) or ({}, {}))
-    distiller.loss(distiller.data_preprocessor(tiny_batch(), True)['inputs'])
-    assert groups == [['birds'], ['cars'], ['boxes'], ['masks']]
+def mixed_batch():
+    batch = tiny_batch()
+    batch['cars']['inputs'] = [F.pad(image, (0, 32, 0, 64)) for image in batch['cars']['inputs']]
+    return batch
+
+
+@pytest.mark.parametrize('batch', [tiny_batch, mixed_batch])
+@pytest.mark.parametrize('student', [tiny_resnet(), tiny_resnet(with_cp=True), SWIN], ids=['BN', 'checkpointed', 'LN'])
+@pytest.mark.parametrize('supervise', ['all', 'own'])
+def test_every_norm_sees_all_images_of_a_step_at_once(build, batch, student, supervise):
+    """Also of guidance layers, whose student may have none: those of all ranks then talk equally often."""
+    distiller = build(student=student, guidance_norm=True, supervise=supervise).train()
+    distiller = nn.SyncBatchNorm.convert_sync_batchnorm(distiller)
+    norms = [norm for norm in distiller.modules() if isinstance(norm, nn.SyncBatchNorm)]
+    distiller.parse_losses(losses_of(distiller, batch()))[0].backward()
+    assert {norm.num_batches_tracked.item() for norm in norms} == {1}
+
+
+def test_images_of_one_size_in_two_parts_are_those_of_one_batch(build, monkeypatch):
+    whole, images = build(guidance_norm=True).double().train(), unequal_images()
+    images = {name: torch.randn(len(own), 3, 64, 64).double() for name, own in images.items()}
+    apart = copy.deepcopy(whole)
+    results = [whole.loss(images)]
+    monkeypatch.setattr(fitnet_distiller, 'joint_groups', lambda inputs: [[name] for name in inputs])
+    results.append(apart.loss(images))
+    torch.testing.assert_close(results[1], results[0])
+    for losses, distiller in zip(results, (whole, apart), strict=True):
+        distiller.parse_losses(losses)[0].backward()
+    for (name, own), other in zip(apart.named_parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad, msg=lambda text, name=name: f'{name}: {text}')
+    torch.testing.assert_close(list(apart.buffers()), list(whole.buffers()))
 
 
 @pytest.mark.parametrize(

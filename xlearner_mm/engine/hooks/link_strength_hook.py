@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.hooks.logged_step import logging_interval
 from xlearner_mm.models.expansion.reconciliation import LinkKey
+from xlearner_mm.models.ragged import Batch, parts_of
 from xlearner_mm.registry import HOOKS
 
 LINKS_KEY = 'xlearner_links'
@@ -76,11 +77,12 @@ class LinkStrengthHook(Hook):
 
 
 def _watcher(seen: list[Tensor]) -> Any:
-    def watch(link: nn.Module, inputs: tuple[Tensor, ...], brought: Tensor) -> None:
+    def watch(link: nn.Module, inputs: tuple[Batch, ...], brought: Batch) -> None:
         # A link trains on the images of its receiver's own sources; others' pass through it in inference mode.
         if link.training:
-            sent = inputs[0].detach().float().abs().mean()
-            seen.append(brought.detach().float().abs().mean() / sent.clamp_min(1e-12))
+            for own, received in zip(parts_of(inputs[0]), parts_of(brought), strict=True):
+                sent = own.detach().float().abs().mean()
+                seen.append(received.detach().float().abs().mean() / sent.clamp_min(1e-12))
 
     return watch
 

@@ -12,6 +12,7 @@ from xlearner_mm.models.backbones.holders import preprocessors_around, remember_
 from xlearner_mm.models.backbones.library_names import register_in
 from xlearner_mm.models.backbones.start import InitCfg, start_of
 from xlearner_mm.models.backbones.usage import check_usage
+from xlearner_mm.models.norms import apply_norm_eval
 from xlearner_mm.registry import MODELS, DefaultScope, registered_name
 from xlearner_mm.transfer.checkpoint import SAME_ARCHITECTURE, load_backbone
 
@@ -91,6 +92,8 @@ class XLearnerResNet(BaseModule):
     def train(self, mode: bool = True) -> XLearnerResNet:
         """Set training mode, frozen stages excepted, and return the module as torch's do."""
         super().train(mode)
+        if mode:
+            apply_norm_eval(self)
         return self
 
 

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
+from xlearner_mm.models.ragged import each
+
 
 class GuidanceLayer(BaseModule):
     """G_i^t: 1x1 convolution, with a BN before the comparison if asked.
@@ -26,10 +28,11 @@ class GuidanceLayer(BaseModule):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Map the student's ``(B, C, H, W)`` to the branch's channels and spatial ``size``."""
-        out = self.norm(self.conv(x))
-        if out.shape[-2:] != size:
-            out = F.interpolate(out, size=size, mode='bilinear', align_corners=False)
-        return out
+        return each(_resized, self.norm(self.conv(x)), size)
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode='bilinear', align_corners=False)
 
 
 class Guidance(BaseModule):

@@ -12,6 +12,8 @@ from torch import Tensor
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
+from xlearner_mm.models.norms import any_batch_statistics
+from xlearner_mm.models.ragged import Batch, each
 from xlearner_mm.models.recomputation import recompute_as_plain
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import CheckpointError
@@ -40,7 +42,6 @@ class Branch(BaseModule):
         strides: pixels of the image per feature, of every level.
         output_levels: levels that sources can read.
         probe_size: height and width of the smallest image that its backbone takes whatever its settings.
-        recomputes: whether blocks of it are computed again in the backward pass (``with_cp=True``).
 
     Raises:
         ValueError: the backbone cannot be run stage by stage.
@@ -50,7 +51,7 @@ class Branch(BaseModule):
         super().__init__()
         self.name = name
         self.backbone = MODELS.build(without_library_defaults(backbone))
-        self.recomputes = recompute_as_plain(self.backbone)
+        recompute_as_plain(self.backbone)
         try:
             self._stages = stages_of(self.backbone)
         except StagesError as error:
@@ -85,6 +86,11 @@ class Branch(BaseModule):
     def output(self, level: int, x: Tensor) -> Tensor:
         """What sources read of F_i ``(B, C, H, W)``: normalised where the stock backbone normalises its outputs."""
         return self._stages.output(level, x)
+
+    def run(self, step: Callable[[Tensor], Tensor], x: Batch) -> Any:
+        """Run one of these steps on a batch, ragged or not; a ragged one part by part where no norm needs it whole."""
+        whole = isinstance(x, Tensor) or any_batch_statistics(self)
+        return step(x) if whole else each(step, x)  # type: ignore[arg-type]
 
     @torch.no_grad()
     def _probe(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,13 +14,16 @@ from torch import Tensor, nn
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
 from xlearner_mm.models.expansion.depth_plan import DepthPlan
-from xlearner_mm.models.expansion.freezing import freeze, frozen_modules, norms_to_inference
+from xlearner_mm.models.expansion.freezing import freeze, frozen_modules
 from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to
 from xlearner_mm.models.expansion.reconciliation import (
     LinkKey,
     Reconciliation,
     ReconciliationLink,
 )
+from xlearner_mm.models.module_state import ModuleState
+from xlearner_mm.models.norms import any_batch_statistics, apply_norm_eval
+from xlearner_mm.models.ragged import Batch, ragged_forwards
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import CheckpointError, load_backbone, read_checkpoint, recorded_widths
 
@@ -147,8 +151,8 @@ class XLearnerExpandedBackbone(BaseModule):
         super().train(mode)
         for module in self._frozen:
             module.eval()
-        if mode and self.norm_eval:
-            norms_to_inference(self)
+        if mode:
+            apply_norm_eval(self)
         return self
 
     def _build_link(self, key: LinkKey) -> ReconciliationLink:
@@ -206,17 +210,27 @@ class XLearnerExpandedBackbone(BaseModule):
             features = {self.merged[0]: self._run_for(x, self.merged[0])}
         return tuple(torch.cat([f[i] for f in features.values()], dim=1) for i in self.out_indices)
 
-    def forward_task(self, x: Tensor, task: str) -> Levels:
+    def forward_task(self, x: Batch, task: str) -> Levels:
         """Return F^t of one task, all levels, with gradients through its branch and the links into it.
 
         Args:
-            x: images of a source of that task, ``(B, 3, H, W)``.
+            x: images of a source of that task, ``(B, 3, H, W)``; or of several sources, of sizes of their own, as one
+                :class:`~xlearner_mm.models.ragged.Ragged` batch.
             task: the task t.
 
         Returns:
-            One ``(B, C_i, H_i, W_i)`` for every level.
+            One ``(B, C_i, H_i, W_i)`` for every level, ragged for a ragged batch.
+
+        Raises:
+            ValueError: a ragged batch, and a branch whose code wants images of one size.
         """
         return self._run_for(x, self.branch_of(task))
+
+    def takes_batch_statistics(self, task: str) -> bool:
+        """Whether any norm that trains on a task's images normalizes by the batch: its sources then run as one."""
+        receiver = self.branch_of(task)
+        links = [self.links[key.module_name] for key in self.link_keys if key.receiver == receiver]
+        return any_batch_statistics(self.branches[receiver], *links)
 
     def forward_branches(
         self, x: Tensor, branches: Collection[str] | None = None, depth: int | None = None
@@ -241,23 +255,25 @@ class XLearnerExpandedBackbone(BaseModule):
             self._plans[key] = DepthPlan.make(receivers, wanted, self.link_keys, self.reconciliation.fuse)
         return self._plans[key]
 
-    def _run_for(self, x: Tensor, receiver: str) -> Levels:
-        with self._others_in_inference_mode(receiver):
+    def _run_for(self, x: Batch, receiver: str) -> Levels:
+        with self._others_in_inference_mode(receiver), ragged_forwards(self, x, f"branch '{receiver}'"):
             return self._run(x, {receiver})[receiver]
 
-    def _run(self, x: Tensor, receivers: set[str], depth: int | None = None) -> dict[str, Levels]:
+    def _run(self, x: Batch, receivers: set[str], depth: int | None = None) -> dict[str, Levels]:
         plan = self._plan(receivers, depth)
-        stream: dict[str, Tensor] = {}
-        sent: dict[str, list[Tensor]] = {name: [] for name in plan.stages}
-        fused: dict[str, list[Tensor]] = {name: [] for name in plan.stages}
+        stream: dict[str, Any] = {}
+        sent: dict[str, list[Any]] = {name: [] for name in plan.stages}
+        fused: dict[str, list[Any]] = {name: [] for name in plan.stages}
         for name in plan.stages:
+            branch = self.branches[name]
             with self._gradients_for(name, receivers):
-                stream[name] = self.branches[name].stem(x)
+                stream[name] = branch.run(branch.stem, x)
         for level in range(max(plan.stages.values())):
             running = [name for name, depth in plan.stages.items() if level < depth]
             for name in running:
+                branch = self.branches[name]
                 with self._gradients_for(name, receivers):
-                    stream[name] = self.branches[name].stage(level)(stream[name])
+                    stream[name] = branch.run(branch.stage(level), stream[name])
                 sent[name].append(stream[name])
             if self.reconciliation.fuse == 'stream':
                 for name in running:
@@ -270,12 +286,12 @@ class XLearnerExpandedBackbone(BaseModule):
                 fused[name] = [self._fuse(name, i, sent) for i in range(plan.fusions[name])]
         return {
             # as a sender to others, a branch may have run deeper than wanted
-            name: tuple(branch.output(i, f) for i, f in enumerate(fused[name][:depth]))
+            name: tuple(branch.run(partial(branch.output, i), f) for i, f in enumerate(fused[name][:depth]))
             for name, branch in self.branches.items()
             if name in receivers
         }
 
-    def _fuse(self, receiver: str, level: int, sent: Mapping[str, list[Tensor]]) -> Tensor:
+    def _fuse(self, receiver: str, level: int, sent: Mapping[str, list[Any]]) -> Any:
         """F_i^t from E_i^t and what the links into it bring."""
         out = sent[receiver][level]
         size = (out.shape[-2], out.shape[-1])
@@ -287,21 +303,37 @@ class XLearnerExpandedBackbone(BaseModule):
                 out = out + self.links[key.module_name](feature, size)
         return out
 
-    def _gradients_for(self, branch: str, receivers: Iterable[str]) -> torch.set_grad_enabled:
+    @contextmanager
+    def _gradients_for(self, branch: str, receivers: Iterable[str]) -> Iterator[None]:
         wanted = branch in receivers or not self.reconciliation.detach
-        return torch.set_grad_enabled(torch.is_grad_enabled() and wanted)
+        if wanted:
+            yield
+            return
+        # autocast keeps the casts of weights. Those of a pass without gradients have none, and older versions of torch
+        # use them in the branch's own pass too, whose weights then take no gradient (pytorch#112583, #158232).
+        caches = torch.is_autocast_cache_enabled()
+        torch.set_autocast_cache_enabled(False)
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            torch.set_autocast_cache_enabled(caches)
 
     @contextmanager
     def _others_in_inference_mode(self, receiver: str) -> Iterator[None]:
-        """Keep statistics of other branches from this task's images: their norms infer for the while."""
-        switched = [m for m in self._modules_of_others(receiver) if m.training]
-        for module in switched:
-            module.training = False
-        try:
-            yield
-        finally:
+        """Keep statistics of other branches from this task's images: their norms stay in eval mode meanwhile."""
+        others = list(self._modules_of_others(receiver))
+        # Gradients that pass through them need these statistics still when their own sources have updated them.
+        saved = ModuleState(others) if torch.is_grad_enabled() and not self.reconciliation.detach else None
+        switched = [module for module in others if module.training]
+        with nullcontext() if saved is None else saved.installed():
             for module in switched:
-                module.training = True
+                module.training = False
+            try:
+                yield
+            finally:
+                for module in switched:
+                    module.training = True
 
     def _modules_of_others(self, receiver: str) -> Iterator[nn.Module]:
         for part in self._parts_of_others(receiver):

@@ -20,6 +20,8 @@ from xlearner_mm.models.expansion.hints import build_hints
 from xlearner_mm.models.expansion.stock_network import build_stock_network, losses_of
 from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.models.joint_batches import joint_groups
+from xlearner_mm.models.norms import apply_norm_eval
+from xlearner_mm.models.ragged import parts_of, ragged
 from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.checkpoint import nothing_executed
@@ -37,9 +39,10 @@ class ExpansionLearner(BaseModel):
     Args:
         backbone: config of an :class:`XLearnerExpandedBackbone`.
         sources: source name -> settings, see :class:`~xlearner_mm.datasets.source.Source`.
-        joint_batches: run the images of all sources of a branch as one batch where their sizes agree. Faster, and BN
-            then sees the mixture of sources in training that its statistics stand for in evaluation. SyncBN keeps
-            sources apart. Defaults to True.
+        joint_batches: run the images of all sources of a branch as one batch, also where their sizes differ: BN and
+            SyncBN then see the mixture of sources in training that their statistics stand for in evaluation. False: one
+            source after another, each normalized by its own images in training, but not in evaluation. Defaults to
+            True.
         hints: X-Learner++'s pre-distillation: source name -> ``dict(model=..., checkpoint=..., weight=1.0, ...)`` of a
             frozen single-source model that teaches the source's branch as ``<source>.hint_loss_<level>``, see
             :mod:`~xlearner_mm.models.expansion.hints`. Defaults to None.
@@ -48,7 +51,6 @@ class ExpansionLearner(BaseModel):
     Raises:
         SourceError: a source or hint that cannot work with the backbone, differing input normalisation, or a branch
             that no source trains.
-        ValueError: ``with_cp`` in a branch where links pass gradients on (``detach=False``).
         CheckpointError: a hint teacher's checkpoint that is missing or not of its model.
     """
 
@@ -78,7 +80,6 @@ class ExpansionLearner(BaseModel):
         self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors)
         self._check_every_branch_is_trained()
         self._check_every_level_is_read()
-        self._check_recomputation()
         self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalisation)
 
     def init_weights(self) -> None:
@@ -120,14 +121,12 @@ class ExpansionLearner(BaseModel):
                 levels |= set(port.out_indices)
         return levels
 
-    def _check_recomputation(self) -> None:
-        # The backward pass recomputes a checkpointed block when norms of other branches train again: not what was run.
-        recomputed = [name for name, branch in self.backbone.branches.items() if branch.recomputes]
-        if recomputed and not self.backbone.reconciliation.detach:
-            raise ValueError(
-                f'branch(es) {recomputed}: with_cp=True gives wrong gradients with reconciliation detach=False; '
-                'turn one of them off'
-            )
+    def train(self, mode: bool = True) -> ExpansionLearner:
+        """Set training mode, frozen parts excepted, and return the module as torch's do."""
+        super().train(mode)
+        if mode:
+            apply_norm_eval(self)
+        return self
 
     def forward(
         self,
@@ -177,15 +176,22 @@ class ExpansionLearner(BaseModel):
         return losses
 
     def _joint_features(self, inputs: Mapping[str, Tensor]) -> dict[str, Levels]:
-        """F^t by source, with one pass for all images of one branch and size."""
+        """F^t by source, with one pass for all images of a branch; without batch statistics, one for each size."""
         features: dict[str, Levels] = {}
         for branch in self.backbone.branches:
             own = {name: inputs[name] for name, s in self.sources.items() if self.backbone.branch_of(s.task) == branch}
-            for group in joint_groups(own, self.backbone):
+            if not own:
+                continue  # a dry run gives one source at a time
+            groups = joint_groups(own)
+            task = self.sources[groups[0][0]].task
+            batches = [torch.cat([own[name] for name in group]) for group in groups]
+            whole = self.backbone.takes_batch_statistics(task)
+            shared = [ragged(batches)] if whole else batches
+            passes = [self.backbone.forward_task(batch, task) for batch in shared]
+            levels = [part for levels in passes for part in zip(*map(parts_of, levels), strict=True)]
+            for group, own_levels in zip(groups, levels, strict=True):
                 sizes = [len(own[name]) for name in group]
-                joint = torch.cat([own[name] for name in group])
-                levels = self.backbone.forward_task(joint, self.sources[group[0]].task)
-                parts = zip(*(level.split(sizes) for level in levels), strict=True)
+                parts = zip(*(level.split(sizes) for level in own_levels), strict=True)
                 features.update(zip(group, parts, strict=True))
         return features
 

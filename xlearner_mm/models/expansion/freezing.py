@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.models.expansion.reconciliation import LinkKey
@@ -49,10 +48,3 @@ def freeze(modules: Iterable[nn.Module]) -> None:
         module.eval()
         for parameter in module.parameters():
             parameter.requires_grad = False
-
-
-def norms_to_inference(module: nn.Module) -> None:
-    """Let every BN use its statistics."""
-    for part in module.modules():
-        if isinstance(part, _BatchNorm):
-            part.eval()

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from xlearner_mm.models.expansion.reconciliation import ReconciliationLink
+from xlearner_mm.models.norms import STATISTICS, is_batch_norm
 from xlearner_mm.transfer.checkpoint import CheckpointError, recorded_widths
 
 
@@ -29,7 +29,7 @@ class InnerWidth:
     """
 
     conv: nn.Conv2d
-    norm: _BatchNorm
+    norm: Any
     consumer: nn.Conv2d
 
     @property
@@ -52,7 +52,7 @@ class InnerWidth:
             # A narrowed gradient would be of the old shape.
             parameter.grad = None
             parameter.data = parameter.data.index_select(dim, kept.to(parameter.device))
-        for name in ('running_mean', 'running_var'):
+        for name in STATISTICS:
             statistic = getattr(self.norm, name)
             if statistic is not None:
                 setattr(self.norm, name, statistic.index_select(0, kept.to(statistic.device)))
@@ -68,7 +68,7 @@ def inner_widths(backbone: nn.Module) -> dict[str, InnerWidth]:
     found: dict[str, InnerWidth] = {}
     for prefix, module in backbone.named_modules():
         for name, conv, norm, consumer in _inner_of(module):
-            if _is_plain(conv) and _is_plain(consumer) and isinstance(norm, _BatchNorm):
+            if _is_plain(conv) and _is_plain(consumer) and norm is not None and is_batch_norm(norm):
                 found[f'{prefix}.{name}'] = InnerWidth(conv, norm, consumer)
     return found
 

@@ -13,6 +13,7 @@ from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
 from xlearner_mm.datasets.errors import refuse_unknown
+from xlearner_mm.models.ragged import each
 
 TOPOLOGIES = ('lower', 'same', 'higher', 'all', 'none')
 FUSES = ('stream', 'output')
@@ -172,8 +173,11 @@ class ReconciliationLink(BaseModule):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Map a sender's ``(B, C_j, H_j, W_j)`` to the receiver's ``(B, C_i, H_i, W_i)``, ``size`` being its H, W."""
-        out = self.gamma(x)
-        return out if out.shape[-2:] == size else F.interpolate(out, size=size, mode='nearest')
+        return each(_resized, self.gamma(x), size)
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode='nearest')
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int, norm_cfg: dict, last: bool = False) -> ConvModule:

@@ -24,6 +24,8 @@ from xlearner_mm.models.distillation import (
 )
 from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.models.joint_batches import joint_groups
+from xlearner_mm.models.norms import any_batch_statistics, apply_norm_eval
+from xlearner_mm.models.ragged import parts_of, ragged, ragged_forwards
 from xlearner_mm.models.squeeze.lessons import BALANCE, SUPERVISE, Lesson, Lessons
 from xlearner_mm.models.squeeze.student import build_student, check_all_trains, load_student
 from xlearner_mm.models.squeeze.student_features import StudentFeatures
@@ -49,7 +51,8 @@ class FitNetDistiller(BaseModel):
 
     The distance of a teacher is the mean over the sources s that it teaches, weighted by w_s, of the mean over each
     source's own images: how many images of a source are in a step, and how large they are, does not matter. Labels
-    are not used; the images of all sources are. Sources whose images have one size run as one batch.
+    are not used; the images of all sources are. A student with BN or SyncBN sees all of them as one batch, of whatever
+    sizes.
 
     Args:
         teacher: ``dict(model=<config of the ExpansionLearner>, checkpoint=<its checkpoint>)`` and settings of
@@ -154,6 +157,13 @@ class FitNetDistiller(BaseModel):
         if self._student_start is not None:
             load_student(self.student, self._student_start)
 
+    def train(self, mode: bool = True) -> FitNetDistiller:
+        """Set training mode, frozen parts excepted, and return the module as torch's do."""
+        super().train(mode)
+        if mode:
+            apply_norm_eval(self)
+        return self
+
     def _apply(self, fn: Any, recurse: bool = True) -> FitNetDistiller:
         for teacher in (self.teacher, *self.further_teachers.values()):
             teacher.apply(fn)
@@ -186,8 +196,7 @@ class FitNetDistiller(BaseModel):
     def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss_<teacher>_<level>`` for every teacher and level."""
         counts = {name: len(images) for name, images in inputs.items()}
-        # Of all that trains, not of the student alone: guidance layers may have a SyncBN where a student has none.
-        passes = [self._run(group, inputs) for group in joint_groups(inputs, self)]
+        passes = self._passes(inputs)
         losses: dict[str, Tensor] = {}
         # A fixed order, whatever sizes this rank's images have: standardizers talk to the other ranks.
         for name, target in self.targets.items():
@@ -195,31 +204,51 @@ class FitNetDistiller(BaseModel):
             of_source = self.lessons.image_weights(name, counts)
             weights = [lesson.image_weights(of_source) for _, lesson in shown]
             for level in target.channels:
-                self._update(name, level, [lesson.features[level] for _, lesson in shown])
+                targets = [lesson.features[level] for _, lesson in shown]
+                features = [lesson.seen_by(student[level]) for student, lesson in shown]
+                self._update(name, level, targets)
                 total = next(iter(inputs.values())).new_zeros(())
-                for (student, lesson), weight in zip(shown, weights, strict=True):
-                    distances = self._compare(name, level, lesson.features[level], lesson.seen_by(student[level]))
+                for weight, distances in zip(weights, self._compare(name, level, targets, features), strict=True):
                     total = total + (weight * distances).sum()
                 losses[f'loss_{name}_{level}'] = total
         return losses
 
-    def _run(self, group: Sequence[str], inputs: Mapping[str, Tensor]) -> tuple[dict[int, Tensor], dict[str, Lesson]]:
-        """Student and teachers on the images of one size."""
-        images = torch.cat([inputs[name] for name in group])
-        owners = [name for name in group for _ in range(len(inputs[name]))]
-        return by_level(self.student, self.student(images)), self.lessons.give(images, owners)
+    def _passes(self, inputs: Mapping[str, Tensor]) -> list[tuple[dict[int, Tensor], dict[str, Lesson]]]:
+        """Student and teachers on all images, one size after another."""
+        groups = joint_groups(inputs)
+        batches = [torch.cat([inputs[name] for name in group]) for group in groups]
+        owners = [[name for name in group for _ in range(len(inputs[name]))] for group in groups]
+        lessons = [self.lessons.give(images, own) for images, own in zip(batches, owners, strict=True)]
+        return list(zip(self._student_levels(batches), lessons, strict=True))
+
+    def _student_levels(self, batches: Sequence[Tensor]) -> list[dict[int, Tensor]]:
+        """The student's features of every batch: one pass for all where its norms see the batch."""
+        shared = [ragged(batches)] if any_batch_statistics(self.student) else batches
+        found: list[dict[int, Tensor]] = []
+        for images in shared:
+            with ragged_forwards(self.student, images, what='student'):
+                levels = by_level(self.student, self.student(images))
+            parts = zip(*map(parts_of, levels.values()), strict=True)
+            found += [dict(zip(levels, own, strict=True)) for own in parts]
+        return found
 
     def _update(self, teacher: str, level: int, targets: Sequence[Tensor]) -> None:
         if self.standardizers is not None and self.training:
             self.standardizers[f'{teacher}_{level}'].update(*targets)
 
-    def _compare(self, teacher: str, level: int, target: Tensor, feature: Tensor) -> Tensor:
-        """Weighted distance of every image, ``(B,)``."""
+    def _compare(self, teacher: str, level: int, targets: Sequence[Tensor], features: Sequence[Tensor]) -> list[Tensor]:
+        """Weighted distance of every image, ``(B,)``, of every batch that the teacher shows."""
+        if not targets:
+            return []
         if self.standardizers is not None:
-            target = self.standardizers[f'{teacher}_{level}'](target)
-        guided = self.guidance(feature, teacher, level, (target.shape[-2], target.shape[-1]))
+            targets = [self.standardizers[f'{teacher}_{level}'](target) for target in targets]
+        sizes = ragged([(target.shape[-2], target.shape[-1]) for target in targets])
+        shared = ragged(features)
+        # Together: guidance layers may have a norm that sees the batch, and talks to other ranks.
+        with ragged_forwards(self.guidance, shared):
+            guided = parts_of(self.guidance(shared, teacher, level, sizes))
         weight = self.targets[teacher].weight * self.level_weights[level]
-        return weight * fitnet_distances(target, guided, self.reduction)
+        return [weight * fitnet_distances(*pair, self.reduction) for pair in zip(targets, guided, strict=True)]
 
     def predict(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list] | None) -> list:
         """Predict with the expansion stage's frozen heads on the student: the squeeze's fidelity."""

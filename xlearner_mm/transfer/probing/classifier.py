@@ -12,6 +12,7 @@ import torch
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from xlearner_mm.models.norms import is_batch_norm
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.probing.logistic import Fitted
 
@@ -51,7 +52,7 @@ def save_classifier(
 def _put(network: Any, fitted: Fitted) -> None:
     mean, variance = fitted.standardiser.mean, fitted.standardiser.variance
     weight, bias = fitted.weight.astype(np.float64), fitted.bias.astype(np.float64)
-    norms: list[Any] = [module for module in network.neck.modules() if isinstance(module, nn.BatchNorm1d)]
+    norms: list[Any] = [module for module in network.neck.modules() if is_batch_norm(module)]
     if norms:
         norms[-1].running_mean.copy_(torch.from_numpy(mean))
         norms[-1].running_var.copy_(torch.from_numpy(variance))

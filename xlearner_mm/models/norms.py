@@ -1,0 +1,55 @@
+"""Normalization layers, recognized by what they are: not all derive from torch's, and SyncBN replaces them late."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+STATISTICS = ('running_mean', 'running_var')
+"""Names of the buffers that hold a norm's running statistics."""
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Return whether a module trains with statistics over the batch.
+
+    Such are torch's ``BatchNorm*d``, lazy ones too, and ``SyncBatchNorm``; mmcv's SyncBN (``sync_bn='mmcv'``,
+    ``type='MMSyncBN'``), which derives from none of them; and whatever else holds running statistics and a momentum.
+    Norms over a single image (``InstanceNorm*d``, GN, LN) and constant ones (torchvision's ``FrozenBatchNorm2d``) are
+    not.
+    """
+    if isinstance(module, _BatchNorm):
+        return True
+    return _has_statistics(module) and hasattr(module, 'momentum') and not isinstance(module, _InstanceNorm)
+
+
+def uses_batch_statistics(module: nn.Module) -> bool:
+    """Return whether a module is a batch norm that normalizes by its input: in training, or without running ones."""
+    return is_batch_norm(module) and (module.training or getattr(module, 'running_mean', None) is None)
+
+
+def any_batch_statistics(*networks: nn.Module) -> bool:
+    """Return whether any norm of some networks normalizes by statistics of the batch, see above."""
+    return any(uses_batch_statistics(module) for network in networks for module in network.modules())
+
+
+def norms_to_inference(network: nn.Module) -> None:
+    """Put every batch norm into eval mode."""
+    for module in network.modules():
+        if is_batch_norm(module):
+            module.eval()
+
+
+def apply_norm_eval(network: nn.Module) -> None:
+    """Let ``norm_eval=True`` of any backbone reach the batch norms that its own ``train`` does not know.
+
+    Args:
+        network: what holds such backbones, just put into training mode.
+    """
+    for module in network.modules():
+        if getattr(module, 'norm_eval', False):
+            norms_to_inference(module)
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    return all(name in module._buffers for name in STATISTICS)
