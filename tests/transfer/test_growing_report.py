@@ -154,6 +154,7 @@ def add(folder, number):
     update_report(folder, [row(f'method {number}', float(number))])
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_processes_that_write_at_once_lose_no_row(tmp_path):
     with ProcessPoolExecutor(4, mp_context=get_context('fork')) as pool:
         list(pool.map(partial(add, tmp_path), range(8)))
