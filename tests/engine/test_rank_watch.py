@@ -23,11 +23,14 @@ NEVER = timedelta(hours=1)
 DIED = 'error: rank 0 ends: rank 1 has died or its machine does not answer'
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    monkeypatch.setattr(rank_watch, 'INTERVAL', SOON / 5)
+
+
 def watched(rank, fault=None):
     """What either rank does: after some steps the fault on rank 1, for which rank 0 waits in a collective."""
-    watch = RankWatch(own_store(), rank, 2, timeout=600)
-    watch.interval = SOON / 5
-    watch.start()
+    watch = RankWatch(own_store(), rank, 2, timeout=600).start()
     for step in range(3):
         watch.mark(f'step {step}')
         dist.barrier()
@@ -99,9 +102,7 @@ def test_under_a_launcher_that_kills_all_after_one_died_the_rank_is_named_before
 
     def work(rank):
         store = own_store()
-        watch = RankWatch(store, rank, 2, timeout=600)
-        watch.interval = SOON / 5
-        watch.start()
+        watch = RankWatch(store, rank, 2, timeout=600).start()
         store.set(f'process/{rank}', str(os.getpid()))
         if rank == 1:
             store.wait(['ready'], NEVER)
@@ -127,9 +128,9 @@ def terminate_self_after(other):
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_the_rank_is_named_before_torchrun_kills_all():
-    watch = RankWatch(None, 0, 2, timeout=600)
-    assert rank_watch.HASTE + 2 * watch.interval < 30
+def test_the_rank_is_named_before_torchrun_kills_all(monkeypatch):
+    monkeypatch.undo()
+    assert rank_watch.HASTE + 2 * rank_watch.INTERVAL < 30
 
 
 def test_ranks_that_do_their_work_end_well(tmp_path):

@@ -21,6 +21,7 @@ dist.init_process_group('gloo')
 report = dict(arguments=sys.argv[1:], world=dist.get_world_size())
 with open(os.path.join(os.path.dirname(__file__), 'rank%d.json' % dist.get_rank()), 'w') as stream:
     json.dump(report, stream)
+dist.barrier()  # who leaves first would break the connections that the other still makes
 dist.destroy_process_group()
 """
 # Prints its arguments.

@@ -15,6 +15,8 @@ from xlearner_mm.engine.stop_signal import told_to_stop
 
 DEFAULT_TIMEOUT = 1800.0
 """Seconds without progress after which a rank hangs, unless ``env_cfg.dist_cfg.timeout`` says otherwise."""
+INTERVAL = 5.0
+"""Seconds between two signs of life, at most."""
 HASTE = 10.0
 """Seconds without a sign of life after which a rank is dead where something tells that one is: torchrun, which tells
 the others to stop when one has died, kills them 30 s later."""
@@ -40,7 +42,7 @@ class RankWatch:
     def __init__(self, store: dist.Store, rank: int, world_size: int, timeout: float, dead_after: float = 60.0) -> None:
         self.store, self.rank, self.peers = store, rank, [r for r in range(world_size) if r != rank]
         self.timeout, self.dead_after = timeout, min(dead_after, timeout)
-        self.interval = min(5.0, self.dead_after / 5)
+        self.interval = min(INTERVAL, self.dead_after / 5)
         self._main = threading.get_ident()
         self._marks, self._what, self._moved = 0, 'starting', time.monotonic()
         self._beats, self._broken = 0, False
