@@ -99,7 +99,7 @@ def test_a_training_stopped_before_its_last_validation_gets_it_when_resumed(insi
         (['optim_wrapper.optimizer.type=Nope'], 'optim_wrapper cannot be built: .*Nope'),
         (
             ['model.backbone.type=XLearnerExpandedBakbone'],
-            'XLearnerExpandedBakbone is not in the',
+            "no model 'XLearnerExpandedBakbone'",
         ),
     ],
 )
