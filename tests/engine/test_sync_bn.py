@@ -92,7 +92,11 @@ def tiny_distiller(tmp_path):
     return MODELS.build(tiny_squeeze(write_teacher(tmp_path / 'teacher.pth'), guidance_norm=True))
 
 
-@pytest.mark.parametrize('build', [tiny_learner, partial(tiny_learner, with_cp=True), tiny_distiller], ids=str)
+@pytest.mark.parametrize(
+    'build',
+    [tiny_learner, partial(tiny_learner, with_cp=True), tiny_distiller],
+    ids=['expansion', 'expansion, checkpointed', 'squeeze'],
+)
 def test_ranks_whose_images_differ_in_size_wait_for_each_other_in_no_step(build, tmp_path):
     model = build(tmp_path)
     model.init_weights()
