@@ -94,6 +94,7 @@ def test_hard_sharing_has_as_many_steps_as_both_stages(sources):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_hard_sharing_has_as_many_flops_as_both_stages(monkeypatch, tmp_path):
     """To 1%, by the count of the dry run, on images of the sizes that the sources declare."""
     monkeypatch.chdir(tmp_path)
