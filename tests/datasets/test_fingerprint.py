@@ -6,6 +6,7 @@ import pytest
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 
 from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.datasets import fingerprint as module
 from xlearner_mm.datasets.fingerprint import fingerprint
 from xlearner_mm.testing import TinyIndexDataset
 
@@ -35,6 +36,36 @@ def test_names_labels_order_and_number_count(serialize):
     others = [changed(2, img_path='x.jpg'), changed(5, gt_label=9), ITEMS[::-1], ITEMS[:-1]]
     assert of(ITEMS) == of(ITEMS)
     assert len({of(items) for items in [ITEMS, *others]}) == 5
+
+
+def record(index, root, size):
+    name = f'{root}{"deep/" * 45 if index % 3 == 1 else ""}{index}.jpg'
+    polygon = [float(i) for i in range(size)]
+    return dict(img_path=name, instances=[dict(bbox_label=index, mask=polygon)], maps=dict(seg=f'{root}{index}.png'))
+
+
+@pytest.mark.parametrize('serialize', [True, False])
+@pytest.mark.parametrize('size', [2, 6650, 7300], ids=['small', 'about_a_frame', 'many_frames'])
+def test_roots_of_other_lengths_do_not_matter_and_any_annotation_does(monkeypatch, serialize, size):
+    monkeypatch.setattr(module, '_AT_ONCE', 3)
+
+    def of(root, change=lambda items: None):
+        items = [record(i, root, size + i) for i in range(8)]
+        change(items)
+        return fingerprint(Listed(items, data_root=root, serialize_data=serialize))
+
+    roots = ['/d/', '/data/', '/a/much/longer/path/to/the/same/files/of/the/very/same/images/']
+    assert len({of(root) for root in roots}) == 1
+    changes = [lambda items, i=i: items[i]['instances'][0]['mask'].__setitem__(-1, 0.5) for i in range(8)]
+    changes += [lambda items, i=i: items[i]['maps'].update(seg='/d/other.png') for i in range(8)]
+    assert len({of('/d/'), *(of('/d/', change) for change in changes)}) == 17
+
+
+def test_it_is_computed_once(monkeypatch):
+    dataset = Listed(ITEMS)
+    first = fingerprint(dataset)
+    monkeypatch.setattr(module, '_parts', None)
+    assert fingerprint(dataset) == first
 
 
 def test_it_looks_into_wrappers():

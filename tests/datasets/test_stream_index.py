@@ -2,12 +2,14 @@
 
 import pickle
 import random
+import tracemalloc
 
 import numpy as np
+import pytest
 import torch
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler
-from xlearner_mm.datasets.stream_index import StreamIndex
+from xlearner_mm.datasets.stream_index import StreamIndex, stream_image, stream_order
 from xlearner_mm.registry import DATASETS
 from xlearner_mm.testing import TinyIndexDataset, index_sources
 
@@ -64,3 +66,24 @@ def test_it_travels_to_workers():
     index = pickle.loads(pickle.dumps(StreamIndex(4, (1, 'a', 9))))
     assert index == 4
     assert index.place == (1, 'a', 9)
+
+
+def test_the_orders_of_many_epochs_take_the_memory_of_two():
+    length, epochs = 100_000, 20
+    tracemalloc.start()
+    try:
+        for position in range(0, epochs * length, length // 2):
+            stream_image((5, 'big', position), length)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 2.5 * 4 * length
+
+
+@pytest.mark.parametrize('length', [1, 7, 300, 70_000])
+def test_an_order_holds_every_image_once_and_is_the_same_when_asked_for_again(length):
+    first = stream_order(3, 'a', 4, length).copy()
+    assert np.array_equal(np.sort(first), np.arange(length))
+    for epoch in range(8):
+        stream_order(3, 'a', epoch, length)
+    assert np.array_equal(stream_order(3, 'a', 4, length), first)

@@ -6,7 +6,6 @@ import random
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,12 +15,28 @@ Place = tuple[int, str, int]
 _AUGMENTATION = 1
 
 
-# A stream is in one epoch or crossing into the next: a few permutations per source are alive at a time.
-@lru_cache(maxsize=64)
+# A stream is in one epoch or crossing into the next: a source needs two permutations at a time.
+_KEPT_EPOCHS = 2
+_KEPT_STREAMS = 64
+_orders: dict[tuple[int, str, int], dict[int, np.ndarray]] = {}
+
+
 def stream_order(seed: int, source: str, epoch: int, length: int) -> np.ndarray:
-    """Return the order of a source's images in one of its own epochs, ``(length,)``."""
-    entropy = [seed, zlib.crc32(source.encode()), epoch]
-    return np.random.default_rng(entropy).permutation(length)
+    """Return the order of a source's images in one of its own epochs, ``(length,)``.
+
+    The last two epochs asked for are kept per source, in 4 bytes an image.
+    """
+    stream = (seed, source, length)
+    orders = _orders[stream] = _orders.pop(stream, {})  # the last one used is the last to go
+    if len(_orders) > _KEPT_STREAMS:
+        del _orders[next(iter(_orders))]
+    if epoch not in orders:
+        if len(orders) == _KEPT_EPOCHS:
+            del orders[next(iter(orders))]
+        entropy = [seed, zlib.crc32(source.encode()), epoch]
+        order = np.random.default_rng(entropy).permutation(length)
+        orders[epoch] = order.astype(np.min_scalar_type(length - 1))
+    return orders[epoch]
 
 
 def stream_image(place: Place, length: int) -> int:
