@@ -19,6 +19,11 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='resume from a checkpoint or a work dir; when none is named, from the own work dir if it has one',
     )
+    parser.add_argument(
+        '--resume-schedule',
+        choices=['checkpoint', 'config'],
+        help="whose schedule, rate and optimizer settings a resumed training has (default: the checkpoint's)",
+    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -29,7 +34,10 @@ def parse_args() -> argparse.Namespace:
     dry.add_argument('--flops-per-second', type=float, help='of one GPU, in the precision of the training')
     dry.add_argument('--utilisation', type=float, default=0.3, help='share of them that is reached (default: 0.3)')
     dry.add_argument('--json', help='a file for the figures')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.resume_schedule is not None:
+        args.cfg_options.append(f'resume_schedule={args.resume_schedule}')
+    return args
 
 
 def main() -> int:

@@ -10,11 +10,12 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from xlearner_mm.datasets.building import build_unread
+from xlearner_mm.datasets.building import as_config, build_unread
 from xlearner_mm.datasets.categories import check_classes, check_same_classes, origin, refuse_one_text, shortened
 from xlearner_mm.datasets.errors import SourceError
 from xlearner_mm.datasets.guarded_parsing import GuardedParsing, numbered_by_name, told_with_file
 from xlearner_mm.datasets.guarded_reading import leaves
+from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.source import Source
 
 
@@ -106,8 +107,8 @@ def read_stock(dataloader: Any) -> Any:
     if not isinstance(settings, Mapping) or 'sources' in settings:
         return dataloader
     dataset = build_unread(settings)
-    read_by_name(dataset)
-    return {**dataloader, 'dataset': dataset}
+    read_once(lambda: read_by_name(dataset), list(leaves(dataset)))
+    return {**dataloader, 'dataset': as_config(dataset)}
 
 
 def _classes_without_any(parts: list[BaseDataset], labels: Counter[Any]) -> list[str]:

@@ -40,6 +40,17 @@ def build_unread(config: Mapping[str, Any]) -> Any:
     return DATASETS.build(deferred)
 
 
+def as_config(dataset: Any) -> dict[str, Any]:
+    """Return a config that builds a data set which is built already.
+
+    Given the data set itself, MMEngine would copy it for its loader, with all annotations.
+
+    Args:
+        dataset: any data set.
+    """
+    return {'type': lambda: dataset}
+
+
 def _refuse_executed(settings: Any, place: str = 'dataset') -> None:
     """MMEngine reads annotations by the end of their name: of these two kinds, it executes what is in them."""
     if isinstance(settings, str) and settings.lower().endswith(_EXECUTED):

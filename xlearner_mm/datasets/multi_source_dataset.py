@@ -16,6 +16,7 @@ from xlearner_mm.datasets.annotations import read_annotations
 from xlearner_mm.datasets.building import build_deferred
 from xlearner_mm.datasets.errors import BadImageError, one_line
 from xlearner_mm.datasets.guarded_reading import describe, guard, leaves
+from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.shared_faults import Witnesses, fault_of
 from xlearner_mm.datasets.source import Source, SourceError, parse_sources
 from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
@@ -80,7 +81,9 @@ class MultiSourceDataset(Dataset):
     def _read(self, source: Source) -> None:
         dataset: Any = self.datasets[source.name]
         try:
-            self.bad_images[source.name] = read_annotations(source, dataset, list(leaves(dataset)))
+            parts = list(leaves(dataset))
+            bad = read_once(lambda: read_annotations(source, dataset, parts), parts)
+            self.bad_images[source.name] = bad
             size = len(dataset)
         except SourceError:
             raise

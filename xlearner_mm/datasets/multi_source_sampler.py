@@ -43,6 +43,7 @@ class MultiSourceSampler(Sampler):
     Attributes:
         guarded: whether an :class:`~xlearner_mm.engine.runner.XLearnerRunner` draws from it. In any other loop, a
             warning says once what that lacks.
+        assumed_length: steps of the longest source's epoch, where the sources are not read. Defaults to None.
 
     Raises:
         SourceError: ``batch_sizes`` names an unknown source or a size below 1.
@@ -63,6 +64,7 @@ class MultiSourceSampler(Sampler):
         self.batch_sizes = _resolve_batch_sizes(dataset, batch_sizes)
         self.steps_per_epoch = steps_per_epoch
         self.guarded = False
+        self.assumed_length: int | None = None
         self._step = 0
         dataset.images_per_step = self.batch_sizes
 
@@ -116,8 +118,9 @@ class MultiSourceSampler(Sampler):
 
     def __len__(self) -> int:
         """Indices per process and epoch; the longest source's epoch for an endless sampler."""
-        if self.steps_per_epoch is not None:
-            return self.steps_per_epoch * self.batch_size
+        steps = self.assumed_length if self.steps_per_epoch is None else self.steps_per_epoch
+        if steps is not None:
+            return steps * self.batch_size
         lengths = self.dataset.lengths
         steps = max(-(-lengths[name] // (size * self.world_size)) for name, size in self.batch_sizes.items())
         return steps * self.batch_size

@@ -7,10 +7,11 @@ import os.path as osp
 import re
 from dataclasses import dataclass
 from string import Formatter
+from typing import Any
 
 from mmengine.logging import print_log
 
-from xlearner_mm.transfer.checkpoint import CheckpointError, read_checkpoint
+from xlearner_mm.transfer.checkpoint import CheckpointError, read_checkpoint, resolve_checkpoint
 from xlearner_mm.transfer.checkpoint.file import pointed_checkpoint
 
 _TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')
@@ -93,6 +94,27 @@ def saved_checkpoints(work_dir: str, places: Places = Places()) -> list[str]:
             f'ones, of another training, e.g. {found[0][1]}: name the one to resume from by --resume FILE'
         )
     return saved
+
+
+def read_to_resume(filename: str, places: Places) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Args:
+        filename: a file, or a work directory.
+        places: where its training saves.
+
+    Raises:
+        CheckpointError: it cannot be read; names the one before it, if there is one.
+    """
+    try:
+        return read_checkpoint(filename)
+    except CheckpointError as error:
+        path = resolve_checkpoint(filename)
+        saved = saved_checkpoints(osp.dirname(path), places)
+        before = saved[saved.index(path) + 1 :] if path in saved else []
+        if not before:
+            raise
+        raise CheckpointError(f'{error}; or resume from the one before it, {before[0]}') from error
 
 
 def _not_later(step: tuple[int, str], last: tuple[int, str]) -> bool:

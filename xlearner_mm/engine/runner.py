@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import os.path as osp
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import EarlyStoppingHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -32,7 +33,8 @@ from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook, 
 from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
 from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
-from xlearner_mm.engine.resume_point import Places, resume_point, saved_checkpoints
+from xlearner_mm.engine.resume_point import Places, read_to_resume, resume_point, saved_checkpoints
+from xlearner_mm.engine.resumed_settings import ConfiguredSettings, chosen_settings, refuse_other_optimizers
 from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.engine.whole_file import written_whole
 from xlearner_mm.models.class_weights import check_class_weights
@@ -41,17 +43,18 @@ from xlearner_mm.models.recomputation import recompute_named
 from xlearner_mm.registry import HOOKS, RUNNERS, type_of
 from xlearner_mm.transfer.checkpoint import (
     CheckpointError,
+    check_backbone,
     check_fits,
     nothing_executed,
-    read_checkpoint,
-    resolve_checkpoint,
     state_dict_of,
 )
 
 OWN_HOOKS = (
+    'LoopUnitsHook',
     'StepSeedHook',
     'MultiSourceCheckHook',
     'SameDataHook',
+    'HookStateHook',
     'ValidationCheckHook',
     'RunRecordHook',
     'FiniteLossHook',
@@ -67,7 +70,6 @@ STAGE_HOOKS = ('StageMetaHook',)
 
 _VISUALIZERS = count()
 _IMAGES = 'images_per_step'
-_BACKBONES = ('backbone.', 'student.')
 
 
 @RUNNERS.register_module()
@@ -86,6 +88,8 @@ class XLearnerRunner(Runner):
     _resume: bool | str
     _has_loaded: bool
     cfg: Config
+    not_taken_over: Sequence[str] = ()
+    """Settings of the config in whose place a resumed training has its checkpoint's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -160,15 +164,21 @@ class XLearnerRunner(Runner):
         super().register_hooks(default_hooks, custom_hooks or [])
 
     def register_default_hooks(self, hooks: dict[str, Any] | None = None) -> None:
-        """Register MMEngine's default hooks, the checkpoints' replaced."""
-        checkpoint = {'checkpoint': {'type': 'CheckpointHook', 'interval': 1}}
-        super().register_default_hooks({name: as_whole(hook) for name, hook in {**checkpoint, **(hooks or {})}.items()})
+        """Register MMEngine's default hooks, the checkpoints' replaced, which count what the loop counts."""
+        by_steps = isinstance(self._train_loop, Mapping) and 'max_iters' in self._train_loop
+        interval = {'by_epoch': False, 'interval': 10000, 'max_keep_ckpts': 2} if by_steps else {'interval': 1}
+        hooks = {'checkpoint': {'type': 'CheckpointHook', **interval}, **(hooks or {})}
+        super().register_default_hooks({name: as_whole(hook) for name, hook in hooks.items()})
         if self.rank_watch is not None:
             self.register_hook(RankWatchHook(self.rank_watch))
 
     def register_custom_hooks(self, hooks: list) -> None:
         """Register a config's hooks, and of our own those that it does not set itself."""
         super().register_custom_hooks([as_whole(hook) for hook in hooks])
+        for hook in [hook for hook in self._hooks if isinstance(hook, EarlyStoppingHook)]:
+            # A checkpoint of the same validation's result, the best one, holds its count too.
+            self._hooks.remove(hook)
+            self.register_hook(hook, 'LOW')
         model = self.model.module if is_model_wrapper(self.model) else self.model
         for own in (*OWN_HOOKS, *(STAGE_HOOKS if hasattr(model, 'describe') else ())):
             if not any(isinstance(hook, type_of({'type': own}, HOOKS)) for hook in self.hooks):
@@ -276,6 +286,7 @@ class XLearnerRunner(Runner):
         ``resume='auto'`` resumes from the own one, and begins from ``load_from`` where nothing has been saved.
         """
         recompute_named(self.model, self.cfg.get('activation_checkpointing'))
+        chosen_settings(self)  # refused at the first start, not when the training is resumed
         auto, named = self._resume == 'auto', self._load_from
         if self._has_loaded or not self._resume or not (auto or named is None or osp.isdir(named)):
             super().load_or_resume()
@@ -293,6 +304,21 @@ class XLearnerRunner(Runner):
         # Hooks ask it whether what they are given goes on.
         self._resume = False
         super().load_or_resume()
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Resume with the checkpoint's schedule and optimizer settings, or those that ``resume_schedule`` chooses.
+
+        Args:
+            filename: a checkpoint.
+            args: as for MMEngine's.
+            kwargs: as for MMEngine's.
+
+        Raises:
+            SourceError: an optimizer or schedules of other kinds than the checkpoint's.
+        """
+        configured = ConfiguredSettings(self)
+        super().resume(filename, *args, **kwargs)
+        self.not_taken_over = configured.settle(self)
 
     def _resume_point(self, folder: str) -> str | None:
         found: list[Any] = [None]
@@ -324,13 +350,15 @@ class XLearnerRunner(Runner):
         """
         if revise_keys is not None:
             raise ValueError('XLearnerRunner takes no revise_keys: rename the weights in the checkpoint')
-        checkpoint = _read(filename, Places(template=self._places().template))
+        checkpoint = read_to_resume(filename, Places(template=self._places().template))
         if self._resume and ('optimizer' not in checkpoint or 'iter' not in checkpoint.get('meta', {})):
             raise CheckpointError(
                 f'checkpoint {filename} holds weights alone, no training that could be resumed: start a new one from '
                 'it by load_from'
             )
         self._refuse_other_scale(checkpoint, filename)
+        if self._resume:
+            refuse_other_optimizers(self, checkpoint, filename)
         # MMEngine would execute a config found under this name; its own checkpoints have none.
         checkpoint.setdefault('meta', {}).pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -360,41 +388,8 @@ class XLearnerRunner(Runner):
         elif not set(state) & set(own):
             raise CheckpointError(f'load_from: checkpoint {filename} holds nothing of {type(model).__name__}')
         else:
-            _check_backbone(state, own, filename)
+            check_backbone(state, own, filename)
 
 
 def _dataset_of(loader: Any) -> Any:
     return loader.get('dataset') if isinstance(loader, Mapping) else getattr(loader, 'dataset', None)
-
-
-def _check_backbone(state: Mapping[str, Any], own: Mapping[str, Any], filename: str) -> None:
-    """A head of other classes starts at random, and MMEngine warns of it; a backbone that does in part is no start."""
-    backbone = [key for key in own if key.startswith(_BACKBONES) and not key.endswith('num_batches_tracked')]
-    other = [key for key in backbone if key in state and state[key].shape != own[key].shape]
-    if other:
-        found, expected = tuple(state[other[0]].shape), tuple(own[other[0]].shape)
-        raise CheckpointError(
-            f'load_from: checkpoint {filename} is of another backbone: {other[0]} is {found}, expected {expected}, and '
-            f'{len(other) - 1} more differ; give the config the depth and widths that its metadata names, or, to prune '
-            'on, PruningHook'
-        )
-    missing = [key for key in backbone if key not in state]
-    if missing:
-        raise CheckpointError(
-            f'load_from: checkpoint {filename} lacks {len(missing)} of the {len(backbone)} weights of the backbone, '
-            f'which would start at random: {", ".join(missing[:8])}{", ..." if len(missing) > 8 else ""}; give a '
-            "checkpoint of this very backbone, or start the part that it holds by init_cfg=dict(type='Pretrained', "
-            'checkpoint=...) of that part'
-        )
-
-
-def _read(filename: str, places: Places) -> dict[str, Any]:
-    try:
-        return read_checkpoint(filename)
-    except CheckpointError as error:
-        path = resolve_checkpoint(filename)
-        saved = saved_checkpoints(osp.dirname(path), places)
-        before = saved[saved.index(path) + 1 :] if path in saved else []
-        if not before:
-            raise
-        raise CheckpointError(f'{error}; or resume from the one before it, {before[0]}') from error

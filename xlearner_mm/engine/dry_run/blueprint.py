@@ -21,6 +21,7 @@ from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.dry_run.source_data import SourceData, read_source
 from xlearner_mm.engine.dry_run.stand_in_teachers import stand_in_teachers
 from xlearner_mm.engine.dry_run.validation import check_validation
+from xlearner_mm.engine.hooks.loop_units_hook import check_units
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
 from xlearner_mm.engine.launch import build_optimizer, build_runner
@@ -88,7 +89,7 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
     runner.model = revert_sync_batchnorm(runner.model.cpu()).train()
     sources = _build_data(runner, cfg)
     notes += _absent_files(sources.values())
-    _build_rest(runner)
+    notes += _build_rest(runner)
     notes += check_validation(runner)
     return Blueprint(runner, sources, rates, notes)
 
@@ -161,7 +162,7 @@ def _give_length(sampler: Any, sources: Iterable[SourceData]) -> None:
     """Schedules ask how long an epoch is; a sampler without end would read the files to answer."""
     if getattr(sampler, 'steps_per_epoch', 0) is None:
         epochs = (math.ceil(data.images / data.batch_size) for data in sources if data.images is not None)
-        sampler.steps_per_epoch = max(epochs, default=1)
+        sampler.assumed_length = max(epochs, default=1)
 
 
 def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData:
@@ -175,17 +176,21 @@ def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData
     return data
 
 
-def _build_rest(runner: Runner) -> None:
-    """Build loop and schedules, and let hooks refuse what they would refuse when the training starts."""
-    for what, build in (
-        ('train_cfg', lambda: runner.train_loop),
-        ('param_scheduler', lambda: runner.param_schedulers and runner.build_param_scheduler(runner.param_schedulers)),
-    ):
+def _build_rest(runner: Runner) -> list[str]:
+    """Build loop and schedules, let hooks refuse what they would refuse at the start, and return their notes."""
+
+    def build_schedules() -> None:
+        if runner.param_schedulers is not None:
+            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+
+    for what, build in (('train_cfg', lambda: runner.train_loop), ('param_scheduler', build_schedules)):
         try:
             build()
         except Exception as error:
             raise SourceError(f'{what} cannot be built: {told(error)}') from error
+    notes = check_units(runner)
     MultiSourceCheckHook().before_train(runner)
     for hook in runner.hooks:
         if isinstance(hook, PruningHook):
             hook.before_run(runner)
+    return notes

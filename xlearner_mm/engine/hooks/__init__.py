@@ -6,7 +6,9 @@ from xlearner_mm.engine.hooks.branch_gradient_hook import BranchGradientHook
 from xlearner_mm.engine.hooks.feature_similarity_hook import FeatureSimilarityHook
 from xlearner_mm.engine.hooks.fidelity_hook import FidelityHook
 from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook
+from xlearner_mm.engine.hooks.hook_state_hook import HookStateHook
 from xlearner_mm.engine.hooks.link_strength_hook import LinkStrengthHook
+from xlearner_mm.engine.hooks.loop_units_hook import LoopUnitsHook
 from xlearner_mm.engine.hooks.missed_validation_hook import MissedValidationHook
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
@@ -26,7 +28,9 @@ __all__ = [
     'FeatureSimilarityHook',
     'FidelityHook',
     'FiniteLossHook',
+    'HookStateHook',
     'LinkStrengthHook',
+    'LoopUnitsHook',
     'MissedValidationHook',
     'MultiSourceCheckHook',
     'PruningHook',

@@ -33,5 +33,11 @@ class RunRecordHook(Hook):
             changed = add_start(work_dir, describe_start(runner))
         except ValueError as error:
             raise SourceError(str(error)) from error
+        kept = getattr(runner, 'not_taken_over', ())
+        if kept:
+            runner.logger.warning(
+                f"{work_dir / RECORD}: the checkpoint's schedule and optimizer settings go on, unless you give "
+                f'--resume-schedule config; not taken over: {", ".join(kept)}'
+            )
         if changed and runner.iter > 0:
             runner.logger.warning(f'{work_dir / RECORD}: changed since the start before: {", ".join(changed)}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.distributed as dist
@@ -11,6 +12,8 @@ from mmengine.runner import Runner
 
 from xlearner_mm.datasets import MultiSourceDataset, SourceError
 from xlearner_mm.datasets.fingerprint import fingerprint
+from xlearner_mm.datasets.guarded_reading import leaves
+from xlearner_mm.datasets.shared_annotations import is_copy
 from xlearner_mm.registry import HOOKS
 
 
@@ -33,17 +36,23 @@ class SameDataHook(Hook):
         own: dict[str, Any] = {'train_dataloader': dataset}
         if isinstance(dataset, MultiSourceDataset):
             own = dict(dataset.datasets)
-        mine = {name: (len(source), fingerprint(source)) for name, source in own.items()}
+        # What this machine's reader holds is compared by itself.
+        mine = {
+            name: (len(source), None if is_copy(list(leaves(source))) else fingerprint(source))
+            for name, source in own.items()
+        }
         everyones: list[dict] = [{} for _ in range(get_world_size())]
         dist.all_gather_object(everyones, mine)
         for rank, theirs in enumerate(everyones):
             _compare(rank, theirs, everyones[0])
 
 
-def _compare(rank: int, theirs: dict[str, tuple[int, str]], first: dict[str, tuple[int, str]]) -> None:
-    for name in first:
-        if theirs.get(name) != first[name]:
-            here, there = first[name], theirs.get(name)
+def _compare(
+    rank: int, theirs: Mapping[str, tuple[int, str | None]], first: Mapping[str, tuple[int, str | None]]
+) -> None:
+    for name, here in first.items():
+        there = theirs.get(name)
+        if there is None or there[0] != here[0] or there[1] not in (None, here[1]):
             found = 'nothing' if there is None else f'{there[0]} images ({there[1]})'
             raise SourceError(
                 f"source '{name}': rank {rank} holds {found}, but rank 0 holds {here[0]} images ({here[1]}): copy the "

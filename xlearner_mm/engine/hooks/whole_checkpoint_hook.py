@@ -27,6 +27,8 @@ class WholeCheckpointHook(CheckpointHook):
     The new checkpoint is written whole (by :class:`~xlearner_mm.engine.runner.XLearnerRunner`), then the pointer
     ``last_checkpoint`` moves to it, and only then older ones go. MMEngine's own hook first deletes, then writes.
 
+    A training that ends early is saved at its end, like one that reaches it: resumed, it stays ended.
+
     A checkpoint holds no gradients (those that several ranks have accumulated are different ones), so it is written
     only where none are pending.
 
@@ -51,6 +53,7 @@ class WholeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Take up where an interrupted training was, and clear away what it left half written or undeleted."""
         self._refuse_pending_gradients(runner)
+        self._first_iter = runner.iter
         super().before_train(runner)
         last = runner.message_hub.runtime_info.get('last_ckpt')
         if last is not None and self.file_backend.isfile(last):
@@ -59,6 +62,14 @@ class WholeCheckpointHook(CheckpointHook):
         if is_main_process() and osp.isdir(self.out_dir):
             for partial in self.file_backend.list_dir_or_file(self.out_dir, list_dir=False, suffix=PARTIAL):
                 self.file_backend.remove(self.file_backend.join_path(self.out_dir, partial))
+
+    def after_train(self, runner: Runner) -> None:
+        """Save a training that has ended early, whose checkpoints are of before its last validation."""
+        ended_early = getattr(runner.train_loop, 'stop_training', False)
+        if ended_early and self.save_last and runner.iter > self._first_iter:
+            step = runner.epoch if self.by_epoch else runner.iter
+            self._save_checkpoint_with_step(runner, step, {'epoch': runner.epoch, 'iter': runner.iter})
+        super().after_train(runner)
 
     def _refuse_pending_gradients(self, runner: Runner) -> None:
         counts = accumulative_counts(runner)

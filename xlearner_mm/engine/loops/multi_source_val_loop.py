@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets.annotations import read_annotations
 from xlearner_mm.datasets.bad_data import BadData
-from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.building import as_config, build_deferred
 from xlearner_mm.datasets.errors import one_line, refuse_unknown
 from xlearner_mm.datasets.guarded_reading import guard, leaves
+from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.source import Source, SourceError
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.registry import EVALUATOR, LOOPS
@@ -110,8 +111,9 @@ def _build_loader(runner: Runner, source: Source) -> DataLoader:
     strict = replace(source, bad_data=BadData())
     try:
         dataset = build_deferred(settings)
-        read_annotations(strict, dataset, list(leaves(dataset)), whole=source.bad_data.skips)
-        loader = runner.build_dataloader({**config, 'dataset': dataset}, seed=runner.seed)
+        parts = list(leaves(dataset))
+        read_once(lambda: read_annotations(strict, dataset, parts, whole=source.bad_data.skips), parts)
+        loader = Runner.build_dataloader({**config, 'dataset': as_config(dataset)}, seed=runner.seed)
         guard(strict, loader.dataset)
     except SourceError:
         raise

@@ -45,7 +45,7 @@ def add_start(work_dir: Path, start: dict[str, Any]) -> list[str]:
     return _differences(starts[-1], start) if starts else []
 
 
-_OF_THE_START = ('time', 'command', 'iteration')
+_OF_THE_START = ('time', 'command', 'iteration', 'not_taken_over')
 """What is another in every start."""
 
 

@@ -42,6 +42,7 @@ def describe_start(runner: Runner) -> dict[str, Any]:
         'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'command': shlex.join(sys.argv),
         'iteration': runner.iter,
+        'not_taken_over': list(getattr(runner, 'not_taken_over', ())),
         'config': _config(runner),
         'seed': runner.seed,
         'deterministic': torch.are_deterministic_algorithms_enabled(),

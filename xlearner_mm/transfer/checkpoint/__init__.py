@@ -2,7 +2,13 @@
 
 from xlearner_mm.transfer.checkpoint.error import CheckpointError
 from xlearner_mm.transfer.checkpoint.file import resolve_checkpoint, sha256_of
-from xlearner_mm.transfer.checkpoint.loading import SAME_ARCHITECTURE, check_fits, load_backbone, load_strictly
+from xlearner_mm.transfer.checkpoint.loading import (
+    SAME_ARCHITECTURE,
+    check_backbone,
+    check_fits,
+    load_backbone,
+    load_strictly,
+)
 from xlearner_mm.transfer.checkpoint.reading import read_checkpoint
 from xlearner_mm.transfer.checkpoint.recorded import recorded_widths
 from xlearner_mm.transfer.checkpoint.scheme import nothing_executed
@@ -13,6 +19,7 @@ __all__ = [
     'CheckpointError',
     'State',
     'backbone_state',
+    'check_backbone',
     'check_fits',
     'choose_weights',
     'holds_ema',

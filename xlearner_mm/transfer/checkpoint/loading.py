@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
@@ -20,6 +20,7 @@ SAME_ARCHITECTURE = 'give the checkpoint of this very architecture'
 
 # More keys than these are listed one a line.
 _IN_LINE = 8
+_BACKBONES = ('backbone.', 'student.')
 
 
 def load_backbone(
@@ -126,3 +127,33 @@ def _listed(label: str, keys: Sequence[str]) -> str:
     if len(keys) <= _IN_LINE:
         return f'{len(keys)} {label}: {"; ".join(keys)}. '
     return f'{len(keys)} {label}:' + ''.join(f'\n  {key}' for key in keys) + '\n'
+
+
+def check_backbone(state: Mapping[str, Any], own: Mapping[str, Any], filename: str) -> None:
+    """Refuse to start a training from a part of its backbone; a head of other classes may start at random.
+
+    Args:
+        state: weights of the checkpoint.
+        own: those of the model.
+        filename: the checkpoint's, for messages.
+
+    Raises:
+        CheckpointError: weights of the backbone are missing, or of another shape.
+    """
+    backbone = [key for key in own if key.startswith(_BACKBONES) and not key.endswith('num_batches_tracked')]
+    other = [key for key in backbone if key in state and state[key].shape != own[key].shape]
+    if other:
+        found, expected = tuple(state[other[0]].shape), tuple(own[other[0]].shape)
+        raise CheckpointError(
+            f'load_from: checkpoint {filename} is of another backbone: {other[0]} is {found}, expected {expected}, and '
+            f'{len(other) - 1} more differ; give the config the depth and widths that its metadata names, or, to prune '
+            'on, PruningHook'
+        )
+    missing = [key for key in backbone if key not in state]
+    if missing:
+        raise CheckpointError(
+            f'load_from: checkpoint {filename} lacks {len(missing)} of the {len(backbone)} weights of the backbone, '
+            f'which would start at random: {", ".join(missing[:8])}{", ..." if len(missing) > 8 else ""}; give a '
+            "checkpoint of this very backbone, or start the part that it holds by init_cfg=dict(type='Pretrained', "
+            'checkpoint=...) of that part'
+        )
