@@ -7,6 +7,7 @@ import signal
 import tempfile
 
 import numpy as np
+import psutil
 import pytest
 import torch.distributed as dist
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
@@ -17,7 +18,7 @@ from xlearner_mm.datasets import shared_annotations as module
 from xlearner_mm.datasets.fingerprint import fingerprint
 from xlearner_mm.datasets.guarded_reading import leaves
 from xlearner_mm.datasets.shared_annotations import is_copy, read_once
-from xlearner_mm.datasets.shared_memory import SharedArray, SharedItems, SharedMemory, write_arrays
+from xlearner_mm.datasets.shared_memory import SharedArray, SharedItems, SharedMemory, give_back_freed, write_arrays
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.registry import DATASETS
 
@@ -249,6 +250,19 @@ def test_a_spawned_worker_gets_the_address_and_a_part_is_copied(tmp_path):
         return int(found.sum()), found.memory.address.inode == memory.address.inode, os.getpid() != process
 
     assert run_ranks(work, tmp_path, world=1) == [(4999950000, True, True)]
+
+
+def test_memory_of_what_was_parsed_is_given_back():
+    def held():
+        return psutil.Process().memory_full_info().uss
+
+    before = held()
+    kept = [bytes(1000) for _ in range(100_000)]
+    last = kept[-1]
+    del kept
+    give_back_freed()
+    assert held() - before < 20e6
+    assert len(last) == 1000
 
 
 def test_items_are_those_of_a_list():

@@ -2,8 +2,9 @@
 
 python tools/benchmark/data_memory.py --images 1000000 --processes 2 --workers 2
 
-MB beyond what the process had before. USS is memory of a process alone; PSS is that, and its share of what several
-processes hold together: the sum of all PSS is what the machine spends. Peak: the most that a process had while it read.
+MB beyond those of the same program with ten images. USS: what the process holds alone, before it has workers. PSS: that
+of the process and its workers, each with its share of what several hold: the sum over all is what the machine spends.
+Peak: the most that the process held while it read.
 """
 
 from __future__ import annotations
@@ -44,40 +45,50 @@ def main() -> None:
     for column in columns:
         table.add_column(column, justify='right')
     with tempfile.TemporaryDirectory() as folder:
-        path = write_list(folder, args.images, args.boxes)
+        path, few = (write_list(f'{folder}/{n}.json', n, args.boxes) for n in (args.images, 10))
         for held in ('by each', 'once'):
-            ranks = measure(path, f'{folder}/{held}', held == 'once', args.processes, args.workers)
+            ranks = measure(path, few, f'{folder}/{held}', held == 'once', args.processes, args.workers)
             for rank, found in enumerate(ranks):
                 table.add_row(held, str(rank), str(args.workers), *(f'{value:,.1f}' for value in found))
             table.add_row(held, 'all', '', '', f'{sum(found[1] for found in ranks):,.1f}', '', '', '', end_section=True)
     Console(width=110).print(table)
 
 
-def write_list(folder: str, images: int, boxes: int) -> str:
+def write_list(path: str, images: int, boxes: int) -> str:
     """Write an annotation file in MMEngine's format, and return its path."""
-    path = f'{folder}/annotations.json'
     with open(path, 'w') as file:
         file.write('{"metainfo": {}, "data_list": [')
         for i in range(images):
             objects = [
                 {'bbox': [i % 100, box, 50.5, 40.25], 'bbox_label': box, 'ignore_flag': 0} for box in range(boxes)
             ]
-            item = {'img_path': f'{folder}/train/{i % 1000:05d}/{i:09d}.jpg', 'gt_label': i % 1000}
+            item = {'img_path': f'data/imagenet/train/{i % 1000:05d}/{i:09d}.jpg', 'gt_label': i % 1000}
             file.write((', ' if i else '') + json.dumps({**item, 'instances': objects} if boxes else item))
         file.write(']}')
     return path
 
 
-def measure(path: str, folder: str, once: bool, processes: int, workers: int) -> list[list[float]]:
+def measure(path: str, few: str, folder: str, once: bool, processes: int, workers: int) -> list[list[float]]:
     """Return what each process takes: USS, PSS, peak, seconds to read, seconds for the fingerprint."""
     from torch.multiprocessing import start_processes
 
     os.makedirs(folder)
-    start_processes(_measure, (path, folder, once, processes, workers), processes, start_method='spawn')
+    start_processes(_measure, (path, few, folder, once, processes, workers), processes, start_method='spawn')
     return [json.loads(open(f'{folder}/{rank}.json').read()) for rank in range(processes)]
 
 
-def _measure(rank: int, path: str, folder: str, once: bool, processes: int, workers: int) -> None:
+def _measure(rank: int, path: str, few: str, folder: str, once: bool, processes: int, workers: int) -> None:
+    import torch.distributed as dist
+
+    dist.init_process_group('gloo', init_method=f'file://{folder}/group', rank=rank, world_size=processes)
+    before, after = _held(few, once, workers), _held(path, once, workers)
+    memory = [(now - then) / MB for now, then in zip(after[:3], before[:3], strict=True)]
+    with open(f'{folder}/{rank}.json', 'w') as file:
+        json.dump([*memory, *after[3:]], file)
+
+
+def _held(path: str, once: bool, workers: int) -> tuple[float, ...]:
+    """Bytes of USS, PSS and peak with one list of annotations, and seconds to read it and for its fingerprint."""
     import torch.distributed as dist
     from mmengine.dataset import BaseDataset
     from torch.utils.data import DataLoader
@@ -85,27 +96,26 @@ def _measure(rank: int, path: str, folder: str, once: bool, processes: int, work
     from xlearner_mm.datasets.fingerprint import fingerprint
     from xlearner_mm.datasets.shared_annotations import is_copy, read_once
 
-    dist.init_process_group('gloo', init_method=f'file://{folder}/group', rank=rank, world_size=processes)
-    before, start = _memory(), time.perf_counter()
+    start = time.perf_counter()
     dataset = BaseDataset(ann_file=path, data_prefix={}, lazy_init=True, pipeline=[_label])
     if once:
         read_once(dataset.full_init, [dataset])
     else:
         dataset.full_init()
-    seconds, start = time.perf_counter() - start, time.perf_counter()
+    read = time.perf_counter()
     if not is_copy([dataset]):
         fingerprint(dataset)
-    counted = time.perf_counter() - start
+    counted = time.perf_counter()
+    _look_through(dataset)
+    uss = _memory('uss')
     loader = iter(DataLoader(dataset, 100, num_workers=workers, multiprocessing_context='fork' if workers else None))
     next(loader)
-    _look_through(dataset)
     dist.barrier()
-    after = _memory()
+    pss = _memory('pss')
     dist.barrier()
-    found = [after[0] - before[0], after[1] - before[1], after[2] - before[2], seconds, counted]
-    with open(f'{folder}/{rank}.json', 'w') as file:
-        json.dump(found, file)
-    del loader
+    with open('/proc/self/status') as file:
+        peak = 1024 * next(int(line.split()[1]) for line in file if line.startswith('VmHWM'))
+    return uss, pss, peak, read - start, counted - read
 
 
 def _label(info: dict[str, Any]) -> int:
@@ -118,15 +128,12 @@ def _look_through(dataset: BaseDataset) -> None:
         dataset.get_data_info(index)
 
 
-def _memory() -> tuple[float, float, float]:
-    """USS and PSS of this process and its workers, and the peak of this process."""
+def _memory(kind: str) -> float:
+    """USS or PSS of this process and its workers."""
     import psutil
 
     own = psutil.Process()
-    found = [process.memory_full_info() for process in (own, *own.children(recursive=True))]
-    with open('/proc/self/status') as file:
-        peak = next(int(line.split()[1]) for line in file if line.startswith('VmHWM'))
-    return sum(each.uss for each in found) / MB, sum(each.pss for each in found) / MB, peak * 1024 / MB
+    return sum(getattr(each.memory_full_info(), kind) for each in (own, *own.children(recursive=True)))
 
 
 if __name__ == '__main__':

@@ -15,7 +15,14 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import get_rank, get_world_size
 
 from xlearner_mm.datasets.errors import SourceError
-from xlearner_mm.datasets.shared_memory import Address, SharedArray, SharedItems, SharedMemory, write_arrays
+from xlearner_mm.datasets.shared_memory import (
+    Address,
+    SharedArray,
+    SharedItems,
+    SharedMemory,
+    give_back_freed,
+    write_arrays,
+)
 
 _Result = TypeVar('_Result')
 _DATA = ('data_list', 'data_bytes', 'data_address')
@@ -41,7 +48,9 @@ def read_once(read: Callable[[], _Result], parts: Sequence[BaseDataset]) -> _Res
             same words.
     """
     if get_world_size() == 1:
-        return read()
+        result = read()
+        give_back_freed()
+        return result
     rank, everyones = get_rank(), _gather((_machine(), [_digest(part) for part in parts]))
     alike = [other for other, entry in enumerate(everyones) if parts and entry == everyones[rank]] or [rank]
     reader, error = alike[0], None
@@ -52,6 +61,7 @@ def read_once(read: Callable[[], _Result], parts: Sequence[BaseDataset]) -> _Res
             result = read()
             if len(alike) > 1:
                 told = _published(parts, before, result)
+            give_back_freed()
         except Exception as failure:
             error, told = failure, {'error': str(failure), 'explained': isinstance(failure, SourceError)}
     told = _gather(told)[reader]
