@@ -41,10 +41,11 @@ soak: setup  ## kill trainings of both stages 50 times each, resume them, and pr
 docs: setup  ## the documentation as a site: site/index.html
 	NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build
 
-lint: setup  ## ruff and mypy, changing nothing
+lint: setup  ## ruff, mypy and import-linter, changing nothing
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
 	$(VENV)/mypy
+	$(VENV)/lint-imports
 
 format: setup  ## let ruff rewrite what it can
 	$(VENV)/ruff check --fix

@@ -90,7 +90,7 @@ setup(
     # An explicit directory makes an editable installation a plain path entry, which tools can read.
     package_dir={'': '.'},
     include_package_data=True,
-    package_data={f'{PACKAGE}.transfer': ['*.yml']},  # under such a directory, MANIFEST.in adds to the sdist only
+    package_data={f'{PACKAGE}.report': ['*.yml']},  # under such a directory, MANIFEST.in adds to the sdist only
     python_requires='>=3.10,<3.13',
     # The mm packages are not named: a user has either OpenMMLab's own or their onedl continuation,
     # and pip would install one over the other. `python -m xlearner_mm.doctor` checks what is there.

@@ -13,10 +13,9 @@ import argparse
 import re
 from pathlib import Path
 
-from xlearner_mm.transfer.growing_report import read_report
-from xlearner_mm.transfer.report_tables import summary_table, transfer_table, upstream_table
-from xlearner_mm.transfer.scores import is_paper
-from xlearner_mm.transfer.tables import markdown
+from xlearner_mm.report.report import read_report
+from xlearner_mm.report.rows import is_paper
+from xlearner_mm.report.tables import markdown, summary_table, transfer_table, upstream_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / 'README.md', ROOT / 'docs' / 'variants.md')

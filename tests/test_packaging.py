@@ -65,7 +65,7 @@ def test_a_wheel_can_be_built_from_the_source_distribution(tree, tmp_path):
     assert {
         'xlearner_mm/.mim/tools/train.py',
         'xlearner_mm/py.typed',
-        'xlearner_mm/transfer/paper_tables.yml',
+        'xlearner_mm/report/paper_tables.yml',
     } <= names
 
 

@@ -10,8 +10,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
 
 from tests.reduction import reduced, with_teachers
+from xlearner_mm.analysis.dry_run import estimate_config
 from xlearner_mm.analysis.source_recipes import GPUS, stock_training
-from xlearner_mm.engine.dry_run import estimate_config
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing.fixtures import write_fixtures
 

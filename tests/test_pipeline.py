@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.export import export_backbone
 from xlearner_mm.mini import make_mini
-from xlearner_mm.transfer import read_checkpoint
-from xlearner_mm.transfer.export import export_backbone
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'mini'
 SHORT = ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'train_dataloader.num_workers=0']

@@ -9,11 +9,11 @@ from mmengine.dataset import ConcatDataset
 from mmengine.model import PretrainedInit
 from mmengine.optim import AmpOptimWrapper
 
+from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.models.backbones import without_library_defaults
-from xlearner_mm.models.backbones.start import start_of
-from xlearner_mm.plain_data import plain
+from xlearner_mm.models.backbones.xlearner_resnet import start_of
 from xlearner_mm.registry import (
     DATASETS,
     MODELS,

@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Print what was found; return 0, or 1 if anything would end or spoil a training."""
     args = parse_args()
-    from xlearner_mm.datasets.check_report import check_config
+    from xlearner_mm.analysis.check_sources import check_config
 
     return check_config(args.config, args.samples, args.sheet, args.cfg_options)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xlearner_mm.transfer.report import Report
+    from xlearner_mm.report.report import Report
     from xlearner_mm.transfer.suite import TransferSet
 
 TRANSFER_CONFIGS = Path('configs/mini/transfer')
@@ -45,9 +45,9 @@ def main() -> int:
     print('X-Learner in miniature: about 12 minutes on 2 cores', flush=True)
     import torch
 
-    from xlearner_mm.mini.variant_jobs import variant_jobs
+    from xlearner_mm.experiments.variant_jobs import variant_jobs
     from xlearner_mm.pipeline import JobRunner
-    from xlearner_mm.transfer.report import REPORT_FILES
+    from xlearner_mm.report.report import REPORT_FILES
     from xlearner_mm.transfer.suite import transfer_sets
 
     if args.fresh:
@@ -75,12 +75,12 @@ def demo_report(work_dir: Path, sets: list[TransferSet], seconds: dict[str, floa
         sets: the transfer sets.
         seconds: job -> how long it took.
     """
+    from xlearner_mm.experiments.variant_jobs import stage_dir, upstream_of, variant_row
+    from xlearner_mm.experiments.variants import VARIANTS
     from xlearner_mm.mini import CATALOG
-    from xlearner_mm.mini.variant_jobs import stage_dir, upstream_of, variant_row
-    from xlearner_mm.mini.variants import VARIANTS
-    from xlearner_mm.transfer.growing_report import update_report
-    from xlearner_mm.transfer.predictions import detect, segment
-    from xlearner_mm.transfer.results import read_results
+    from xlearner_mm.report.predictions import detect, segment
+    from xlearner_mm.report.report import update_report
+    from xlearner_mm.report.results import read_results
     from xlearner_mm.transfer.suite import seed_folder
 
     squeeze = VARIANTS['xlearner_seg'].trainings()

@@ -8,7 +8,7 @@ python tools/export_backbone.py work_dirs/xlearner_r_r50_expansion --expanded --
 import argparse
 import sys
 
-# As in xlearner_mm.transfer.export.FORMATS, which would import torch for a help.
+# As in xlearner_mm.export.FORMATS, which would import torch for a help.
 FORMATS = ('mm', 'torchvision', 'timm', 'safetensors', 'onnx')
 
 
@@ -37,8 +37,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Export; return the exit status."""
     args = parse_args()
-    from xlearner_mm.transfer.checkpoint import CheckpointError
-    from xlearner_mm.transfer.export import export_backbone
+    from xlearner_mm.checkpoint import CheckpointError
+    from xlearner_mm.export import export_backbone
 
     try:
         meta = export_backbone(

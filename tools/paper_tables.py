@@ -21,8 +21,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Print; return the exit status."""
     args = parse_args()
-    from xlearner_mm.transfer.paper import paper_tables
-    from xlearner_mm.transfer.paper_print import print_paper_tables
+    from xlearner_mm.report.paper import paper_tables, print_paper_tables
 
     tables = paper_tables()
     if args.list:

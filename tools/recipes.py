@@ -24,7 +24,7 @@ def main() -> int:
     import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
 
     if args.table == 'transfer':
-        from xlearner_mm.analysis.transfer_recipes import transfer_table, transfer_trainings
+        from xlearner_mm.transfer.recipes import transfer_table, transfer_trainings
 
         print(transfer_table(transfer_trainings(CONFIGS / 'transfer')))
     else:

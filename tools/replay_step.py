@@ -19,9 +19,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Replay; return the exit status."""
     args = parse_args()
-    from xlearner_mm.datasets.source import SourceError
-    from xlearner_mm.engine.replay import replay_step
-    from xlearner_mm.transfer.checkpoint import CheckpointError
+    from xlearner_mm.checkpoint import CheckpointError
+    from xlearner_mm.engine.recovery.replay import replay_step
+    from xlearner_mm.errors import SourceError
 
     try:
         for line in replay_step(args.config, args.step, tuple(args.cfg_options)).lines():

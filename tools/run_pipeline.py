@@ -47,12 +47,11 @@ def main() -> int:
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # one core a worker; read when torch is imported
     import torch
 
+    from xlearner_mm.experiments.variant_jobs import variant_jobs, variant_row
+    from xlearner_mm.experiments.variants import VARIANTS
     from xlearner_mm.mini import CATALOG
-    from xlearner_mm.mini.variant_jobs import variant_jobs, variant_row
-    from xlearner_mm.mini.variants import VARIANTS
     from xlearner_mm.pipeline import JobRunner
-    from xlearner_mm.transfer.growing_report import update_report
-    from xlearner_mm.transfer.report import REPORT_FILES
+    from xlearner_mm.report.report import REPORT_FILES, update_report
     from xlearner_mm.transfer.suite import transfer_sets
 
     names = list(VARIANTS) if args.variants == ['all'] else args.variants

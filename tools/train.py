@@ -44,7 +44,7 @@ def main() -> int:
     """Train; return the exit status."""
     args = parse_args()
     if args.dry_run:
-        from xlearner_mm.engine.dry_run import dry_run
+        from xlearner_mm.analysis.dry_run import dry_run
 
         return dry_run(
             args.config,

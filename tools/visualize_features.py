@@ -28,8 +28,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Draw; return the exit status."""
     args = parse_args()
-    from xlearner_mm.engine.pictures.feature_map import draw_features
-    from xlearner_mm.transfer.checkpoint import CheckpointError
+    from xlearner_mm.checkpoint import CheckpointError
+    from xlearner_mm.visualization.feature_map import draw_features
 
     try:
         draw_features(

@@ -19,8 +19,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Draw; return the exit status."""
     args = parse_args()
-    from xlearner_mm.engine.pictures.link_map import read_links, save_link_map
-    from xlearner_mm.transfer.checkpoint import CheckpointError
+    from xlearner_mm.checkpoint import CheckpointError
+    from xlearner_mm.visualization.link_map import read_links, save_link_map
 
     try:
         step, strengths = read_links(args.checkpoint)

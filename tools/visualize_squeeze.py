@@ -19,8 +19,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Draw; return the exit status."""
     args = parse_args()
-    from xlearner_mm.engine.pictures.squeeze_curves import read_squeeze, save_squeeze_curves
-    from xlearner_mm.transfer.results import ResultError
+    from xlearner_mm.report.results import ResultError
+    from xlearner_mm.visualization.squeeze_curves import read_squeeze, save_squeeze_curves
 
     try:
         curves = read_squeeze(args.work_dir)

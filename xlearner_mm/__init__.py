@@ -14,16 +14,16 @@ from xlearner_mm.version import __version__
 
 if TYPE_CHECKING:
     from xlearner_mm.engine.runner import XLearnerRunner
-    from xlearner_mm.transfer.backbone import get_backbone
-    from xlearner_mm.transfer.features import extract_features
+    from xlearner_mm.export.backbone import get_backbone
+    from xlearner_mm.export.features import extract_features
 
 __all__ = ['XLearnerRunner', '__version__', 'extract_features', 'get_backbone']
 
 # Imported when first asked for: few programs need any.
 _DOORS = {
     'XLearnerRunner': 'xlearner_mm.engine.runner',
-    'extract_features': 'xlearner_mm.transfer.features',
-    'get_backbone': 'xlearner_mm.transfer.backbone',
+    'extract_features': 'xlearner_mm.export.features',
+    'get_backbone': 'xlearner_mm.export.backbone',
 }
 
 # What must answer where the stack is broken, missing, or merely slow to import.
@@ -42,7 +42,7 @@ def _imported_by_standalone() -> bool:
 if not _imported_by_standalone():
     from mmengine.config.utils import MODULE2PACKAGE
 
-    from xlearner_mm import datasets, engine, evaluation, models, transfer  # noqa: F401
+    from xlearner_mm import checkpoint, datasets, engine, evaluation, models  # noqa: F401
 
     # `_base_ = 'xlearner_mm::...'` and 'mmseg::...' are looked up in this table, which lacks both.
     MODULE2PACKAGE.update(xlearner_mm='xlearner_mm', mmseg='mmseg')

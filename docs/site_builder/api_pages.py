@@ -21,12 +21,12 @@ KINDS = {
 }
 # Read by the components above, as dicts within their settings.
 SETTINGS_WITHIN = {
-    'One source': 'xlearner_mm.datasets.source.Source',
-    'Bad images of a source': 'xlearner_mm.datasets.bad_data.BadData',
+    'One source': 'xlearner_mm.sources.Source',
+    'Bad images of a source': 'xlearner_mm.sources.BadData',
     'Reconciliation links': 'xlearner_mm.models.expansion.reconciliation.Reconciliation',
     'A branch': 'xlearner_mm.models.expansion.branch.Branch',
-    'Hints': 'xlearner_mm.models.expansion.hint_teacher.HintTeacher',
-    'The teacher of a squeeze': 'xlearner_mm.models.squeeze.teacher.Teacher',
+    'Hints': 'xlearner_mm.models.expansion.hints.HintTeacher',
+    'The teacher of a squeeze': 'xlearner_mm.models.squeeze.teachers.Teacher',
     'Further teachers': 'xlearner_mm.models.distillation.backbone_teacher.BackboneTeacher',
 }
 

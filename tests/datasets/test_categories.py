@@ -169,7 +169,7 @@ def test_a_file_that_names_its_classes_is_not_overruled_in_silence(tmp_path, fil
 
 def test_classes_that_nothing_has_are_told_at_the_start(tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr('xlearner_mm.datasets.annotations.print_log', lambda line, *_: told.append(line))
+    monkeypatch.setattr('xlearner_mm.datasets.integrity.annotations.print_log', lambda line, *_: told.append(line))
     read(coco_of(tmp_path, objects=('cat', 'bird')))
     assert len(told) == 1
     assert "source 'pets': nothing in" in told[0]

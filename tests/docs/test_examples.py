@@ -13,13 +13,13 @@ from PIL import Image
 
 from tests.docs.pages import ROOT, blocks, write_files
 from xlearner_mm import XLearnerRunner
+from xlearner_mm.analysis.check_sources import check_config
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.datasets import MultiSourceDataset
-from xlearner_mm.datasets.check_report import check_config
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.export import export_backbone
 from xlearner_mm.mini import make_mini
 from xlearner_mm.models import XLearnerResNet
-from xlearner_mm.transfer import read_checkpoint
-from xlearner_mm.transfer.export import export_backbone
 
 SHORT = [
     'train_cfg.max_iters=2',

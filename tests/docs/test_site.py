@@ -67,7 +67,7 @@ def test_settings_within_are_where_the_page_says(builder):
         ('[x](configs/mini/README.md)', '[x](configs/mini/README.md)'),
         ('[x](docs/concepts.md#ports)', '[x](concepts.md#ports)'),
         ('[x](configs/mini/xlearner_r18_expansion.py)', 'x'),
-        ('[`S`](xlearner_mm/datasets/source.py)', '[`S`](api/xlearner_mm.datasets.md#xlearner_mm.datasets.source)'),
+        ('[`S`](xlearner_mm/sources.py)', '[`S`](api/xlearner_mm.md#xlearner_mm.sources)'),
         ('![x](docs/figures/port.png)', '![x](figures/port.png)'),
         ('[x](https://arxiv.org/abs/2203.08764)', '[x](https://arxiv.org/abs/2203.08764)'),
         ('```python\nf[0](x)\n```', '```python\nf[0](x)\n```'),

@@ -4,8 +4,8 @@ import importlib.util
 
 import pytest
 
-from xlearner_mm.transfer.growing_report import update_report
-from xlearner_mm.transfer.scores import Budget, make_row, make_score
+from xlearner_mm.report.report import update_report
+from xlearner_mm.report.rows import Budget, make_row, make_score
 
 from .pages import ROOT
 

@@ -7,18 +7,18 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests.transfer.colours import config_text, write_colours
+from tests.export.colours import config_text, write_colours
+from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.checkpoint.reading import safetensors_bytes
 from xlearner_mm.engine.launch import launch
-from xlearner_mm.engine.pictures.feature_map import draw_features
-from xlearner_mm.engine.pictures.link_map import read_links
-from xlearner_mm.engine.step_record import read_step
+from xlearner_mm.engine.recovery.step_record import read_step
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_classifier, tiny_expanded, tiny_resnet
-from xlearner_mm.transfer import CheckpointError
-from xlearner_mm.transfer.checkpoint.safetensors_file import safetensors_bytes
 from xlearner_mm.transfer.probing.features import FeatureExtractor
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.transfer_set import transfer_to_set
+from xlearner_mm.visualization.feature_map import draw_features
+from xlearner_mm.visualization.link_map import read_links
 
 from .tiny_runner import image_sources
 from .tiny_squeeze import tiny_squeeze, validated_sources, write_teacher

@@ -2,11 +2,11 @@
 
 import torch
 
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.engine import CpuAmpOptimWrapper, XLearnerRunner
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet, tiny_sources
-from xlearner_mm.transfer import read_checkpoint
 
 from ..models.expansion.reference import randomise
 from .conftest import CONFIGS

@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.registry import HOOKS
-from xlearner_mm.transfer.checkpoint import CheckpointError
 
 from ..soak.killing import Kill, in_process
 from ..soak.trainings import STAGES, differences, outcome, train, write_teacher

@@ -8,10 +8,10 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.engine.launch import launch
-from xlearner_mm.models.squeeze.teacher import Teacher
-from xlearner_mm.transfer.checkpoint import read_checkpoint
-from xlearner_mm.transfer.results import read_results
+from xlearner_mm.models.squeeze.teachers import Teacher
+from xlearner_mm.report.results import read_results
 
 from .tiny_squeeze import tiny_squeeze, validated_sources, validation, write_teacher
 

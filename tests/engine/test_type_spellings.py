@@ -7,13 +7,13 @@ from mmengine.config import Config
 
 import xlearner_mm
 from tests.datasets.small_sources import class_folders
-from xlearner_mm.datasets.check_report import check_config
-from xlearner_mm.engine.dry_run import dry_run
+from xlearner_mm.analysis.check_sources import check_config
+from xlearner_mm.analysis.dry_run import dry_run
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.export import export_backbone
 from xlearner_mm.registry import RUNNERS
 from xlearner_mm.testing import tiny_classifier, tiny_resnet
-from xlearner_mm.transfer.checkpoint import read_checkpoint
-from xlearner_mm.transfer.export import export_backbone
 
 NEW_STYLE = """
 from mmengine.config import read_base

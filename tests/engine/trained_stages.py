@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from xlearner_mm.engine.config_options import load_config
+from xlearner_mm.config.options import load_config
 from xlearner_mm.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from xlearner_mm.evaluation.cka import LinearCKA, positions
+from xlearner_mm.evaluation.similarity import LinearCKA, positions
 
 
 def gaussian(*shape, seed=0):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from xlearner_mm.engine.dry_run import estimate_config
-from xlearner_mm.mini.variant_jobs import budget_of
-from xlearner_mm.mini.variants import TRAININGS, VARIANTS
+from xlearner_mm.analysis.dry_run import estimate_config
+from xlearner_mm.experiments.variant_jobs import budget_of
+from xlearner_mm.experiments.variants import TRAININGS, VARIANTS
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'
 PAIRS = [('hard_sharing', 'xlearner'), ('hard_sharing_seg', 'xlearner_seg')]

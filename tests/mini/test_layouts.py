@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from xlearner_mm.mini import CATALOG, Layout
-from xlearner_mm.mini.layouts.coco import run_lengths
-from xlearner_mm.mini.layouts.voc_seg import voc_palette
+from xlearner_mm.mini.layouts import run_lengths, voc_palette
 
 CLS = [e.name for e in CATALOG.values() if e.layout in (Layout.CLASS_FOLDERS, Layout.CLASS_FOLDERS_PNG)]
 

@@ -1,7 +1,7 @@
 import pytest
 
 from xlearner_mm.pipeline.job import Job, JobError
-from xlearner_mm.pipeline.schedule import in_order, makespan, ranks
+from xlearner_mm.pipeline.runner import in_order, makespan, ranks
 
 
 def job(name, *needs, seconds=10.0):

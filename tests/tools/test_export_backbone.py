@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.transfer.conftest import trained  # noqa: F401
+from tests.export.conftest import trained  # noqa: F401
+from xlearner_mm.checkpoint import read_checkpoint
+from xlearner_mm.export import FORMATS
 from xlearner_mm.testing import tiny_expanded
-from xlearner_mm.transfer import read_checkpoint
-from xlearner_mm.transfer.export import FORMATS
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'export_backbone.py'
 

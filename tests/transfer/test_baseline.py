@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from xlearner_mm.datasets import SourceError
-from xlearner_mm.transfer.baseline import Baseline
+from xlearner_mm.transfer.run_suite import Baseline
 
 FOLDER = Path(__file__).parents[2] / 'configs' / 'transfer' / 'baselines'
 CONFIGS = sorted(FOLDER.glob('*.py'))

@@ -8,11 +8,11 @@ import torch
 from mmengine.config import Config
 
 import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
+from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.export.start import read_start
 from xlearner_mm.registry import MODELS, DefaultScope
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
-from xlearner_mm.transfer import CheckpointError
-from xlearner_mm.transfer.fit_backbone import fit_backbone
-from xlearner_mm.transfer.start import read_start
+from xlearner_mm.transfer.set_config import fit_backbone
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 MINI = {task: CONFIGS / 'mini' / 'transfer' / f'{task}_{name}.py' for task, name in

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.transfer.conftest import description
+from tests.export.conftest import description
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.datasets.channel_order import agreed_order
+from xlearner_mm.export import export_backbone
+from xlearner_mm.export.start import read_start
 from xlearner_mm.models.data_preprocessor import channel_settings, swaps_channels, tell_loaded_order
 from xlearner_mm.registry import MODELS, DefaultScope
-from xlearner_mm.transfer import CheckpointError
-from xlearner_mm.transfer.export import export_backbone
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.set_config import set_config
-from xlearner_mm.transfer.start import read_start
 from xlearner_mm.transfer.suite import transfer_sets
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

@@ -8,13 +8,13 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
-from tests.transfer.conftest import description
+from tests.export.conftest import description
+from xlearner_mm.export import export_backbone
 from xlearner_mm.registry import DATASETS, MODELS, DefaultScope
 from xlearner_mm.testing.fixtures.transfer_sets import TRANSFER_FIXTURES
-from xlearner_mm.transfer.export import export_backbone
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.suite import transfer_sets
-from xlearner_mm.transfer.transfer_result import read_result
+from xlearner_mm.transfer.suite_row import read_result
 from xlearner_mm.transfer.transfer_set import transfer_to_set
 
 SETS = {entry.name: entry for entry in transfer_sets(Path(__file__).parents[2] / 'configs' / 'transfer')}

@@ -6,10 +6,10 @@ from multiprocessing import get_context
 
 import pytest
 
-from xlearner_mm.transfer.growing_report import update_report
+from xlearner_mm.report.report import update_report
+from xlearner_mm.report.rows import make_row
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.row_names import RANDOM_START, Backbone, claim_name, row_name
-from xlearner_mm.transfer.scores import make_row
 
 FIRST, SECOND = (Backbone(f'{name}/backbone.pth', digit * 64) for name, digit in (('a', '1'), ('b', '2')))
 TENTH = Protocol(data_fraction=0.1)
@@ -71,7 +71,7 @@ class TestClaims:
 
     def test_the_rows_of_a_report_have_their_names_too(self, tmp_path, monkeypatch):
         """As ``tools/run_pipeline.py`` and the demo write them."""
-        monkeypatch.setattr('xlearner_mm.transfer.figure.save_figure', lambda *_: None)
+        monkeypatch.setattr('xlearner_mm.report.figure.save_figure', lambda *_: None)
         update_report(tmp_path, [make_row('x', {}, backbone={'checkpoint': 'a', 'sha256': '1' * 64, 'branch': None})])
         assert claim_name(tmp_path, FIRST, Protocol(), 'x') == 'x'
         assert claim_name(tmp_path, SECOND, Protocol(), 'x') == 'x-22222222'

@@ -9,17 +9,17 @@ import torch
 from mmengine.fileio import LocalBackend
 from mmengine.fileio.backends import registry_utils
 
-from tests.transfer.colours import config_text, write_colours
+from tests.export.colours import config_text, write_colours
+from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.pipeline import JobRunner, Outcome
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
 from xlearner_mm.testing.fixtures.checkpoints import write_published
 from xlearner_mm.transfer import run_suite as module
-from xlearner_mm.transfer.checkpoint import sha256_of
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.run_suite import run_suite, visible_devices
 from xlearner_mm.transfer.suite import SUITES
-from xlearner_mm.transfer.transfer_result import write_result
+from xlearner_mm.transfer.suite_row import write_result
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def done_at_once(monkeypatch):
 
     monkeypatch.setattr(module, 'JobRunner', AtOnce)
     monkeypatch.setattr(module, '_import_for_all', lambda _: None)
-    monkeypatch.setattr('xlearner_mm.transfer.figure.save_figure', lambda *_: None)
+    monkeypatch.setattr('xlearner_mm.report.figure.save_figure', lambda *_: None)
     return names
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from xlearner_mm.report.results import ResultError
+from xlearner_mm.tasks import OTHER_METRICS
 from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.results import ResultError
 from xlearner_mm.transfer.row_names import Backbone
-from xlearner_mm.transfer.suite import OTHER_METRICS, TransferSet, seed_folder
-from xlearner_mm.transfer.suite_row import suite_row
-from xlearner_mm.transfer.transfer_result import write_result
+from xlearner_mm.transfer.suite import TransferSet, seed_folder
+from xlearner_mm.transfer.suite_row import suite_row, write_result
 
 VOC = TransferSet('voc', 'det', Path('det_voc.py'))
 COCO = TransferSet('coco', 'det', Path('det_coco.py'), OTHER_METRICS['coco/bbox_mAP'], extra=True)

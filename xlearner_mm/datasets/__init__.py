@@ -5,8 +5,9 @@ from xlearner_mm.datasets.inat2021 import INat2021
 from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
 from xlearner_mm.datasets.multi_source_sampler import MultiSourceSampler
 from xlearner_mm.datasets.places365 import Places365
-from xlearner_mm.datasets.source import Source, SourceError, parse_sources
 from xlearner_mm.datasets.stanford_dogs import StanfordDogs
+from xlearner_mm.errors import SourceError
+from xlearner_mm.sources import Source, parse_sources
 
 __all__ = [
     'INat2021',

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.registry import Registry
 
-from xlearner_mm.datasets.errors import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import DATASETS, type_of
 

@@ -15,7 +15,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import TRANSFORMS, Registry
 from PIL import Image
 
-from xlearner_mm.datasets.errors import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import DATASETS
 from xlearner_mm.untouched_randomness import untouched_randomness
 

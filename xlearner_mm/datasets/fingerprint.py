@@ -13,7 +13,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from torch.utils.data import Dataset
 
-from xlearner_mm.datasets.spread import spread
+from xlearner_mm.spread import spread
 
 _SAMPLES = 256
 """Images whose files' sizes count, spread evenly over a data set."""

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from xlearner_mm.datasets.categories import classes_of, origin, shortened
-from xlearner_mm.datasets.spread import spread
+from xlearner_mm.spread import spread
 
 _OPENED = 32
 

@@ -12,15 +12,15 @@ from typing import Any
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
-from xlearner_mm.datasets.annotations import read_annotations
 from xlearner_mm.datasets.building import build_deferred
-from xlearner_mm.datasets.errors import BadImageError, one_line
-from xlearner_mm.datasets.guarded_reading import describe, guard, leaves
+from xlearner_mm.datasets.integrity.annotations import read_annotations
+from xlearner_mm.datasets.integrity.guarded_reading import describe, guard, leaves
 from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.shared_faults import Witnesses, fault_of
-from xlearner_mm.datasets.source import Source, SourceError, parse_sources
 from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
+from xlearner_mm.errors import BadImageError, SourceError, one_line
 from xlearner_mm.registry import DATASETS
+from xlearner_mm.sources import Source, parse_sources
 
 REPLACED = 'replaced_images'
 """Name in a sample's metainfo: ``[[path, reason], ...]`` of the bad images in whose place the sample stands."""
@@ -37,7 +37,7 @@ class MultiSourceDataset(Dataset):
     the next readable one in the order of the source's stream, so that ranks and resumed trainings agree on it.
 
     Args:
-        sources: source name -> settings, see :class:`~xlearner_mm.datasets.source.Source`.
+        sources: source name -> settings, see :class:`~xlearner_mm.sources.Source`.
         lazy_init: leave reading the annotations to :meth:`full_init`. Defaults to False.
 
     Attributes:

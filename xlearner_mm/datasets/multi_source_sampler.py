@@ -10,8 +10,8 @@ from mmengine.logging import print_log
 from torch.utils.data import Sampler
 
 from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
-from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import DATA_SAMPLERS
 
 _UNGUARDED = (

@@ -14,7 +14,6 @@ import torch.distributed as dist
 from mmengine.dataset import BaseDataset
 from mmengine.dist import get_rank, get_world_size
 
-from xlearner_mm.datasets.errors import SourceError
 from xlearner_mm.datasets.shared_memory import (
     Address,
     SharedArray,
@@ -23,6 +22,7 @@ from xlearner_mm.datasets.shared_memory import (
     give_back_freed,
     write_arrays,
 )
+from xlearner_mm.errors import SourceError
 
 _Result = TypeVar('_Result')
 _DATA = ('data_list', 'data_bytes', 'data_address')

@@ -11,10 +11,10 @@ from typing import Any
 from mmengine import fileio
 from PIL import Image
 
-from xlearner_mm.datasets.errors import SourceError, bad_image, one_line, told
-from xlearner_mm.datasets.inspection import Damage, Mismatch
-from xlearner_mm.datasets.spread import spread
+from xlearner_mm.datasets.integrity.inspection import Damage, Mismatch
 from xlearner_mm.datasets.stream_index import StreamIndex
+from xlearner_mm.errors import SourceError, bad_image, one_line, told
+from xlearner_mm.spread import spread
 
 WITNESSES = 20
 """Further images that are tried before the settings are blamed."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from xlearner_mm.datasets.errors import SourceError, refuse_unknown
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
+from xlearner_mm.errors import SourceError, refuse_unknown
 from xlearner_mm.registry import bare_name
 
 _SPANS = ('T_max', 'step_size', 'periods', 'total_steps')

@@ -7,11 +7,11 @@ import os
 import re
 import sys
 
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.engine.hooks.finite_loss_hook import NonFiniteLossError
 from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
-from xlearner_mm.engine.rank_watch import current_watch
-from xlearner_mm.transfer.checkpoint import CheckpointError
+from xlearner_mm.engine.recovery.rank_watch import current_watch
+from xlearner_mm.errors import SourceError
 
 STOPPED = os.EX_TEMPFAIL
 """Exit status of a training that was told to stop and can be resumed: 75, "try again later"."""

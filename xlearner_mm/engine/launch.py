@@ -12,24 +12,23 @@ from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from xlearner_mm.datasets.errors import told
-from xlearner_mm.datasets.source import SourceError
-from xlearner_mm.engine.config_options import load_config
-from xlearner_mm.engine.ending import end_well, end_with
-from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
-from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT
-from xlearner_mm.engine.recipe_steps import SETTING
-from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.engine.unknown_setting import explained
-from xlearner_mm.models.expansion.inner_widths import narrow_as
-from xlearner_mm.registry import RUNNERS, registered_name, type_of
-from xlearner_mm.transfer.checkpoint import (
+from xlearner_mm.checkpoint import (
     CheckpointError,
     load_strictly,
     read_checkpoint,
     resolve_checkpoint,
     state_dict_of,
 )
+from xlearner_mm.config.options import load_config
+from xlearner_mm.config.unknown_setting import explained
+from xlearner_mm.engine.ending import end_well, end_with
+from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
+from xlearner_mm.engine.recipe_steps import SETTING
+from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT
+from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.errors import SourceError, told
+from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.registry import RUNNERS, registered_name, type_of
 
 
 def launch(

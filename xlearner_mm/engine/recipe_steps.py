@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import distributed
 
-from xlearner_mm.datasets.errors import SourceError
+from xlearner_mm.errors import SourceError
 
 SETTING = 'images_per_step'
 """Name of a config's setting: the images of one optimizer step, for which its rate and its schedule are made."""

@@ -20,34 +20,34 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from xlearner_mm.datasets import MultiSourceSampler, SourceError
-from xlearner_mm.datasets.annotations import read_stock
-from xlearner_mm.datasets.channel_order import agreed_order
-from xlearner_mm.datasets.errors import told
-from xlearner_mm.datasets.guarded_reading import guard_stock
-from xlearner_mm.engine.accumulation import accumulative_counts
-from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
-from xlearner_mm.engine.config_options import as_read, default_work_dir, read_config, sources_once
-from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
-from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook, as_whole
-from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
-from xlearner_mm.engine.rank_watch import DEFAULT_TIMEOUT, watch_ranks
-from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
-from xlearner_mm.engine.resume_point import Places, read_to_resume, resume_point, saved_checkpoints
-from xlearner_mm.engine.resumed_settings import ConfiguredSettings, chosen_settings, refuse_other_optimizers
-from xlearner_mm.engine.unknown_setting import explained, refuse_misspelt
-from xlearner_mm.engine.whole_file import written_whole
-from xlearner_mm.models.class_weights import check_class_weights
-from xlearner_mm.models.data_preprocessor import tell_loaded_order
-from xlearner_mm.models.recomputation import recompute_named
-from xlearner_mm.registry import HOOKS, RUNNERS, type_of
-from xlearner_mm.transfer.checkpoint import (
+from xlearner_mm.checkpoint import (
     CheckpointError,
     check_backbone,
     check_fits,
     nothing_executed,
     state_dict_of,
 )
+from xlearner_mm.checkpoint.atomic import written_whole
+from xlearner_mm.config.options import as_read, default_work_dir, read_config, sources_once
+from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
+from xlearner_mm.datasets import MultiSourceSampler, SourceError
+from xlearner_mm.datasets.channel_order import agreed_order
+from xlearner_mm.datasets.integrity.annotations import read_stock
+from xlearner_mm.datasets.integrity.guarded_reading import guard_stock
+from xlearner_mm.engine.accumulation import accumulative_counts
+from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
+from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
+from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook, as_whole
+from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
+from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
+from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, watch_ranks
+from xlearner_mm.engine.recovery.resume_point import Places, read_to_resume, resume_point, saved_checkpoints
+from xlearner_mm.engine.recovery.resumed_settings import ConfiguredSettings, chosen_settings, refuse_other_optimizers
+from xlearner_mm.errors import told
+from xlearner_mm.models.class_weights import check_class_weights
+from xlearner_mm.models.data_preprocessor import tell_loaded_order
+from xlearner_mm.models.recomputation import recompute_named
+from xlearner_mm.registry import HOOKS, RUNNERS, type_of
 
 OWN_HOOKS = (
     'LoopUnitsHook',

@@ -17,12 +17,11 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner, ValLoop, autocast
 from torch.utils.data import DataLoader
 
-from xlearner_mm.datasets.errors import one_line
-from xlearner_mm.datasets.source import SourceError
-from xlearner_mm.datasets.spread import spread
 from xlearner_mm.engine.loops.multi_source_val_loop import MultiSourceValLoop
+from xlearner_mm.errors import SourceError, one_line
 from xlearner_mm.evaluation.coco_ground_truth import perfect_results
 from xlearner_mm.registry import Evaluator
+from xlearner_mm.spread import spread
 from xlearner_mm.untouched_randomness import untouched_randomness
 
 _IMAGES = 2

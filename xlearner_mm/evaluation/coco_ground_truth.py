@@ -11,8 +11,8 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 from xlearner_mm.datasets.categories import labels_of_categories
-from xlearner_mm.datasets.coco_file import refuse_lost_images
-from xlearner_mm.datasets.spread import spread
+from xlearner_mm.datasets.integrity.coco_file import refuse_lost_images
+from xlearner_mm.spread import spread
 
 _POLYGON = 6
 """Numbers of the smallest polygon, which has three points."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xlearner_mm.datasets.errors import one_line, told
-from xlearner_mm.datasets.guarded_reading import leaves
-from xlearner_mm.datasets.source import Source, SourceError, parse_sources
+from xlearner_mm.datasets.integrity.guarded_reading import leaves
+from xlearner_mm.errors import SourceError, one_line, told
 from xlearner_mm.evaluation.coco_ground_truth import compare_images, prepare_ground_truth
 from xlearner_mm.registry import EVALUATOR, METRICS, Evaluator
+from xlearner_mm.sources import Source, parse_sources
 
 AGGREGATE = 'sources/mean'
 

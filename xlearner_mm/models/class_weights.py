@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from xlearner_mm.datasets.errors import SourceError
+from xlearner_mm.errors import SourceError
 
 _PER_CLASS = ('class_weight', 'pos_weight', 'alpha')
 """Settings of losses that may be a list with one value for each class."""

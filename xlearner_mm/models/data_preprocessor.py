@@ -8,9 +8,10 @@ from typing import Any
 from mmengine.model import BaseDataPreprocessor
 from torch import nn
 
+from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets.channel_order import BGR, GRAY, RGB, agreed_order, turned
-from xlearner_mm.datasets.source import Source, SourceError
-from xlearner_mm.plain_data import plain
+from xlearner_mm.errors import SourceError
+from xlearner_mm.sources import Source
 
 _LOADED = 'loaded_order'
 

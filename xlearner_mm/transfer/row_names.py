@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from xlearner_mm.pipeline.state import write_aside
-from xlearner_mm.transfer.growing_report import REPORT_LOCK, read_report
+from xlearner_mm.report.report import REPORT_LOCK, read_report
 from xlearner_mm.transfer.protocol import Protocol
 
 NAMES_FILE = 'row_names.json'

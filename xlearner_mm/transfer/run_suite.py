@@ -5,24 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
-from xlearner_mm.datasets.source import SourceError
-from xlearner_mm.engine.config_options import parse_option
+from xlearner_mm.checkpoint import CheckpointError, resolve_checkpoint
+from xlearner_mm.config.options import parse_option, read_config
+from xlearner_mm.errors import SourceError
+from xlearner_mm.export.start import read_start
+from xlearner_mm.nearest_name import nearest
 from xlearner_mm.pipeline import JobRunner
 from xlearner_mm.pipeline.runner import INTERRUPTED
-from xlearner_mm.transfer.baseline import Baseline
-from xlearner_mm.transfer.checkpoint import CheckpointError
-from xlearner_mm.transfer.growing_report import update_report
-from xlearner_mm.transfer.paper import paper_rows
+from xlearner_mm.report.paper import paper_rows
+from xlearner_mm.report.report import update_report
+from xlearner_mm.report.results import ResultError
 from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.results import ResultError
 from xlearner_mm.transfer.row_names import RANDOM_START, Backbone, claim_name, row_name
-from xlearner_mm.transfer.start import read_start
 from xlearner_mm.transfer.suite import COLUMNS, SUITES, TransferSet, transfer_jobs, transfer_sets
 from xlearner_mm.transfer.suite_row import suite_row
 
@@ -49,7 +49,7 @@ def run_suite(
 
     Args:
         checkpoint: what holds the backbone, its address in a store, a work directory, the config of a
-            :class:`~xlearner_mm.transfer.baseline.Baseline`, or ``'scratch'``.
+            :class:`~xlearner_mm.transfer.run_suite.Baseline`, or ``'scratch'``.
         suite: of :data:`~xlearner_mm.transfer.suite.SUITES`. Defaults to ``'paper'``.
         only: names of the sets to run. Defaults to all.
         name: of the row in the report; that of another checkpoint is refused. Defaults to one made of the checkpoint's
@@ -145,3 +145,47 @@ def visible_devices() -> list[str]:
     named = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name]
     count = torch.cuda.device_count()
     return named[:count] if named else [str(number) for number in range(count)]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A published backbone, as a config in ``configs/transfer/baselines`` describes it.
+
+    Args:
+        checkpoint: the file as published, or its address.
+        name: of its row.
+        paper: rows of the slides to set beside. Defaults to none.
+    """
+
+    checkpoint: str
+    name: str
+    paper: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, config: str | Path) -> Baseline:
+        """Return what a config describes.
+
+        Args:
+            config: a Python config that sets ``checkpoint`` and ``name``.
+
+        Raises:
+            SourceError: it sets something else, or its checkpoint is not there.
+            ValueError: the slides have no such row.
+        """
+        settings = read_config(str(config)).to_dict()
+        known = [field.name for field in fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise SourceError(f"{config}: a baseline has no setting '{name}'{nearest(name, known)}")
+        missing = [name for name in known[:2] if not settings.get(name)]
+        if missing:
+            raise SourceError(f'{config}: a baseline needs {" and ".join(missing)}')
+        paper_rows(settings.get('paper', []))
+        baseline = cls(settings['checkpoint'], settings['name'], tuple(settings.get('paper', ())))
+        try:
+            resolve_checkpoint(baseline.checkpoint)
+        except CheckpointError as error:
+            raise SourceError(
+                f"{config}: there is no {baseline.checkpoint}: put the published file there, or change 'checkpoint'"
+            ) from error
+        return baseline

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from xlearner_mm.datasets.source import SourceError
-from xlearner_mm.engine.config_options import load_config, parse_option
+from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.config.options import load_config, parse_option
 from xlearner_mm.engine.recipe_steps import counts_epochs
+from xlearner_mm.errors import SourceError
+from xlearner_mm.export.start import Architecture, Start
 from xlearner_mm.pipeline.state import write_aside
-from xlearner_mm.transfer.fit_backbone import fit_backbone
+from xlearner_mm.registry import bare_name
 from xlearner_mm.transfer.fractions import draw_fraction, leaf_datasets
 from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.start import Start
 
 FRACTION_FILE = 'data_fraction.json'
 
@@ -107,3 +109,70 @@ def _reduce(cfg: Config, folder: Path, name: str, fraction: float, seed: int) ->
         # As many optimizer steps as of the whole set: the drawn images again and again make its epoch.
         for leaf, part in zip(leaf_datasets(dataset), record['parts'], strict=True):
             leaf['indices'] = np.resize(part['indices'], part['total']).tolist()
+
+
+_WIDTHS = ('in_channels', 'c1_in_channels', 'input_features')
+_HEADS = ('decode_head', 'auxiliary_head', 'head', 'bbox_head', 'rpn_head')
+# What a downstream config chooses of any backbone.
+_DOWNSTREAM = ('out_indices', 'frozen_stages', 'norm_eval')
+# A classifier's necks hand on the channels they get, so its head reads the backbone too.
+_PASSING = ('GlobalAveragePooling', 'GeneralizedMeanPooling', 'ClsBatchNormNeck')
+
+
+def fit_backbone(cfg: Config, start: Start | None) -> None:
+    """Make a transfer config take a backbone.
+
+    Args:
+        cfg: the config, changed in place.
+        start: the backbone. None leaves the config's own, at its random start.
+
+    Raises:
+        CheckpointError: a part reads the backbone by a width that none of its levels has.
+    """
+    backbone = cfg.model.backbone
+    if start is None:
+        backbone.init_cfg = None
+        return
+    own = Architecture(backbone.depth, backbone.get('stem_channels', 64), backbone.get('base_channels', 64)).channels
+    if start.expanded:
+        kept = {setting: backbone[setting] for setting in _DOWNSTREAM if setting in backbone}
+        cfg.model.backbone = {**start.backbone(), **kept}
+    else:
+        backbone.update(start.backbone())
+    cfg.model.data_preprocessor.update(start.normalisation())
+    if own != start.channels:
+        for part in _readers(cfg.model):
+            _resize(part, _widths(own, start.channels), start.checkpoint)
+
+
+def _widths(old: Sequence[int], new: Sequence[int]) -> dict[int, int]:
+    """Map the widths of the levels, and of the last two together, which depth heads read as one."""
+    return dict(zip((*old, old[-2] + old[-1]), (*new, new[-2] + new[-1]), strict=True))
+
+
+def _readers(model: Any) -> Iterator[Any]:
+    """Yield the parts that read the backbone's levels."""
+    necks = model.get('neck') or []
+    necks = [necks] if isinstance(necks, Mapping) else necks
+    for neck in necks:
+        yield neck
+        if bare_name(neck['type']) not in _PASSING:
+            return
+    for name in _HEADS:
+        heads = model.get(name) or []
+        yield from [heads] if isinstance(heads, Mapping) else heads
+
+
+def _resize(part: Any, widths: Mapping[int, int], checkpoint: str) -> None:
+    for setting in _WIDTHS:
+        value = part.get(setting)
+        try:
+            if isinstance(value, int):
+                part[setting] = widths[value]
+            elif value is not None:
+                part[setting] = [widths[width] for width in value]
+        except KeyError as error:
+            raise CheckpointError(
+                f'{checkpoint}: {part["type"]}.{setting} is {value}, but {error.args[0]} is no width of a level of the '
+                f"config's backbone {list(widths)}: its readers cannot be sized for this backbone"
+            ) from None

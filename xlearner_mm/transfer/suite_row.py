@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from xlearner_mm.pipeline.state import write_aside
+from xlearner_mm.report.results import ResultError, read_results
+from xlearner_mm.report.rows import Budget, Row, make_row, make_score
 from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.results import ResultError
 from xlearner_mm.transfer.row_names import Backbone
-from xlearner_mm.transfer.scores import Budget, Row, make_row, make_score
 from xlearner_mm.transfer.suite import TransferSet, seed_folder
-from xlearner_mm.transfer.transfer_result import read_result
 
 
 def suite_row(
@@ -34,7 +35,7 @@ def suite_row(
         protocol: how the backbone is judged; of every set, all seeds count that have been run, whatever its ``seeds``.
         backbone: whose row it is: results of another one, which an earlier call has left, don't count.
         seconds: job -> how long it ran. Defaults to unknown.
-        upstream: what it reached on its own sources, see :func:`~xlearner_mm.transfer.upstream.read_upstream`. Defaults
+        upstream: what it reached on its own sources, see :func:`read_upstream`. Defaults
             to none.
         budget: what training it took. Defaults to unknown.
 
@@ -88,3 +89,59 @@ def _value(entry: TransferSet, result: Mapping[str, Any]) -> float:
     if entry.metric.key not in metrics:
         raise ResultError(f"the transfer to '{entry.name}' has no metric '{entry.metric.key}', but {sorted(metrics)}")
     return float(metrics[entry.metric.key]) * entry.metric.scale
+
+
+RESULT_FILE = 'result.json'
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write the file, whole, as the last thing that a transfer does.
+
+    Args:
+        folder: its work directory.
+        result: ``metrics`` of the test split, ``sha256`` of the checkpoint, ``backbone_parameters`` and
+            ``backbone_flops``; of a probe also how it came about.
+    """
+    write_aside(folder / RESULT_FILE, json.dumps(dict(result), indent=1) + '\n')
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return what a transfer has left; None where it has not come to its end.
+
+    Args:
+        folder: its work directory.
+    """
+    path = folder / RESULT_FILE
+    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+
+
+def read_upstream(folder: Path, sources: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return source -> ``{'metric', 'value'}`` of a stage's last validation, in percent.
+
+    Stock detection metrics give nothing where nothing at all is detected: that is 0, as in ``sources/mean``.
+    Where the squeeze has measured a source's fidelity (``<source>/fidelity``: what is left of the expanded backbone's
+    metric when the frozen heads read the student), it stands there as ``'fidelity'``.
+
+    Args:
+        folder: the stage's work directory.
+        sources: source -> settings, of which ``primary_metric``, ``primary_scale`` and ``val_evaluator`` are read.
+
+    Raises:
+        ResultError: no validation, or none of a source.
+    """
+    results = read_results(folder)
+    metrics = results.metrics()
+    upstream = {}
+    for name, source in sources.items():
+        metric = source.get('primary_metric')
+        if metric:
+            fidelity = f'{name}/fidelity'
+            found_nothing = not any(key.startswith(f'{name}/') for key in metrics if key != fidelity)
+            if found_nothing and source.get('val_evaluator') is not None:
+                value = 0.0
+            else:
+                value = results.metric(f'{name}/{metric}', source.get('primary_scale', 1.0))
+            upstream[name] = {'metric': metric, 'value': round(value, 2)}
+            if fidelity in metrics:
+                upstream[name]['fidelity'] = round(metrics[fidelity], 2)
+    return upstream

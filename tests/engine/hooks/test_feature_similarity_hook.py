@@ -4,13 +4,13 @@ import pytest
 import torch
 from mmengine.hooks import LoggerHook
 
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.hooks import FeatureSimilarityHook
 from xlearner_mm.evaluation import LinearCKA
 from xlearner_mm.registry import MODELS
+from xlearner_mm.report.results import read_results
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
-from xlearner_mm.transfer import read_checkpoint
-from xlearner_mm.transfer.results import read_results
 
 from ...models.expansion.reference import randomise
 from ..tiny_runner import image_sources, tiny_runner

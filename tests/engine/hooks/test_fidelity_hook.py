@@ -8,9 +8,9 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.datasets import SourceError
 from xlearner_mm.testing import tiny_resnet
-from xlearner_mm.transfer.checkpoint import read_checkpoint
 
 from ..tiny_runner import TinyImageDataset, tiny_runner
 from ..tiny_squeeze import tiny_squeeze, validated_sources, validation, write_teacher

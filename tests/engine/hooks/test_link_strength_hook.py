@@ -2,8 +2,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.testing import tiny_resnet
-from xlearner_mm.transfer import read_checkpoint
 
 from ..tiny_runner import image_sources, logged, tiny_runner
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.checkpoint import CheckpointError, sha256_of
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.models.squeeze.criteria import CRITERIA
+from xlearner_mm.errors import SourceError
+from xlearner_mm.export.stored_backbone import find_backbone
+from xlearner_mm.models.squeeze.pruning import CRITERIA
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded
-from xlearner_mm.transfer.checkpoint import CheckpointError, sha256_of
-from xlearner_mm.transfer.stored_backbone import find_backbone
 
 from ..ranks import run_ranks
 from ..tiny_runner import image_sources, tiny_runner

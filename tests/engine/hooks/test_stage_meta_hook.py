@@ -5,9 +5,9 @@ import torch
 from mmengine.model import BaseModel
 
 import xlearner_mm
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.testing import tiny_expanded
-from xlearner_mm.transfer.checkpoint import CheckpointError
 
 from ..tiny_runner import tiny_runner
 from ..tiny_squeeze import tiny_squeeze, write_teacher

@@ -11,7 +11,7 @@ import pytest
 from mmengine.hooks import CheckpointHook
 
 from xlearner_mm.engine.hooks.stop_signal_hook import StopSignalHook, TrainingStopped
-from xlearner_mm.engine.stop_signal import told_to_stop
+from xlearner_mm.engine.recovery.stop_signal import told_to_stop
 
 RUNNER = SimpleNamespace(
     world_size=1, hooks=[], iter=6, logger=logging.getLogger(__name__), optim_wrapper=SimpleNamespace()

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.models.backbones import XLearnerResNet
-from xlearner_mm.models.backbones.holders import preprocessors_around
+from xlearner_mm.models.backbones.xlearner_resnet import preprocessors_around
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
-from xlearner_mm.transfer import CheckpointError
 
 RGB = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 CAFFE = dict(mean=[103.53, 116.28, 123.675], std=[1.0, 1.0, 1.0])

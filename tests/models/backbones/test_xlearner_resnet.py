@@ -5,11 +5,11 @@ import pytest
 import torch
 import torchvision
 
+from xlearner_mm.checkpoint import CheckpointError, load_backbone
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.models.backbones import resnet_class, without_library_defaults
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
-from xlearner_mm.transfer import CheckpointError, load_backbone
 
 
 @pytest.fixture

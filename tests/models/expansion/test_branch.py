@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.models.backbones import resnet_class
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
-from xlearner_mm.transfer.checkpoint import CheckpointError
 
 from .reference import randomise
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import (
     CHANNELS,
@@ -13,7 +14,6 @@ from xlearner_mm.testing import (
     tiny_segmentor,
     tiny_sources,
 )
-from xlearner_mm.transfer import CheckpointError
 
 from .reference import randomise
 

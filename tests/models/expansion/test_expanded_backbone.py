@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from xlearner_mm.models.expansion.depth_plan import DepthPlan
+from xlearner_mm.models.expansion.reconciliation import DepthPlan
 from xlearner_mm.models.ragged import ragged
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import CHANNELS, tiny_expanded, tiny_resnet

@@ -4,10 +4,10 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.datasets import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
-from xlearner_mm.transfer import CheckpointError
 
 NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_as, narrow_to
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
-from xlearner_mm.transfer import CheckpointError
 
 from .reference import randomise
 

@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 from torch import nn
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.engine import CpuAmpOptimWrapper
 from xlearner_mm.models.squeeze import fitnet_distiller
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
-from xlearner_mm.transfer import CheckpointError
 
 SWIN = dict(_scope_='mmdet', type='SwinTransformer', embed_dims=8, depths=[1] * 4, num_heads=[1] * 4, window_size=2)
 

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.datasets import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
-from xlearner_mm.transfer.checkpoint import CheckpointError
 
 from ..expansion.test_branch import MMDET_SWIN
 from .test_fitnet_distiller import unequal_images

@@ -8,8 +8,7 @@ import torch
 from torch_pruning import utils
 
 from xlearner_mm.models.expansion.inner_widths import inner_widths
-from xlearner_mm.models.squeeze.criteria import CRITERIA, build_criterion
-from xlearner_mm.models.squeeze.pruning import Pruning
+from xlearner_mm.models.squeeze.pruning import CRITERIA, Pruning, build_criterion
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import CHANNELS, tiny_expanded, tiny_resnet, tiny_sources
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from xlearner_mm.models.squeeze.side_by_side import side_by_side
+from xlearner_mm.evaluation.similarity import side_by_side
 from xlearner_mm.registry import MODELS
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -6,10 +6,10 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.datasets import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
-from xlearner_mm.transfer.checkpoint import CheckpointError
 
 from ..expansion.test_branch import CONVNEXT, MMDET_SWIN, MMPRETRAIN_SWIN
 

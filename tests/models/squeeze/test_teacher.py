@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.models.squeeze.teacher import Teacher
+from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.models.squeeze.teachers import Teacher
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_sources
-from xlearner_mm.transfer.checkpoint import CheckpointError
 
 from ..expansion.reference import randomise
 
@@ -38,7 +38,7 @@ def test_norms_that_cannot_be_folded_are_refused(teacher, monkeypatch):
     def fold_wrongly(backbone):
         next(p for p in backbone.parameters() if p.dim() == 4).data.mul_(2)
 
-    monkeypatch.setattr('xlearner_mm.models.squeeze.teacher.fuse_conv_bn', fold_wrongly)
+    monkeypatch.setattr('xlearner_mm.models.squeeze.teachers.fuse_conv_bn', fold_wrongly)
     with pytest.raises(ValueError, match="folding norms into convolutions changes level 0 of branch 'cls'; set fold"):
         Teacher(**teacher)
 

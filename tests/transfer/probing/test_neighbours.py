@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from xlearner_mm.transfer.probing.features import Features
-from xlearner_mm.transfer.probing.neighbours import neighbour_scores
+from xlearner_mm.transfer.probing.run import neighbour_scores
 
 
 def bank(values, labels):

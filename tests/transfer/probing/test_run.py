@@ -9,15 +9,15 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from tests.transfer.colours import NORM, config_text, write_colours
+from tests.export.colours import NORM, config_text, write_colours
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.registry import MODELS
+from xlearner_mm.report.results import read_results
 from xlearner_mm.testing import CHANNELS, tiny_resnet
 from xlearner_mm.transfer.probing.features import FeatureExtractor
 from xlearner_mm.transfer.probing.run import run_probe
 from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.results import read_results
-from xlearner_mm.transfer.transfer_result import read_result
+from xlearner_mm.transfer.suite_row import read_result
 from xlearner_mm.transfer.transfer_set import transfer_to_set
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from xlearner_mm.transfer.probing.splits import held_out, official
+from xlearner_mm.transfer.probing.run import held_out, official
 
 LABELS = np.repeat([0, 1, 2], [20, 5, 1])
 

@@ -12,10 +12,10 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from xlearner_mm.checkpoint.atomic import write_text_whole
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.multi_source_dataset import REPLACED
 from xlearner_mm.engine.hooks.logged_step import is_logged_step
-from xlearner_mm.engine.whole_file import write_text_whole
 from xlearner_mm.registry import HOOKS
 
 LIST = 'bad_images.txt'

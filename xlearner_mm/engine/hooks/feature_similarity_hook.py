@@ -12,13 +12,12 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from xlearner_mm.datasets.source import SourceError
-from xlearner_mm.datasets.spread import spread
 from xlearner_mm.engine.hooks.logged_step import logging_interval
-from xlearner_mm.evaluation.cka import LinearCKA, positions
+from xlearner_mm.errors import SourceError
+from xlearner_mm.evaluation.similarity import LinearCKA, positions, side_by_side
 from xlearner_mm.models.squeeze import FitNetDistiller
-from xlearner_mm.models.squeeze.side_by_side import side_by_side
 from xlearner_mm.registry import HOOKS
+from xlearner_mm.spread import spread
 
 PREFIX = 'similarity/'
 _LOGGED = f'train/{PREFIX}'
@@ -40,7 +39,7 @@ class FeatureSimilarityHook(Hook):
         interval: steps between measurements, rounded up to a step that the logger writes about. Defaults to None: about
             50 measurements in the training.
         images: images of every source. Defaults to 16.
-        grid: most positions along a side of a feature map, see :func:`~xlearner_mm.evaluation.cka.positions`.
+        grid: most positions along a side of a feature map, see :func:`~xlearner_mm.evaluation.similarity.positions`.
             Defaults to 8.
 
     Raises:

@@ -13,9 +13,9 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.hooks.logged_step import logging_interval
 from xlearner_mm.engine.loops import MultiSourceValLoop
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.registry import HOOKS
 from xlearner_mm.untouched_randomness import untouched_randomness

@@ -15,11 +15,11 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.accumulation import accumulative_counts
-from xlearner_mm.engine.finite_weights import weights_not_finite
 from xlearner_mm.engine.optim import BranchClipping, wrappers_of
-from xlearner_mm.engine.step_record import image_paths, save_step, sources_not_finite
+from xlearner_mm.engine.recovery.finite_weights import weights_not_finite
+from xlearner_mm.engine.recovery.step_record import image_paths, save_step, sources_not_finite
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS
 
 POLICIES = ('stop', 'skip')

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS
 
 _STATES = 'hook_states'

@@ -12,18 +12,23 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.checkpoint import resolve_checkpoint, sha256_of
 from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.hooks.stage_meta_hook import META_KEY, StageMetaHook
 from xlearner_mm.engine.optim import wrappers_of
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import narrow_as
-from xlearner_mm.models.squeeze.criteria import NEEDS_GRADIENTS, build_criterion
-from xlearner_mm.models.squeeze.pruning import Pruning, check_count, check_plan
-from xlearner_mm.models.squeeze.size_table import size_table
+from xlearner_mm.models.squeeze.pruning import (
+    NEEDS_GRADIENTS,
+    Pruning,
+    build_criterion,
+    check_count,
+    check_plan,
+    size_table,
+)
 from xlearner_mm.registry import HOOKS, MODELS
-from xlearner_mm.transfer.checkpoint import resolve_checkpoint, sha256_of
 
 # A step of pruning may fall on one in which gradients are accumulated, or are left out for their overflow.
 _LOOK_BACK = 10
@@ -41,7 +46,7 @@ class PruningHook(Hook):
 
     Args:
         interval: iterations of fine-tuning after each step, and before the first.
-        criterion: name of torch-pruning's criterion, see :data:`~xlearner_mm.models.squeeze.criteria.CRITERIA`.
+        criterion: name of torch-pruning's criterion, see :data:`~xlearner_mm.models.squeeze.pruning.CRITERIA`.
             Defaults to ``'magnitude'``.
         target_params: parameters of the expanded backbone to reach. Defaults to None.
         target_flops: multiply-adds for one image to reach, in place of parameters. Defaults to None.

@@ -7,13 +7,13 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from xlearner_mm.engine.rank_watch import RankWatch
+from xlearner_mm.engine.recovery.rank_watch import RankWatch
 from xlearner_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class RankWatchHook(Hook):
-    """Mark every step's beginning and end in the :class:`~xlearner_mm.engine.rank_watch.RankWatch`.
+    """Mark every step's beginning and end in the :class:`~xlearner_mm.engine.recovery.rank_watch.RankWatch`.
 
     Args:
         watch: this rank's.

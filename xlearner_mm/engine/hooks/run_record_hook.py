@@ -8,8 +8,8 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from xlearner_mm.datasets.source import SourceError
 from xlearner_mm.engine.run_record import RECORD, add_start, describe_start
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS
 
 

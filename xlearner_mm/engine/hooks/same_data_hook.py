@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from xlearner_mm.datasets import MultiSourceDataset, SourceError
 from xlearner_mm.datasets.fingerprint import fingerprint
-from xlearner_mm.datasets.guarded_reading import leaves
+from xlearner_mm.datasets.integrity.guarded_reading import leaves
 from xlearner_mm.datasets.shared_annotations import is_copy
 from xlearner_mm.registry import HOOKS
 

@@ -8,8 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.registry import HOOKS
-from xlearner_mm.transfer.checkpoint import CheckpointError
 from xlearner_mm.version import __version__
 
 META_KEY = 'xlearner'

@@ -11,7 +11,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from xlearner_mm.engine.accumulation import gradients_pending
-from xlearner_mm.engine.stop_signal import StopSignal
+from xlearner_mm.engine.recovery.stop_signal import StopSignal
 from xlearner_mm.registry import HOOKS
 
 

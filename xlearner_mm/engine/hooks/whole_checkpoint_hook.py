@@ -11,10 +11,10 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.checkpoint.atomic import PARTIAL, write_text_whole
 from xlearner_mm.engine.accumulation import accumulative_counts
-from xlearner_mm.engine.resume_point import Places
-from xlearner_mm.engine.whole_file import PARTIAL, write_text_whole
+from xlearner_mm.engine.recovery.resume_point import Places
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS, type_of
 
 _OUTDATED_BEST = 'outdated_best'

@@ -11,8 +11,8 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
-from xlearner_mm.datasets.errors import SourceError
 from xlearner_mm.engine.optim.wrapper import BranchClipping, PerBranchOptimWrapper
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.nearest_name import nearest, settings_of
 

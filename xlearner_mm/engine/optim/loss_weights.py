@@ -8,8 +8,8 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from xlearner_mm.datasets.errors import SourceError
 from xlearner_mm.engine.optim.wrapper import wrappers_of
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.expansion import ExpansionLearner
 
 

@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from xlearner_mm.datasets.errors import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.nearest_name import nearest
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xlearner_mm.mini.recipes import depth, glyphs, objects, properties, scenes
+from xlearner_mm.mini.recipes import depth, objects, scenes
 from xlearner_mm.mini.sample import Sample
 
 Recipe = Callable[[np.random.Generator, int, bool], Sample]
@@ -22,11 +22,11 @@ RECIPES: dict[str, Recipe] = {
     'det_shapes': scenes.det_shapes,
     'det_digits': scenes.det_digits,
     'seg_things': scenes.seg_things,
-    'letters': glyphs.letters,
+    'letters': objects.letters,
     'patterns': objects.patterns,
-    'counting': properties.counting,
-    'symbols': glyphs.symbols,
-    'face_tilt': properties.face_tilt,
+    'counting': objects.counting,
+    'symbols': objects.symbols,
+    'face_tilt': objects.face_tilt,
     'voc_mini': scenes.voc_det,
     'voc_seg_mini': scenes.voc_seg,
     'nyu_mini': depth.room,

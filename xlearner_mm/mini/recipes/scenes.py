@@ -9,8 +9,7 @@ import numpy as np
 
 from xlearner_mm.mini import canvas
 from xlearner_mm.mini.catalog import CATALOG
-from xlearner_mm.mini.recipes.forms import form
-from xlearner_mm.mini.recipes.objects import stand_out
+from xlearner_mm.mini.recipes.objects import form, stand_out
 from xlearner_mm.mini.sample import IGNORE, IMAGE_SIZE, Box, Instance, Sample
 from xlearner_mm.mini.stencil import Pose
 

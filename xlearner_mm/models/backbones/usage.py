@@ -7,15 +7,15 @@ from typing import Any
 
 from torch import nn
 
+from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.config.plain_data import plain
 from xlearner_mm.models.data_preprocessor import (
     channel_settings,
     loaded_order_of,
     normalisation_of,
     same_normalisation,
 )
-from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import bare_name
-from xlearner_mm.transfer.checkpoint import CheckpointError
 
 _WAY_OUT = 'or write as_trained=False into init_cfg if you mean it'
 

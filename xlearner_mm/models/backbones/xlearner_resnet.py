@@ -2,19 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
-from mmengine.model import BaseModule
+from mmengine.logging import print_log
+from mmengine.model import BaseModule, PretrainedInit
+from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
-from xlearner_mm.models.backbones.holders import preprocessors_around, remember_holders_of
-from xlearner_mm.models.backbones.library_names import register_in
-from xlearner_mm.models.backbones.start import InitCfg, start_of
+from xlearner_mm.checkpoint import SAME_ARCHITECTURE, load_backbone
 from xlearner_mm.models.backbones.usage import check_usage
 from xlearner_mm.models.norms import apply_norm_eval
-from xlearner_mm.registry import MODELS, DefaultScope, registered_name
-from xlearner_mm.transfer.checkpoint import SAME_ARCHITECTURE, load_backbone
+from xlearner_mm.registry import MODELS, WEIGHT_INITIALIZERS, DefaultScope, names_a, registered_name
+
+_HOLDERS: WeakKeyDictionary[nn.Module, ref[nn.Module]] = WeakKeyDictionary()
+# Modules that hold a remembered one: theirs are remembered too.
+_HOLDING: WeakKeyDictionary[nn.Module, None] = WeakKeyDictionary()
+
+
+def remember_holders_of(kind: type[nn.Module]) -> None:
+    """Remember, from now on, the modules that hold a module of that kind.
+
+    A backbone is built by its network and put into it; all that torch tells of this is its registration hook, which is
+    of the whole process. It only looks.
+    """
+
+    def remember(holder: nn.Module, name: str, module: nn.Module | None) -> None:
+        if isinstance(module, kind) or (module is not None and module in _HOLDING):
+            _HOLDERS[module] = ref(holder)
+            _HOLDING[holder] = None
+
+    register_module_module_registration_hook(remember)
+
+
+def holders_of(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules around a module, from the inside out, as far as they were remembered."""
+    known = _HOLDERS.get(module)
+    while known is not None and (holder := known()) is not None:
+        yield holder
+        known = _HOLDERS.get(holder)
+
+
+def preprocessors_around(module: nn.Module) -> list[nn.Module]:
+    """Return the data preprocessors of the innermost network around a module that normalises its images.
+
+    Those of a multi-branch or multi-source preprocessor are listed one by one. Empty where no network is known, or
+    where none normalises in its preprocessor (then a pipeline does).
+    """
+    for holder in holders_of(module):
+        outer = getattr(holder, 'data_preprocessor', None)
+        inner = [part for part in outer.modules() if hasattr(part, 'mean')] if isinstance(outer, nn.Module) else []
+        if inner:
+            return inner
+    return []
+
+
+def register_in(libraries: tuple[str, ...], backbones: Mapping[str, Callable[..., nn.Module]]) -> None:
+    """Register backbones with every library, which a name with its prefix means.
+
+    MMEngine finds what is registered in its root from everywhere, but then the prefix is gone. Only the libraries'
+    registries are imported, not their models.
+
+    Args:
+        libraries: their names, which backbones take as ``library``.
+        backbones: by the name without prefix.
+    """
+    for library in libraries:
+        registry = import_module(f'{library}.registry').MODELS
+        for name, backbone in backbones.items():
+            # Importing the package twice, as under two names, must be harmless: `force`.
+            registry.register_module(name=name, module=partial(backbone, library=library), force=True)
+
 
 LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
 # Outside of the three libraries' scopes: mmseg's has all of mmdet's arguments, and more.
@@ -145,3 +208,65 @@ _OURS = {
 }
 remember_holders_of(XLearnerResNet)
 register_in(LIBRARIES, _OURS)
+
+
+InitCfg = dict | list[dict] | None
+
+# Published networks are named by their type: `open-mmlab://resnet50_v1c`, `resnetv1d50_b32x8_imagenet...pth`.
+_DEEP_STEM = re.compile(r'(?:_|resnet)v1([cd])(?![a-z])')
+
+
+def pretrained_entries(init_cfg: Any) -> list[Mapping[str, Any]]:
+    """Return the entries of an ``init_cfg`` that start from a checkpoint.
+
+    Args:
+        init_cfg: MMEngine's weight initialisation: one entry, several, or None.
+    """
+    entries = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+    return [entry for entry in entries if names_a(entry, PretrainedInit, WEIGHT_INITIALIZERS)]
+
+
+def start_of(
+    init_cfg: InitCfg, pretrained: str | None = None, deep_stem: bool = False
+) -> tuple[dict[str, Any] | None, InitCfg]:
+    """Return the one checkpoint to start from, and the rest of an ``init_cfg``.
+
+    mmengine's own loader of checkpoints only warns, so the checkpoint is taken out of its hands.
+
+    Args:
+        init_cfg: mmengine's weight initialisation.
+        pretrained: a checkpoint by the older name, which mmseg's networks hand down to their backbone. It gives way to
+            that of an ``init_cfg``, which stands at the backbone itself; this is logged. Defaults to None.
+        deep_stem: whether the backbone has the deep stem of ResNetV1c and V1d. Defaults to False.
+
+    Raises:
+        ValueError: more than one checkpoint in ``init_cfg``, or ``pretrained`` beside one without any.
+    """
+    entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
+    checkpoints: list[Any] = list(pretrained_entries(entries))
+    if len(checkpoints) > 1:
+        raise ValueError('init_cfg names more than one Pretrained checkpoint')
+    if pretrained is not None and checkpoints:
+        _log_replaced(pretrained, checkpoints[0]['checkpoint'], deep_stem)
+    elif pretrained is not None:
+        if entries:
+            raise ValueError(
+                f"init_cfg and pretrained='{pretrained}' cannot both be given: name the checkpoint in init_cfg, by "
+                "dict(type='Pretrained', checkpoint=...), or set pretrained=None"
+            )
+        checkpoints = [{'type': 'Pretrained', 'checkpoint': pretrained}]
+    rest = [entry for entry in entries if not pretrained_entries(entry)]
+    return (dict(checkpoints[0]) if checkpoints else None), (rest or None)
+
+
+def _log_replaced(pretrained: str, checkpoint: str, deep_stem: bool) -> None:
+    print_log(f"XLearnerResNet: init_cfg's {checkpoint} is loaded in place of pretrained='{pretrained}'", 'current')
+    meant = _DEEP_STEM.search(pretrained)
+    if meant and not deep_stem:
+        type_ = f'ResNetV1{meant[1]}'
+        print_log(
+            f"XLearnerResNet: the config was written for the deep stem of {type_}, as pretrained='{pretrained}' tells, "
+            f"and gets a plain one, which plain weights need; type='XLearner{type_}' is the deep one",
+            'current',
+            logging.WARNING,
+        )

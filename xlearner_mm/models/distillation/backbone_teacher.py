@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xlearner_mm.checkpoint import State, load_backbone
+from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets.channel_order import BGR, ORDERS
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.data_preprocessor import (
     normalisation_of,
     same_normalisation,
@@ -18,9 +20,7 @@ from xlearner_mm.models.data_preprocessor import (
 )
 from xlearner_mm.models.distillation.frozen_model import FrozenModel
 from xlearner_mm.models.distillation.levels import by_level, probe_channels
-from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import State, load_backbone
 
 
 class BackboneTeacher(FrozenModel):

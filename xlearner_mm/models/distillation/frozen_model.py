@@ -11,9 +11,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from xlearner_mm.models.backbones import without_library_defaults
-from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import (
+from xlearner_mm.checkpoint import (
     CheckpointError,
     State,
     load_strictly,
@@ -22,6 +20,8 @@ from xlearner_mm.transfer.checkpoint import (
     sha256_of,
     state_dict_of,
 )
+from xlearner_mm.models.backbones import without_library_defaults
+from xlearner_mm.registry import MODELS
 
 # X-Learner++'s hints belong to a learner's own training: what it then teaches needs neither them nor their teachers.
 _TRAINING_ONLY = 'hints'

@@ -9,6 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
@@ -16,7 +17,6 @@ from xlearner_mm.models.norms import any_batch_statistics
 from xlearner_mm.models.ragged import Batch, each
 from xlearner_mm.models.recomputation import recompute_as_plain
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import CheckpointError
 
 
 class Branch(BaseModule):

@@ -9,8 +9,8 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from xlearner_mm.models.backbones.start import pretrained_entries
-from xlearner_mm.transfer.checkpoint import backbone_state, load_strictly, read_checkpoint, state_dict_of
+from xlearner_mm.checkpoint import backbone_state, load_strictly, read_checkpoint, state_dict_of
+from xlearner_mm.models.backbones.xlearner_resnet import pretrained_entries
 
 
 def pretrained_of(backbone: nn.Module) -> Mapping[str, Any] | None:

@@ -11,12 +11,13 @@ import torch
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
+from xlearner_mm.checkpoint import CheckpointError, load_backbone, read_checkpoint, recorded_widths
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
-from xlearner_mm.models.expansion.depth_plan import DepthPlan
 from xlearner_mm.models.expansion.freezing import freeze, frozen_modules
 from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to
 from xlearner_mm.models.expansion.reconciliation import (
+    DepthPlan,
     LinkKey,
     Reconciliation,
     ReconciliationLink,
@@ -25,7 +26,6 @@ from xlearner_mm.models.module_state import ModuleState
 from xlearner_mm.models.norms import any_batch_statistics, apply_norm_eval
 from xlearner_mm.models.ragged import Batch, ragged_forwards
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import CheckpointError, load_backbone, read_checkpoint, recorded_widths
 
 Levels = tuple[Tensor, ...]
 

@@ -9,7 +9,9 @@ import torch
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
-from xlearner_mm.datasets.source import SourceError, parse_sources
+from xlearner_mm.checkpoint import nothing_executed
+from xlearner_mm.config.plain_data import plain
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
     check_same_normalisation,
@@ -22,9 +24,8 @@ from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.models.joint_batches import joint_groups
 from xlearner_mm.models.norms import apply_norm_eval
 from xlearner_mm.models.ragged import parts_of, ragged
-from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import nothing_executed
+from xlearner_mm.sources import parse_sources
 
 
 @MODELS.register_module()
@@ -38,7 +39,7 @@ class ExpansionLearner(BaseModel):
 
     Args:
         backbone: config of an :class:`XLearnerExpandedBackbone`.
-        sources: source name -> settings, see :class:`~xlearner_mm.datasets.source.Source`.
+        sources: source name -> settings, see :class:`~xlearner_mm.sources.Source`.
         joint_batches: run the images of all sources of a branch as one batch, also where their sizes differ: BN and
             SyncBN then see the mixture of sources in training that their statistics stand for in evaluation. False: one
             source after another, each normalized by its own images in training, but not in evaluation. Defaults to

@@ -12,7 +12,7 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
-from xlearner_mm.datasets.errors import refuse_unknown
+from xlearner_mm.errors import refuse_unknown
 from xlearner_mm.models.ragged import each
 
 TOPOLOGIES = ('lower', 'same', 'higher', 'all', 'none')
@@ -190,3 +190,52 @@ def _conv(in_channels: int, out_channels: int, kernel: int, norm_cfg: dict, last
         norm_cfg=norm_cfg,
         act_cfg=None if last else {'type': 'ReLU'},
     )
+
+
+@dataclass(frozen=True)
+class DepthPlan:
+    """Work that the features F of the receivers need, branch by branch.
+
+    Args:
+        stages: branch -> number of stages to run (levels of E).
+        fusions: branch -> number of levels to fuse (levels of F).
+    """
+
+    stages: dict[str, int]
+    fusions: dict[str, int]
+
+    @classmethod
+    def make(
+        cls,
+        receivers: set[str],
+        levels: Mapping[str, int],
+        links: Sequence[LinkKey],
+        fuse: str,
+    ) -> DepthPlan:
+        """Follow the links back from the receivers until nothing more is needed.
+
+        Args:
+            receivers: branches whose F is wanted at all levels.
+            levels: branch -> its number of levels.
+            links: all links between the branches.
+            fuse: ``'stream'`` or ``'output'``: whether a sender's E_j needs its own fused F_{j-1}.
+        """
+        stages = {name: levels[name] if name in receivers else 0 for name in levels}
+        fusions = dict(stages)
+        changed = True
+        while changed:
+            changed = False
+            for link in links:
+                if link.receiver_level >= fusions[link.receiver]:
+                    continue
+                if stages[link.sender] <= link.sender_level:
+                    stages[link.sender] = link.sender_level + 1
+                    changed = True
+                if fuse == 'stream' and fusions[link.sender] < link.sender_level:
+                    # E_j is computed from the fused F_{j-1}
+                    fusions[link.sender] = link.sender_level
+                    changed = True
+        return cls(
+            stages={name: depth for name, depth in stages.items() if depth},
+            fusions={name: fusions[name] for name, depth in stages.items() if depth},
+        )

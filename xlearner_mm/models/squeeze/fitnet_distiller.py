@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from math import ceil
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
-from xlearner_mm.datasets.errors import refuse_unknown
-from xlearner_mm.datasets.source import parse_sources
+from xlearner_mm.checkpoint import load_backbone
+from xlearner_mm.config.plain_data import plain
+from xlearner_mm.errors import refuse_unknown
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
 from xlearner_mm.models.distillation import (
     REDUCTIONS,
@@ -26,21 +28,22 @@ from xlearner_mm.models.expansion.task_port import port_of
 from xlearner_mm.models.joint_batches import joint_groups
 from xlearner_mm.models.norms import any_batch_statistics, apply_norm_eval
 from xlearner_mm.models.ragged import parts_of, ragged, ragged_forwards
-from xlearner_mm.models.squeeze.lessons import BALANCE, SUPERVISE, Lesson, Lessons
 from xlearner_mm.models.squeeze.student import build_student, check_all_trains, load_student
-from xlearner_mm.models.squeeze.student_features import StudentFeatures
-from xlearner_mm.models.squeeze.targets import (
+from xlearner_mm.models.squeeze.teachers import (
+    BALANCE,
+    SUPERVISE,
+    Lesson,
+    Lessons,
+    Teacher,
     branch_targets,
     build_further_teachers,
     check_levels,
     check_weights,
     pick_levels,
 )
-from xlearner_mm.models.squeeze.teacher import Teacher
 from xlearner_mm.nearest_name import settings_of
-from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import load_backbone
+from xlearner_mm.sources import parse_sources
 
 
 @MODELS.register_module()
@@ -56,7 +59,7 @@ class FitNetDistiller(BaseModel):
 
     Args:
         teacher: ``dict(model=<config of the ExpansionLearner>, checkpoint=<its checkpoint>)`` and settings of
-            :class:`~xlearner_mm.models.squeeze.teacher.Teacher` (``autocast``, ``fold_norms``).
+            :class:`~xlearner_mm.models.squeeze.teachers.Teacher` (``autocast``, ``fold_norms``).
         student: config of the student: an :class:`~xlearner_mm.models.backbones.XLearnerResNet`, or any registered
             backbone, with its ``_scope_``, that gives out the levels. It starts from scratch, or from the checkpoint
             of its ``init_cfg=dict(type='Pretrained', checkpoint=...)``. It ends at the last level that is distilled.
@@ -319,3 +322,48 @@ def _standardizers(channels: Mapping[str, Mapping[int, int]]) -> ModuleDict:
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"FitNetDistiller: unknown {name} '{value}', choose from {choices}")
+
+
+if TYPE_CHECKING:
+    from xlearner_mm.models.squeeze.fitnet_distiller import FitNetDistiller
+
+
+class StudentFeatures:
+    """G^t(Fhat) in place of F^t, for a :class:`~xlearner_mm.models.expansion.task_port.TaskPort`.
+
+    Args:
+        distiller: the model of the squeeze stage.
+        levels: the levels that are read; no others are computed. Defaults to None: all.
+    """
+
+    def __init__(self, distiller: FitNetDistiller, levels: Sequence[int] | None = None) -> None:
+        self.distiller, self.levels = distiller, levels
+
+    def forward_task(self, x: Tensor, task: str) -> dict[int, Tensor]:
+        """Return ``(B, C_i^t, H_i, W_i)`` by level; levels that are not distilled are the branch's own.
+
+        Args:
+            x: images ``(B, 3, H, W)``.
+            task: the task t.
+        """
+        distiller, backbone = self.distiller, self.distiller.teacher.learner.backbone
+        branch = backbone.branch_of(task)
+        wanted = range(len(backbone.channels_of(task))) if self.levels is None else self.levels
+        distilled = [i for i in wanted if i in distiller.targets[branch].channels]
+        missing = [i for i in wanted if i not in distilled]
+        out: dict[int, Tensor] = {}
+        if distilled:
+            student = by_level(distiller.student, distiller.student(x))
+            out.update({i: self._guided(x, branch, i, student[i]) for i in distilled})
+        if missing:
+            own = distiller.teacher.features(x, [branch], 1 + max(missing))[branch]
+            out.update({i: own[i] for i in missing})
+        return out
+
+    def _guided(self, x: Tensor, branch: str, level: int, feature: Tensor) -> Tensor:
+        """G_i^t(Fhat_i) in the branch's own scale and size: heads know its strides, not the student's."""
+        stride = self.distiller.teacher.learner.backbone.branches[branch].strides[level]
+        size = (ceil(x.shape[-2] / stride), ceil(x.shape[-1] / stride))
+        guided = self.distiller.guidance(feature, branch, level, size)
+        standardizers = self.distiller.standardizers
+        return guided if standardizers is None else standardizers[f'{branch}_{level}'].inverse(guided)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from xlearner_mm.models.expansion import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import InnerWidth, inner_widths
-from xlearner_mm.models.squeeze.criteria import build_criterion, judge, torch_pruning
-from xlearner_mm.models.squeeze.size import Size, SizeModel
+from xlearner_mm.nearest_name import nearest
 
 if TYPE_CHECKING:
     from torch_pruning import DependencyGraph, Group
@@ -32,7 +33,7 @@ class Pruning:
         target_params: parameters of the expanded backbone to reach. Defaults to None.
         target_flops: multiply-adds for one image to reach, in place of parameters. Defaults to None.
         steps: steps to the target. Defaults to 5.
-        criterion: what judges channels, by name: see :data:`~xlearner_mm.models.squeeze.criteria.CRITERIA`. Defaults
+        criterion: what judges channels, by name: see :data:`~xlearner_mm.models.squeeze.pruning.CRITERIA`. Defaults
             to ``'magnitude'``.
         keep: share of each inner width that always stays. Defaults to 0.1.
         input_size: height and width of the image that FLOPs are counted for. Defaults to (224, 224).
@@ -211,3 +212,132 @@ def _narrow_state(optimizer: Optimizer, width: InnerWidth, kept: Tensor) -> None
         for key, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 state[key] = value.index_select(dim, kept.to(value.device))
+
+
+if TYPE_CHECKING:
+    from torch_pruning import Group
+
+Criterion = Callable[[Any], Tensor]
+
+
+def torch_pruning() -> ModuleType:
+    """Return the library, which an installation that prunes nothing need not have.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import torch_pruning
+    except ModuleNotFoundError as error:
+        raise ImportError(f'pruning needs torch-pruning: pip install torch-pruning ({error})') from error
+    return torch_pruning
+
+
+CRITERIA: dict[str, Callable[[], Criterion]] = {
+    'magnitude': lambda: torch_pruning().importance.GroupMagnitudeImportance(p=2),
+    'magnitude_l1': lambda: torch_pruning().importance.GroupMagnitudeImportance(p=1),
+    'taylor': lambda: torch_pruning().importance.GroupTaylorImportance(),
+    'bn_scale': lambda: torch_pruning().importance.BNScaleImportance(),
+    'lamp': lambda: torch_pruning().importance.LAMPImportance(),
+    'fpgm': lambda: torch_pruning().importance.FPGMImportance(),
+    'random': lambda: torch_pruning().importance.RandomImportance(),
+}
+"""Those that need weights alone, or (``'taylor'``) the gradients of one step."""
+
+NEEDS_GRADIENTS = ('taylor',)
+
+
+def build_criterion(name: str) -> Criterion:
+    """Return a criterion: it maps a group of torch-pruning to one score per channel.
+
+    Raises:
+        ValueError: none of that name; lists them.
+        ImportError: torch-pruning is not installed.
+    """
+    if name not in CRITERIA:
+        raise ValueError(f"pruning: unknown criterion '{name}'{nearest(name, CRITERIA, 'criteria')}")
+    return CRITERIA[name]()
+
+
+def judge(criterion: Criterion, group: Group, seed: int) -> Tensor:
+    """Return the scores ``(C,)`` of a group's channels, on the CPU; a run's own random numbers stay untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return criterion(group).detach().cpu()
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters, and multiply-adds of convolutions and linear layers for one image.
+
+    Args:
+        params: number of parameters.
+        flops: multiply-adds, what the ecosystem calls FLOPs.
+    """
+
+    params: int
+    flops: int
+
+    def __str__(self) -> str:
+        """In millions."""
+        return f'{self.params / 1e6:.3f} M parameters, {self.flops / 1e6:.1f} MFLOPs'
+
+
+class SizeModel:
+    """The sizes that a backbone would have with other inner widths.
+
+    Args:
+        backbone: the backbone; only its shapes are kept.
+        input_size: height and width of the image that FLOPs are counted for.
+    """
+
+    def __init__(self, backbone: nn.Module, input_size: tuple[int, int]) -> None:
+        names = {id(parameter): name for name, parameter in backbone.named_parameters()}
+        self._shapes = {name: tuple(parameter.shape) for name, parameter in backbone.named_parameters()}
+        self._along = {
+            name: [(names[id(parameter)], dim) for parameter, dim in width.parameters()]
+            for name, width in inner_widths(backbone).items()
+        }
+        self._positions = _count_positions(copy.deepcopy(backbone).to('meta').eval(), input_size)
+
+    def __call__(self, widths: Mapping[str, int] | None = None) -> Size:
+        """Return the size at these inner widths. Defaults to None: as the backbone was given."""
+        shapes = {name: list(shape) for name, shape in self._shapes.items()}
+        for name, channels in (widths or {}).items():
+            for parameter, dim in self._along[name]:
+                shapes[parameter][dim] = channels
+        return Size(
+            params=sum(math.prod(shape) for shape in shapes.values()),
+            flops=sum(math.prod(shapes[f'{layer}.weight']) * count for layer, count in self._positions.items()),
+        )
+
+
+@torch.no_grad()
+def _count_positions(shapes: nn.Module, input_size: tuple[int, int]) -> dict[str, int]:
+    """Return how often each layer's weights are used for one image: its output positions."""
+    positions: dict[str, int] = {}
+    handles = []
+    for name, module in shapes.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+
+            def count(layer: nn.Module, _: Any, output: torch.Tensor, name: str = name) -> None:
+                positions[name] = positions.get(name, 0) + output.numel() // len(cast(torch.Tensor, layer.weight))
+
+            handles.append(module.register_forward_hook(count))
+    shapes(torch.empty(1, 3, *input_size, device='meta'))
+    for handle in handles:
+        handle.remove()
+    return positions
+
+
+def size_table(sizes: Mapping[str, Mapping[str, int]]) -> str:
+    """Return one line per model.
+
+    Args:
+        sizes: what it is -> its ``params`` and ``flops`` (multiply-adds for one image).
+    """
+    width = max(len(name) for name in sizes)
+    lines = [f'{"":{width}}  {"parameters":>12}  {"FLOPs":>12}']
+    for name, size in sizes.items():
+        lines.append(f'{name:{width}}  {size["params"] / 1e6:10.3f} M  {size["flops"] / 1e6:10.1f} M')
+    return '\n'.join(lines)

@@ -8,16 +8,16 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from xlearner_mm.datasets.source import SourceError
+from xlearner_mm.checkpoint import read_checkpoint
+from xlearner_mm.config.plain_data import plain
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.data_preprocessor import stated_normalisation
 from xlearner_mm.models.distillation import unreached_parameters
 from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
 from xlearner_mm.models.recomputation import recompute_as_plain
-from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import MODELS
-from xlearner_mm.transfer.checkpoint import read_checkpoint
 
 
 def build_student(

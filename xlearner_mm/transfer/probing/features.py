@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from xlearner_mm.checkpoint import nothing_executed
+from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets.channel_order import BGR, GRAY, loaded_order
-from xlearner_mm.datasets.errors import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
-from xlearner_mm.plain_data import plain
 from xlearner_mm.registry import DATASETS, MODELS
-from xlearner_mm.transfer.checkpoint import nothing_executed
 
 # The log of a job tells its progress by `[done/all]`.
 _BAR = '{desc}: {percentage:3.0f}%|{bar:20}| [{n_fmt}/{total_fmt}] {remaining} left'

@@ -11,13 +11,12 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+from torch.nn.functional import normalize, one_hot
 
-from xlearner_mm.transfer.fractions import leaf_datasets
+from xlearner_mm.transfer.fractions import leaf_datasets, stratified
 from xlearner_mm.transfer.probing.classifier import save_classifier
 from xlearner_mm.transfer.probing.features import FeatureExtractor, Features
 from xlearner_mm.transfer.probing.logistic import Choice, choose, fit
-from xlearner_mm.transfer.probing.neighbours import neighbour_scores
-from xlearner_mm.transfer.probing.splits import held_out, official
 
 
 def run_probe(cfg: Config, folder: Path, cache: Path, weights: str, probe: str, seed: int) -> dict[str, Any]:
@@ -113,3 +112,77 @@ def _with_test_pipeline(cfg: Config) -> dict[str, Any]:
 def _extract(extractor: FeatureExtractor, cfg: Config, dataset: dict[str, Any], name: str) -> Features:
     loader = cfg.test_dataloader
     return extractor.extract(dataset, name, loader.batch_size, loader.num_workers)
+
+
+VALIDATION_SHARE = 0.2
+
+
+def held_out(labels: np.ndarray, seed: int, share: float = VALIDATION_SHARE) -> np.ndarray:
+    """Return a mask of the validation images: a seeded share of every class, at most all images of a class but one.
+
+    Args:
+        labels: ``(N,)``, the class of every training image.
+        seed: decides the draw.
+        share: of each class. Defaults to a fifth.
+
+    Raises:
+        ValueError: every class has one image: there is none to spare.
+    """
+    mask = np.zeros(len(labels), dtype=bool)
+    classes, counts = np.unique(labels, return_counts=True)
+    spare = np.flatnonzero(np.isin(labels, classes[counts > 1]))
+    if not len(spare):
+        raise ValueError(f'{len(labels)} training images of {len(classes)} classes: none can be spared for validation')
+    mask[spare[stratified(labels[spare], share, np.random.default_rng(seed))]] = True
+    return mask
+
+
+def official(images: np.ndarray, validation: np.ndarray) -> np.ndarray:
+    """Return a mask of those training images that are in the set's own validation split.
+
+    Args:
+        images: of the training set, see :class:`~xlearner_mm.transfer.probing.features.Features`.
+        validation: of the validation split.
+
+    Raises:
+        ValueError: none of them is, or all are.
+    """
+    mask = np.isin(images, validation)
+    if mask.all() or not mask.any():
+        raise ValueError(
+            f'{mask.sum()} of {len(mask)} training images are in the validation split: some must be, and some not'
+        )
+    return mask
+
+
+def neighbour_scores(
+    training: Features,
+    values: np.ndarray,
+    classes: int,
+    neighbours: int = 20,
+    temperature: float = 0.07,
+    chunk: int = 1024,
+) -> np.ndarray:
+    """Return the share of every class among the neighbours, each weighing exp(cosine / temperature).
+
+    Settings are those of instance discrimination (Wu et al., CVPR 2018), as self-supervised work reports them.
+
+    Args:
+        training: features with labels.
+        values: ``(N, C)``, features to classify.
+        classes: number of classes.
+        neighbours: how many vote. Defaults to 20, at most all.
+        temperature: of their weights. Defaults to 0.07.
+        chunk: how many are compared at once. Defaults to 1024.
+
+    Returns:
+        ``(N, classes)``, rows of sum 1.
+    """
+    bank = normalize(torch.from_numpy(training.values), dim=1)
+    labels = one_hot(torch.from_numpy(training.labels), classes).float()
+    scores = []
+    for queries in torch.from_numpy(values).split(chunk):
+        cosine, nearest = (normalize(queries, dim=1) @ bank.T).topk(min(neighbours, len(bank)), dim=1)
+        weights = (cosine / temperature).softmax(dim=1)
+        scores.append((weights.unsqueeze(2) * labels[nearest]).sum(dim=1))
+    return torch.cat(scores).numpy()

@@ -1,0 +1,143 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from xlearner_mm.analysis.dry_run import dry_run
+
+CONFIGS = Path(__file__).parents[3] / 'configs'
+EXPANSION = CONFIGS / 'mini' / 'xlearner_r18_expansion.py'
+SQUEEZE = CONFIGS / 'mini' / 'xlearner_r18_squeeze.py'
+PROBE = CONFIGS / 'mini' / 'transfer' / 'cls_letters.py'
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
+    """No data, and no checkpoint of an earlier stage."""
+    monkeypatch.chdir(tmp_path)
+
+
+def figures(config, **settings):
+    assert dry_run(str(config), json_file='figures.json', **settings) == 0
+    return json.loads(Path('figures.json').read_text())
+
+
+def refused(capsys, *options, config=EXPANSION):
+    assert dry_run(str(config), options=list(options)) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error: ')]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_without_data_it_says_what_a_training_will_take(capsys):
+    found = figures(EXPANSION, world_size=64, flops_per_second=1e12, utilisation=0.5)
+    digits = found['sources'][0]
+    assert (digits['name'], digits['images'], digits['images_from']) == ('digits', 3000, 'declared')
+    assert digits['batch_shape'] == [24, 3, 64, 64]
+    assert digits['epochs'] == 450 * 64 * 24 / 3000
+    assert digits['steps_per_epoch'] == 2  # 3000 images, 1536 of them a step
+    assert found['steps'] == 450
+    assert found['memory']['optimizer'] == 2 * found['memory']['gradients']
+    assert found['memory']['gradient buckets'] == found['memory']['gradients']
+    assert found['flops_per_step'] == sum(source['flops_per_step'] for source in found['sources'])
+    seconds = 450 * found['flops_per_step'] / (1e12 * 0.5)
+    assert found['gpu_hours'] == pytest.approx(64 * seconds / 3600)
+    printed = capsys.readouterr().out
+    assert 'declared' in printed
+    assert '50% of 1e+12 FLOP/s' in printed
+    assert not list(Path().glob('work_dirs'))
+
+
+def test_a_squeeze_is_tried_before_its_expansion_has_run():
+    found = figures(SQUEEZE)
+    assert found['model'] == 'FitNetDistiller'
+    assert found['notes'][0].startswith('work_dirs/xlearner_r18_expansion (of teacher) is not there yet')
+    assert found['memory']['frozen teachers'] > found['memory']['parameters']
+    assert found['gpu_hours'] is None
+
+
+def test_a_branch_that_starts_from_a_checkpoint_of_an_earlier_stage_is_noted():
+    notes = figures(CONFIGS / 'mini' / 'xlearner_r_r18_expansion.py')['notes']
+    for task in ('cls', 'det'):
+        assert any(
+            f"branch '{task}': " in note and f'work_dirs/xlearner_r_{task}_r18_squeeze' in note for note in notes
+        )
+
+
+def test_what_a_stock_training_declares_gives_its_steps_and_epochs():
+    config = Path('declaring.py')
+    config.write_text(f"_base_ = '{PROBE}'\ndeclared = dict(images=500, picture=(64, 64))\n")
+    source = figures(config)['sources'][0]
+    assert (source['images'], source['images_from'], source['pictures']) == (500, 'declared', 'random, 64 x 64')
+    assert source['epochs'] is not None
+
+
+def test_a_misspelt_declaration_is_found(capsys):
+    config = Path('declaring.py')
+    config.write_text(f"_base_ = '{PROBE}'\ndeclared = dict(image=500)\n")
+    assert "declared: unknown setting 'image'; did you mean 'images'" in refused(capsys, config=config)
+
+
+def test_a_file_that_is_missing_in_a_folder_that_is_there_is_noted():
+    Path('here').mkdir()
+    found = figures(EXPANSION, options=['sources.det_shapes.dataset.data_root=here'])
+    (note,) = [note for note in found['notes'] if 'validation' not in note]
+    assert note.startswith("source 'det_shapes': here/")
+    assert note.endswith('is not there, although its data_root is: check its name')
+
+
+def test_pictures_that_a_data_set_holds_in_memory_are_random_too():
+    source = figures(CONFIGS / 'transfer' / 'cls' / 'cls_cifar10.py')['sources'][0]
+    assert source['batch_shape'][-2:] == [224, 224]
+
+
+def test_what_is_not_declared_is_said_to_be_unknown(capsys):
+    found = figures(PROBE)
+    source = found['sources'][0]
+    assert (source['images'], source['images_from'], source['epochs']) == (None, 'unknown', None)
+    assert 'unknown' in capsys.readouterr().out
+
+
+def test_a_linear_probe_of_a_stock_library_keeps_its_backbone_frozen():
+    found = figures(PROBE)
+    assert found['frozen_parameters'] > 10 * found['trained_parameters']
+
+
+@pytest.mark.parametrize(
+    ('option', 'said'),
+    [
+        ('sources.digits.network.head.in_channels=64', "source 'digits'"),
+        ('model.backbone.reconciliation.topologi=lower', 'topologi'),
+        ('sources.shapes.batchsize=4', "unknown setting 'batchsize'"),
+        ('optim_wrapper.optimizer.lrate=1', 'lrate'),
+        ('train_cfg.max_iterz=3', 'max_iterz'),
+        ('train_dataloader.batch_size=5', 'train_dataloader.batch_size is 5'),
+        ("sources.digits.dataset={'split_': 'train'}", 'split_'),
+        ('sources.det_shapes.network.bbox_head.num_classes=2', "source 'det_shapes': its dataset has 5 classes"),
+        ("sources.det_shapes.val_evaluator={'metric': 'boxes'}", "source 'det_shapes': validation cannot be built"),
+    ],
+)
+def test_errors_of_a_config_are_found_in_one_line(capsys, option, said):
+    assert said in refused(capsys, option)
+
+
+def test_a_missing_setting_is_found(capsys):
+    config = Path('without_size.py')
+    config.write_text(
+        f"_base_ = '{EXPANSION}'\n"
+        "sources = dict(digits=dict(_delete_=True, task='cls', dataset=dict(type='CustomDataset')))\n"
+        'train_dataloader = dict(dataset=dict(sources=sources))\nmodel = dict(sources=sources)\n'
+    )
+    assert "source 'digits': missing setting(s) ['batch_size']" in refused(capsys, config=config)
+
+
+def test_settings_of_the_dry_run_itself_are_checked(capsys):
+    assert dry_run(str(EXPANSION), world_size=0) == 1
+    assert dry_run(str(EXPANSION), utilisation=1.5) == 1
+    assert dry_run('no_such_config.py') == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(',')[0] for line in lines[:2]] == [
+        'error: --world-size must be at least 1',
+        'error: --utilisation must be above 0 and at most 1',
+    ]
+    assert 'no_such_config.py does not exist' in lines[2]

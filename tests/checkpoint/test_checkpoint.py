@@ -1,0 +1,73 @@
+import os
+import pickle
+
+import pytest
+import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+
+from xlearner_mm.checkpoint import CheckpointError, load_strictly, read_checkpoint, sha256_of, state_dict_of
+
+
+def test_a_training_checkpoint_with_mmengines_histories_is_read(tmp_path):
+    path = str(tmp_path / 'iter_1.pth')
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    torch.save({'state_dict': {'w': torch.ones(2)}, 'message_hub': {'log_scalars': {'loss': history}}}, path)
+    content = read_checkpoint(path)
+    assert content['message_hub']['log_scalars']['loss'].current() == 2.0
+
+
+def test_a_work_directory_stands_for_its_last_checkpoint(tmp_path):
+    torch.save({'state_dict': {'w': torch.ones(1)}}, tmp_path / 'iter_9.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_9.pth'))
+    assert read_checkpoint(str(tmp_path))['state_dict']['w'] == 1
+
+
+def test_a_work_directory_that_was_moved_is_read_where_it_is(tmp_path):
+    torch.save({'state_dict': {'w': torch.ones(1)}}, tmp_path / 'iter_9.pth')
+    (tmp_path / 'last_checkpoint').write_text('/somewhere/else/iter_9.pth')
+    assert read_checkpoint(str(tmp_path))['state_dict']['w'] == 1
+
+
+def test_a_work_directory_without_checkpoint_says_so(tmp_path):
+    with pytest.raises(CheckpointError, match='holds no last_checkpoint'):
+        read_checkpoint(str(tmp_path))
+
+
+def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / 'executed'),)
+
+    path = tmp_path / 'evil.pth'
+    torch.save({'state_dict': Evil()}, path)
+    with pytest.raises(CheckpointError, match='evil.pth is refused'):
+        read_checkpoint(str(path))
+    (tmp_path / 'old.pth').write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError, match='old.pth is refused'):
+        read_checkpoint(str(tmp_path / 'old.pth'))
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = tmp_path / 'iter_1.pth'
+    torch.save({'state_dict': {'w': torch.ones(1000)}}, path)
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(CheckpointError, match=r'iter_1\.pth is (damaged|refused)'):
+        read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize('key', ['state_dict', 'model'])
+def test_wrappers_names_are_taken_off(key):
+    w = torch.ones(1)
+    assert state_dict_of({key: {'module.w': w, 'module.b': w}}) == {'w': w, 'b': w}
+
+
+def test_all_and_nothing_else_is_loaded():
+    layer = torch.nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match=r'x does not fit Linear: 1 missing: bias. 1 not of this model: c'):
+        load_strictly(layer, {'weight': torch.zeros(2, 2), 'c': torch.zeros(1)}, 'x')
+
+
+def test_the_hash_is_that_of_the_file(tmp_path):
+    (tmp_path / 'a').write_bytes(b'abc')
+    assert sha256_of(str(tmp_path / 'a')).startswith('ba7816bf')

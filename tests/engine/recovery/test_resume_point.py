@@ -1,0 +1,118 @@
+"""Which checkpoint of a work directory a training goes on from."""
+
+import os
+import shutil
+
+import pytest
+import torch
+
+from xlearner_mm.checkpoint import CheckpointError, resolve_checkpoint
+from xlearner_mm.checkpoint.atomic import write_text_whole, written_whole
+from xlearner_mm.engine.recovery.resume_point import Places, resume_point
+
+
+@pytest.fixture
+def work_dir(tmp_path):
+    for step in (5, 10, 9):
+        torch.save(dict(state_dict=dict(weight=torch.rand(1000))), tmp_path / f'iter_{step}.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_10.pth'))
+    return tmp_path
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 64
+    path.write_bytes(data)
+
+
+def empty(path):
+    path.write_bytes(b'')
+
+
+@pytest.mark.parametrize('damage', [cut, flip, empty, os.remove])
+def test_of_damaged_ones_the_next_older_is_taken(work_dir, damage):
+    assert resume_point(str(work_dir)) == str(work_dir / 'iter_10.pth')
+    damage(work_dir / 'iter_10.pth')
+    assert resume_point(str(work_dir)) == str(work_dir / 'iter_9.pth')
+    damage(work_dir / 'iter_9.pth')
+    assert resume_point(str(work_dir)) == str(work_dir / 'iter_5.pth')
+
+
+def test_where_all_are_damaged_all_are_named(work_dir):
+    for step in (5, 9, 10):
+        flip(work_dir / f'iter_{step}.pth')
+    with pytest.raises(CheckpointError, match=r'iter_10.pth is damaged.*iter_9.pth is damaged.*iter_5.pth is damaged'):
+        resume_point(str(work_dir))
+
+
+@pytest.mark.parametrize('pointer', ['', 'iter_12.pth', None])
+def test_without_a_pointer_that_points_the_newest_is_taken(work_dir, pointer):
+    (work_dir / 'last_checkpoint').unlink() if pointer is None else (work_dir / 'last_checkpoint').write_text(pointer)
+    assert resume_point(str(work_dir)) == str(work_dir / 'iter_10.pth')
+
+
+def test_a_later_one_is_of_another_training(work_dir):
+    """An earlier one in the same directory has saved it."""
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_9.pth'))
+    flip(work_dir / 'iter_9.pth')
+    assert resume_point(str(work_dir)) == str(work_dir / 'iter_5.pth')
+    torch.save(dict(state_dict={}), work_dir / 'epoch_1.pth')
+    os.remove(work_dir / 'iter_5.pth')
+    os.remove(work_dir / 'iter_9.pth')
+    with pytest.raises(CheckpointError, match=r'names iter_9.pth, which is gone, and there are only later ones'):
+        resume_point(str(work_dir))
+
+
+def test_a_copy_goes_on_from_its_own(work_dir, monkeypatch):
+    monkeypatch.chdir(work_dir.parent)
+    (work_dir / 'last_checkpoint').write_text(f'{work_dir.name}/iter_10.pth')
+    copy = shutil.copytree(work_dir, f'{work_dir.name}_copy')
+    assert resume_point(copy) == f'{copy}/iter_10.pth'
+    assert resolve_checkpoint(copy) == f'{copy}/iter_10.pth'
+    flip(work_dir.parent / copy / 'iter_10.pth')
+    assert resume_point(copy) == f'{copy}/iter_9.pth'
+
+
+@pytest.mark.parametrize('pointer', [True, False])
+def test_checkpoints_are_looked_for_where_and_as_the_config_saves_them(tmp_path, pointer):
+    folder = tmp_path / 'out' / 'work'
+    folder.mkdir(parents=True)
+    (tmp_path / 'work').mkdir()
+    for step in (5, 10):
+        torch.save(dict(state_dict=dict(weight=torch.rand(1000))), folder / f'step_{step:04d}.pth')
+    if pointer:
+        (tmp_path / 'work' / 'last_checkpoint').write_text(str(folder / 'step_0010.pth'))
+    places = Places(str(tmp_path / 'out'), 'step_{:04d}.pth')
+    assert resume_point(str(tmp_path / 'work'), places) == str(folder / 'step_0010.pth')
+    flip(folder / 'step_0010.pth')
+    assert resume_point(str(tmp_path / 'work'), places) == str(folder / 'step_0005.pth')
+
+
+def test_a_work_directory_may_be_moved(work_dir):
+    moved = work_dir.rename(work_dir.parent / f'{work_dir.name}_moved')
+    assert resume_point(str(moved)) == str(moved / 'iter_10.pth')
+
+
+def test_where_nothing_was_saved_there_is_nothing_to_resume(tmp_path):
+    assert resume_point(str(tmp_path)) is None
+    assert resume_point(str(tmp_path / 'none')) is None
+
+
+def write_half(path):
+    with written_whole(str(path)) as partial:
+        path.with_name(os.path.basename(partial)).write_text('sec')
+        raise ZeroDivisionError
+
+
+def test_a_file_is_replaced_whole_or_stays(tmp_path):
+    write_text_whole(str(tmp_path / 'file'), 'first')
+    with pytest.raises(ZeroDivisionError):
+        write_half(tmp_path / 'file')
+    assert (tmp_path / 'file').read_text() == 'first'
+    write_text_whole(str(tmp_path / 'file'), 'second')
+    assert (tmp_path / 'file').read_text() == 'second'
+    assert os.listdir(tmp_path) == ['file']

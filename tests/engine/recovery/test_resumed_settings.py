@@ -1,0 +1,202 @@
+"""Whose schedule and optimizer settings a resumed training has: its checkpoint's, said in one line, or the config's."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from tests.engine.toy_training import toy_runner, trained, weights
+from xlearner_mm.config.options import load_config
+from xlearner_mm.datasets import SourceError
+
+
+def cosine(end, **further):
+    return dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=end, T_max=end, eta_min=1e-6) | further
+
+
+WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=4)
+SGD = dict(type='SGD', lr=0.1, momentum=0.9)
+
+
+def sgd(**changed):
+    return dict(optimizer=SGD | changed)
+
+
+def rates(runner):
+    return runner.optim_wrapper.get_lr()['lr']
+
+
+@pytest.fixture
+def told(caplog):
+    """What resuming a training of 6 steps with other settings logs as warnings."""
+
+    def told(folder, before, after, steps=12):
+        trained(folder, steps=6, **before)
+        runner = toy_runner(folder, steps=steps, resume='auto', **after)
+        runner.logger.addHandler(caplog.handler)
+        runner.train()
+        lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        return runner, [line for line in lines if 'not taken over' in line]
+
+    return told
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'named'),
+    [
+        (dict(param_scheduler=cosine(6)), dict(param_scheduler=cosine(12)), ['param_scheduler[0].T_max=12 (6)']),
+        (
+            dict(param_scheduler=[WARM_UP, cosine(6)]),
+            dict(param_scheduler=[WARM_UP | dict(end=2), cosine(6)]),
+            ['param_scheduler[0].end=2 (4)'],
+        ),
+        (
+            dict(param_scheduler=dict(type='MultiStepLR', by_epoch=False, milestones=[3], end=12)),
+            dict(param_scheduler=dict(type='MultiStepLR', by_epoch=False, milestones=[9], end=12)),
+            ['param_scheduler[0].milestones=[9] ([3])'],
+        ),
+        (dict(), dict(optim_wrapper=sgd(lr=0.3)), ['optimizer.lr=0.3 (0.1)']),
+        (dict(), dict(optim_wrapper=sgd(weight_decay=0.01)), ['optimizer.weight_decay=0.01 (0)']),
+        (dict(), dict(optim_wrapper=sgd(momentum=0.5)), ['optimizer.momentum=0.5 (0.9)']),
+        (
+            dict(param_scheduler=cosine(12), optim_wrapper=sgd()),
+            dict(param_scheduler=cosine(12), optim_wrapper=sgd(lr=0.3)),
+            ['optimizer.lr=0.3 (0.1)'],
+        ),
+        (
+            dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1, betas=(0.9, 0.99)))),
+            dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1, betas=(0.8, 0.99), eps=1e-5))),
+            ['optimizer.betas', 'optimizer.eps=1e-05 (1e-08)'],
+        ),
+    ],
+)
+def test_what_is_not_taken_over_is_told_in_one_line(tmp_path, told, before, after, named):
+    _runner, lines = told(tmp_path, before, after)
+    assert len(lines) == 1
+    assert 'run.json' in lines[0]
+    assert '--resume-schedule config' in lines[0]
+    assert all(each in lines[0] for each in named)
+    unchanged = {'lr', 'momentum', 'weight_decay'} - {name.split('=')[0].split('.')[-1] for name in named}
+    assert not any(f'optimizer.{name}=' in lines[0] for name in unchanged)
+
+
+def test_the_same_config_is_silent_and_what_is_taken_over_is_not_told(tmp_path, told):
+    fixed = dict(param_scheduler=cosine(12))
+    assert told(tmp_path / 'same', fixed, fixed)[1] == []
+    taken = dict(optim_wrapper=dict(optimizer=SGD, clip_grad=dict(max_norm=0.1), accumulative_counts=1), **fixed)
+    runner, lines = told(tmp_path / 'clipped', fixed, taken)
+    assert lines == []
+    assert runner.optim_wrapper.clip_grad_kwargs == dict(max_norm=0.1)
+    assert runner.iter == 12
+
+
+@pytest.mark.parametrize(
+    'schedule',
+    [
+        [cosine(12)],
+        [WARM_UP, cosine(12, begin=4, T_max=8)],
+        [
+            dict(type='MultiStepLR', by_epoch=False, milestones=[2, 9]),
+            dict(type='CosineAnnealingMomentum', by_epoch=False, T_max=9),
+        ],
+        [dict(type='PolyLR', by_epoch=False, power=0.9), dict(type='ExponentialLR', by_epoch=False, gamma=0.9)],
+        [],
+    ],
+    ids=['cosine', 'warm-up', 'steps and momentum', 'poly', 'constant'],
+)
+@pytest.mark.parametrize('paramwise', [None, dict(custom_keys=dict(bias=dict(lr_mult=0.1)))], ids=['', 'paramwise'])
+def test_on_request_rates_are_those_of_the_config_from_the_start(tmp_path, schedule, paramwise):
+    new = dict(optim_wrapper=sgd(lr=0.3, momentum=0.8) | dict(paramwise_cfg=paramwise), param_scheduler=schedule)
+    old = dict(optim_wrapper=sgd() | dict(paramwise_cfg=paramwise), param_scheduler=[cosine(6)])
+
+    def rates_of(runner):
+        seen = []
+        step = runner.optim_wrapper.optimizer.step
+
+        def noted(*args, **kwargs):
+            seen.append([(g['lr'], g['momentum']) for g in runner.optim_wrapper.optimizer.param_groups])
+            return step(*args, **kwargs)
+
+        runner.optim_wrapper.optimizer.step = noted
+        runner.train()
+        return seen
+
+    def built(folder, **settings):
+        runner = toy_runner(folder, steps=12, **settings)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        return runner
+
+    trained(tmp_path / 'work', steps=6, **old)
+    runner = built(tmp_path / 'work', resume='auto', cfg=dict(resume_schedule='config'), **new)
+    whole = rates_of(built(tmp_path / 'other', **new))
+    np.testing.assert_allclose(rates_of(runner), whole[6:])
+    assert runner.not_taken_over == []
+
+
+def test_in_a_training_of_epochs_too(tmp_path):
+    def schedule(end):
+        return [dict(type='LinearLR', by_epoch=False, end=3), dict(type='CosineAnnealingLR', end=end, T_max=end)]
+
+    trained(tmp_path / 'work', epochs=3, param_scheduler=schedule(3))
+    new = dict(epochs=6, param_scheduler=schedule(6))
+    resumed = trained(tmp_path / 'work', resume='auto', cfg=dict(resume_schedule='config'), **new)
+    assert rates(resumed) == pytest.approx(rates(trained(tmp_path / 'other', **new)))
+
+
+def test_taking_over_an_unchanged_config_is_as_if_never_stopped(tmp_path):
+    settings = dict(steps=12, param_scheduler=[WARM_UP, cosine(12)])
+    straight = trained(tmp_path / 'straight', **settings)
+    trained(tmp_path / 'work', hooks=[dict(type='InterruptHook', step=5)], **settings)
+    resumed = trained(tmp_path / 'work', resume='auto', cfg=dict(resume_schedule='config'), **settings)
+    assert weights(resumed) == weights(straight)
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'named'),
+    [
+        (dict(param_scheduler=cosine(6)), dict(param_scheduler=[WARM_UP, cosine(12)]), 'param_scheduler'),
+        (
+            dict(param_scheduler=cosine(6)),
+            dict(param_scheduler=dict(type='MultiStepLR', by_epoch=False, milestones=[3])),
+            'MultiStepLR',
+        ),
+        (dict(), dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1))), 'AdamW'),
+        (dict(), dict(optim_wrapper=sgd() | dict(paramwise_cfg=dict(bias_lr_mult=2.0))), 'parameter groups'),
+    ],
+    ids=['more schedules', 'another schedule', 'another optimizer', 'other groups'],
+)
+def test_states_of_other_kinds_are_refused(tmp_path, before, after, named):
+    trained(tmp_path, steps=6, **before)
+    with pytest.raises(SourceError) as error:
+        toy_runner(tmp_path, steps=12, resume='auto', **after).train()
+    assert named in str(error.value)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('after', [[WARM_UP, cosine(12)], dict(type='MultiStepLR', by_epoch=False, milestones=[3])])
+def test_schedules_of_other_kinds_can_be_taken_over(tmp_path, after):
+    trained(tmp_path / 'work', steps=6, param_scheduler=cosine(6))
+    new = dict(steps=12, param_scheduler=after)
+    resumed = trained(tmp_path / 'work', resume='auto', cfg=dict(resume_schedule='config'), **new)
+    assert rates(resumed) == pytest.approx(rates(trained(tmp_path / 'other', **new)))
+
+
+def test_a_schedule_that_reads_validations_cannot_be_taken_over(tmp_path):
+    settings = dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='score'), scores=range(12))
+    trained(tmp_path, steps=6, **settings)
+    with pytest.raises(SourceError, match='ReduceOnPlateauLR'):
+        toy_runner(tmp_path, steps=12, resume='auto', cfg=dict(resume_schedule='config'), **settings).train()
+
+
+def test_an_unknown_choice_is_refused_also_where_nothing_is_resumed(tmp_path):
+    with pytest.raises(SourceError, match=r"resume_schedule='cfg'.*'checkpoint', 'config'"):
+        toy_runner(tmp_path, steps=2, cfg=dict(resume_schedule='cfg')).train()
+
+
+def test_the_flag_of_the_tool_is_an_option_of_the_config(tmp_path, monkeypatch):
+    from tools.train import parse_args
+
+    path = tmp_path / 'a.py'
+    path.write_text('')
+    monkeypatch.setattr('sys.argv', ['train.py', str(path), '--resume-schedule', 'config'])
+    assert load_config(str(path), None, parse_args().cfg_options, 'none').resume_schedule == 'config'

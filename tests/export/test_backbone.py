@@ -1,0 +1,177 @@
+"""get_backbone: one line, no config."""
+
+import doctest
+import subprocess
+import sys
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+import xlearner_mm
+from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.export import backbone, export_backbone, features
+from xlearner_mm.testing import tiny_expanded, tiny_resnet
+
+IMAGES = torch.linspace(-2, 2, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
+
+
+def check_same(ours, theirs):
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(ours(IMAGES), theirs(IMAGES), strict=True))
+
+
+@pytest.mark.parametrize('module', [backbone, features], ids=['get_backbone', 'extract_features'])
+def test_the_examples_of_the_docstrings_hold(trained, tmp_path, monkeypatch, module):
+    monkeypatch.chdir(tmp_path)
+    export_backbone(trained(tiny_resnet())[1], 'backbone.pth')
+    for name, size in (('photo.jpg', (90, 70)), ('drawing.png', (64, 80))):
+        Image.new('RGB', size, (200, 30, 90)).save(name)
+    done = doctest.testmod(module)
+    assert done.attempted >= 4
+    assert done.failed == 0
+
+
+@pytest.mark.slow
+def test_importing_the_package_imports_neither_door():
+    code = 'import sys, xlearner_mm; print([m for m in sys.modules if m in xlearner_mm._DOORS.values()])'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == '[]'
+
+
+def test_the_package_has_both_doors_and_no_other():
+    assert xlearner_mm.get_backbone is backbone.get_backbone
+    with pytest.raises(AttributeError, match="no attribute 'get_spine'"):
+        xlearner_mm.get_spine  # noqa: B018
+
+
+@pytest.mark.parametrize('name', ['backbone.pth', 'backbone.safetensors'])
+def test_an_export_a_stage_checkpoint_and_a_work_directory_give_the_same(trained, tmp_path, name):
+    own, checkpoint = trained(tiny_resnet())
+    export_backbone(checkpoint, tmp_path / name)
+    (tmp_path / 'last_checkpoint').write_text(checkpoint)
+    for source in (tmp_path / name, checkpoint, tmp_path):
+        check_same(xlearner_mm.get_backbone(source), own)
+
+
+@pytest.mark.parametrize(('format', 'base_channels'), [('torchvision', 64), ('timm', 8)])
+def test_exports_for_other_libraries_are_read_with_the_metadata_beside_them(trained, tmp_path, format, base_channels):
+    own, checkpoint = trained(dict(type='XLearnerResNet', depth=18, base_channels=base_channels))
+    meta = export_backbone(checkpoint, tmp_path / 'b.pth', format=format)
+    again = xlearner_mm.get_backbone(tmp_path / 'b.pth')
+    assert again.meta == meta
+    check_same(again, own)
+
+
+def test_weights_that_are_not_those_the_metadata_beside_them_describes_are_refused(trained, tmp_path):
+    _, checkpoint = trained(dict(type='XLearnerResNet', depth=18, base_channels=8))
+    export_backbone(checkpoint, tmp_path / 'b.pth', format='timm')
+    torch.save({'conv1.weight': torch.ones(1)}, tmp_path / 'b.pth')
+    with pytest.raises(CheckpointError, match=r'b\.pth\.json describes other weights'):
+        xlearner_mm.get_backbone(tmp_path / 'b.pth')
+
+
+def test_of_an_expansion_checkpoint_a_branch_or_the_whole(trained):
+    own, checkpoint = trained(tiny_expanded('cls', 'det'))
+    check_same(xlearner_mm.get_backbone(checkpoint), own)
+    det = xlearner_mm.get_backbone(checkpoint, branch='det')
+    check_same(det, own.branches['det'].backbone)
+    assert (det.channels, det.meta['branch']) == ((4, 8, 16, 32), 'det')
+    with pytest.raises(CheckpointError, match="has no branch 'seg', but"):
+        xlearner_mm.get_backbone(checkpoint, branch='seg')
+
+
+def test_the_only_branch_of_hard_sharing_is_the_backbone(trained):
+    own, checkpoint = trained(tiny_expanded('shared', tasks=dict(cls='shared', det='shared')))
+    check_same(xlearner_mm.get_backbone(checkpoint), own.branches['shared'].backbone)
+
+
+def test_frozen_stays_frozen(trained):
+    _, checkpoint = trained(tiny_resnet())
+    frozen = xlearner_mm.get_backbone(checkpoint)
+    within = torch.nn.Sequential(frozen).train()
+    assert within.training
+    assert not any(module.training for module in frozen.modules())
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    before = {key: value.clone() for key, value in frozen.state_dict().items()}
+    frozen(IMAGES)
+    assert all(torch.equal(value, before[key]) for key, value in frozen.state_dict().items())
+
+
+def test_not_frozen_it_trains(trained):
+    _, checkpoint = trained(tiny_resnet())
+    net = xlearner_mm.get_backbone(checkpoint, frozen=False)
+    assert not net.training
+    sum(level.sum() for level in net.train()(IMAGES)).backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'backbone.branches.det.backbone.'])
+def test_of_a_file_that_does_not_describe_itself_the_plain_resnet_is_read_off_its_weights(trained, tmp_path, prefix):
+    own, _ = trained(tiny_resnet(depth=34))
+    path = tmp_path / 'detector.pth'
+    state = {prefix + key: value for key, value in own.state_dict().items()}
+    torch.save({'state_dict': {**state, 'bbox_head.weight': torch.ones(2)}, 'meta': {'iter': 3}}, path)
+    read = xlearner_mm.get_backbone(path)
+    check_same(read, own)
+    assert (read.meta, read.normalisation) == ({}, None)
+    with pytest.raises(CheckpointError, match='does not say how its input is normalised'):
+        xlearner_mm.extract_features(path, torch.zeros(3, 64, 64))
+    told = xlearner_mm.get_backbone(path, normalisation=((0, 0, 0), (255, 255, 255), 'rgb'))
+    assert xlearner_mm.extract_features(told, torch.zeros(3, 64, 64)).shape == (1, 32)
+
+
+def test_torchvisions_own_file_is_read(tmp_path):
+    theirs = torchvision.models.resnet18().eval()
+    torch.save(theirs.state_dict(), tmp_path / 'resnet18-f37072fd.pth')
+    last = xlearner_mm.get_backbone(tmp_path / 'resnet18-f37072fd.pth')(IMAGES)[-1]
+    torch.testing.assert_close(theirs.fc(last.mean((2, 3))), theirs(IMAGES), atol=1e-5, rtol=1e-5)
+
+
+def test_a_style_that_no_weight_tells_is_said(trained, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(backbone, 'print_log', lambda line, *_: said.append(line))
+    for depth in (18, 50):
+        own, _ = trained(tiny_resnet(depth=depth))
+        torch.save(own.state_dict(), tmp_path / 'bare.pth')
+        xlearner_mm.get_backbone(tmp_path / 'bare.pth')
+    [line] = said
+    assert "style='pytorch' is taken" in line
+    assert "'depth': 50" in line
+
+
+def test_a_file_of_another_kind_needs_a_config(trained, tmp_path):
+    deep, _ = trained(tiny_resnet(deep_stem=True))
+    torch.save(deep.state_dict(), tmp_path / 'deep.pth')
+    with pytest.raises(CheckpointError, match=r'deep\.pth holds no .*does not describe its.*backbone=dict\('):
+        xlearner_mm.get_backbone(tmp_path / 'deep.pth')
+    check_same(xlearner_mm.get_backbone(tmp_path / 'deep.pth', backbone=tiny_resnet(deep_stem=True)), deep)
+
+
+def test_a_config_of_an_unknown_type_is_named(trained):
+    _, checkpoint = trained(tiny_resnet())
+    with pytest.raises(ValueError, match=r"'ResNet'.* names no registered type; .*type='mmdet.ResNet'"):
+        xlearner_mm.get_backbone(checkpoint, backbone=dict(type='ResNet', depth=18))
+
+
+def test_a_config_may_be_given(trained, tmp_path):
+    own, checkpoint = trained(tiny_resnet())
+    bare = tmp_path / 'bare.pth'
+    torch.save(own.state_dict(), bare)
+    told = xlearner_mm.get_backbone(bare, backbone=tiny_resnet())
+    check_same(told, own)
+    with pytest.raises(CheckpointError, match='normalisation='):
+        told.normalise(IMAGES)
+    with pytest.raises(ValueError, match='ema is chosen where'):
+        xlearner_mm.get_backbone(checkpoint, backbone=tiny_resnet(), ema=True)
+    wrong = tiny_resnet(base_channels=8)
+    with pytest.raises(CheckpointError, match='of another shape'):
+        xlearner_mm.get_backbone(bare, backbone=wrong)
+
+
+def test_it_can_be_traced(trained):
+    _, checkpoint = trained(tiny_resnet())
+    net = xlearner_mm.get_backbone(checkpoint)
+    traced = torch.jit.trace(net, IMAGES)
+    check_same(traced, net)

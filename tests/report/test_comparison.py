@@ -1,0 +1,103 @@
+"""What of several rows may be compared."""
+
+import pytest
+
+from xlearner_mm.report.paper import paper_rows
+from xlearner_mm.report.rows import (
+    all_sets,
+    best_rows,
+    comparable,
+    make_row,
+    make_score,
+    protocol_label,
+    protocols_differ,
+    shared_label,
+    titles_of,
+)
+
+FULL, TENTH = {'frozen': True, 'data_fraction': 1.0}, {'frozen': True, 'data_fraction': 0.1}
+
+
+def row(name, protocol=None, **cls):
+    return make_row(name, {key: make_score('cls', 'accuracy/top1', v) for key, v in cls.items()}, protocol=protocol)
+
+
+def test_a_mean_over_fewer_sets_than_another_row_has_is_no_mean_to_show():
+    rows = comparable([row('few', a=90.0), row('all', a=50.0, b=60.0)])
+    assert [shown['avg_cls'] for shown in rows] == [None, 55.0]
+    assert rows[0]['transfer']['a']['value'] == 90.0
+
+
+def test_an_extra_set_that_only_one_row_has_takes_nothing_from_the_others():
+    more = row('more', a=50.0)
+    more['transfer']['coco'] = make_score('det', 'coco/bbox_mAP', 40.0, extra=True)
+    assert comparable([row('one', a=60.0), more])[0]['avg_cls'] == 60.0
+
+
+def test_the_papers_rows_come_first_and_keep_their_means():
+    rows = comparable([row('ours', a=50.0), *paper_rows(['X-Learner'])])
+    assert [(shown['method'], shown['avg_cls']) for shown in rows] == [('X-Learner (paper)', 77.1), ('ours', 50.0)]
+
+
+def test_the_papers_single_sets_ask_nothing_of_measured_rows():
+    assert comparable([row('ours', a=50.0), *paper_rows(['X-Learner R152'])])[1]['avg_cls'] == 50.0
+
+
+def test_sets_stand_by_task_and_extra_ones_last():
+    voc = make_score('det', 'pascal_voc/AP50', 50.0)
+    coco = make_score('det', 'coco/bbox_mAP', 40.0, extra=True)
+    first = make_row('x', {'coco': coco, 'voc': voc, 'a': make_score('cls', 'accuracy/top1', 1.0)})
+    assert list(all_sets([*paper_rows(['X-Learner R152']), first])) == ['a', 'cifar100', 'voc', 'coco']
+
+
+class TestBest:
+    def test_the_highest_measured_value_is_the_best(self):
+        assert best_rows([row('x', a=10.0), row('y', a=20.0)], 'a') == {1}
+        assert best_rows([row('x', a=10.0), row('y', a=20.0)], 'avg_cls') == {1}
+
+    def test_the_papers_rows_take_no_part(self):
+        assert best_rows([*paper_rows(['X-Learner++']), row('x', a=10.0), row('y', a=20.0)], 'avg_cls') == {2}
+
+    def test_every_protocol_has_its_own_best(self):
+        rows = [row('x', FULL, a=90.0), row('y', FULL, a=80.0), row('x', TENTH, a=10.0), row('y', TENTH, a=20.0)]
+        assert best_rows(rows, 'a') == {0, 3}
+
+    @pytest.mark.parametrize('rows', [[row('x', a=10.0)], [row('x', a=10.0), row('y', a=10.0)], [row('x'), row('y')]])
+    def test_there_is_none_where_nothing_is_better_than_another(self, rows):
+        assert best_rows(rows, 'a') == set()
+
+
+class TestProtocol:
+    def test_seeds_do_not_make_rows_differ_and_the_paper_does_not_either(self):
+        rows = [row('x', FULL | {'seeds': 1}), row('y', FULL | {'seeds': 3}), *paper_rows()]
+        assert not protocols_differ(rows)
+        assert protocols_differ([*rows, row('z', TENTH)])
+
+    @pytest.mark.parametrize(
+        ('seeds', 'words'), [((2, 2), '2 seeds'), ((1, 3), '1-3 seeds'), ((2, '1-3'), '1-3 seeds')]
+    )
+    def test_what_is_said_of_all_rows_holds_for_every_one(self, seeds, words):
+        rows = [*paper_rows(['X-Learner']), *(row('x', FULL | {'seeds': number}) for number in seeds)]
+        assert shared_label(rows) == f'frozen, all data, {words}'
+
+    def test_differing_protocols_are_part_of_the_titles(self):
+        assert titles_of([row('x', FULL), row('y', FULL)]) == ['x', 'y']
+        assert titles_of([row('x', FULL), row('x', TENTH)]) == [
+            'x (frozen, all data)',
+            'x (frozen, 10% of the data)',
+        ]
+
+    @pytest.mark.parametrize(
+        ('protocol', 'words'),
+        [
+            (
+                {'frozen': True, 'probe': 'lbfgs', 'data_fraction': 1.0, 'seeds': 3},
+                'frozen, lbfgs probe, all data, 3 seeds',
+            ),
+            ({'frozen': False, 'data_fraction': 0.015, 'seeds': 1}, 'fine-tuned, 1.5% of the data, 1 seed'),
+            ({'image_size': 448}, 'image_size 448'),
+            (None, 'not recorded'),
+        ],
+    )
+    def test_it_is_told_in_words(self, protocol, words):
+        assert protocol_label(row('x', protocol)) == words

@@ -1,0 +1,399 @@
+"""Look at the files of all sources before a job starts: what is missing, unreadable, or of other classes."""
+
+from __future__ import annotations
+
+import colorsys
+import io
+import os
+import os.path as osp
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.categories import check_same_classes, classes_of
+from xlearner_mm.datasets.integrity.annotations import read_annotations
+from xlearner_mm.datasets.integrity.guarded_reading import guard, ignored_value, leaves, stray_names
+from xlearner_mm.datasets.label_maps import values_of_maps
+from xlearner_mm.engine.launch import load_config
+from xlearner_mm.errors import BadImageError, SourceError, one_line, told
+from xlearner_mm.evaluation import MultiSourceEvaluator
+from xlearner_mm.sources import BadData, Source, parse_sources, settings_named
+from xlearner_mm.spread import spread
+
+_FILES = ('img_path', 'seg_map_path')
+_MOST_PIXELS = 2**30
+_DATASET = 'its dataset'
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that would end or spoil a training.
+
+    Args:
+        source: the source's name.
+        split: ``'train'`` or ``'val'``.
+        place: the file, or the part of the source's settings.
+        reason: what is wrong with it.
+    """
+
+    source: str
+    split: str
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"source '{self.source}' ({self.split}): {self.place}: {self.reason}"
+
+
+@dataclass
+class SplitReport:
+    """What was found in one split of one source.
+
+    Args:
+        source: the source's name.
+        split: ``'train'`` or ``'val'``.
+        dataset: the built dataset, or None if it cannot be built.
+        checked: indices of the images that were opened.
+        sizes: widths and heights of those that could be read, in pixels.
+        problems: all that was found.
+        notes: what is no problem, but worth knowing.
+    """
+
+    source: str
+    split: str
+    dataset: Any = None
+    checked: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def images(self) -> int:
+        """Images of the split, after the dataset's own filters."""
+        return 0 if self.dataset is None else len(self.dataset)
+
+    @property
+    def classes(self) -> int:
+        """Classes of the dataset's metainfo."""
+        return len(classes_of(self.dataset))
+
+    def info(self, index: int) -> Mapping[str, Any]:
+        """Annotations of one image; of datasets that tell none, an empty dict."""
+        return self.dataset.get_data_info(index) if hasattr(self.dataset, 'get_data_info') else {}
+
+    def add(self, place: str, reason: Any) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(self.source, self.split, place, str(reason)))
+
+
+def check_source(source: Source, samples: int | None = 100) -> list[SplitReport]:
+    """Check the training and the validation split of a source.
+
+    Args:
+        source: the source.
+        samples: images to open per split, spread evenly over it; None opens all. Defaults to 100.
+    """
+    configs = {'train': source.dataset}
+    if source.val_dataloader is not None:
+        configs['val'] = source.val_dataloader['dataset']
+    reports = [_check_split(source, split, config, samples) for split, config in configs.items()]
+    with _problems_of(reports[-1]):
+        _check_together(source, *reports)
+    return reports
+
+
+def _check_split(source: Source, split: str, config: Mapping[str, Any], samples: int | None) -> SplitReport:
+    report = SplitReport(source.name, split)
+    with _problems_of(report):
+        with redirect_stdout(io.StringIO()):  # COCO's reader and others talk while they read
+            dataset = build_deferred(config)
+            parts = list(leaves(dataset))
+            for path, reason in read_annotations(_lenient(source), dataset, parts, notes=report.notes).items():
+                report.add(path, reason)
+        if not len(dataset):
+            raise ValueError('is empty: check its paths and filters')
+        report.dataset = dataset
+        report.checked = spread(len(dataset), len(dataset) if samples is None else samples)
+        readable = _check_files(report)
+        if _check_classes(report, source):
+            _check_samples(report, source, readable)
+    return report
+
+
+@contextmanager
+def _problems_of(report: SplitReport) -> Iterator[None]:
+    """Within it, whatever is raised is a problem: what stock code raises on foreign files is the user's to know."""
+    try:
+        yield
+    except Exception as error:
+        said = one_line(error) if isinstance(error, ValueError) else told(error)
+        report.add(_DATASET, said.removeprefix(f"source '{report.source}': "))
+
+
+def _check_together(source: Source, train: SplitReport, val: SplitReport | None = None) -> None:
+    """Compare what both splits say of the classes, and prepare the validation's metrics as a training would."""
+    if val is None or any(problem.place == _DATASET for problem in [*train.problems, *val.problems]):
+        return
+    for part in list(leaves(train.dataset))[:1]:
+        for other in leaves(val.dataset):
+            check_same_classes(part, other)
+    with redirect_stdout(io.StringIO()):
+        evaluator = MultiSourceEvaluator({source.name: source})
+        evaluator.set_dataset_meta(source.name, getattr(val.dataset, 'metainfo', {}))
+        val.notes += evaluator.compare_images(source.name, val.dataset)
+
+
+def _check_files(report: SplitReport) -> list[int]:
+    """Open all files of the images that are checked, and return the images of which all can be read."""
+    infos = ((index, report.info(index)) for index in report.checked)
+    files = [(index, key, info[key]) for index, info in infos for key in _FILES if info.get(key)]
+    unreadable = set()
+    # Decoding and waiting for a network drive both leave the interpreter free for other threads.
+    with _unlimited_pictures(), ThreadPoolExecutor() as pool:
+        opened = pool.map(_open, (path for _, _, path in files))
+        for (index, key, path), (size, reason) in zip(files, opened, strict=True):
+            if reason is not None:
+                report.add(str(path), reason)
+                unreadable.add(index)
+            elif size is not None and key == 'img_path':
+                report.sizes.append(size)
+    return [index for index in report.checked if index not in unreadable]
+
+
+@contextmanager
+def _unlimited_pictures() -> Iterator[None]:
+    """Pillow refuses, or warns of, pictures that OpenCV reads."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open(path: str) -> tuple[tuple[int, int] | None, str | None]:
+    """Return a picture's width and height, or why it cannot be read."""
+    length = ''
+    try:
+        if osp.exists(path):
+            if not osp.isfile(path):  # reading a pipe would never end
+                return None, 'is no file, but a folder, a pipe or a device'
+            length = f' ({osp.getsize(path):,} bytes)'
+        # OpenCV, which the pipelines read with, fills up what a truncated file lacks and says nothing.
+        with Image.open(path) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                return None, f'is of {image.width} x {image.height} pixels, more than OpenCV reads ({_MOST_PIXELS:,})'
+            image.load()
+            return image.size, None
+    except FileNotFoundError:
+        return None, f'is a link to {os.readlink(path)}, which does not exist' if osp.islink(path) else 'does not exist'
+    except Exception as error:  # whatever a decoder raises on foreign bytes
+        return None, f'cannot be read{length}: {one_line(error)}'
+
+
+def _check_classes(report: SplitReport, source: Source) -> bool:
+    """Return whether the network's heads have as many classes as the dataset, as far as both say."""
+    heads = settings_named('num_classes', source.network) if report.classes else ()
+    if stray := stray_names(classes_of(report.dataset)):
+        report.add(_DATASET, f'takes {stray} for classes, which other programs leave behind: delete these folders')
+        return False
+    wrong = [(key, found) for key, found in heads if found != report.classes]
+    for key, found in wrong:
+        report.add(f'network.{key}', f'is {found}, but the dataset has {report.classes} classes')
+    return not wrong
+
+
+def _check_samples(report: SplitReport, source: Source, indices: list[int]) -> None:
+    """Run the pipeline as a training or validation would, with all that it looks at: labels, boxes, label maps."""
+    guard(source, report.dataset)
+    for index in indices:
+        try:
+            report.dataset[index]
+        except BadImageError as error:
+            report.add(error.path, error.reason)
+        except Exception as error:  # as above
+            report.add('its pipeline', one_line(error))
+            return
+    for part in leaves(report.dataset):
+        found = values_of_maps(part, ignored_value(source, part), len(report.checked))
+        problem, note = (found.problem(), found.note()) if found else (None, None)
+        if problem:
+            report.add('its label maps', problem)
+        elif note:
+            report.notes.append(note)
+
+
+def _lenient(source: Source) -> Source:
+    """The source, as one that leaves out what cannot be read: all of it is to be reported."""
+    return replace(source, bad_data=BadData('skip', max_share=1.0))
+
+
+_LISTED = 20  # problems of one split that are written out
+
+
+def check_config(config: str, samples: int | None = 100, sheet: str | None = None, options: Sequence[str] = ()) -> int:
+    """Check all sources of a training config.
+
+    Args:
+        config: path of a text config.
+        samples: images to open per split; None opens all. Defaults to 100.
+        sheet: where to draw some images of every source. Defaults to None: nowhere.
+        options: ``KEY=VALUE`` overrides of the config. Defaults to none.
+
+    Returns:
+        The exit status: 0, or 1 after any problem.
+    """
+    try:
+        sources = parse_sources(_collect(load_config(config, None, options, 'none').to_dict(), config))
+    except (FileNotFoundError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    checking = track(sources.values(), 'checking sources', transient=True)
+    reports = [report for source in checking for report in check_source(source, samples)]
+    Console().print(_table(reports))
+    unwritten = sheet is not None and not _write_sheet(sheet, reports)
+    for report in reports:
+        _print_problems(report)
+    return int(unwritten or any(report.problems for report in reports))
+
+
+def _write_sheet(sheet: str, reports: Sequence[SplitReport]) -> bool:
+    try:
+        save_contact_sheet(sheet, [report for report in reports if report.split == 'train'])
+    except (OSError, ValueError) as error:  # Pillow knows a form by the end of its name
+        print(f'error: {sheet} cannot be written: {error}', file=sys.stderr)
+        return False
+    print(f'wrote {sheet}')
+    return True
+
+
+def _collect(cfg: dict[str, Any], config: str) -> dict[str, dict[str, Any]]:
+    """Return the sources with each setting from the component that will read it: overrides may differ."""
+    sources = cfg.get('train_dataloader', {}).get('dataset', {}).get('sources')
+    if not sources:
+        raise SourceError(f'{config} has no train_dataloader.dataset.sources')
+    readers = {'network': cfg.get('model', {}), 'val_dataloader': cfg.get('val_dataloader', {})}
+    collected = {name: dict(settings) for name, settings in sources.items()}
+    for setting, reader in readers.items():
+        for name, settings in reader.get('sources', {}).items():
+            if name in collected and setting in settings:
+                collected[name][setting] = settings[setting]
+    return collected
+
+
+def _table(reports: Sequence[SplitReport]) -> Table:
+    table = Table(title='sources')
+    for column in ('source', 'split'):
+        table.add_column(column, no_wrap=True)
+    for column in ('images', 'opened', 'classes', 'sizes', 'problems'):
+        table.add_column(column, justify='right')
+    for report in reports:
+        found = (report.images, len(report.checked), report.classes)
+        style = 'red' if report.problems else None
+        table.add_row(
+            report.source,
+            report.split,
+            *(f'{number:,}' if number else '-' for number in found),
+            _sizes(report),
+            str(len(report.problems)),
+            style=style,
+        )
+    return table
+
+
+def _sizes(report: SplitReport) -> str:
+    """Widths and heights from the smallest to the largest picture."""
+    if not report.sizes:
+        return '-'
+    by_area = sorted(report.sizes, key=lambda size: size[0] * size[1])
+    smallest, largest = (f'{width}x{height}' for width, height in (by_area[0], by_area[-1]))
+    return smallest if smallest == largest else f'{smallest} to {largest}'
+
+
+def _print_problems(report: SplitReport) -> None:
+    for note in report.notes:
+        print(f"note: source '{report.source}' ({report.split}): {note}", file=sys.stderr)
+    for problem in report.problems[:_LISTED]:
+        print(f'error: {problem}', file=sys.stderr)
+    more = len(report.problems) - _LISTED
+    if more > 0:
+        print(f"error: source '{report.source}' ({report.split}): and {more:,} more", file=sys.stderr)
+
+
+_COLUMNS = 8
+_TILE = 160  # side of a picture's place, in pixels
+_TEXT = 14  # height of a line of text, in pixels
+_IGNORED = 255
+
+
+def save_contact_sheet(path: str | Path, reports: Sequence[SplitReport]) -> None:
+    """Draw some pictures of every source, with class names, boxes or label maps over them.
+
+    Args:
+        path: the PNG to write; its folder is made when it is missing.
+        reports: one per source; those without readable pictures get an empty row.
+    """
+    height = _TILE + 2 * _TEXT
+    sheet = Image.new('RGB', (_COLUMNS * _TILE, height * len(reports)), 'white')
+    for row, report in enumerate(reports):
+        top = row * height
+        ImageDraw.Draw(sheet).text((2, top), f'{report.source}: {report.images:,} images', fill='black')
+        for column, place in enumerate(spread(len(report.checked), _COLUMNS)):
+            tile = _tile(report, report.info(report.checked[place]))
+            if tile is not None:
+                sheet.paste(tile, (column * _TILE, top + _TEXT))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+
+
+def _tile(report: SplitReport, info: Mapping[str, Any]) -> Image.Image | None:
+    """Return a picture with what is known of it, or None if it cannot be read."""
+    try:
+        return _drawn(classes_of(report.dataset), info)
+    except Exception:  # whatever a decoder raises; what is wrong with the picture is among the problems
+        return None
+
+
+def _drawn(classes: Sequence[str], info: Mapping[str, Any]) -> Image.Image | None:
+    if not all(osp.isfile(info[key]) for key in ('img_path', 'seg_map_path') if info.get(key)):
+        return None  # reading a pipe would never end
+    with Image.open(info['img_path']) as file:
+        image = file.convert('RGB')
+    if info.get('seg_map_path'):
+        with Image.open(info['seg_map_path']) as file:
+            image = _overlaid(image, np.array(file))
+    scale = min((_TILE - 4) / image.width, (_TILE - 4) / image.height)
+    image = image.resize((max(1, int(image.width * scale)), max(1, int(image.height * scale))))
+    boxes = info.get('instances') or []
+    pen = ImageDraw.Draw(image)
+    for box in boxes:
+        pen.rectangle([scale * v for v in box['bbox']], outline=_color(box['bbox_label']), width=2)
+    tile = Image.new('RGB', (_TILE, _TILE + _TEXT), 'white')
+    tile.paste(image, (2, 2))
+    labels = np.ravel(info['gt_label']).tolist() if 'gt_label' in info else sorted({box['bbox_label'] for box in boxes})
+    names = ', '.join(str(classes[i]) if i < len(classes) else f'class {i}' for i in labels)
+    ImageDraw.Draw(tile).text((2, image.height + 3), names[:26], fill='black')
+    return tile
+
+
+def _overlaid(image: Image.Image, labels: np.ndarray) -> Image.Image:
+    colors = np.array([_color(i) for i in range(256)], dtype=np.uint8)
+    colors[_IGNORED] = 255
+    overlay = Image.fromarray(colors[labels.astype(np.uint8)]).resize(image.size, Image.Resampling.NEAREST)
+    return Image.blend(image, overlay, 0.5)
+
+
+def _color(label: int) -> tuple[int, int, int]:
+    # The golden ratio takes neighbouring labels to far hues.
+    r, g, b = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.9, 1.0)
+    return round(r * 255), round(g * 255), round(b * 255)

@@ -1,0 +1,279 @@
+"""Everything of a training, built without its data."""
+
+from __future__ import annotations
+
+import math
+import os.path as osp
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch.utils.data import Dataset
+
+from xlearner_mm.analysis.dry_run.source_data import SourceData, read_source
+from xlearner_mm.checkpoint import CheckpointError, resolve_checkpoint
+from xlearner_mm.config.plain_data import plain
+from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.categories import classes_of
+from xlearner_mm.datasets.integrity.guarded_reading import refuse_more_classes
+from xlearner_mm.engine.hooks.loop_units_hook import check_units
+from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
+from xlearner_mm.engine.hooks.pruning_hook import PruningHook
+from xlearner_mm.engine.launch import build_optimizer, build_runner
+from xlearner_mm.engine.optim import wrappers_of
+from xlearner_mm.errors import SourceError, told
+from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
+from xlearner_mm.models.backbones import without_library_defaults
+from xlearner_mm.models.expansion import ExpansionLearner
+from xlearner_mm.registry import DATASETS, METRICS, MODELS, names_a
+
+STOCK = 'train'
+"""What the data of a stock training are called, which has no sources."""
+
+
+@dataclass
+class Blueprint:
+    """A training that is built, but has no data.
+
+    Args:
+        runner: with model, optimizer, schedules, hooks and training loop.
+        sources: name -> data; a stock training has one, :data:`STOCK`.
+        learning_rates: branch -> rate after any warm-up; of one optimizer for all, under ``''``.
+        notes: what could not be checked.
+    """
+
+    runner: Runner
+    sources: dict[str, SourceData]
+    learning_rates: dict[str, float]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether it is one of the stages, and not a stock training."""
+        return STOCK not in self.sources
+
+
+class _Sized(Dataset):
+    """As many images as a data set is said to have, none of which can be read."""
+
+    metainfo: dict[str, Any] = {}
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def build_blueprint(cfg: Config, folder: str) -> Blueprint:
+    """Build a training on the CPU, its data left out.
+
+    Args:
+        cfg: the training's config, changed in place.
+        folder: where its log and checkpoints that stand in go.
+
+    Raises:
+        SourceError: anything that cannot be built; one line that names it.
+        CheckpointError: a teacher's checkpoint that is there, but not the teacher's.
+    """
+    cfg.work_dir, cfg.log_level, cfg.resume = folder, 'ERROR', False
+    notes = [f'{path} is not there yet: a random one stands in' for path in stand_in_teachers(cfg, folder)]
+    notes += _missing_start(cfg)
+    runner = build_runner(cfg)
+    build_optimizer(runner)
+    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+    # Building a warm-up lowers them.
+    rates = {name: _rate(wrapper) for name, wrapper in wrappers_of(runner.optim_wrapper).items()}
+    runner.model = revert_sync_batchnorm(runner.model.cpu()).train()
+    sources = _build_data(runner, cfg)
+    notes += _absent_files(sources.values())
+    notes += _build_rest(runner)
+    notes += check_validation(runner)
+    return Blueprint(runner, sources, rates, notes)
+
+
+def _rate(wrapper: OptimWrapper) -> float:
+    """The rate before factors of single parameters."""
+    return (wrapper.base_param_settings or wrapper.optimizer.param_groups[0])['lr']
+
+
+def _missing_start(cfg: Config) -> list[str]:
+    notes = []
+    for what, checkpoint in _starts(cfg):
+        try:
+            resolve_checkpoint(checkpoint)
+        except CheckpointError as error:
+            notes.append(f'{what}: {error}')
+    return notes
+
+
+def _starts(cfg: Config) -> Iterator[tuple[str, str]]:
+    """Whose weights start from a checkpoint, and from which."""
+    if cfg.get('load_from'):
+        yield 'load_from', cfg.load_from
+    for name, branch in cfg.get('model', {}).get('backbone', {}).get('branches', {}).items():
+        init_cfg = branch.get('init_cfg') or {}
+        if isinstance(init_cfg, Mapping) and 'checkpoint' in init_cfg:
+            yield f"branch '{name}'", init_cfg['checkpoint']
+
+
+def _absent_files(sources: Iterable[SourceData]) -> list[str]:
+    return [
+        f"source '{data.name}': {data.absent} is not there, although its data_root is: check its name"
+        for data in sources
+        if data.absent is not None
+    ]
+
+
+def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
+    """Build data sets and put a loader that reads nothing in the runner's place."""
+    settings = cfg.train_dataloader
+    try:
+        if names_a(settings.dataset, MultiSourceDataset, DATASETS):
+            dataset: Any = DATASETS.build({**settings.dataset, 'lazy_init': True})
+            loader = _loader(runner, settings, dataset)
+            # A sampler of another kind is refused when the rest is built.
+            sizes = getattr(loader.sampler, 'batch_sizes', {})
+            sources = {name: _read(name, dataset, sizes.get(name, s.batch_size)) for name, s in dataset.sources.items()}
+            _give_length(loader.sampler, sources.values())
+        else:
+            stock, declared = build_deferred(settings.dataset), cfg.get('declared', {})
+            sources = {STOCK: read_source(STOCK, stock, settings.dataset, settings.batch_size, declared)}
+            held = stock if sources[STOCK].picture is None else _Sized(sources[STOCK].images or settings.batch_size)
+            loader = _loader(runner, settings, held)
+    except (SourceError, CheckpointError):
+        raise
+    except Exception as error:
+        raise SourceError(f'train_dataloader cannot be built: {told(error)}') from error
+    runner._train_dataloader = loader
+    return sources
+
+
+def _loader(runner: Runner, settings: Mapping[str, Any], dataset: Any) -> Any:
+    # Workers would each start a process.
+    plain = {**settings, 'dataset': dataset, 'num_workers': 0, 'persistent_workers': False}
+    plain.pop('prefetch_factor', None)
+    return runner.build_dataloader(plain, seed=0)
+
+
+def _give_length(sampler: Any, sources: Iterable[SourceData]) -> None:
+    """Schedules ask how long an epoch is; a sampler without end would read the files to answer."""
+    if getattr(sampler, 'steps_per_epoch', 0) is None:
+        epochs = (math.ceil(data.images / data.batch_size) for data in sources if data.images is not None)
+        sampler.assumed_length = max(epochs, default=1)
+
+
+def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData:
+    source = dataset.sources[name]
+    try:
+        data = read_source(name, dataset.datasets[name], source.dataset, batch_size, source.declared, source)
+    except SourceError as error:
+        owner = f"source '{name}': "
+        raise SourceError(owner + str(error).removeprefix(owner)) from error
+    refuse_more_classes(source, dataset.datasets[name])  # those that files name, too
+    return data
+
+
+def _build_rest(runner: Runner) -> list[str]:
+    """Build loop and schedules, let hooks refuse what they would refuse at the start, and return their notes."""
+
+    def build_schedules() -> None:
+        if runner.param_schedulers is not None:
+            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+
+    for what, build in (('train_cfg', lambda: runner.train_loop), ('param_scheduler', build_schedules)):
+        try:
+            build()
+        except Exception as error:
+            raise SourceError(f'{what} cannot be built: {told(error)}') from error
+    notes = check_units(runner)
+    MultiSourceCheckHook().before_train(runner)
+    for hook in runner.hooks:
+        if isinstance(hook, PruningHook):
+            hook.before_run(runner)
+    return notes
+
+
+def stand_in_teachers(cfg: Config, folder: str) -> list[str]:
+    """Give every frozen teacher whose checkpoint is not there yet a random one, and return what was replaced.
+
+    Args:
+        cfg: the training's config, changed in place.
+        folder: where the checkpoints are written.
+    """
+    model = cfg.get('model', {})
+    squeezed = 'teacher' in model
+    learner = model.teacher.model if squeezed else model
+    others = model.get('further_teachers' if squeezed else 'hints') or {}
+    absent = {name: settings for name, settings in others.items() if _is_absent(settings)}
+    if squeezed and _is_absent(model.teacher):
+        absent = {'teacher': model.teacher, **absent}
+    if not absent:
+        return []
+    built = MODELS.build({key: value for key, value in learner.items() if key != 'hints'})
+    replaced = []
+    for name, settings in absent.items():
+        content = _content(settings, built)
+        replaced.append(f'{settings.checkpoint} (of {name})')
+        settings.checkpoint = osp.join(folder, f'{name}.pth')
+        torch.save(content, settings.checkpoint)
+    return replaced
+
+
+def _is_absent(settings: Mapping[str, Any]) -> bool:
+    try:
+        resolve_checkpoint(settings['checkpoint'])
+    except CheckpointError:
+        return True
+    return False
+
+
+def _content(settings: Mapping[str, Any], learner: Any) -> dict[str, Any]:
+    """A checkpoint as the stage that is missing would write it."""
+    if names_a(settings['model'], ExpansionLearner, MODELS):
+        other = MODELS.build({key: value for key, value in settings['model'].items() if key != 'hints'})
+        return {'state_dict': other.state_dict(), 'meta': {'xlearner': other.describe()}}
+    backbone = MODELS.build(without_library_defaults(settings['model']))
+    state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
+    return {'state_dict': state, 'meta': {'normalisation': plain(learner.normalisation)}}
+
+
+def check_validation(runner: Runner) -> list[str]:
+    """Build data sets and metrics of validation; their annotations are left unread.
+
+    Args:
+        runner: of the training.
+
+    Returns:
+        What could not be checked, because it reads files that are not there.
+
+    Raises:
+        SourceError: what cannot be built.
+    """
+    notes = []
+    for owner, loader, metrics in _validations(runner.cfg):
+        try:
+            dataset = build_deferred(loader['dataset'])
+            for metric in [metrics] if isinstance(metrics, Mapping) else metrics:
+                prepare_ground_truth(METRICS.build(dict(metric)), classes_of(dataset))
+        except FileNotFoundError as error:
+            notes.append(f'{owner}validation is not checked: {error.filename or error} is not there')
+        except Exception as error:
+            raise SourceError(f'{owner}validation cannot be built: {type(error).__name__}: {error}') from error
+    return notes
+
+
+def _validations(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
+    """Whose validation it is, its loader and its metrics."""
+    loader, evaluator = cfg.get('val_dataloader') or {}, cfg.get('val_evaluator') or {}
+    if 'dataset' in loader:
+        yield '', loader, evaluator
+    for name, source in (loader.get('sources') or {}).items():
+        if source.get('val_dataloader'):
+            yield f"source '{name}': ", source['val_dataloader'], source['val_evaluator']

@@ -1,0 +1,176 @@
+"""What one source's part of a training step costs, tried on fewer and smaller images where the whole is too much."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+
+from xlearner_mm.analysis.dry_run.step_cost import StepCost, measure_step
+from xlearner_mm.models.expansion import ExpansionLearner
+from xlearner_mm.models.squeeze import FitNetDistiller
+
+PIXELS = 3 * 224 * 224
+"""Pixels of a batch up to which it is run as it is."""
+_BYTES_PER_VALUE = 1 + 4  # of an image as it was read, and normalised
+
+
+@dataclass(frozen=True)
+class SourceCost:
+    """The cost of a source's part of a step.
+
+    Args:
+        shape: of the batch, ``(B, 3, H, W)``.
+        cost: of its forward and backward pass.
+        tried: what was run to know it.
+    """
+
+    shape: tuple[int, ...]
+    cost: StepCost
+    tried: str
+
+
+def source_cost(
+    model: BaseModel,
+    source: str | None,
+    items: list[dict[str, Any]],
+    batch_size: int,
+    half: bool = False,
+    pixels: int = PIXELS,
+) -> SourceCost:
+    """Try a source's part of a training step on the CPU.
+
+    A batch of up to ``pixels`` pixels is run as it is. Of a larger one, costs at two sizes are measured: fewer images,
+    or smaller ones where two images are too much already; the whole lies on the line through both. That holds for
+    everything that costs the same per image and pixel; global attention costs more than this says.
+
+    Args:
+        model: the whole model, in training mode.
+        source: the source's name; None for a stock model.
+        items: what the source's pipeline gives for some images.
+        batch_size: images of the step.
+        half: run in 16 bits, as mixed precision does; in 32 where the CPU has no such operation. Defaults to False.
+        pixels: the most that are run at once.
+    """
+    try:
+        return _tried_cost(model, source, items, batch_size, half, pixels)
+    except RuntimeError as error:
+        if not half or 'BFloat16' not in str(error):
+            raise
+    cost = _tried_cost(model, source, items, batch_size, False, pixels)
+    return replace(cost, tried=f'{cost.tried}, in 32 bits: no less')
+
+
+def _tried_cost(
+    model: BaseModel, source: str | None, items: list[dict[str, Any]], batch_size: int, half: bool, pixels: int
+) -> SourceCost:
+    preprocessor = model.data_preprocessor if source is None else model.data_preprocessor.preprocessors[source]
+    data = preprocessor(pseudo_collate(items), True)
+    area = data['inputs'][0, 0].numel()
+    shape = (batch_size, *data['inputs'].shape[1:])
+
+    def tried(count: int, share: float = 1.0) -> tuple[int, StepCost]:
+        batch = first(_repeated(data, count), count)
+        if share < 1:
+            batch = shrink(batch, share * area)
+        return batch['inputs'].numel(), _measure(model, source, batch, half)
+
+    if batch_size * area <= pixels:
+        return SourceCost(shape, _with_images(tried(batch_size)[1], shape), 'the whole batch')
+    few = min(batch_size, 2)
+    if batch_size > 2 and 3 * area <= pixels:
+        small, large, text, factor = tried(2), tried(3), 'batches of 2 and 3', 1.0
+    else:
+        share = pixels / (few * area)
+        small, large = tried(few, share / 2), tried(few, share)
+        text = f'{few} image(s) of {small[0] // (3 * few)} and {large[0] // (3 * few)} pixels'
+        factor = batch_size / few
+
+    def at(values: float) -> StepCost:
+        return small[1].towards(large[1], (values - small[0]) / (large[0] - small[0]))
+
+    whole = batch_size * 3 * area
+    # What is needed at one moment, as for the gradient of one layer's weights, does not come once per image.
+    cost = replace(at(whole / factor).scaled(factor), extra=at(whole).extra)
+    return SourceCost(shape, _with_images(cost, shape), text)
+
+
+def _repeated(data: dict[str, Any], count: int) -> dict[str, Any]:
+    have = len(data['inputs'])
+    if have >= count:
+        return data
+    order = [i % have for i in range(count)]
+    return {'inputs': data['inputs'][order], 'data_samples': [data['data_samples'][i] for i in order]}
+
+
+def _with_images(cost: StepCost, shape: tuple[int, ...]) -> StepCost:
+    images = _BYTES_PER_VALUE * torch.Size(shape).numel()
+    return StepCost(cost.flops, cost.saved + images, cost.extra)
+
+
+def _measure(model: BaseModel, source: str | None, data: dict[str, Any], half: bool) -> StepCost:
+    precision: AbstractContextManager = torch.autocast('cpu', dtype=torch.bfloat16) if half else nullcontext()
+
+    def loss() -> torch.Tensor:
+        with precision:
+            return model.parse_losses(_losses(model, source, data))[0]
+
+    return measure_step(loss, model.parameters())
+
+
+def _losses(model: BaseModel, source: str | None, data: dict[str, Any]) -> Mapping[str, Any]:
+    if source is None:
+        return model(**data, mode='loss')
+    if isinstance(model, ExpansionLearner):
+        alone = copy.copy(model)
+        alone.sources = {source: model.sources[source]}
+        return alone.loss({source: data['inputs']}, {source: data['data_samples']})
+    assert isinstance(model, FitNetDistiller)
+    return model.loss({source: data['inputs']})
+
+
+_STEP = 32  # of networks' strides, and of what detectors pad to
+_SHAPES = ('img_shape', 'pad_shape', 'batch_input_shape')
+_MAPS = ('gt_sem_seg', 'gt_depth_map')
+
+
+def first(data: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return the first ``count`` images of a preprocessed batch, with labels of their own."""
+    return {'inputs': data['inputs'][:count], 'data_samples': copy.deepcopy(data['data_samples'][:count])}
+
+
+def shrink(data: dict[str, Any], pixels: float) -> dict[str, Any]:
+    """Return a preprocessed batch with images cut to about ``pixels`` each, their labels moved along.
+
+    Args:
+        data: ``inputs`` ``(B, 3, H, W)`` and ``data_samples`` of any of the stock libraries.
+        pixels: H' x W' that is wanted. Sides are multiples of 32, and never longer than they were.
+    """
+    height, width = data['inputs'].shape[-2:]
+    factor = (pixels / (height * width)) ** 0.5
+    h, w = (min(side, max(_STEP, round(side * factor / _STEP) * _STEP)) for side in (height, width))
+    samples = [_shrink_labels(sample, (h, w), (h / height, w / width)) for sample in data['data_samples']]
+    return {'inputs': data['inputs'][..., :h, :w].contiguous(), 'data_samples': samples}
+
+
+def _shrink_labels(sample: Any, shape: tuple[int, int], factors: tuple[float, float]) -> Any:
+    sample = copy.deepcopy(sample)
+    sample.set_metainfo({key: shape for key in _SHAPES if key in sample})
+    for key in _MAPS:
+        if key in sample:
+            # One made anew: it does not take data of another size.
+            labels = sample.get(key)
+            sample.set_data({key: type(labels)(data=labels.data[..., : shape[0], : shape[1]])})
+    for key in ('gt_instances', 'ignored_instances'):
+        if key in sample and 'bboxes' in sample.get(key):
+            instances = sample.get(key)
+            instances.bboxes = instances.bboxes * instances.bboxes.new_tensor([factors[1], factors[0]] * 2)
+            if 'masks' in instances:
+                instances.masks = instances.masks.resize(shape)
+    return sample

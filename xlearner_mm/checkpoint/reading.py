@@ -1,0 +1,335 @@
+"""Reading checkpoints of every kind without executing anything in them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import os.path as osp
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from glob import escape, glob
+from io import BytesIO
+from typing import Any
+from zipfile import ZipFile
+
+import torch
+from mmengine.fileio import exists
+from mmengine.fileio import get as read_bytes
+from mmengine.runner.checkpoint import (
+    CheckpointLoader,
+    get_deprecated_model_names,
+    get_external_models,
+    get_torchvision_models,
+)
+from torch import Tensor
+
+from xlearner_mm.errors import CheckpointError
+
+SIDECAR_SUFFIX = '.json'
+"""A file of bare weights has its metadata beside it, in ``<name>.json``, with the weights' SHA-256."""
+
+
+def read_checkpoint(path: str, which: str = 'last') -> dict[str, Any]:
+    """Read a checkpoint on the CPU without executing anything in it.
+
+    Args:
+        path: a ``.pth`` or safetensors file, a work directory, or an address that mmengine's file clients read.
+        which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
+
+    Returns:
+        What the file holds. Of safetensors and of exported bare weights: ``state_dict`` and ``meta``.
+
+    Raises:
+        CheckpointError: missing, damaged, or a file that would have to be executed to be read.
+    """
+    path = resolve_checkpoint(path, which)
+    data = read_bytes(path)
+    if is_safetensors(path, data):
+        return parse_safetensors(path, data)
+    check_undamaged(path, data)
+    content = _unpickle(path, data)
+    if not isinstance(content, dict):
+        raise CheckpointError(f'checkpoint {path} holds a {type(content).__name__}, expected a dict of tensors')
+    bare = bool(content) and all(isinstance(value, Tensor) for value in content.values())
+    if bare and exists(path + SIDECAR_SUFFIX):
+        return {'state_dict': content, 'meta': _sidecar(path, data)}
+    return content
+
+
+def _unpickle(path: str, data: bytes) -> Any:
+    try:
+        with torch.serialization.safe_globals(mmengine_state_types()):
+            return torch.load(BytesIO(data), map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f'checkpoint {path} is refused: reading it would execute code, or it is no checkpoint at all; save '
+            'its state_dict alone where it was trained'
+        ) from error
+    except Exception as error:
+        # A file of another kind fails in whatever way the unpickler meets its bytes; torch's own words advise to
+        # execute what is in them.
+        raise CheckpointError(
+            f'checkpoint {path} is damaged, or of another kind, as a TorchScript archive: copy it again, or save its '
+            'state_dict'
+        ) from error
+
+
+def _sidecar(path: str, data: bytes) -> dict[str, Any]:
+    beside = path + SIDECAR_SUFFIX
+    try:
+        meta = json.loads(read_bytes(beside))
+    except ValueError as error:
+        raise CheckpointError(f'{beside} is no JSON ({error}): export {path} again') from error
+    if not isinstance(meta, dict) or meta.pop('sha256', None) != hashlib.sha256(data).hexdigest():
+        raise CheckpointError(f'{beside} describes other weights than those in {path}: export again, or remove it')
+    return meta
+
+
+WHICH = ('last', 'best')
+
+
+def resolve_checkpoint(path: str, which: str = 'last') -> str:
+    """Return the file meant: of a work directory, its last or its best checkpoint.
+
+    Args:
+        path: a file, a work directory, or an address: of torchvision's or OpenMMLab's published models, or one that
+            mmengine's file clients read.
+        which: of a work directory, ``'last'``: the one that ``last_checkpoint`` points to; ``'best'``: the
+            ``best_*.pth`` that CheckpointHook keeps with ``save_best``. Defaults to ``'last'``.
+
+    Raises:
+        CheckpointError: there is none, there is more than one best, or ``'best'`` of a file.
+        ValueError: an unknown choice.
+    """
+    if which not in WHICH:
+        raise ValueError(f"which checkpoint: unknown '{which}', choose from {WHICH}")
+    if osp.isdir(path):
+        path = _last_of(path) if which == 'last' else _best_of(path)
+    elif which != 'last':
+        raise CheckpointError(f"{path} is no work directory, of which the '{which}' checkpoint could be taken")
+    path = local_copy(path)
+    if not exists(path):
+        raise CheckpointError(f'checkpoint {path} does not exist; run the stage that writes it, or correct the path')
+    return path
+
+
+def _last_of(work_dir: str) -> str:
+    pointed = pointed_checkpoint(work_dir)
+    if pointed is None:
+        raise CheckpointError(f'{work_dir} holds no last_checkpoint that names one: no training has saved there')
+    return pointed
+
+
+def pointed_checkpoint(work_dir: str, folder: str | None = None) -> str | None:
+    """Return the file that a work directory's ``last_checkpoint`` names, whether or not it is there; None without one.
+
+    The pointer holds the path at the time of saving: the directory may have been copied or moved since, and its own
+    file is meant.
+
+    Args:
+        work_dir: of a training.
+        folder: where that training has its checkpoints. Defaults to None: in ``work_dir``.
+    """
+    pointer = osp.join(work_dir, 'last_checkpoint')
+    if not osp.isfile(pointer):
+        return None
+    with open(pointer, encoding='utf-8', errors='replace') as file:
+        named = file.read().strip()
+    if not named:
+        return None
+    own = osp.join(folder or work_dir, osp.basename(named))
+    return own if osp.isfile(own) or not exists(named) else named
+
+
+def _best_of(work_dir: str) -> str:
+    found = sorted(glob(osp.join(escape(work_dir), 'best_*.pth')))
+    if not found:
+        raise CheckpointError(
+            f'{work_dir} holds no best_*.pth: train with save_best in default_hooks.checkpoint, or take the last one'
+        )
+    if len(found) > 1:
+        names = [osp.basename(path) for path in found]
+        raise CheckpointError(f'{work_dir} holds the best by several metrics, {names}: name the file')
+    return found[0]
+
+
+def sha256_of(path: str) -> str:
+    """Return the SHA-256 of a checkpoint file: a squeeze records that of its teacher."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()
+
+
+_TORCHVISION = ('torchvision', 'modelzoo')
+_OPENMMLAB = ('open-mmlab', 'openmmlab')
+
+
+def local_copy(address: str) -> str:
+    """Return a file that holds what an address names, from torch's cache of checkpoints where it is there already.
+
+    Args:
+        address: ``torchvision://NAME``, ``open-mmlab://NAME``, or one of http; anything else is returned as it is.
+
+    Raises:
+        CheckpointError: an unknown name, or it cannot be fetched.
+    """
+    scheme, _, name = address.partition('://')
+    if scheme in ('http', 'https'):
+        url = address
+    elif scheme in (*_TORCHVISION, *_OPENMMLAB):
+        url = _url_of(scheme, name, address)
+    else:
+        return address
+    folder = osp.join(torch.hub.get_dir(), 'checkpoints')
+    path = osp.join(folder, osp.basename(url.split('?')[0]))
+    if not osp.isfile(path):
+        os.makedirs(folder, exist_ok=True)
+        hash_in_name = torch.hub.HASH_REGEX.search(osp.basename(path))
+        try:
+            torch.hub.download_url_to_file(url, path, hash_in_name[1] if hash_in_name else None, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f'checkpoint {address} cannot be fetched from {url}: {error}; put the file at {path}'
+            ) from error
+    return path
+
+
+def _url_of(scheme: str, name: str, address: str) -> str:
+    if scheme in _TORCHVISION:
+        urls = get_torchvision_models()
+    else:
+        urls, name = get_external_models(), get_deprecated_model_names().get(name, name)
+    if name not in urls:
+        raise CheckpointError(f'checkpoint {address}: MMEngine knows no model of that name')
+    return urls[name]
+
+
+_ZIP = b'PK\x03\x04'
+
+
+def check_undamaged(path: str, data: bytes) -> None:
+    """Compare every record of a checkpoint with its checksum: ``torch.load`` itself reads flipped bits as weights.
+
+    ``torch.save`` stores a CRC-32 of each record. Files of torch before 1.6 have none and are not checked.
+
+    Args:
+        path: the file's name, for messages.
+        data: its content.
+
+    Raises:
+        CheckpointError: cut short, or changed since it was written.
+    """
+    if not data.startswith(_ZIP):
+        return
+    try:
+        with ZipFile(BytesIO(data)) as archive:
+            broken = archive.testzip()
+    except Exception as error:
+        # What is damaged fails in whatever way zipfile meets its bytes.
+        raise CheckpointError(f'checkpoint {path} is damaged: {error}; copy or save it again') from error
+    if broken is not None:
+        raise CheckpointError(
+            f'checkpoint {path} is damaged: its record {broken} has changed since it was written; copy or save it again'
+        )
+
+
+SUFFIX = '.safetensors'
+# Its metadata maps strings to strings: ours is one of them, as JSON. Other libraries look for 'format'.
+_KEY = 'xlearner_mm'
+_LENGTH_BYTES = 8
+
+
+def is_safetensors(path: str, data: bytes) -> bool:
+    """Whether a file is meant to be, or is, in the safetensors format: a length, then a JSON header."""
+    return path.endswith(SUFFIX) or data[_LENGTH_BYTES : _LENGTH_BYTES + 2] == b'{"'
+
+
+def parse_safetensors(path: str, data: bytes) -> dict[str, Any]:
+    """Return the ``state_dict`` and the ``meta`` of a safetensors file; ``meta`` is empty where it has none of ours.
+
+    Args:
+        path: the file's name, for messages.
+        data: its bytes.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        state = load(data)
+        length = int.from_bytes(data[:_LENGTH_BYTES], 'little')
+        strings = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length]).get('__metadata__', {})
+        meta = json.loads(strings.get(_KEY, '{}'))
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f'checkpoint {path} is damaged or no safetensors: {error}; copy or save it again'
+        ) from error
+    return {'state_dict': state, 'meta': meta}
+
+
+def safetensors_bytes(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
+    """Return a safetensors file of weights and metadata that is plain data."""
+    from safetensors.torch import save
+
+    return save(dict(state), metadata={'format': 'pt', _KEY: json.dumps(meta)})
+
+
+def mmengine_state_types() -> list:
+    """Plain-data types in mmengine's training checkpoints (its message hub's histories)."""
+    import numpy as np
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    def statistics_method(owner: type, name: str) -> Any:
+        # Histories refer to their own methods by `getattr`, which is not given to files as it is.
+        if owner is not HistoryBuffer or name.startswith('_'):
+            raise pickle.UnpicklingError(f'{name} of {owner} is not plain data')
+        return getattr(owner, name)
+
+    numpy_core = getattr(np, '_core', None) or np.core
+    dtypes = [type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u4', 'u8', '?')]
+    return [
+        HistoryBuffer,
+        (statistics_method, 'builtins.getattr'),
+        numpy_core.multiarray._reconstruct,
+        numpy_core.multiarray.scalar,
+        np.ndarray,
+        np.dtype,
+        *dtypes,
+    ]
+
+
+# Importing the package twice, as under two names, must be harmless: `force`.
+@CheckpointLoader.register_scheme(prefixes=r'.*\.safetensors$', force=True)
+def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Read a safetensors file for MMEngine.
+
+    Args:
+        filename: the file.
+        map_location: ignored, as there is no device in the file; loading copies to the model's.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    return read_checkpoint(filename)
+
+
+def load_from_plain_data(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Read any checkpoint, also at an address, for MMEngine; arguments and errors as :func:`load_from_safetensors`."""
+    return read_checkpoint(filename)
+
+
+@contextmanager
+def nothing_executed() -> Iterator[None]:
+    """Let all that reads checkpoints through MMEngine execute nothing in them for the while.
+
+    For stock modules with an ``init_cfg`` or a checkpoint of their own, MMEngine executes what is no plain data.
+    Outside of this package's trainings and models it is left as it is: others may count on it.
+    """
+    schemes = CheckpointLoader._schemes
+    CheckpointLoader._schemes = {'': load_from_plain_data}
+    try:
+        yield
+    finally:
+        CheckpointLoader._schemes = schemes

@@ -1,0 +1,239 @@
+"""A config file with what the command line says."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import os.path as osp
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from traceback import walk_tb
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+
+from xlearner_mm.errors import SourceError, told
+from xlearner_mm.registry import with_registered_names
+
+_HOLDS_DICT = re.compile(r'^\s*\{|^\s*[\[(].*\{|\bdict\(')
+# Where a multi-source config holds its sources; each component reads its own part of them.
+_HOLDERS = (
+    'sources',
+    'model.sources',
+    'model.teacher.model.sources',
+    'train_dataloader.dataset.sources',
+    'val_dataloader.sources',
+    'val_evaluator.sources',
+    'test_dataloader.sources',
+    'test_evaluator.sources',
+)
+
+
+def load_config(config: str, work_dir: str | None, options: Sequence[str], launcher: str) -> Config:
+    """Read a config file and apply what the command line says.
+
+    Args:
+        config: path of a text config.
+        work_dir: where logs and checkpoints go. None is the config's own, or ``work_dirs/<config name>``.
+        options: ``KEY=VALUE`` overrides, read as OpenMMLab's tools read them, those with dicts as in a config.
+            ``sources.<name>...`` changes a source wherever the config holds it.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Raises:
+        FileNotFoundError: no such config.
+        SourceError: a config that cannot be read, an option that is not ``KEY=VALUE`` or names an unknown source.
+    """
+    cfg = read_config(config)
+    _apply(cfg, dict(parse_option(option) for option in options))
+    cfg.launcher = launcher
+    if launcher != 'none' and not torch.cuda.is_available():
+        cfg.env_cfg.setdefault('dist_cfg', {})['backend'] = 'gloo'
+        # MMEngine's own wrapper names a device, which DDP refuses on a CPU.
+        cfg.setdefault('model_wrapper_cfg', {'type': 'MMDistributedDataParallel', 'broadcast_buffers': False})
+        cfg.model_wrapper_cfg['device_ids'] = None
+    cfg.work_dir = work_dir or cfg.get('work_dir') or default_work_dir(config)
+    return cfg
+
+
+def default_work_dir(config: str | None) -> str:
+    """Return where the logs and checkpoints of a config go that does not say so."""
+    return osp.join('work_dirs', osp.splitext(osp.basename(config))[0]) if config else 'work_dirs'
+
+
+def read_config(config: str) -> Config:
+    """Read a config file, of either style.
+
+    Args:
+        config: its path.
+
+    Raises:
+        FileNotFoundError: no such config.
+        SourceError: it cannot be read; one line with the file, and the line in it, that cannot be.
+    """
+    if not osp.isfile(config):
+        raise FileNotFoundError(f'config {config} does not exist')
+    try:
+        return as_read(Config.fromfile(config))
+    except Exception as error:  # a config is a program: it may raise anything
+        raise SourceError(f'{_place(error, config)}: {told(error)}') from error
+
+
+def as_read(cfg: Config) -> Config:
+    """Return a config as the tools read it from its file: types by their registered names, no scope of our own.
+
+    Args:
+        cfg: any config; it is left as it is.
+    """
+    content = with_registered_names(_without_own_scope(cfg.to_dict()))
+    # Every component holds the sources it needs: formatting that with yapf, thrice a run, takes 20 s. fromfile has
+    # a switch for it, which text configs ignore.
+    return Config(content, cfg_text=cfg.text, filename=cfg.filename, format_python_code=False)
+
+
+def sources_once(cfg: Config) -> Config:
+    """Return a config to be shown, in which every source stands where it is met first, and is named later.
+
+    Args:
+        cfg: any config; it is left as it is.
+    """
+    seen: list[tuple[str, Any]] = []
+
+    def shown(value: Any, path: str, of_sources: bool) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        named = next((name for name, known in seen if known == value), None)
+        if named is not None:
+            return f'<{named}>'
+        if of_sources:
+            seen.append((path, value))
+        # A source is a dict within `sources`; the variables of base configs hold it, too.
+        inner = path.rpartition('.')[2] == 'sources'
+        return {
+            key: shown(item, f'{path}.{key}' if path else str(key), key == 'sources' or inner)
+            for key, item in sorted(value.items(), key=lambda pair: pair[0] != 'sources')
+        }
+
+    return Config(shown(cfg.to_dict(), '', False), filename=cfg.filename, format_python_code=False)
+
+
+def _place(error: Exception, config: str) -> str:
+    """The file, and its line where that is known, that an error of reading a config is in."""
+    cause = next((each for each in _causes(error) if isinstance(each, SyntaxError)), error)
+    place = config
+    for frame, line in walk_tb(cause.__traceback__):
+        read = frame.f_locals.get('filename')
+        if frame.f_globals.get('__name__') == Config.__module__ and isinstance(read, str | os.PathLike):
+            # Of a base that is not there, the file that names it.
+            place = os.fspath(read) if osp.isfile(read) else place
+        elif frame.f_code.co_name == '<module>' and frame.f_code.co_filename.endswith('.py'):
+            place = f'{frame.f_code.co_filename}:{line}'
+    if isinstance(cause, SyntaxError) and cause.lineno is not None:
+        place = f'{place}:{cause.lineno}'
+    return place
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _without_own_scope(value: Any) -> Any:
+    """Drop the scope that ``_base_ = 'xlearner_mm::...'`` puts on every dict of the base.
+
+    Ours are in the root registries, which every scope falls back to; a collate function would take it as an argument.
+    """
+    if isinstance(value, dict):
+        return {
+            key: _without_own_scope(item)
+            for key, item in value.items()
+            if not (key == '_scope_' and item == 'xlearner_mm')
+        }
+    if isinstance(value, list | tuple):
+        return type(value)(_without_own_scope(item) for item in value)
+    return value
+
+
+def parse_option(option: str) -> tuple[str, Any]:
+    """Split ``KEY=VALUE`` and read the value.
+
+    A value with a dict in it is read as it would stand in a config: ``"custom_hooks=[dict(type='EMAHook')]"``.
+
+    Raises:
+        SourceError: no ``=`` in it, or a value that cannot be read.
+    """
+    key, equals, text = option.partition('=')
+    if not equals or not key:
+        raise SourceError(f"--cfg-options: '{option}' must be KEY=VALUE")
+    try:
+        if _HOLDS_DICT.search(text):
+            return key, _literal(ast.parse(text.strip(), mode='eval').body)
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        parser.add_argument('--option', nargs='+', action=DictAction)
+        return key, parser.parse_args(['--option', option]).option[key]
+    except (ValueError, SyntaxError, AssertionError, argparse.ArgumentError, RecursionError) as error:
+        why = 'OpenMMLab reads no such brackets' if isinstance(error, RecursionError) else error
+        raise SourceError(
+            f"--cfg-options: the value of '{option}' cannot be read: {why}; write lists as [a,b], and dicts as "
+            'in a config, strings quoted: "custom_hooks=[dict(type=\'EMAHook\')]"'
+        ) from error
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a Python literal in which dicts may be written as calls; nothing is executed."""
+    match node:
+        case ast.Call(func=ast.Name('dict'), args=[], keywords=keywords):
+            return {_named(keyword): _literal(keyword.value) for keyword in keywords}
+        case ast.Dict(keys=keys, values=values):
+            return {_key(key): _literal(value) for key, value in zip(keys, values, strict=True)}
+        case ast.List(elts=parts):
+            return [_literal(part) for part in parts]
+        case ast.Tuple(elts=parts):
+            return tuple(_literal(part) for part in parts)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f'{ast.unparse(node)} is neither quoted nor a number') from None
+
+
+def _named(keyword: ast.keyword) -> str:
+    if keyword.arg is None:
+        raise ValueError('a dict with ** in it')
+    return keyword.arg
+
+
+def _key(key: ast.expr | None) -> Any:
+    if key is None:
+        raise ValueError('a dict with ** in it')
+    return _literal(key)
+
+
+def _apply(cfg: Config, options: dict[str, Any]) -> None:
+    for key, value in options.items():
+        if key.startswith('sources.') and 'sources' in cfg:
+            _change_source(cfg, key.removeprefix('sources.'), value)
+        else:
+            cfg.merge_from_dict({key: value})
+
+
+def _change_source(cfg: Config, path: str, value: Any) -> None:
+    """Change a source's setting in every component, and the batch size that is the sum of the sources'."""
+    name = path.split('.')[0]
+    if name not in cfg.sources:
+        raise SourceError(f"--cfg-options: unknown source '{name}'; the sources are {list(cfg.sources)}")
+    for holder in _HOLDERS:
+        if _holds(cfg, holder, name):
+            cfg.merge_from_dict({f'{holder}.{path}': value})
+    if path.endswith('.batch_size') and path.count('.') == 1 and 'train_dataloader' in cfg:
+        cfg.train_dataloader.batch_size = sum(source['batch_size'] for source in cfg.sources.values())
+
+
+def _holds(cfg: Config, holder: str, name: str) -> bool:
+    part: Any = cfg
+    for key in holder.split('.'):
+        if not hasattr(part, 'get') or part.get(key) is None:
+            return False
+        part = part.get(key)
+    return name in part

@@ -1,0 +1,1 @@
+"""Resuming, ranks that fail, signals, and replay of a step."""

@@ -1,0 +1,234 @@
+"""Schedules and optimizer settings that differ between a checkpoint and the config that resumes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+from mmengine.runner import Runner
+
+from xlearner_mm.engine.optim import wrappers_of
+from xlearner_mm.engine.schedule_length import schedules_of
+from xlearner_mm.errors import SourceError
+
+SETTING = 'resume_schedule'
+CHOICES = ('checkpoint', 'config')
+_TENSORS = ('params', 'param_names')
+_PROGRESS = (
+    'optimizer', 'last_step', '_global_step', '_last_value', 'base_values', 'verbose', 'best', 'num_bad_epochs',
+    'cooldown_counter', 'rule_worse',
+)  # fmt: skip
+"""What a schedule has beside its settings."""
+
+
+class ConfiguredSettings:
+    """What a config sets of optimizers and schedules, remembered before a checkpoint is loaded over it.
+
+    Args:
+        runner: before its first step; its optimizers and schedules are built if they are not.
+
+    Attributes:
+        choice: ``resume_schedule`` of the config: whose settings a resumed training goes on with.
+
+    Raises:
+        SourceError: an unknown choice.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.choice = chosen_settings(runner)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        if runner.param_schedulers is not None:
+            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+        self._groups = [deepcopy(_without_tensors(group)) for _, group in _groups(runner)]
+        self._schedules = [
+            {key: deepcopy(value) for key, value in vars(schedule).items() if key != 'optimizer'}
+            for _, schedule in schedules_of(runner)
+        ]
+
+    def settle(self, runner: Runner) -> list[str]:
+        """Take the config's settings over if that is the choice, or return what is not taken over.
+
+        Args:
+            runner: the same, with the checkpoint loaded.
+
+        Raises:
+            SourceError: what is chosen cannot be taken over.
+        """
+        if self.choice == 'config':
+            self.take_over(runner)
+            return []
+        return self.not_taken_over(runner)
+
+    def not_taken_over(self, runner: Runner) -> list[str]:
+        """Return the settings of the config that are not those of the training that was resumed.
+
+        Args:
+            runner: the same, with the checkpoint loaded.
+        """
+        found: dict[str, str] = {}
+        scheduled = {schedule.param_name for _, schedule in schedules_of(runner)}
+        for (place, group), wanted in zip(_groups(runner), self._groups, strict=True):
+            for key, value in wanted.items():
+                # Schedules move a value; what they began with is the setting.
+                name = key.removeprefix('initial_')
+                if key not in group or (name in scheduled) != key.startswith('initial_') or group[key] == value:
+                    continue
+                found.setdefault(f'{place}.{name}', f'={_short(value)} ({_short(group[key])})')
+        for (place, schedule), wanted in zip(schedules_of(runner), self._schedules, strict=True):
+            for key, value in wanted.items():
+                if key not in _PROGRESS and getattr(schedule, key) != value:
+                    found[f'{place}.{key}'] = f'={_short(value)} ({_short(getattr(schedule, key))})'
+        return [f'{name}{values}' for name, values in found.items()]
+
+    def take_over(self, runner: Runner) -> None:
+        """Set what the config says, and bring the schedules to where they would be at the runner's step.
+
+        Args:
+            runner: the same, with the checkpoint loaded.
+
+        Raises:
+            SourceError: a schedule that depends on validations, whose results are gone.
+        """
+        for place, schedule in schedules_of(runner):
+            if getattr(schedule, 'need_val_args', False):
+                raise SourceError(
+                    f"{SETTING}='config': {place}, {type(schedule).__name__}, depends on the validations of the "
+                    "training that is resumed, which cannot be made again; resume with 'checkpoint'"
+                )
+        for (_, group), wanted in zip(_groups(runner), self._groups, strict=True):
+            for key in set(group) - set(wanted) - set(_TENSORS):
+                del group[key]
+            group.update(deepcopy(wanted))
+        for (_, schedule), wanted in zip(schedules_of(runner), self._schedules, strict=True):
+            vars(schedule).update(deepcopy(wanted))
+        _step_to(runner)
+
+
+def chosen_settings(runner: Runner) -> str:
+    """Return whose schedule and optimizer settings a config wants to resume with.
+
+    Raises:
+        SourceError: an unknown choice.
+    """
+    choice = runner.cfg.get(SETTING, CHOICES[0])
+    if choice not in CHOICES:
+        raise SourceError(f'{SETTING}={choice!r} must be one of {CHOICES}')
+    return choice
+
+
+def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filename: str) -> None:
+    """Refuse to resume with optimizers or schedules of other kinds than the checkpoint's, whose states do not fit.
+
+    Args:
+        runner: with optimizers and schedules built.
+        checkpoint: its content.
+        filename: its name, for messages.
+
+    Raises:
+        SourceError: another optimizer, other parameter groups; other schedules, unless the config's are taken over.
+    """
+    states = checkpoint['optimizer']
+    wrappers = wrappers_of(runner.optim_wrapper)
+    saved = {'': states} if 'param_groups' in states else dict(states)
+    if set(saved) != set(wrappers):
+        raise SourceError(
+            f'the checkpoint to resume from, {filename}, has {_optimizers(saved)}, but optim_wrapper has '
+            f'{_optimizers(wrappers)}: resume with the optim_wrapper that it was trained with, or start from it by '
+            'load_from'
+        )
+    for name, wrapper in wrappers.items():
+        place = _place(name)
+        groups, own = saved[name]['param_groups'], wrapper.optimizer.param_groups
+        lacking = sorted(set(own[0]) - set(groups[0]) - set(_TENSORS))
+        further = sorted(set(groups[0]) - set(own[0]) - set(_TENSORS))
+        further = [key for key in further if not key.startswith('initial_')]
+        lacking = [key for key in lacking if not key.startswith('initial_')]
+        if lacking and further:
+            raise SourceError(
+                f'{place} is {type(wrapper.optimizer).__name__} with {", ".join(lacking)}, but the checkpoint to '
+                f'resume from, {filename}, is of one with {", ".join(further)}: set the optimizer that it was trained '
+                'with, or start from it by load_from'
+            )
+        if [len(group['params']) for group in groups] != [len(group['params']) for group in own]:
+            raise SourceError(
+                f'{place} has {len(own)} parameter groups of {_numbers(own)} parameters, but the checkpoint to resume '
+                f'from, {filename}, {len(groups)} of {_numbers(groups)}: set the paramwise_cfg that it was trained '
+                'with, or start from it by load_from'
+            )
+    if chosen_settings(runner) == CHOICES[0]:
+        _refuse_other_schedules(runner, checkpoint.get('param_schedulers'), filename)
+
+
+def _refuse_other_schedules(runner: Runner, saved: Any, filename: str) -> None:
+    if saved is None or runner.param_schedulers is None:
+        return
+    own: Any = runner.param_schedulers
+    before = saved if isinstance(saved, Mapping) else {'': saved}
+    now = own if isinstance(own, Mapping) else {'': own}
+    for name, schedules in now.items():
+        # A checkpoint has no name of its schedules' kinds, but what they are made of.
+        kinds = [(s.param_name, s.by_epoch, *_made_of(vars(s))) for s in schedules]
+        others = [(s['param_name'], s['by_epoch'], *_made_of(s)) for s in before.get(name, [])]
+        if kinds != others:
+            place = f'param_scheduler.{name}' if name else 'param_scheduler'
+            raise SourceError(
+                f'{place} is {[type(s).__name__ for s in schedules]}, but the checkpoint to resume from, {filename}, '
+                f'has schedules of other kinds ({_settings_of(before.get(name, []))}): set the ones that it was '
+                f"trained with, or take the config's over by --resume-schedule config ({SETTING}='config')"
+            )
+
+
+def _made_of(state: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in state if key not in _PROGRESS)
+
+
+def _settings_of(states: list[Mapping[str, Any]]) -> str:
+    common = {'param_name', 'by_epoch', *_PROGRESS}
+    told = [', '.join(key for key in _made_of(state) if key not in common) for state in states]
+    return '; '.join(told) or 'none'
+
+
+def _groups(runner: Runner) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Groups of all optimizers, and where a config sets them."""
+    for name, wrapper in wrappers_of(runner.optim_wrapper).items():
+        for group in wrapper.param_groups:  # with MMEngine's own of the rate before factors of single parameters
+            yield _place(name), group
+
+
+def _place(name: str) -> str:
+    return f'optimizer.{name}' if name else 'optimizer'
+
+
+def _optimizers(names: Mapping[str, Any]) -> str:
+    return 'one optimizer for all' if set(names) == {''} else f'optimizers of {sorted(names)}'
+
+
+def _numbers(groups: list[dict[str, Any]]) -> str:
+    counts = [str(len(group['params'])) for group in groups]
+    return ', '.join(counts[:4]) + (', ...' if len(counts) > 4 else '')
+
+
+def _without_tensors(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key not in _TENSORS}
+
+
+def _short(value: Any) -> str:
+    return f'{value:g}' if isinstance(value, float) else str(sorted(value) if isinstance(value, dict) else value)
+
+
+def _step_to(runner: Runner) -> None:
+    """Step the schedules as MMEngine's hook has done up to the runner's step."""
+    schedules = [schedule for _, schedule in schedules_of(runner)]
+    every_step = [schedule for schedule in schedules if not schedule.by_epoch]
+    every_epoch = [schedule for schedule in schedules if schedule.by_epoch]
+    for schedule in schedules:
+        schedule.optimizer._global_step = 0  # else they take it for a schedule stepped before its optimizer
+    epochs = runner.epoch
+    steps = runner.iter // max(epochs, 1)
+    for _ in range(max(epochs, 1)):
+        for _ in range(steps):
+            for schedule in every_step:
+                schedule.step()
+        for schedule in every_epoch if epochs else []:
+            schedule.step()

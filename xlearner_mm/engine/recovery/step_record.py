@@ -1,0 +1,114 @@
+"""One training step as a file: what is needed to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.checkpoint.atomic import written_whole
+from xlearner_mm.checkpoint.reading import mmengine_state_types
+
+
+def save_step(
+    path: str, runner: Runner, batch: Any, losses: Mapping[str, float], buffers: Mapping[str, Tensor]
+) -> None:
+    """Save a step that is being made, whole or not at all.
+
+    Args:
+        path: where to.
+        runner: its model's weights and its seed are taken.
+        batch: as the loader gave it.
+        losses: by name.
+        buffers: those of the model that the step has changed, as they were before.
+
+    Raises:
+        OSError: the disk is full, or refuses otherwise.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    place = {'seed': runner.seed, 'rank': runner.rank, 'iter': runner.iter}
+    own = model.state_dict()
+    state = {**own, **{name: buffer for name, buffer in buffers.items() if name in own}}
+    content = {'place': place, 'losses': dict(losses), 'batch': batch, 'state_dict': state}
+    # To memory first: torch's own writer tells nothing of a full disk but its own failure.
+    data = BytesIO()
+    torch.save(content, data)
+    with written_whole(path) as partial, open(partial, 'wb') as file:
+        file.write(data.getbuffer())
+
+
+def read_step(path: str) -> dict[str, Any]:
+    """Read a saved step without executing anything but the data classes of OpenMMLab's libraries.
+
+    Returns:
+        ``place`` (seed, rank, iter), ``losses``, ``batch`` and ``state_dict``.
+
+    Raises:
+        CheckpointError: it is damaged, or holds something else.
+    """
+    try:
+        with torch.serialization.safe_globals([*mmengine_state_types(), *_sample_types()]):
+            content = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f'{path} does not exist: give the file that the stopped training named') from error
+    except Exception as error:
+        # torch's own text advises to execute what is in the file.
+        raise CheckpointError(
+            f"{path} is no saved step, damaged, or of other data than the stock libraries': give the file that the "
+            'stopped training named'
+        ) from error
+    if not isinstance(content, dict) or not {'place', 'losses', 'batch', 'state_dict'} <= content.keys():
+        raise CheckpointError(f'{path} is no saved step: give the file that the stopped training named')
+    return content
+
+
+def image_paths(batch: Any) -> dict[str, list[str]]:
+    """Return the paths of the images of a batch by source; of a stock data set's batch, below ``'batch'``."""
+    sources = {'batch': batch} if 'data_samples' in batch else batch
+    return {
+        source: [str(_path(sample, i)) for i, sample in enumerate(data['data_samples'])]
+        for source, data in sources.items()
+        if 'data_samples' in data
+    }
+
+
+def sources_not_finite(batch: Any) -> list[str]:
+    """Name the sources of a batch of which an image is infinite or no number."""
+    return [
+        source
+        for source, data in batch.items()
+        if isinstance(data, Mapping) and not all(bool(torch.isfinite(image).all()) for image in data.get('inputs', ()))
+    ]
+
+
+def _path(sample: Any, position: int) -> Any:
+    return sample.metainfo.get('img_path', f'image {position} of the batch')
+
+
+def _sample_types() -> list:
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.bbox import HorizontalBoxes
+    from mmdet.structures.mask import BitmapMasks, PolygonMasks
+    from mmengine.structures import BaseDataElement, InstanceData, LabelData, PixelData
+    from mmpretrain.structures import DataSample, MultiTaskDataSample
+    from mmseg.structures import SegDataSample
+
+    return [
+        BaseDataElement,
+        BitmapMasks,
+        DataSample,
+        DetDataSample,
+        HorizontalBoxes,
+        InstanceData,
+        LabelData,
+        MultiTaskDataSample,
+        PixelData,
+        PolygonMasks,
+        SegDataSample,
+    ]

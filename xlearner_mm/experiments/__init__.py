@@ -1,0 +1,1 @@
+"""The slides' variants in miniature, as jobs."""

@@ -1,0 +1,311 @@
+"""A backbone in one line, for people outside of OpenMMLab."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from xlearner_mm.checkpoint import CheckpointError, load_backbone, read_checkpoint, resolve_checkpoint
+from xlearner_mm.export.start import read_start
+from xlearner_mm.export.stored_backbone import description_of, find_backbone
+from xlearner_mm.export.verification import probe_images
+from xlearner_mm.models.backbones import without_library_defaults
+from xlearner_mm.registry import MODELS, type_of
+
+# Blocks of depth 18 and 34 have one style only.
+_FIRST_WITH_STYLE = 50
+
+
+class Backbone(nn.Module):
+    """A backbone with what its file says of it.
+
+    Args:
+        net: the registered backbone.
+        meta: what the file says; empty where it says nothing.
+        normalisation: of its input; None where the file does not say.
+        frozen: whether it stays in evaluation mode, whatever :meth:`train` is told, and takes no gradients.
+
+    Attributes:
+        channels: of every level it gives out.
+    """
+
+    def __init__(
+        self, net: nn.Module, meta: Mapping[str, Any], normalisation: Normalisation | None, frozen: bool
+    ) -> None:
+        super().__init__()
+        self.net, self.meta, self.normalisation, self.frozen = net, dict(meta), normalisation, frozen
+        if frozen:
+            self.requires_grad_(False)
+        self.eval()
+        with torch.no_grad():
+            self.channels = tuple(level.shape[1] for level in net(probe_images()))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the features of every level, ``(B, C_i, H_i, W_i)``, of normalised images ``(B, 3, H, W)``."""
+        return tuple(self.net(images))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Normalise images as in training.
+
+        Args:
+            images: RGB ``(..., 3, H, W)``, values 0 to 255.
+
+        Raises:
+            CheckpointError: the file does not say how.
+        """
+        if self.normalisation is None:
+            raise CheckpointError(
+                'the checkpoint does not say how its input is normalised: give normalisation=(mean, std, order) to '
+                "get_backbone, for instance ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 'rgb')"
+            )
+        return self.normalisation(images)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set training mode; a frozen backbone stays in evaluation mode."""
+        super().train(mode and not self.frozen)
+        return self
+
+
+def get_backbone(
+    checkpoint: str | PathLike[str],
+    frozen: bool = True,
+    branch: str | None = None,
+    *,
+    backbone: Mapping[str, Any] | None = None,
+    normalisation: Sequence[Any] | None = None,
+    which: str = 'last',
+    ema: bool | None = None,
+) -> Backbone:
+    """Build the backbone that a checkpoint holds, with its weights; no config is needed.
+
+        >>> import torch, xlearner_mm
+        >>> backbone = xlearner_mm.get_backbone('backbone.pth')
+        >>> levels = backbone(torch.rand(2, 3, 224, 224))
+        >>> [tuple(level.shape[-2:]) for level in levels]
+        [(56, 56), (28, 28), (14, 14), (7, 7)]
+        >>> len(backbone.channels)
+        4
+
+    Frozen, it is a feature extractor under a head of one's own:
+
+        >>> head = torch.nn.Linear(backbone.channels[-1], 10)
+        >>> model = torch.nn.ModuleDict(dict(backbone=backbone, head=head)).train()
+        >>> backbone.training, any(p.requires_grad for p in backbone.parameters())
+        (False, False)
+        >>> images = torch.randint(256, (2, 3, 64, 64))
+        >>> model['head'](model['backbone'](backbone.normalise(images))[-1].mean((2, 3))).shape
+        torch.Size([2, 10])
+
+    To train it as well, take it with ``frozen=False``:
+
+        >>> xlearner_mm.get_backbone('backbone.pth', frozen=False).train().training
+        True
+
+    Args:
+        checkpoint: an export (mm, torchvision, timm or safetensors), a checkpoint of either stage, a work directory, or
+            any other file that holds a plain ResNet: of torchvision, or of a detector that was trained on the backbone.
+        frozen: stay in evaluation mode and take no gradients. Defaults to True.
+        branch: of an expansion checkpoint, one branch, without its links. Defaults to None: its only one, or else the
+            whole expanded backbone, whose branches' features are side by side.
+        backbone: config of a registered backbone, for files that do not describe theirs, such as
+            ``dict(type='mmdet.ResNet', depth=50, deep_stem=True)``. Defaults to None: as the file says, or else the
+            plain ResNet that its weights are of, with bottlenecks of ``style='pytorch'``.
+        normalisation: ``(mean, std, order)`` in values 0 to 255, order being ``'rgb'`` or ``'bgr'``. Defaults to None:
+            as the file says; where it does not, the backbone takes normalised images only.
+        which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
+        ema: True: the moving average of the weights; False: the model's own; None: what the checkpoint's
+            ``state_dict`` holds. Defaults to None.
+
+    Raises:
+        CheckpointError: unreadable, neither describing its backbone nor of a plain ResNet, or not fitting it; nothing
+            in it is executed.
+        ValueError: ``ema`` of a file that does not describe its backbone or together with ``backbone``, an unknown type
+            of that, or an unknown normalisation.
+    """
+    path = resolve_checkpoint(fspath(checkpoint), which)
+    given = None if normalisation is None else Normalisation.parse(normalisation)
+    if ema is not None and (backbone is not None or description_of(read_checkpoint(path)) is None):
+        raise ValueError(
+            f'ema is chosen where the checkpoint describes its backbone and no other is given: leave it out for {path}'
+        )
+    if backbone is not None:
+        prefix = None if branch is None else f'backbone.branches.{branch}.backbone'
+        return _as_told(path, backbone, prefix, frozen, given)
+    if description_of(read_checkpoint(path)) is None:
+        return _read_off(path, branch, frozen, given)
+    stored = find_backbone(path, branch, expanded=None, ema=ema)
+    return Backbone(stored.build(), stored.meta, given or Normalisation.parse(stored.meta['normalisation']), frozen)
+
+
+def _read_off(path: str, branch: str | None, frozen: bool, normalisation: Normalisation | None) -> Backbone:
+    """Build the plain ResNet that weights without a description are of."""
+    try:
+        start = read_start(path, branch)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f'{error}. It does not describe its backbone: if it holds one of another kind, give its config, as in '
+            "backbone=dict(type='mmdet.ResNet', depth=50, deep_stem=True)"
+        ) from error
+    if start.settings['depth'] >= _FIRST_WITH_STYLE:
+        other = {**start.settings, 'style': 'caffe'}
+        print_log(
+            f"get_backbone: {path} does not say where its bottlenecks' strides lie; style='pytorch' is taken, as of "
+            f"torchvision. Of style='caffe', give backbone={other}",
+            'current',
+            logging.WARNING,
+        )
+    return _as_told(path, without_library_defaults(start.settings), start.prefix, frozen, normalisation)
+
+
+def _as_told(
+    path: str, config: Mapping[str, Any], prefix: str | None, frozen: bool, normalisation: Normalisation | None
+) -> Backbone:
+    if type_of(config, MODELS) is None:
+        raise ValueError(
+            f"get_backbone: backbone={dict(config)} names no registered type; as of the libraries', their name comes "
+            "first, as in type='mmdet.ResNet', or take type='XLearnerResNet'"
+        )
+    net = MODELS.build(dict(config))
+    meta = load_backbone(net, path, prefix or None)
+    described = description_of({'meta': meta}) or {}
+    if normalisation is None and described:
+        normalisation = Normalisation.parse(described['normalisation'])
+    return Backbone(net, described, normalisation, frozen)
+
+
+ORDERS = ('rgb', 'bgr')
+# More than 8 bits per channel: converting them to RGB would cut off the larger values.
+_DEEP_MODES = ('I', 'F', 'I;16', 'I;16B', 'I;16L', 'I;16N')
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Normalisation of a backbone's input.
+
+    Args:
+        mean: of every channel, in values 0 to 255; None: none is taken off.
+        std: likewise; None: nothing is divided by.
+        order: of the channels as the backbone sees them, ``'rgb'`` or ``'bgr'``.
+    """
+
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    order: str
+
+    @classmethod
+    def parse(cls, value: Sequence[Any]) -> Normalisation:
+        """Return the normalisation that ``(mean, std, order)`` says, as checkpoints record it.
+
+        Raises:
+            ValueError: it says something else.
+        """
+        try:
+            mean, std, order = value
+            mean, std = (None if v is None else tuple(float(x) for x in v) for v in (mean, std))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'normalisation {value!r} is not (mean, std, order)') from error
+        if order not in ORDERS or any(v is not None and len(v) != 3 for v in (mean, std)):
+            raise ValueError(
+                f'normalisation {value!r}: mean and std of 3 channels, and an order of {ORDERS}, are needed'
+            )
+        return cls(mean, std, order)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise RGB images ``(..., 3, H, W)`` of values 0 to 255."""
+        images = images.float() if not images.is_floating_point() else images
+        if self.order == 'bgr':
+            images = images.flip(-3)
+        if self.mean is not None:
+            images = images - images.new_tensor(self.mean).view(3, 1, 1)
+        return images if self.std is None else images / images.new_tensor(self.std).view(3, 1, 1)
+
+
+def load_image(image: Any) -> Tensor:
+    """Return an image as RGB ``(3, H, W)``, float values 0 to 255.
+
+    Args:
+        image: a path; a PIL image of 8 bits per channel; an array ``(H, W, 3)`` of RGB uint8; a tensor ``(3, H, W)`` of
+            RGB uint8, or of floats between 0 and 1.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no such image; says what it is.
+    """
+    if isinstance(image, str | PathLike):
+        return _from_file(fspath(image))
+    if isinstance(image, Tensor):
+        return _from_tensor(image)
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    from PIL import Image
+
+    if isinstance(image, Image.Image):
+        return _from_pil(image, 'an image')
+    raise ValueError(f'an image must be a path, a PIL image, an array or a tensor, not {type(image).__name__}')
+
+
+def resize_image(image: Tensor, size: int | tuple[int, int] | None) -> Tensor:
+    """Resize ``(3, H, W)`` bilinearly, with antialiasing.
+
+    Args:
+        image: the image.
+        size: an int: the shorter side becomes that, then the centre is cropped to a square; ``(height, width)``:
+            exactly that, whatever the aspect ratio; None: left as it is.
+    """
+    if size is None:
+        return image
+    from torchvision.transforms.v2 import functional as F
+
+    if isinstance(size, int):
+        return F.center_crop(F.resize(image, [size], antialias=True), [size, size])
+    return F.resize(image, list(size), antialias=True)
+
+
+def _from_file(path: str) -> Tensor:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return _from_pil(image, path)
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f'{path} cannot be read as an image: {error}') from error
+
+
+def _from_pil(image: Any, what: str) -> Tensor:
+    from PIL import ImageOps
+
+    if image.mode in _DEEP_MODES:
+        raise ValueError(f'{what} has more than 8 bits per channel (mode {image.mode}): convert it to 8 bits first')
+    # A camera's orientation is in the file beside the pixels.
+    upright = ImageOps.exif_transpose(image).convert('RGB')
+    return _from_array(np.array(upright))
+
+
+def _from_array(image: np.ndarray) -> Tensor:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        raise ValueError(f'an array must be RGB (H, W, 3) of uint8, got {image.shape} of {image.dtype}')
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+
+
+def _from_tensor(image: Tensor) -> Tensor:
+    if image.dim() != 3 or image.shape[0] != 3:
+        raise ValueError(f'a tensor must be RGB (3, H, W), got {tuple(image.shape)}')
+    if image.dtype == torch.uint8:
+        return image.float()
+    if not image.is_floating_point() or not 0 <= float(image.min()) <= float(image.max()) <= 1:
+        raise ValueError(
+            f'a tensor must hold uint8, or floats between 0 and 1 that are not normalised yet; got {image.dtype} from '
+            f'{float(image.min()):.3g} to {float(image.max()):.3g}'
+        )
+    return image.float() * 255

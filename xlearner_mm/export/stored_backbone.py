@@ -1,0 +1,281 @@
+"""The backbone in a checkpoint of either stage, or in an export: its settings, its weights, what is known of it."""
+
+from __future__ import annotations
+
+import os.path as osp
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from mmengine.registry import Registry
+from torch import Tensor, nn
+
+from xlearner_mm.checkpoint import (
+    CheckpointError,
+    choose_weights,
+    holds_ema,
+    load_strictly,
+    read_checkpoint,
+    resolve_checkpoint,
+    sha256_of,
+)
+from xlearner_mm.checkpoint.stem import stem_named_as
+from xlearner_mm.models.backbones import without_library_defaults
+from xlearner_mm.registry import MODELS
+from xlearner_mm.version import __version__
+
+# StageMetaHook's key; importing the hook would need the whole of mmengine's runner.
+_STAGE_KEY = 'xlearner'
+_DESCRIPTION = ('stage', 'backbone', 'sources', 'normalisation')
+
+
+@dataclass(frozen=True)
+class StoredBackbone:
+    """A backbone as it is stored.
+
+    Args:
+        path: the file.
+        config: settings of the registered backbone, as plain data.
+        state: its weights, keys as its own.
+        meta: what an export says of it, see :func:`~xlearner_mm.export.export_backbone`.
+    """
+
+    path: str
+    config: dict[str, Any]
+    state: dict[str, Tensor]
+    meta: dict[str, Any]
+
+    def build(self, **settings: Any) -> nn.Module:
+        """Build it, with its weights, in evaluation mode.
+
+        Args:
+            settings: override its own.
+
+        Raises:
+            CheckpointError: the settings are refused, or are not of these weights.
+        """
+        what = f'checkpoint {self.path}'
+        backbone = build_stored({**self.config, **settings}, what)
+        load_strictly(backbone, stem_named_as(backbone, self.state, what), what)
+        backbone.eval()
+        return backbone
+
+
+def description_of(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a checkpoint of a stage, or an export, says of itself; None where it says nothing.
+
+    It has at least ``stage``, ``backbone``, ``sources`` and ``normalisation``.
+    """
+    meta = checkpoint.get('meta') or {}
+    for found in (meta.get(_STAGE_KEY), meta):
+        if isinstance(found, Mapping) and set(_DESCRIPTION) <= set(found):
+            return dict(found)
+    return None
+
+
+def find_backbone(
+    checkpoint: str,
+    branch: str | None = None,
+    expanded: bool | None = False,
+    which: str = 'last',
+    ema: bool | None = None,
+) -> StoredBackbone:
+    """Find the backbone in a checkpoint.
+
+    Args:
+        checkpoint: a checkpoint of either stage, an export, or a work directory.
+        branch: of an expanded backbone, the branch that is meant. Defaults to None: its only one.
+        expanded: whether the whole expanded backbone, with all branches and links, is meant; None: where no branch is
+            named and there is more than one. Defaults to False.
+        which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
+        ema: True: the moving average of the weights; False: the model's own; None: what stands in ``state_dict``, the
+            average where one was kept. Defaults to None.
+
+    Raises:
+        CheckpointError: no such checkpoint, one that does not describe itself, a branch or an average it lacks.
+    """
+    path = resolve_checkpoint(checkpoint, which)
+    content = read_checkpoint(path)
+    description = description_of(content)
+    if description is None:
+        raise CheckpointError(
+            f'checkpoint {path} does not describe its backbone: it was trained without StageMetaHook in custom_hooks, '
+            'or is none of ours; get_backbone takes its config, as in '
+            "backbone=dict(type='XLearnerResNet', depth=50)"
+        )
+    exported = 'exported_from' in description
+    if exported and ema is not None:
+        raise CheckpointError(f'checkpoint {path} is an export: choose the moving average or not where it is exported')
+    prefix, config = _locate(description, exported, branch, expanded, path)
+    weights = choose_weights(content, ema, path)
+    state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    if not state:
+        raise CheckpointError(f'checkpoint {path} holds no weights below {prefix}')
+    config = without_start(config)
+    meta = {**description, 'backbone': config} if exported else _meta_of(content, description, config, path, ema)
+    if prefix.endswith('.backbone.'):
+        meta['branch'] = prefix.split('.')[-3]
+    return StoredBackbone(path, config, state, meta)
+
+
+def _meta_of(
+    content: Mapping[str, Any], description: Mapping[str, Any], config: dict[str, Any], path: str, ema: bool | None
+) -> dict[str, Any]:
+    training = content['meta']
+    return {
+        'stage': description['stage'],
+        'backbone': config,
+        'branch': None,
+        'tasks': description.get('tasks'),
+        'sources': description['sources'],
+        'normalisation': description['normalisation'],
+        'exported_from': osp.basename(path),
+        'exported_from_sha256': sha256_of(path),
+        'iterations': training.get('iter'),
+        'trained': training.get('time'),
+        'ema': holds_ema(content) and ema is not False,
+        'teacher': _by_name(description.get('teacher')),
+        'further_teachers': {n: _by_name(t) for n, t in (description.get('further_teachers') or {}).items()},
+        **({'sizes': sizes} if (sizes := description.get('sizes')) else {}),
+        **({'pruned_from': _by_name(origin)} if (origin := description.get('pruned_from')) else {}),
+        'xlearner_mm_version': __version__,
+    }
+
+
+def _by_name(origin: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A file without its folder: where it lies on the training machine is nobody's business."""
+    return None if origin is None else {**origin, 'checkpoint': osp.basename(origin['checkpoint'])}
+
+
+def _locate(
+    description: Mapping[str, Any], exported: bool, branch: str | None, expanded: bool | None, path: str
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the key prefix and the settings of the backbone that is meant."""
+    backbone = description['backbone']
+    if 'branches' not in backbone:
+        if branch is not None or expanded:
+            whose = f'an export of {backbone.get("type")}' if exported else f'of the {description["stage"]} stage'
+            raise CheckpointError(f'checkpoint {path} is {whose}: it has a student, not branches')
+        return ('' if exported else 'student.'), backbone
+    prefix, branches = ('' if exported else 'backbone.'), backbone['branches']
+    if expanded and branch is not None:
+        raise CheckpointError(
+            f"checkpoint {path}: name branch '{branch}' or take the whole expanded backbone, not both"
+        )
+    if expanded or (expanded is None and branch is None and len(branches) > 1):
+        return prefix, backbone
+    if branch is None and len(branches) > 1:
+        raise CheckpointError(
+            f'checkpoint {path} is of the expansion stage with branches {sorted(branches)}: name the one to export, '
+            'take the whole expanded backbone, or squeeze them first'
+        )
+    branch = branch or next(iter(branches))
+    if branch not in branches:
+        raise CheckpointError(f"checkpoint {path} has no branch '{branch}', but {sorted(branches)}")
+    if backbone.get('widths'):
+        raise CheckpointError(
+            f"checkpoint {path} was pruned: branch '{branch}' is no backbone of a config of its own any more; take the "
+            'whole expanded backbone'
+        )
+    return f'{prefix}branches.{branch}.backbone.', branches[branch]
+
+
+_LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
+_OURS = 'xlearner_mm.models.backbones.'
+_BACKBONES = (
+    *(f'{library}.models.backbones.' for library in _LIBRARIES),
+    _OURS,
+    'xlearner_mm.models.expansion.expanded_backbone',
+)
+# mmengine's wrapper is its SyncBN.
+_LAYERS = ('torch.nn.', 'mmcv.cnn.', 'mmcv.ops.', 'mmengine.utils.dl_utils.parrots_wrapper')
+# These download, or build what their own settings name.
+_REFUSED = ('TIMMBackbone', 'VPD')
+_STARTS = ('init_cfg', 'pretrained')
+
+
+def without_start(settings: Any) -> Any:
+    """Return settings without what says where weights come from, at every depth: they are in the file."""
+    if isinstance(settings, Mapping):
+        return {key: without_start(value) for key, value in settings.items() if key not in _STARTS}
+    if isinstance(settings, list | tuple):
+        return [without_start(value) for value in settings]
+    return settings
+
+
+def build_stored(settings: Mapping[str, Any], what: str) -> nn.Module:
+    """Build the backbone that a file's own settings describe, with random weights.
+
+    Args:
+        settings: of a registered backbone, as plain data.
+        what: name of their origin, for messages.
+
+    Raises:
+        CheckpointError: they name anything but a backbone and its layers, or cannot be built.
+    """
+    settings = without_start(settings)
+    for scope, name in _types_in(settings, None, what):
+        _check_type(name, scope, what)
+    try:
+        backbone = MODELS.build(without_library_defaults(settings))
+    except Exception as error:
+        raise CheckpointError(
+            f'{what}: its backbone cannot be built, {type(error).__name__}: {error}; was it written by another version?'
+        ) from error
+    return backbone
+
+
+def _types_in(settings: Any, scope: str | None, what: str) -> Iterator[tuple[str | None, str]]:
+    """Yield every type that is named, with the scope it is looked up in."""
+    if isinstance(settings, Mapping):
+        scope = settings.get('_scope_', scope)
+        if scope not in (None, 'mmengine', *_LIBRARIES):
+            raise CheckpointError(f"{what} is refused: its settings name the unknown scope '{scope}'")
+        if 'type' in settings:
+            yield scope, settings['type']
+        for value in settings.values():
+            yield from _types_in(value, scope, what)
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from _types_in(value, scope, what)
+
+
+def _check_type(name: Any, scope: str | None, what: str) -> None:
+    cls = _registered(name, scope) if isinstance(name, str) else None
+    if cls is None:
+        raise CheckpointError(
+            f'{what} is refused: its settings name the type {name!r}, which is not registered; if it is a backbone of '
+            'yours, import the module that registers it first'
+        )
+    cls = cls.func if isinstance(cls, partial) else cls
+    module = cls.__module__
+    stock = module.split('.')[0] in ('torch', 'torchvision', 'mmcv', 'mmengine', 'xlearner_mm', *_LIBRARIES)
+    # `XLearnerResNetV1c` is a function.
+    buildable = isinstance(cls, type) or module.startswith(_OURS)
+    known = buildable and module.startswith((*_BACKBONES, *_LAYERS)) and name.split('.')[-1] not in _REFUSED
+    # What a user registered himself is code of his own.
+    if stock and not known:
+        raise CheckpointError(f"{what} is refused: its settings name '{name}', which is neither a backbone nor a layer")
+
+
+def _registered(name: str, scope: str | None) -> Any:
+    """What a name is registered as; unlike ``Registry.get``, never what can be imported by it."""
+    prefix, key = Registry.split_scope_key(name)
+    if prefix not in (None, 'mmengine', *_LIBRARIES):
+        return None
+    for wanted in (prefix,) if prefix else (scope, None):
+        registry = _registry_of(wanted)
+        if key in registry.module_dict:
+            return registry.module_dict[key]
+    return None
+
+
+def _registry_of(scope: str | None) -> Registry:
+    if scope in (None, 'mmengine'):
+        return MODELS
+    import_module(f'{scope}.registry')
+    registry = MODELS.children[scope]
+    registry.import_from_location()
+    return registry

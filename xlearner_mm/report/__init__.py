@@ -1,0 +1,1 @@
+"""Rows, tables and figures of what was measured, and the slides' tables."""

@@ -1,5 +1,0 @@
-"""The backbone out of a stage's checkpoint, as a file of its own that others can use."""
-
-from xlearner_mm.transfer.export.exporter import FORMATS, export_backbone
-
-__all__ = ['FORMATS', 'export_backbone']
