@@ -51,6 +51,7 @@ def main() -> int:
     from xlearner_mm.experiments.variants import VARIANTS
     from xlearner_mm.mini import CATALOG
     from xlearner_mm.pipeline import JobRunner
+    from xlearner_mm.pipeline.runner import INTERRUPTED
     from xlearner_mm.report.report import REPORT_FILES, update_report
     from xlearner_mm.transfer.suite import transfer_sets
 
@@ -66,6 +67,8 @@ def main() -> int:
     fork = sys.platform == 'linux' and not torch.cuda.is_available()
     outcome = JobRunner(variant_jobs(names, args.work_dir, sets, args.steps), args.work_dir, args.workers, fork).run()
 
+    if outcome.status == INTERRUPTED:
+        return outcome.status
     lost = set(outcome.failed) | set(outcome.left_out)
     rows = [
         variant_row(name, args.work_dir, sets, outcome.seconds)
