@@ -57,8 +57,8 @@ def with_teachers(cfg, folder):
         hint.checkpoint = str(folder / f'{name}.pth')
         state = MODELS.build(hint.model).state_dict()
         content = {'state_dict': {f'backbone.{key}': value for key, value in state.items()}}
-        if 'data_preprocessor' not in hint:  # an export, which says how its images were normalised
-            content['meta'] = {'normalisation': IMAGENET}
+        if 'data_preprocessor' not in hint:  # an export, which says how its images were normalized
+            content['meta'] = {'normalization': IMAGENET}
         torch.save(content, hint.checkpoint)
     return cfg
 

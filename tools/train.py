@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     dry.add_argument('--dry-run', action='store_true')
     dry.add_argument('--world-size', type=int, default=1, help='number of GPUs')
     dry.add_argument('--flops-per-second', type=float, help='of one GPU, in the precision of the training')
-    dry.add_argument('--utilisation', type=float, default=0.3, help='share of them that is reached (default: 0.3)')
+    dry.add_argument('--utilization', type=float, default=0.3, help='share of them that is reached (default: 0.3)')
     dry.add_argument('--json', help='a file for the figures')
     args = parser.parse_args()
     if args.resume_schedule is not None:
@@ -52,7 +52,7 @@ def main() -> int:
             amp=args.amp,
             world_size=args.world_size,
             flops_per_second=args.flops_per_second,
-            utilisation=args.utilisation,
+            utilization=args.utilization,
             json_file=args.json,
         )
     from xlearner_mm.engine.launch import launch

@@ -9,7 +9,7 @@ checkpoints = dict(
 # Rarely changed
 teacher = dict(
     model=dict(type='XLearnerResNet', depth=152),
-    # How the teachers' images were normalised: as the sources' are, or it is an error.
+    # How the teachers' images were normalized: as the sources' are, or it is an error.
     data_preprocessor=dict(
         _scope_='mmdet',
         type='DetDataPreprocessor',

@@ -62,7 +62,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path, door):
 @pytest.mark.parametrize('door', ['export', 'get_backbone', 'extract_features'])
 def test_settings_that_name_a_function_are_refused_and_not_run(tmp_path, door):
     evil = dict(type='os.mkdir', path=str(tmp_path / 'executed'))
-    description = dict(stage='squeeze', backbone=evil, sources={}, normalisation=[None, None, 'rgb'])
+    description = dict(stage='squeeze', backbone=evil, sources={}, normalization=[None, None, 'rgb'])
     torch.save({'state_dict': {'student.w': torch.ones(1)}, 'meta': {'xlearner': description}}, tmp_path / 'evil.pth')
     with pytest.raises(CheckpointError, match=r"evil\.pth is refused: its settings name the type 'os\.mkdir'"):
         DOORS[door](str(tmp_path / 'evil.pth'))

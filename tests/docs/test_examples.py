@@ -147,9 +147,9 @@ def test_a_training_from_python_is_the_tools_own(inside):
 def test_the_python_door_answers_as_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights = {f'student.{key}': value for key, value in XLearnerResNet(18).state_dict().items()}
-    normalisation = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
+    normalization = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
     backbone = {'type': 'XLearnerResNet', 'depth': 18}
-    meta = {'stage': 'squeeze', 'backbone': backbone, 'normalisation': normalisation, 'sources': {'birds': 'cls'}}
+    meta = {'stage': 'squeeze', 'backbone': backbone, 'normalization': normalization, 'sources': {'birds': 'cls'}}
     torch.save({'state_dict': weights, 'meta': meta}, 'squeeze.pth')
     export_backbone('squeeze.pth', 'backbone.pth')
     draw_images(tmp_path, ['photo.jpg', 'drawing.png'])

@@ -4,7 +4,7 @@ import torch
 from xlearner_mm.export.stored_backbone import without_start
 from xlearner_mm.registry import MODELS
 
-NORMALISATION = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
+NORMALIZATION = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def randomise(module):
 def description(config, **more):
     stage = 'expansion' if 'branches' in config else 'squeeze'
     sources = {'birds': 'cls', 'boxes': 'det'}
-    return {'stage': stage, 'backbone': config, 'sources': sources, 'normalisation': NORMALISATION, **more}
+    return {'stage': stage, 'backbone': config, 'sources': sources, 'normalization': NORMALIZATION, **more}
 
 
 @pytest.fixture

@@ -115,10 +115,10 @@ def test_of_a_file_that_does_not_describe_itself_the_plain_resnet_is_read_off_it
     torch.save({'state_dict': {**state, 'bbox_head.weight': torch.ones(2)}, 'meta': {'iter': 3}}, path)
     read = xlearner_mm.get_backbone(path)
     check_same(read, own)
-    assert (read.meta, read.normalisation) == ({}, None)
-    with pytest.raises(CheckpointError, match='does not say how its input is normalised'):
+    assert (read.meta, read.normalization) == ({}, None)
+    with pytest.raises(CheckpointError, match='does not say how its input is normalized'):
         xlearner_mm.extract_features(path, torch.zeros(3, 64, 64))
-    told = xlearner_mm.get_backbone(path, normalisation=((0, 0, 0), (255, 255, 255), 'rgb'))
+    told = xlearner_mm.get_backbone(path, normalization=((0, 0, 0), (255, 255, 255), 'rgb'))
     assert xlearner_mm.extract_features(told, torch.zeros(3, 64, 64)).shape == (1, 32)
 
 
@@ -161,8 +161,8 @@ def test_a_config_may_be_given(trained, tmp_path):
     torch.save(own.state_dict(), bare)
     told = xlearner_mm.get_backbone(bare, backbone=tiny_resnet())
     check_same(told, own)
-    with pytest.raises(CheckpointError, match='normalisation='):
-        told.normalise(IMAGES)
+    with pytest.raises(CheckpointError, match='normalization='):
+        told.normalize(IMAGES)
     with pytest.raises(ValueError, match='ema is chosen where'):
         xlearner_mm.get_backbone(checkpoint, backbone=tiny_resnet(), ema=True)
     wrong = tiny_resnet(base_channels=8)

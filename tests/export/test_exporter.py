@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import xlearner_mm
-from tests.export.conftest import NORMALISATION
+from tests.export.conftest import NORMALIZATION
 from xlearner_mm.checkpoint import CheckpointError, read_checkpoint, sha256_of
 from xlearner_mm.export import export_backbone
 from xlearner_mm.export.stored_backbone import find_backbone
@@ -91,7 +91,7 @@ def test_the_metadata_is_plain_data_that_says_where_the_weights_are_from(trained
         'branch': None,
         'tasks': {'cls': 'cls'},
         'sources': {'birds': 'cls', 'boxes': 'det'},
-        'normalisation': NORMALISATION,
+        'normalization': NORMALIZATION,
         'exported_from': 'iter_9.pth',
         'exported_from_sha256': sha256_of(checkpoint),
         'iterations': 9,

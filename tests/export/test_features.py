@@ -1,4 +1,4 @@
-"""extract_features: images of every kind, normalised as recorded."""
+"""extract_features: images of every kind, normalized as recorded."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import xlearner_mm
-from tests.export.conftest import NORMALISATION
+from tests.export.conftest import NORMALIZATION
 from xlearner_mm.testing import tiny_resnet
 
 PICTURE = (np.arange(48 * 64 * 3).reshape(48, 64, 3) * 7 % 256).astype(np.uint8)
@@ -19,13 +19,13 @@ def net(trained):
 
 def by_hand(net, picture):
     """Features of an RGB array by torch alone."""
-    mean, std = (torch.tensor(value).view(3, 1, 1) for value in NORMALISATION[:2])
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in NORMALIZATION[:2])
     image = (torch.from_numpy(picture).permute(2, 0, 1).float() - mean) / std
     with torch.no_grad():
         return net.net(image[None])
 
 
-def test_all_kinds_of_images_give_what_normalising_by_hand_gives(net, tmp_path):
+def test_all_kinds_of_images_give_what_normalizing_by_hand_gives(net, tmp_path):
     Image.fromarray(PICTURE).save(tmp_path / 'p.png')
     chw = torch.from_numpy(PICTURE).permute(2, 0, 1)
     kinds = [str(tmp_path / 'p.png'), tmp_path / 'p.png', Image.fromarray(PICTURE), PICTURE, chw, chw / 255]
@@ -37,12 +37,12 @@ def test_all_kinds_of_images_give_what_normalising_by_hand_gives(net, tmp_path):
 
 
 def test_a_backbone_that_saw_bgr_is_given_bgr(trained):
-    _, bgr = trained(tiny_resnet(), normalisation=[*NORMALISATION[:2], 'bgr'])
+    _, bgr = trained(tiny_resnet(), normalization=[*NORMALIZATION[:2], 'bgr'])
     seen = []
     net = xlearner_mm.get_backbone(bgr)
     net.net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     xlearner_mm.extract_features(net, PICTURE, size=None)
-    red, mean, std = PICTURE[..., 0].astype(np.float32), NORMALISATION[0][2], NORMALISATION[1][2]
+    red, mean, std = PICTURE[..., 0].astype(np.float32), NORMALIZATION[0][2], NORMALIZATION[1][2]
     np.testing.assert_allclose(seen[0][0, 2].numpy(), (red - mean) / std, rtol=1e-5, atol=1e-5)
 
 
@@ -81,7 +81,7 @@ def test_a_backbone_in_training_is_left_as_it_was(trained):
         (PICTURE, dict(batch_size=0), '^batch_size must be at least 1, got 0$'),
         (PICTURE[..., 0], {}, r'must be RGB \(H, W, 3\) of uint8'),
         ([PICTURE / 255], {}, 'of float64'),
-        (torch.randn(3, 8, 8), {}, 'floats between 0 and 1 that are not normalised yet'),
+        (torch.randn(3, 8, 8), {}, 'floats between 0 and 1 that are not normalized yet'),
         (torch.rand(1, 8, 8), {}, r'must be RGB \(3, H, W\), got \(1, 8, 8\)'),
         ([7], {}, 'not int'),
         (Image.fromarray(np.zeros((8, 8), np.uint16)), {}, 'more than 8 bits per channel'),

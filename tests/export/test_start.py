@@ -9,7 +9,7 @@ from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 from xlearner_mm.testing.fixtures.checkpoints import write_published
 
-NORMALISATION = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
+NORMALIZATION = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
 
 
 def resnet(**settings):
@@ -37,7 +37,7 @@ def test_the_backbone_of_every_published_format_is_found_and_no_second_network(t
     start = read_start(str(tmp_path / 'published.pth'))
     assert same(loads(start), backbone)
     assert start.parameters == sum(parameter.numel() for parameter in resnet().parameters())
-    assert start.normalisation() == {}
+    assert start.normalization() == {}
 
 
 @pytest.mark.parametrize('name', [entry.name for entry in PUBLISHED])
@@ -78,7 +78,7 @@ def expansion(tmp_path):
     """A checkpoint of the expansion stage."""
     config = tiny_expanded('cls', 'det')
     model = MODELS.build(config)
-    described = {'stage': 'expansion', 'backbone': config, 'sources': {}, 'normalisation': NORMALISATION}
+    described = {'stage': 'expansion', 'backbone': config, 'sources': {}, 'normalization': NORMALIZATION}
     state = {f'backbone.{key}': value for key, value in model.state_dict().items()}
     torch.save({'state_dict': state, 'meta': {'xlearner': described}}, tmp_path / 'expansion.pth')
     return model, str(tmp_path / 'expansion.pth')
@@ -100,13 +100,13 @@ def test_an_unknown_branch_is_refused(expansion):
         read_start(expansion[1], 'seg')
 
 
-def test_the_normalisation_it_was_trained_with_comes_along(expansion, tmp_path):
-    assert read_start(expansion[1]).normalisation() == {'mean': NORMALISATION[0], 'std': NORMALISATION[1]}
+def test_the_normalization_it_was_trained_with_comes_along(expansion, tmp_path):
+    assert read_start(expansion[1]).normalization() == {'mean': NORMALIZATION[0], 'std': NORMALIZATION[1]}
     content = torch.load(expansion[1], weights_only=True)
-    content['meta']['xlearner']['normalisation'][2] = 'bgr'
+    content['meta']['xlearner']['normalization'][2] = 'bgr'
     torch.save(content, tmp_path / 'bgr.pth')
     with pytest.raises(CheckpointError, match='images are BGR'):
-        read_start(str(tmp_path / 'bgr.pth')).normalisation()
+        read_start(str(tmp_path / 'bgr.pth')).normalization()
 
 
 def test_flops_are_the_multiply_adds_that_papers_give():

@@ -44,7 +44,7 @@ def learner(hints=None, **sources):
 )
 def test_sources_agree_in_what_the_backbone_sees(given, order):
     built = learner(**{name: source(DATASETS[name], to_rgb) for name, to_rgb in given.items()})
-    assert built.describe()['normalisation'] == [*STATED[:2], order]
+    assert built.describe()['normalization'] == [*STATED[:2], order]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def teacher(tmp_path):
 def test_a_hint_teacher_s_own_preprocessor_is_of_its_source_s_images(teacher):
     assert learner(dict(cifar=teacher(to_rgb=False)), cifar=source(CIFAR, False))
     assert learner(dict(cifar=teacher(to_rgb=True, channel_order='bgr')), cifar=source(CIFAR, False))
-    with pytest.raises(SourceError, match=r"source 'cifar': its input normalisation.*'bgr'\]"):
+    with pytest.raises(SourceError, match=r"source 'cifar': its input normalization.*'bgr'\]"):
         learner(dict(cifar=teacher(to_rgb=True)), cifar=source(CIFAR, False))
     with pytest.raises(SourceError, match="channel_order is 'gbr'"):
         learner(dict(cifar=teacher(to_rgb=True, channel_order='gbr')), cifar=source(CIFAR, False))

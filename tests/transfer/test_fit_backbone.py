@@ -23,7 +23,7 @@ PAPER = {
     'depth': CONFIGS / 'transfer' / 'depth' / 'depth_nyu.py',
     'cls': CONFIGS / 'transfer' / 'cls' / 'cls_pets.py',
 }
-NORMALISATION = [[120.0, 110.0, 100.0], [60.0, 50.0, 40.0], 'rgb']
+NORMALIZATION = [[120.0, 110.0, 100.0], [60.0, 50.0, 40.0], 'rgb']
 
 
 @pytest.fixture(scope='module')
@@ -33,7 +33,7 @@ def starts(tmp_path_factory):
     wide = MODELS.build(dict(type='XLearnerResNet', depth=18, stem_channels=8, base_channels=32))
     torch.save({'state_dict': wide.state_dict()}, folder / 'wide.pth')
     config = tiny_expanded(branches={name: tiny_resnet(base_channels=16) for name in ('cls', 'det')})
-    described = {'stage': 'expansion', 'backbone': config, 'sources': {}, 'normalisation': NORMALISATION}
+    described = {'stage': 'expansion', 'backbone': config, 'sources': {}, 'normalization': NORMALIZATION}
     state = {f'backbone.{key}': value for key, value in MODELS.build(config).state_dict().items()}
     torch.save({'state_dict': state, 'meta': {'xlearner': described}}, folder / 'expanded.pth')
     return {name: read_start(str(folder / f'{name}.pth')) for name in ('wide', 'expanded')}
@@ -90,9 +90,9 @@ def test_a_downstream_config_s_choices_of_its_backbone_stay(starts):
         assert (backbone.frozen_stages, backbone.norm_eval) == (1, True)
 
 
-def test_images_are_normalised_as_it_was_trained(starts):
+def test_images_are_normalized_as_it_was_trained(starts):
     preprocessor = fitted(PAPER['det'], starts['expanded']).data_preprocessor
-    assert (list(preprocessor.mean), list(preprocessor.std)) == (NORMALISATION[0], NORMALISATION[1])
+    assert (list(preprocessor.mean), list(preprocessor.std)) == (NORMALIZATION[0], NORMALIZATION[1])
     assert preprocessor.bgr_to_rgb
     assert (
         fitted(PAPER['det'], starts['wide']).data_preprocessor == Config.fromfile(PAPER['det']).model.data_preprocessor

@@ -251,7 +251,7 @@ class XLearnerRunner(Runner):
         return loader
 
     def _init_model_weights(self) -> None:
-        # What starts from a checkpoint compares how its images were normalised with what it will see here.
+        # What starts from a checkpoint compares how its images were normalized with what it will see here.
         self._tell_loaded_order()
         super()._init_model_weights()
 

@@ -137,7 +137,7 @@ def side_by_side(model: BaseModel, images: Tensor) -> SideBySide:
     Args:
         model: an :class:`~xlearner_mm.models.expansion.ExpansionLearner` or a
             :class:`~xlearner_mm.models.squeeze.FitNetDistiller`; of the latter, the levels that are distilled.
-        images: ``(B, 3, H, W)``, normalised.
+        images: ``(B, 3, H, W)``, normalized.
 
     Raises:
         TypeError: a model of neither stage.

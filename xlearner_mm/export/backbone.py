@@ -30,7 +30,7 @@ class Backbone(nn.Module):
     Args:
         net: the registered backbone.
         meta: what the file says; empty where it says nothing.
-        normalisation: of its input; None where the file does not say.
+        normalization: of its input; None where the file does not say.
         frozen: whether it stays in evaluation mode, whatever :meth:`train` is told, and takes no gradients.
 
     Attributes:
@@ -38,10 +38,10 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, net: nn.Module, meta: Mapping[str, Any], normalisation: Normalisation | None, frozen: bool
+        self, net: nn.Module, meta: Mapping[str, Any], normalization: Normalization | None, frozen: bool
     ) -> None:
         super().__init__()
-        self.net, self.meta, self.normalisation, self.frozen = net, dict(meta), normalisation, frozen
+        self.net, self.meta, self.normalization, self.frozen = net, dict(meta), normalization, frozen
         if frozen:
             self.requires_grad_(False)
         self.eval()
@@ -49,11 +49,11 @@ class Backbone(nn.Module):
             self.channels = tuple(level.shape[1] for level in net(probe_images()))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the features of every level, ``(B, C_i, H_i, W_i)``, of normalised images ``(B, 3, H, W)``."""
+        """Return the features of every level, ``(B, C_i, H_i, W_i)``, of normalized images ``(B, 3, H, W)``."""
         return tuple(self.net(images))
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Normalise images as in training.
+    def normalize(self, images: Tensor) -> Tensor:
+        """Normalize images as in training.
 
         Args:
             images: RGB ``(..., 3, H, W)``, values 0 to 255.
@@ -61,12 +61,12 @@ class Backbone(nn.Module):
         Raises:
             CheckpointError: the file does not say how.
         """
-        if self.normalisation is None:
+        if self.normalization is None:
             raise CheckpointError(
-                'the checkpoint does not say how its input is normalised: give normalisation=(mean, std, order) to '
+                'the checkpoint does not say how its input is normalized: give normalization=(mean, std, order) to '
                 "get_backbone, for instance ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 'rgb')"
             )
-        return self.normalisation(images)
+        return self.normalization(images)
 
     def train(self, mode: bool = True) -> Backbone:
         """Set training mode; a frozen backbone stays in evaluation mode."""
@@ -80,7 +80,7 @@ def get_backbone(
     branch: str | None = None,
     *,
     backbone: Mapping[str, Any] | None = None,
-    normalisation: Sequence[Any] | None = None,
+    normalization: Sequence[Any] | None = None,
     which: str = 'last',
     ema: bool | None = None,
 ) -> Backbone:
@@ -101,7 +101,7 @@ def get_backbone(
         >>> backbone.training, any(p.requires_grad for p in backbone.parameters())
         (False, False)
         >>> images = torch.randint(256, (2, 3, 64, 64))
-        >>> model['head'](model['backbone'](backbone.normalise(images))[-1].mean((2, 3))).shape
+        >>> model['head'](model['backbone'](backbone.normalize(images))[-1].mean((2, 3))).shape
         torch.Size([2, 10])
 
     To train it as well, take it with ``frozen=False``:
@@ -118,8 +118,8 @@ def get_backbone(
         backbone: config of a registered backbone, for files that do not describe theirs, such as
             ``dict(type='mmdet.ResNet', depth=50, deep_stem=True)``. Defaults to None: as the file says, or else the
             plain ResNet that its weights are of, with bottlenecks of ``style='pytorch'``.
-        normalisation: ``(mean, std, order)`` in values 0 to 255, order being ``'rgb'`` or ``'bgr'``. Defaults to None:
-            as the file says; where it does not, the backbone takes normalised images only.
+        normalization: ``(mean, std, order)`` in values 0 to 255, order being ``'rgb'`` or ``'bgr'``. Defaults to None:
+            as the file says; where it does not, the backbone takes normalized images only.
         which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
         ema: True: the moving average of the weights; False: the model's own; None: what the checkpoint's
             ``state_dict`` holds. Defaults to None.
@@ -128,10 +128,10 @@ def get_backbone(
         CheckpointError: unreadable, neither describing its backbone nor of a plain ResNet, or not fitting it; nothing
             in it is executed.
         ValueError: ``ema`` of a file that does not describe its backbone or together with ``backbone``, an unknown type
-            of that, or an unknown normalisation.
+            of that, or an unknown normalization.
     """
     path = resolve_checkpoint(fspath(checkpoint), which)
-    given = None if normalisation is None else Normalisation.parse(normalisation)
+    given = None if normalization is None else Normalization.parse(normalization)
     if ema is not None and (backbone is not None or description_of(read_checkpoint(path)) is None):
         raise ValueError(
             f'ema is chosen where the checkpoint describes its backbone and no other is given: leave it out for {path}'
@@ -142,10 +142,10 @@ def get_backbone(
     if description_of(read_checkpoint(path)) is None:
         return _read_off(path, branch, frozen, given)
     stored = find_backbone(path, branch, expanded=None, ema=ema)
-    return Backbone(stored.build(), stored.meta, given or Normalisation.parse(stored.meta['normalisation']), frozen)
+    return Backbone(stored.build(), stored.meta, given or Normalization.parse(stored.meta['normalization']), frozen)
 
 
-def _read_off(path: str, branch: str | None, frozen: bool, normalisation: Normalisation | None) -> Backbone:
+def _read_off(path: str, branch: str | None, frozen: bool, normalization: Normalization | None) -> Backbone:
     """Build the plain ResNet that weights without a description are of."""
     try:
         start = read_start(path, branch)
@@ -162,11 +162,11 @@ def _read_off(path: str, branch: str | None, frozen: bool, normalisation: Normal
             'current',
             logging.WARNING,
         )
-    return _as_told(path, without_library_defaults(start.settings), start.prefix, frozen, normalisation)
+    return _as_told(path, without_library_defaults(start.settings), start.prefix, frozen, normalization)
 
 
 def _as_told(
-    path: str, config: Mapping[str, Any], prefix: str | None, frozen: bool, normalisation: Normalisation | None
+    path: str, config: Mapping[str, Any], prefix: str | None, frozen: bool, normalization: Normalization | None
 ) -> Backbone:
     if type_of(config, MODELS) is None:
         raise ValueError(
@@ -176,9 +176,9 @@ def _as_told(
     net = MODELS.build(dict(config))
     meta = load_backbone(net, path, prefix or None)
     described = description_of({'meta': meta}) or {}
-    if normalisation is None and described:
-        normalisation = Normalisation.parse(described['normalisation'])
-    return Backbone(net, described, normalisation, frozen)
+    if normalization is None and described:
+        normalization = Normalization.parse(described['normalization'])
+    return Backbone(net, described, normalization, frozen)
 
 
 ORDERS = ('rgb', 'bgr')
@@ -187,8 +187,8 @@ _DEEP_MODES = ('I', 'F', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 
 
 @dataclass(frozen=True)
-class Normalisation:
-    """Normalisation of a backbone's input.
+class Normalization:
+    """Normalization of a backbone's input.
 
     Args:
         mean: of every channel, in values 0 to 255; None: none is taken off.
@@ -201,8 +201,8 @@ class Normalisation:
     order: str
 
     @classmethod
-    def parse(cls, value: Sequence[Any]) -> Normalisation:
-        """Return the normalisation that ``(mean, std, order)`` says, as checkpoints record it.
+    def parse(cls, value: Sequence[Any]) -> Normalization:
+        """Return the normalization that ``(mean, std, order)`` says, as checkpoints record it.
 
         Raises:
             ValueError: it says something else.
@@ -211,15 +211,15 @@ class Normalisation:
             mean, std, order = value
             mean, std = (None if v is None else tuple(float(x) for x in v) for v in (mean, std))
         except (TypeError, ValueError) as error:
-            raise ValueError(f'normalisation {value!r} is not (mean, std, order)') from error
+            raise ValueError(f'normalization {value!r} is not (mean, std, order)') from error
         if order not in ORDERS or any(v is not None and len(v) != 3 for v in (mean, std)):
             raise ValueError(
-                f'normalisation {value!r}: mean and std of 3 channels, and an order of {ORDERS}, are needed'
+                f'normalization {value!r}: mean and std of 3 channels, and an order of {ORDERS}, are needed'
             )
         return cls(mean, std, order)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise RGB images ``(..., 3, H, W)`` of values 0 to 255."""
+        """Normalize RGB images ``(..., 3, H, W)`` of values 0 to 255."""
         images = images.float() if not images.is_floating_point() else images
         if self.order == 'bgr':
             images = images.flip(-3)
@@ -305,7 +305,7 @@ def _from_tensor(image: Tensor) -> Tensor:
         return image.float()
     if not image.is_floating_point() or not 0 <= float(image.min()) <= float(image.max()) <= 1:
         raise ValueError(
-            f'a tensor must hold uint8, or floats between 0 and 1 that are not normalised yet; got {image.dtype} from '
+            f'a tensor must hold uint8, or floats between 0 and 1 that are not normalized yet; got {image.dtype} from '
             f'{float(image.min()):.3g} to {float(image.max()):.3g}'
         )
     return image.float() * 255

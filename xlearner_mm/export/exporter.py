@@ -52,7 +52,7 @@ def export_backbone(
     | ``safetensors`` | weights with metadata | whatever reads safetensors; everything here that takes a checkpoint |
     | ``onnx`` | graph with ``metadata_props`` | onnxruntime and others, any batch and image size |
 
-    The metadata: stage, settings of the backbone, branch, tasks, sources, input normalisation, channels and strides,
+    The metadata: stage, settings of the backbone, branch, tasks, sources, input normalization, channels and strides,
     the checkpoint's name, hash, iterations and date, whether its weights are the moving average, the squeeze's
     teacher with its hash, the format, the version and the date of this export.
 

@@ -25,7 +25,7 @@ def extract_features(
     device: str | torch.device | None = None,
     branch: str | None = None,
 ) -> Any:
-    """Return the features of images, normalised as the checkpoint records.
+    """Return the features of images, normalized as the checkpoint records.
 
         >>> import xlearner_mm
         >>> features = xlearner_mm.extract_features('backbone.pth', ['photo.jpg', 'drawing.png'])
@@ -55,8 +55,8 @@ def extract_features(
         ``(B, C)``, or ``(B, C, H, W)`` without pooling, on the CPU; for a sequence of levels a tuple of these.
 
     Raises:
-        CheckpointError: of the checkpoint, or it does not say how images are normalised: give
-            ``get_backbone(checkpoint, normalisation=...)`` in its place.
+        CheckpointError: of the checkpoint, or it does not say how images are normalized: give
+            ``get_backbone(checkpoint, normalization=...)`` in its place.
         FileNotFoundError: an image that does not exist.
         ValueError: no image, one that is none, an unknown level, an empty batch, or maps whose sizes differ.
     """
@@ -94,7 +94,7 @@ def _inferring(backbone: nn.Module) -> Iterator[None]:
 
 
 def _run(backbone: Backbone, batch: Tensor, levels: Sequence[int], pooled: bool) -> list[Tensor]:
-    outputs = backbone(backbone.normalise(batch.to(next(backbone.parameters()).device)))
+    outputs = backbone(backbone.normalize(batch.to(next(backbone.parameters()).device)))
     chosen = [outputs[level] for level in levels]
     return [(level.mean((2, 3)) if pooled else level).cpu() for level in chosen]
 

@@ -233,7 +233,7 @@ _SHAPES = ((1, 64, 64), (3, 75, 130))
 def write_onnx(backbone: nn.Module, path: Path, meta: Mapping[str, Any]) -> None:
     """Write a backbone as ONNX.
 
-    Input ``images`` ``(B, 3, H, W)``, normalised as ``meta`` says; outputs ``level_0``, ... of any batch, height and
+    Input ``images`` ``(B, 3, H, W)``, normalized as ``meta`` says; outputs ``level_0``, ... of any batch, height and
     width. The metadata is JSON under ``xlearner_mm`` in the model's ``metadata_props``.
 
     Args:

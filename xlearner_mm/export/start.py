@@ -35,7 +35,7 @@ class Start:
         settings: of the registered backbone, without those that a downstream config chooses.
         channels: of its four levels.
         parameters: number of its learnable values.
-        input_normalisation: mean, standard deviation and channel order of its input; None where the file does not say.
+        input_normalization: mean, standard deviation and channel order of its input; None where the file does not say.
     """
 
     checkpoint: str
@@ -44,7 +44,7 @@ class Start:
     settings: Mapping[str, Any]
     channels: tuple[int, ...]
     parameters: int
-    input_normalisation: tuple[list[float], list[float], str] | None = None
+    input_normalization: tuple[list[float], list[float], str] | None = None
 
     @property
     def expanded(self) -> bool:
@@ -56,15 +56,15 @@ class Start:
         load = {'type': 'Pretrained', 'checkpoint': self.checkpoint}
         return {**self.settings, 'init_cfg': load | ({'prefix': self.prefix} if self.prefix else {})}
 
-    def normalisation(self) -> dict[str, list[float]]:
+    def normalization(self) -> dict[str, list[float]]:
         """Return mean and standard deviation of its input; empty where the file does not say.
 
         Raises:
             CheckpointError: it reads images whose channels are in another order than RGB.
         """
-        if self.input_normalisation is None:
+        if self.input_normalization is None:
             return {}
-        mean, std, order = self.input_normalisation
+        mean, std, order = self.input_normalization
         if order != 'rgb':
             raise CheckpointError(f'{self.checkpoint}: its images are {order.upper()}, the transfer configs feed RGB')
         return {'mean': mean, 'std': std} if mean and std else {}
@@ -84,10 +84,10 @@ def read_start(checkpoint: str, branch: str | None = None) -> Start:
     path = resolve_checkpoint(checkpoint)
     content = read_checkpoint(path)
     description = description_of(content) or {}
-    normalisation = description.get('normalisation')
+    normalization = description.get('normalization')
     described = description.get('backbone') or {}
     if branch is None and len(described.get('branches', ())) > 1:
-        return _expanded(path, normalisation)
+        return _expanded(path, normalization)
     prefix, own = _find(state_dict_of(content), branch, path)
     if 'branches' in described:
         described = described['branches'][branch] if branch else next(iter(described['branches'].values()))
@@ -103,11 +103,11 @@ def read_start(checkpoint: str, branch: str | None = None) -> Start:
         },
         channels=architecture.channels,
         parameters=count_parameters(own),
-        input_normalisation=normalisation,
+        input_normalization=normalization,
     )
 
 
-def _expanded(path: str, normalisation: tuple[list[float], list[float], str] | None) -> Start:
+def _expanded(path: str, normalization: tuple[list[float], list[float], str] | None) -> Start:
     stored = find_backbone(path, expanded=True)
     built: Any = stored.build(out_indices=(0, 1, 2, 3))
     return Start(
@@ -117,7 +117,7 @@ def _expanded(path: str, normalisation: tuple[list[float], list[float], str] | N
         settings=stored.config,
         channels=tuple(built.out_channels),
         parameters=sum(parameter.numel() for parameter in built.parameters()),
-        input_normalisation=normalisation,
+        input_normalization=normalization,
     )
 
 

@@ -28,7 +28,7 @@ from xlearner_mm.version import __version__
 
 # StageMetaHook's key; importing the hook would need the whole of mmengine's runner.
 _STAGE_KEY = 'xlearner'
-_DESCRIPTION = ('stage', 'backbone', 'sources', 'normalisation')
+_DESCRIPTION = ('stage', 'backbone', 'sources', 'normalization')
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class StoredBackbone:
 def description_of(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what a checkpoint of a stage, or an export, says of itself; None where it says nothing.
 
-    It has at least ``stage``, ``backbone``, ``sources`` and ``normalisation``.
+    It has at least ``stage``, ``backbone``, ``sources`` and ``normalization``.
     """
     meta = checkpoint.get('meta') or {}
     for found in (meta.get(_STAGE_KEY), meta):
@@ -130,7 +130,7 @@ def _meta_of(
         'branch': None,
         'tasks': description.get('tasks'),
         'sources': description['sources'],
-        'normalisation': description['normalisation'],
+        'normalization': description['normalization'],
         'exported_from': osp.basename(path),
         'exported_from_sha256': sha256_of(path),
         'iterations': training.get('iter'),

@@ -13,7 +13,7 @@ from xlearner_mm.checkpoint import CheckpointError
 
 
 def probe_images(batch: int = 1, height: int = 64, width: int = 64) -> Tensor:
-    """Return normalised images ``(B, 3, H, W)``, the same every time; no seeded run is moved by them."""
+    """Return normalized images ``(B, 3, H, W)``, the same every time; no seeded run is moved by them."""
     return torch.sin(torch.arange(batch * 3 * height * width, dtype=torch.float32)).view(batch, 3, height, width)
 
 

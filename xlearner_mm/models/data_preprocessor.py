@@ -31,7 +31,7 @@ class MultiSourceDataPreprocessor(BaseDataPreprocessor):
         self.preprocessors = nn.ModuleDict(dict(preprocessors))
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, dict]:
-        """Normalise, pad and stack every source's images.
+        """Normalize, pad and stack every source's images.
 
         Args:
             data: one collated batch per source.
@@ -63,14 +63,14 @@ class MultiSourceDataPreprocessor(BaseDataPreprocessor):
 
 
 def require_preprocessor(source: Source) -> None:
-    """Refuse a network that would get raw bytes: without settings the libraries' default normalises nothing.
+    """Refuse a network that would get raw bytes: without settings the libraries' default normalizes nothing.
 
     Raises:
         SourceError: the source's network config names no data preprocessor.
     """
     if not source.network.get('data_preprocessor'):
         raise SourceError(
-            f"source '{source.name}': its network has no data_preprocessor (normalisation, padding); in configs of "
+            f"source '{source.name}': its network has no data_preprocessor (normalization, padding); in configs of "
             'mmpretrain and mmseg it stands at the top level, beside `model`: copy it into `network`'
         )
 
@@ -111,7 +111,7 @@ def swaps_channels(preprocessor: nn.Module) -> bool:
     return bool(getattr(preprocessor, '_channel_conversion', False) or getattr(preprocessor, 'to_rgb', False))
 
 
-def normalisation_of(preprocessor: nn.Module) -> tuple:
+def normalization_of(preprocessor: nn.Module) -> tuple:
     """Return ``(mean, std, order)`` of what a network sees behind a stock preprocessor.
 
     The order is ``'rgb'``, ``'bgr'`` or ``'gray'``: that in which the images are loaded (see
@@ -133,34 +133,34 @@ def channel_settings(preprocessor: nn.Module, order: str) -> str:
     return f'{loaded}_to_{order}=True' if swap else 'bgr_to_rgb=False and rgb_to_bgr=False'
 
 
-def stated_normalisation(meta: Mapping[str, Any]) -> list | None:
-    """Return the input normalisation that a checkpoint's ``meta`` states, or None where it states none."""
+def stated_normalization(meta: Mapping[str, Any]) -> list | None:
+    """Return the input normalization that a checkpoint's ``meta`` states, or None where it states none."""
     # A stage's checkpoint keeps it under StageMetaHook's key, an export at the top.
-    stated = meta.get('xlearner', meta).get('normalisation')
+    stated = meta.get('xlearner', meta).get('normalization')
     return None if stated is None else plain(stated)
 
 
-def same_normalisation(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Return whether two normalisations ``(mean, std, order)`` are the same to a network; gray fits either order."""
+def same_normalization(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Return whether two normalizations ``(mean, std, order)`` are the same to a network; gray fits either order."""
     (*numbers, order), (*others, another) = plain(one), plain(other)
     return numbers == others and (order == another or GRAY in (order, another))
 
 
-def check_same_normalisation(preprocessors: Mapping[str, nn.Module]) -> tuple:
-    """Return the one input normalisation of all sources.
+def check_same_normalization(preprocessors: Mapping[str, nn.Module]) -> tuple:
+    """Return the one input normalization of all sources.
 
     Raises:
         SourceError: two sources' images reach the backbone differently although it sees those of both.
     """
-    seen = {name: normalisation_of(module) for name, module in preprocessors.items()}
+    seen = {name: normalization_of(module) for name, module in preprocessors.items()}
     first_name = next((name for name, each in seen.items() if each[2] != GRAY), next(iter(seen)))
     first = seen[first_name]
     for name, other in seen.items():
-        if not same_normalisation(first, other):
+        if not same_normalization(first, other):
             module = preprocessors[name]
             fix = f'to_rgb or bgr_to_rgb: {channel_settings(module, first[2])}' if other[2] != first[2] else 'mean, std'
             raise SourceError(
-                f"source '{name}': input normalisation (mean, std, channels) is {other}, of images loaded in "
+                f"source '{name}': input normalization (mean, std, channels) is {other}, of images loaded in "
                 f"{loaded_order_of(module) or BGR} order, but source '{first_name}' has {first}; linked branches see "
                 f'the images of all sources, so make them agree in its data_preprocessor ({fix})'
             )

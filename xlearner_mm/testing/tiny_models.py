@@ -7,7 +7,7 @@ from typing import Any
 CHANNELS = (4, 8, 16, 32)
 """Channels of the tiny ResNet-18 at its four levels."""
 
-_NORMALISATION: dict[str, Any] = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
+_NORMALIZATION: dict[str, Any] = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
 
 
 def tiny_resnet(**kwargs: Any) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def tiny_classifier(num_classes: int = 5, in_channels: int = CHANNELS[-1]) -> di
     return {
         '_scope_': 'mmpretrain',
         'type': 'ImageClassifier',
-        'data_preprocessor': {'type': 'ClsDataPreprocessor', 'to_rgb': True, **_NORMALISATION},
+        'data_preprocessor': {'type': 'ClsDataPreprocessor', 'to_rgb': True, **_NORMALIZATION},
         'backbone': {'type': 'ResNet', 'depth': 18, 'out_indices': (3,)},
         'neck': {'type': 'GlobalAveragePooling'},
         'head': {'type': 'LinearClsHead', 'num_classes': num_classes, 'in_channels': in_channels},
@@ -49,7 +49,7 @@ def tiny_detector(num_classes: int = 3, in_channels: tuple[int, ...] = CHANNELS)
             'type': 'DetDataPreprocessor',
             'bgr_to_rgb': True,
             'pad_size_divisor': 32,
-            **_NORMALISATION,
+            **_NORMALIZATION,
         },
         'backbone': {'type': 'ResNet', 'depth': 18, 'out_indices': (0, 1, 2, 3)},
         'neck': {'type': 'FPN', 'in_channels': list(in_channels), 'out_channels': 8, 'start_level': 1, 'num_outs': 3},
@@ -96,7 +96,7 @@ def tiny_segmentor(num_classes: int = 4, in_channels: tuple[int, ...] = CHANNELS
             'bgr_to_rgb': True,
             'size': (64, 64),
             'seg_pad_val': 255,
-            **_NORMALISATION,
+            **_NORMALIZATION,
         },
         'backbone': {'type': 'ResNet', 'depth': 18, 'out_indices': (0, 1, 2, 3)},
         'decode_head': {

@@ -139,7 +139,7 @@ def fit_backbone(cfg: Config, start: Start | None) -> None:
         cfg.model.backbone = {**start.backbone(), **kept}
     else:
         backbone.update(start.backbone())
-    cfg.model.data_preprocessor.update(start.normalisation())
+    cfg.model.data_preprocessor.update(start.normalization())
     if own != start.channels:
         for part in _readers(cfg.model):
             _resize(part, _widths(own, start.channels), start.checkpoint)

@@ -49,7 +49,7 @@ def draw_features(
     images: list[SampleImage] = []
     taken: list[list[Snapshot]] = []
     for trained in (load_trained(path, config, options) for path in paths):
-        # The first model's pipelines and normalisation; one squeeze's checkpoints share them, as do its branches.
+        # The first model's pipelines and normalization; one squeeze's checkpoints share them, as do its branches.
         images = images or _images(trained, files, sources, count)
         taken.append(take_snapshots(trained, _label(trained, several), images, levels))
     branches = {tuple(snapshots[0].teachers) for snapshots in taken}

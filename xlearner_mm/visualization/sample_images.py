@@ -27,7 +27,7 @@ class SampleImage:
     Args:
         label: what stands beside it.
         picture: ``(H, W, 3)``, RGB, of the size in which the model sees it.
-        inputs: ``(1, 3, H', W')``, normalised and padded at the right and the bottom.
+        inputs: ``(1, 3, H', W')``, normalized and padded at the right and the bottom.
     """
 
     label: str
@@ -97,7 +97,7 @@ def _validation_set(source: Source) -> Any:
 
 
 def _sample(model: BaseModel, source: str, label: str, item: Mapping[str, Any]) -> SampleImage:
-    # Normalisation is the data preprocessor's.
+    # Normalization is the data preprocessor's.
     loaded = item['inputs'].clamp(0, 255).byte()
     picture = loaded.flip(0) if source_order(model.sources[source]) == BGR else loaded
     inputs = model.data_preprocessor({source: pseudo_collate([item])}, False)['inputs'][source]

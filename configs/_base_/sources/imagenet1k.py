@@ -5,7 +5,7 @@ batch_size = 32  # per GPU, as in the stock 8 x 32
 # Learning rate 0.1 at 256 images, the stock recipe's: the schedule's own.
 loss_weight = 1.0
 # Rarely changed
-normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=224),
@@ -34,7 +34,7 @@ imagenet1k = dict(
     network=dict(
         _scope_='mmpretrain',
         type='ImageClassifier',
-        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=1000, **normalisation),
+        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=1000, **normalization),
         backbone=dict(type='ResNet', depth=50, out_indices=(3,)),  # replaced by the port of `cls`
         neck=dict(type='GlobalAveragePooling'),
         head=dict(
@@ -62,4 +62,4 @@ imagenet1k = dict(
 )
 
 # A base file's own helpers must not reach the training config: two sources would define them twice.
-del data_root, batch_size, loss_weight, normalisation, train_pipeline, val_pipeline
+del data_root, batch_size, loss_weight, normalization, train_pipeline, val_pipeline

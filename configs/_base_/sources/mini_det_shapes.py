@@ -4,7 +4,7 @@ data_root = 'data/xl_mini/det_shapes/'
 classes = ('disk', 'triangle', 'star', 'cross', 'heart')
 batch_size = 16
 # Rarely changed
-normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -34,7 +34,7 @@ mini_det_shapes = dict(
     network=dict(
         _scope_='mmdet',
         type='ATSS',
-        data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32, **normalisation),
+        data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32, **normalization),
         backbone=dict(type='ResNet', depth=18, out_indices=(0, 1, 2, 3)),  # replaced by the port of `det`
         neck=dict(type='FPN', in_channels=[16, 32, 64, 128], out_channels=32, start_level=1, num_outs=3),
         bbox_head=dict(
@@ -89,4 +89,4 @@ mini_det_shapes = dict(
 )
 
 # A base file's own helpers must not reach the training config: two sources would define them twice.
-del data_root, classes, batch_size, normalisation, train_pipeline, val_pipeline
+del data_root, classes, batch_size, normalization, train_pipeline, val_pipeline

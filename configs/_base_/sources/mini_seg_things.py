@@ -5,7 +5,7 @@ classes = ('background', 'airplane', 'umbrella', 'telephone', 'spade', 'cloud')
 palette = [[0, 0, 0], [230, 25, 75], [60, 180, 75], [255, 225, 25], [0, 130, 200], [245, 130, 48]]
 batch_size = 16
 # Rarely changed
-normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
 
 mini_seg_things = dict(
@@ -23,7 +23,7 @@ mini_seg_things = dict(
     network=dict(
         _scope_='mmseg',
         type='EncoderDecoder',
-        data_preprocessor=dict(type='SegDataPreProcessor', size=(64, 64), seg_pad_val=255, **normalisation),
+        data_preprocessor=dict(type='SegDataPreProcessor', size=(64, 64), seg_pad_val=255, **normalization),
         backbone=dict(type='ResNet', depth=18, out_indices=(0, 1, 2, 3)),  # replaced by the port of `seg`
         decode_head=dict(
             type='FCNHead',
@@ -65,4 +65,4 @@ mini_seg_things = dict(
 )
 
 # A base file's own helpers must not reach the training config: two sources would define them twice.
-del data_root, classes, palette, batch_size, normalisation, pipeline
+del data_root, classes, palette, batch_size, normalization, pipeline

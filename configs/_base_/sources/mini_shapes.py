@@ -3,7 +3,7 @@
 data_root = 'data/xl_mini/shapes/'
 batch_size = 24
 # Rarely changed
-normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 
 mini_shapes = dict(
@@ -20,7 +20,7 @@ mini_shapes = dict(
     network=dict(
         _scope_='mmpretrain',
         type='ImageClassifier',
-        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=10, **normalisation),
+        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=10, **normalization),
         backbone=dict(type='ResNet', depth=18, out_indices=(3,)),  # replaced by the port of `cls`
         neck=dict(type='GlobalAveragePooling'),
         head=dict(
@@ -48,4 +48,4 @@ mini_shapes = dict(
 )
 
 # A base file's own helpers must not reach the training config: two sources would define them twice.
-del data_root, batch_size, normalisation, pipeline
+del data_root, batch_size, normalization, pipeline

@@ -6,7 +6,7 @@ batch_size = 2  # per GPU; our choice: half the stock 16 x 4, so that 500k steps
 loss_weight = 0.2
 # Rarely changed
 scale = (1333, 800)
-normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -40,7 +40,7 @@ objects365 = dict(
     network=dict(
         _scope_='mmdet',
         type='FasterRCNN',
-        data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32, **normalisation),
+        data_preprocessor=dict(type='DetDataPreprocessor', pad_size_divisor=32, **normalization),
         backbone=dict(type='ResNet', depth=50, out_indices=(0, 1, 2, 3)),  # replaced by the port of `det`
         neck=dict(type='FPN', in_channels=[256, 512, 1024, 2048], out_channels=256, num_outs=5),
         rpn_head=dict(
@@ -139,4 +139,4 @@ objects365 = dict(
 )
 
 # A base file's own helpers must not reach the training config: two sources would define them twice.
-del data_root, batch_size, loss_weight, scale, normalisation, train_pipeline, val_pipeline
+del data_root, batch_size, loss_weight, scale, normalization, train_pipeline, val_pipeline

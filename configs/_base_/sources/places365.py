@@ -7,7 +7,7 @@ batch_size = 32  # our choice: ImageNet's recipe, as mmpretrain has none for it
 # Learning rate 0.1 at 256 images, the stock recipe's: the schedule's own.
 loss_weight = 1.0
 # Rarely changed
-normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=224),
@@ -37,7 +37,7 @@ places365 = dict(
     network=dict(
         _scope_='mmpretrain',
         type='ImageClassifier',
-        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=365, **normalisation),
+        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=365, **normalization),
         backbone=dict(type='ResNet', depth=50, out_indices=(3,)),  # replaced by the port of `cls`
         neck=dict(type='GlobalAveragePooling'),
         head=dict(
@@ -65,4 +65,4 @@ places365 = dict(
 )
 
 # A base file's own helpers must not reach the training config: two sources would define them twice.
-del data_root, variant, batch_size, loss_weight, normalisation, train_pipeline, val_pipeline
+del data_root, variant, batch_size, loss_weight, normalization, train_pipeline, val_pipeline

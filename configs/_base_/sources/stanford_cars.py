@@ -5,7 +5,7 @@ batch_size = 2  # our choice: 980 epochs in 500k steps of 8 GPUs; more only repe
 # A tenth of ImageNet's learning rate, as the stock recipe of the nearest fine-grained set (CUB) has; and its decay, 5e-4.
 loss_weight = 0.1
 # Rarely changed
-normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
+normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='RandomResizedCrop', scale=224),
@@ -34,7 +34,7 @@ stanford_cars = dict(
     network=dict(
         _scope_='mmpretrain',
         type='ImageClassifier',
-        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=196, **normalisation),
+        data_preprocessor=dict(type='ClsDataPreprocessor', num_classes=196, **normalization),
         backbone=dict(type='ResNet', depth=50, out_indices=(3,)),  # replaced by the port of `cls`
         neck=dict(type='GlobalAveragePooling'),
         head=dict(
@@ -62,4 +62,4 @@ stanford_cars = dict(
 )
 
 # A base file's own helpers must not reach the training config: two sources would define them twice.
-del data_root, batch_size, loss_weight, normalisation, train_pipeline, val_pipeline
+del data_root, batch_size, loss_weight, normalization, train_pipeline, val_pipeline

@@ -6,7 +6,7 @@ batch_size = 2  # per GPU; our choice: the stock 4 x 4 on 8 GPUs
 loss_weight = 0.1
 # Rarely changed
 crop_size = (512, 512)
-normalisation = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
+normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -51,7 +51,7 @@ voc2012 = dict(
     network=dict(
         _scope_='mmseg',
         type='EncoderDecoder',
-        data_preprocessor=dict(type='SegDataPreProcessor', size=crop_size, pad_val=0, seg_pad_val=255, **normalisation),
+        data_preprocessor=dict(type='SegDataPreProcessor', size=crop_size, pad_val=0, seg_pad_val=255, **normalization),
         backbone=dict(type='ResNet', depth=50, out_indices=(0, 1, 2, 3)),  # replaced by the port of `seg`
         decode_head=dict(
             type='UPerHead',
@@ -99,4 +99,4 @@ voc2012 = dict(
 )
 
 # A base file's own helpers must not reach the training config: two sources would define them twice.
-del data_root, batch_size, loss_weight, crop_size, normalisation, norm_cfg, train_pipeline, val_pipeline, train_part
+del data_root, batch_size, loss_weight, crop_size, normalization, norm_cfg, train_pipeline, val_pipeline, train_part

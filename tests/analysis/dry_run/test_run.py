@@ -30,7 +30,7 @@ def refused(capsys, *options, config=EXPANSION):
 
 
 def test_without_data_it_says_what_a_training_will_take(capsys):
-    found = figures(EXPANSION, world_size=64, flops_per_second=1e12, utilisation=0.5)
+    found = figures(EXPANSION, world_size=64, flops_per_second=1e12, utilization=0.5)
     digits = found['sources'][0]
     assert (digits['name'], digits['images'], digits['images_from']) == ('digits', 3000, 'declared')
     assert digits['batch_shape'] == [24, 3, 64, 64]
@@ -133,11 +133,11 @@ def test_a_missing_setting_is_found(capsys):
 
 def test_settings_of_the_dry_run_itself_are_checked(capsys):
     assert dry_run(str(EXPANSION), world_size=0) == 1
-    assert dry_run(str(EXPANSION), utilisation=1.5) == 1
+    assert dry_run(str(EXPANSION), utilization=1.5) == 1
     assert dry_run('no_such_config.py') == 1
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(',')[0] for line in lines[:2]] == [
         'error: --world-size must be at least 1',
-        'error: --utilisation must be above 0 and at most 1',
+        'error: --utilization must be above 0 and at most 1',
     ]
     assert 'no_such_config.py does not exist' in lines[2]

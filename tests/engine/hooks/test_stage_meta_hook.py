@@ -30,7 +30,7 @@ def test_a_checkpoint_says_what_was_trained_as_plain_data(tmp_path):
         'backbone': tiny_expanded(),
         'tasks': {'cls': 'cls', 'det': 'det', 'seg': 'seg'},
         'sources': {'birds': 'cls', 'cars': 'cls', 'boxes': 'det', 'masks': 'seg'},
-        'normalisation': [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb'],
+        'normalization': [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb'],
         'hints': {},
         'xlearner_mm_version': xlearner_mm.__version__,
     }

@@ -26,7 +26,7 @@ def export(tmp_path):
     def write(depth):
         cfg = dict(type='XLearnerResNet', depth=depth)
         path = str(tmp_path / 'backbone.pth')
-        meta = dict(backbone=cfg, normalisation=RGB)
+        meta = dict(backbone=cfg, normalization=RGB)
         torch.save({'state_dict': XLearnerResNet(depth).state_dict(), 'meta': meta}, path)
         return path
 

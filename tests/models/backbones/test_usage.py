@@ -34,7 +34,7 @@ PREPROCESSORS = {
 def export(tmp_path):
     """A bottleneck backbone as the export writes it, trained on RGB images with ImageNet's statistics."""
     cfg = tiny_resnet(depth=50)
-    meta = dict(backbone=cfg, normalisation=[RGB['mean'], RGB['std'], 'rgb'])
+    meta = dict(backbone=cfg, normalization=[RGB['mean'], RGB['std'], 'rgb'])
     path = str(tmp_path / 'backbone.pth')
     torch.save({'state_dict': MODELS.build(cfg).state_dict(), 'meta': meta}, path)
     return path
@@ -90,7 +90,7 @@ def test_unless_it_is_meant(export):
     assert start(export, 'mmdet', dict(bgr_to_rgb=False, **CAFFE), style='caffe', as_trained=False)
 
 
-def test_a_network_that_normalises_in_its_pipeline_cannot_be_checked_and_passes(export):
+def test_a_network_that_normalizes_in_its_pipeline_cannot_be_checked_and_passes(export):
     assert start(export, 'mmdet', dict(mean=None, std=None, bgr_to_rgb=False))
 
 

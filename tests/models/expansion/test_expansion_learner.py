@@ -108,10 +108,10 @@ def test_the_backbones_parameters_are_in_the_state_once():
     assert not any(name.startswith('networks') and 'layer1' in name for name in state)
 
 
-def test_sources_that_normalise_differently_are_refused():
+def test_sources_that_normalize_differently_are_refused():
     sources = tiny_sources()
     sources['boxes']['network']['data_preprocessor']['mean'] = [0.0, 0.0, 0.0]
-    with pytest.raises(SourceError, match="source 'boxes': input normalisation.*source 'birds' has"):
+    with pytest.raises(SourceError, match="source 'boxes': input normalization.*source 'birds' has"):
         build(sources)
 
 

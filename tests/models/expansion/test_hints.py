@@ -9,7 +9,7 @@ from xlearner_mm.datasets import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 
-NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+NORMALIZATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 
 
 def single(source='boxes'):
@@ -150,21 +150,21 @@ def test_hints_are_given_in_mixed_precision_too(hint):
         torch.testing.assert_close(mixed[name].float(), value, rtol=0.05, atol=0.01)
 
 
-def test_a_backbone_may_teach_when_its_normalisation_is_known(backbone_hint):
-    preprocessor = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, **NORMALISATION)
+def test_a_backbone_may_teach_when_its_normalization_is_known(backbone_hint):
+    preprocessor = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, **NORMALIZATION)
     learner = build(hints=dict(boxes=dict(**backbone_hint, data_preprocessor=preprocessor)))
     assert len(hints_of(losses_of(learner))) == 4
 
 
-def test_an_exported_backbone_says_its_normalisation_itself(tmp_path, backbone_hint):
-    stated = [NORMALISATION['mean'], NORMALISATION['std'], 'rgb']
-    path = save(MODELS.build(tiny_resnet()), tmp_path / 'export.pth', normalisation=stated)
+def test_an_exported_backbone_says_its_normalization_itself(tmp_path, backbone_hint):
+    stated = [NORMALIZATION['mean'], NORMALIZATION['std'], 'rgb']
+    path = save(MODELS.build(tiny_resnet()), tmp_path / 'export.pth', normalization=stated)
     build(hints=dict(boxes={**backbone_hint, 'checkpoint': path}))
 
 
 def test_a_backbones_own_levels_count(tmp_path):
-    stated = [NORMALISATION['mean'], NORMALISATION['std'], 'rgb']
-    path = save(MODELS.build(tiny_resnet()), tmp_path / 'export.pth', normalisation=stated)
+    stated = [NORMALIZATION['mean'], NORMALIZATION['std'], 'rgb']
+    path = save(MODELS.build(tiny_resnet()), tmp_path / 'export.pth', normalization=stated)
     hint = dict(model=tiny_resnet(out_indices=(2, 3)), checkpoint=path)
     learner = build(hints=dict(boxes={**hint, 'levels': (3,)}))
     assert learner.hints['boxes'].teacher.channels == {2: 16, 3: 32}
@@ -224,13 +224,13 @@ def test_a_teacher_of_another_task_is_refused(hint):
         build(hints=dict(masks=hint))
 
 
-def test_a_teacher_of_another_normalisation_is_refused(backbone_hint):
+def test_a_teacher_of_another_normalization_is_refused(backbone_hint):
     other = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, mean=[0.0] * 3, std=[255.0] * 3)
-    with pytest.raises(SourceError, match=r"hint teacher of source 'boxes': its input normalisation .* is \[\[0.0"):
+    with pytest.raises(SourceError, match=r"hint teacher of source 'boxes': its input normalization .* is \[\[0.0"):
         build(hints=dict(boxes=dict(**backbone_hint, data_preprocessor=other)))
 
 
-def test_a_teacher_of_unknown_normalisation_is_refused(backbone_hint):
+def test_a_teacher_of_unknown_normalization_is_refused(backbone_hint):
     with pytest.raises(SourceError, match="source 'boxes': .* does not say how its images"):
         build(hints=dict(boxes=backbone_hint))
 

@@ -13,8 +13,8 @@ from xlearner_mm.testing import tiny_batch, tiny_resnet
 from ..expansion.test_branch import MMDET_SWIN
 from .test_fitnet_distiller import unequal_images
 
-NORMALISATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
-STATED = [NORMALISATION['mean'], NORMALISATION['std'], 'rgb']
+NORMALIZATION = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+STATED = [NORMALIZATION['mean'], NORMALIZATION['std'], 'rgb']
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def further(tmp_path):
         model = model or tiny_resnet(base_channels=6)
         torch.manual_seed(7)
         path = tmp_path / 'further.pth'
-        meta = dict(normalisation=STATED) if meta is None else meta
+        meta = dict(normalization=STATED) if meta is None else meta
         torch.save(dict(state_dict=MODELS.build(model).state_dict(), meta=meta), path)
         return dict(model=model, checkpoint=str(path), **settings)
 
@@ -103,8 +103,8 @@ def test_the_checkpoint_says_who_taught_and_a_resumed_training_holds_to_it(build
         distiller.check_resumed(described)
 
 
-def test_a_stock_preprocessor_says_how_its_images_were_normalised(build, further):
-    preprocessor = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, **NORMALISATION)
+def test_a_stock_preprocessor_says_how_its_images_were_normalized(build, further):
+    preprocessor = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, **NORMALIZATION)
     build(further_teachers=dict(imagenet=further(meta={}, data_preprocessor=preprocessor)))
 
 
@@ -122,12 +122,12 @@ def test_a_stock_preprocessor_says_how_its_images_were_normalised(build, further
             "weight of further teacher 'it' must be a number and not negative, got -1.0",
         ),
         ('it', dict(wieght=2.0), ValueError, "further teacher 'it': unknown setting 'wieght'; did you mean 'weight'"),
-        ('it', dict(meta={}), SourceError, "further teacher 'it': .* does not say how its images were normalised"),
+        ('it', dict(meta={}), SourceError, "further teacher 'it': .* does not say how its images were normalized"),
         (
             'it',
-            dict(meta=dict(normalisation=[[0.0] * 3, [255.0] * 3, 'rgb'])),
+            dict(meta=dict(normalization=[[0.0] * 3, [255.0] * 3, 'rgb'])),
             SourceError,
-            r"further teacher 'it': its input normalisation .* is \[\[0.0, .* but the sources have \[\[123",
+            r"further teacher 'it': its input normalization .* is \[\[0.0, .* but the sources have \[\[123",
         ),
         (
             'it',

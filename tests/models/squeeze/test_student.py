@@ -97,7 +97,7 @@ def saved(tmp_path, model, **meta):
 
 @pytest.mark.parametrize('name', ['ResNet-50', 'mmpretrain ResNet', 'mmdet Swin', 'mmpretrain Swin', 'ConvNeXt'])
 def test_it_may_start_from_a_checkpoint(build, tmp_path, name):
-    backbone, init_cfg = saved(tmp_path, STUDENTS[name], normalisation=STATED)
+    backbone, init_cfg = saved(tmp_path, STUDENTS[name], normalization=STATED)
     distiller = build(student={**STUDENTS[name], 'init_cfg': init_cfg})
     for key, value in distiller.student.state_dict().items():
         assert torch.equal(value, backbone.state_dict()[key])
@@ -114,9 +114,9 @@ def test_a_start_that_leaves_anything_at_random_is_refused_also_where_the_librar
 
 
 @pytest.mark.parametrize('name', ['ResNet-50', 'mmdet Swin'])
-def test_a_start_on_images_normalised_otherwise_is_refused(build, tmp_path, name):
-    _, init_cfg = saved(tmp_path, STUDENTS[name], xlearner=dict(normalisation=[[0.0] * 3, [255.0] * 3, 'rgb']))
-    with pytest.raises(SourceError, match=r'student: .*start.pth was trained with input normalisation .* \[\[0.0'):
+def test_a_start_on_images_normalized_otherwise_is_refused(build, tmp_path, name):
+    _, init_cfg = saved(tmp_path, STUDENTS[name], xlearner=dict(normalization=[[0.0] * 3, [255.0] * 3, 'rgb']))
+    with pytest.raises(SourceError, match=r'student: .*start.pth was trained with input normalization .* \[\[0.0'):
         build(student={**STUDENTS[name], 'init_cfg': init_cfg})
 
 

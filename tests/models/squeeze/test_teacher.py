@@ -120,10 +120,10 @@ def test_a_branch_it_does_not_know_is_named(tmp_path, learner_cfg):
         Teacher(**teacher)
 
 
-def test_images_normalised_otherwise_than_it_was_trained_on_are_refused(tmp_path, learner_cfg):
+def test_images_normalized_otherwise_than_it_was_trained_on_are_refused(tmp_path, learner_cfg):
     stated = [[0.0] * 3, [255.0] * 3, 'rgb']
-    with pytest.raises(CheckpointError, match=r'trained with input normalisation .* \[\[0.0, .* sources have \[\[123'):
-        Teacher(**saved(tmp_path / 'a.pth', learner_cfg, xlearner=dict(stage='expansion', normalisation=stated)))
+    with pytest.raises(CheckpointError, match=r'trained with input normalization .* \[\[0.0, .* sources have \[\[123'):
+        Teacher(**saved(tmp_path / 'a.pth', learner_cfg, xlearner=dict(stage='expansion', normalization=stated)))
 
 
 def test_a_resumed_training_reads_the_teacher_it_began_with(teacher, tmp_path, learner_cfg, x):

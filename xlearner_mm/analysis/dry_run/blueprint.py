@@ -241,7 +241,7 @@ def _content(settings: Mapping[str, Any], learner: Any) -> dict[str, Any]:
         return {'state_dict': other.state_dict(), 'meta': {'xlearner': other.describe()}}
     backbone = MODELS.build(without_library_defaults(settings['model']))
     state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
-    return {'state_dict': state, 'meta': {'normalisation': plain(learner.normalisation)}}
+    return {'state_dict': state, 'meta': {'normalization': plain(learner.normalization)}}
 
 
 def check_validation(runner: Runner) -> list[str]:

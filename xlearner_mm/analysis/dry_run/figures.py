@@ -88,16 +88,16 @@ class Estimate:
         """Of one process."""
         return sum(source.flops_per_step for source in self.sources)
 
-    def gpu_hours(self, flops_per_second: float, utilisation: float) -> float | None:
+    def gpu_hours(self, flops_per_second: float, utilization: float) -> float | None:
         """Return the hours of all GPUs together; None where the number of steps is unknown.
 
         Args:
             flops_per_second: of one GPU, as its maker states them for the training's precision.
-            utilisation: the share of them that a training gets.
+            utilization: the share of them that a training gets.
         """
         if self.steps is None:
             return None
-        return self.steps * self.world_size * self.flops_per_step / (flops_per_second * utilisation) / 3600
+        return self.steps * self.world_size * self.flops_per_step / (flops_per_second * utilization) / 3600
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as plain data."""
@@ -108,17 +108,17 @@ class Estimate:
 UNKNOWN = 'unknown'
 
 
-def print_tables(found: Estimate, flops_per_second: float | None, utilisation: float, console: Console) -> None:
+def print_tables(found: Estimate, flops_per_second: float | None, utilization: float, console: Console) -> None:
     """Print what every source and the whole take.
 
     Args:
         found: the estimate.
         flops_per_second: of one GPU; None where it is not given.
-        utilisation: the share of them that a training gets.
+        utilization: the share of them that a training gets.
         console: where to.
     """
     console.print(_sources(found))
-    console.print(_whole(found, flops_per_second, utilisation))
+    console.print(_whole(found, flops_per_second, utilization))
     for note in found.notes:
         console.print(f'note: {note}', markup=False, soft_wrap=True)
 
@@ -147,16 +147,16 @@ def _gigabytes(size: float) -> str:
     return f'{size / 1e9:.3f}'
 
 
-def _whole(found: Estimate, flops_per_second: float | None, utilisation: float) -> Table:
+def _whole(found: Estimate, flops_per_second: float | None, utilization: float) -> Table:
     table = Table(title=f'{found.model}, one rank of {found.world_size}', show_header=False)
     table.add_column()
     table.add_column(justify='right')
-    for name, value in _lines(found, flops_per_second, utilisation):
+    for name, value in _lines(found, flops_per_second, utilization):
         table.add_row(name, value)
     return table
 
 
-def _lines(found: Estimate, flops_per_second: float | None, utilisation: float) -> Iterator[tuple[str, str]]:
+def _lines(found: Estimate, flops_per_second: float | None, utilization: float) -> Iterator[tuple[str, str]]:
     images = sum(source.images_per_step for source in found.sources)
     steps = found.steps
     yield 'steps', UNKNOWN if steps is None else f'{steps:,}'
@@ -180,8 +180,8 @@ def _lines(found: Estimate, flops_per_second: float | None, utilisation: float) 
     if flops_per_second is None:
         yield 'GPU-hours', f'{UNKNOWN}: give --flops-per-second'
         return
-    hours = found.gpu_hours(flops_per_second, utilisation)
-    rate = f'{utilisation:.0%} of {flops_per_second:.3g} FLOP/s'
+    hours = found.gpu_hours(flops_per_second, utilization)
+    rate = f'{utilization:.0%} of {flops_per_second:.3g} FLOP/s'
     yield f'GPU-hours at {rate}', UNKNOWN if hours is None else f'{hours:,.1f}'
     if hours is not None:
         yield 'hours', f'{hours / found.world_size:,.1f}'

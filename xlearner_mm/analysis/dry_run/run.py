@@ -35,7 +35,7 @@ def dry_run(
     amp: bool = False,
     world_size: int = 1,
     flops_per_second: float | None = None,
-    utilisation: float = 0.3,
+    utilization: float = 0.3,
     json_file: str | None = None,
 ) -> int:
     """Print what a training will take, and turn bad input into one clear line.
@@ -46,7 +46,7 @@ def dry_run(
         amp: automatic mixed precision. Defaults to False.
         world_size: number of GPUs. Defaults to 1.
         flops_per_second: of one GPU. Defaults to None: hours are not estimated.
-        utilisation: share of ``flops_per_second`` that a training gets. Defaults to 0.3.
+        utilization: share of ``flops_per_second`` that a training gets. Defaults to 0.3.
         json_file: a file for the figures; its folder is made. Defaults to None.
 
     Returns:
@@ -54,16 +54,16 @@ def dry_run(
     """
     cfg = None
     try:
-        _check(world_size, flops_per_second, utilisation)
+        _check(world_size, flops_per_second, utilization)
         # What libraries say of the files that they read is no part of the figures.
         with redirect_stdout(sys.stderr):
             cfg = load_config(config, None, options, 'none')
             refuse_misspelt(cfg)
             found = estimate_config(cfg, world_size, amp)
-        print_tables(found, flops_per_second, utilisation, Console(width=120))
+        print_tables(found, flops_per_second, utilization, Console(width=120))
         if json_file is not None:
-            hours = None if flops_per_second is None else found.gpu_hours(flops_per_second, utilisation)
-            rate = {'flops_per_second': flops_per_second, 'utilisation': utilisation, 'gpu_hours': hours}
+            hours = None if flops_per_second is None else found.gpu_hours(flops_per_second, utilization)
+            rate = {'flops_per_second': flops_per_second, 'utilization': utilization, 'gpu_hours': hours}
             Path(json_file).parent.mkdir(parents=True, exist_ok=True)
             with open(json_file, 'w') as file:
                 json.dump({**found.as_dict(), **rate}, file, indent=2)
@@ -102,10 +102,10 @@ def estimate_config(cfg: Config, world_size: int = 1, amp: bool = False, pixels:
         return estimate(blueprint, world_size, folder, half, pixels)
 
 
-def _check(world_size: int, flops_per_second: float | None, utilisation: float) -> None:
+def _check(world_size: int, flops_per_second: float | None, utilization: float) -> None:
     if world_size < 1:
         raise SourceError(f'--world-size must be at least 1, got {world_size}')
     if flops_per_second is not None and flops_per_second <= 0:
         raise SourceError(f'--flops-per-second must be above 0, got {flops_per_second}')
-    if not 0 < utilisation <= 1:
-        raise SourceError(f'--utilisation must be above 0 and at most 1, got {utilisation}')
+    if not 0 < utilization <= 1:
+        raise SourceError(f'--utilization must be above 0 and at most 1, got {utilization}')

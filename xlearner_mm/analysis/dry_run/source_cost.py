@@ -18,7 +18,7 @@ from xlearner_mm.models.squeeze import FitNetDistiller
 
 PIXELS = 3 * 224 * 224
 """Pixels of a batch up to which it is run as it is."""
-_BYTES_PER_VALUE = 1 + 4  # of an image as it was read, and normalised
+_BYTES_PER_VALUE = 1 + 4  # of an image as it was read, and normalized
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ META_KEY = 'xlearner'
 
 @HOOKS.register_module()
 class StageMetaHook(Hook):
-    """Record stage, backbones, sources and input normalisation under ``meta['xlearner']`` of every checkpoint.
+    """Record stage, backbones, sources and input normalization under ``meta['xlearner']`` of every checkpoint.
 
     Exporting and transferring then need neither the config file nor to run the config text that mmengine stores.
 

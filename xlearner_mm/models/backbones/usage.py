@@ -12,8 +12,8 @@ from xlearner_mm.config.plain_data import plain
 from xlearner_mm.models.data_preprocessor import (
     channel_settings,
     loaded_order_of,
-    normalisation_of,
-    same_normalisation,
+    normalization_of,
+    same_normalization,
 )
 from xlearner_mm.registry import bare_name
 
@@ -31,15 +31,15 @@ def check_usage(backbone: nn.Module, preprocessors: Sequence[nn.Module], meta: M
         what: the checkpoint's name, for messages.
 
     Raises:
-        CheckpointError: a bottleneck of another style, or images normalised differently.
+        CheckpointError: a bottleneck of another style, or images normalized differently.
     """
     record = meta.get('xlearner') or meta
     trained = record.get('backbone') or {}
     if bare_name(trained.get('type', '')).startswith('XLearnerResNet'):
         _check_style(backbone, trained.get('style', 'pytorch'), what)
-    if record.get('normalisation'):
+    if record.get('normalization'):
         for preprocessor in preprocessors:
-            _check_normalisation(preprocessor, plain(record['normalisation']), what)
+            _check_normalization(preprocessor, plain(record['normalization']), what)
 
 
 def _check_style(backbone: Any, trained: str, what: str) -> None:
@@ -51,9 +51,9 @@ def _check_style(backbone: Any, trained: str, what: str) -> None:
         )
 
 
-def _check_normalisation(preprocessor: nn.Module, trained: Sequence[Any], what: str) -> None:
-    given = plain(normalisation_of(preprocessor))
-    if same_normalisation(given, trained):
+def _check_normalization(preprocessor: nn.Module, trained: Sequence[Any], what: str) -> None:
+    given = plain(normalization_of(preprocessor))
+    if same_normalization(given, trained):
         return
     mean, std, order = trained
     loaded = loaded_order_of(preprocessor)
@@ -69,6 +69,6 @@ def _check_normalisation(preprocessor: nn.Module, trained: Sequence[Any], what: 
     )
 
 
-def _said(normalisation: Sequence[Any]) -> str:
-    mean, std, channels = normalisation
+def _said(normalization: Sequence[Any]) -> str:
+    mean, std, channels = normalization
     return f'mean {mean}, std {std}, channels {channels}'

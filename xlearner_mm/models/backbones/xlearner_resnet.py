@@ -49,10 +49,10 @@ def holders_of(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def preprocessors_around(module: nn.Module) -> list[nn.Module]:
-    """Return the data preprocessors of the innermost network around a module that normalises its images.
+    """Return the data preprocessors of the innermost network around a module that normalizes its images.
 
     Those of a multi-branch or multi-source preprocessor are listed one by one. Empty where no network is known, or
-    where none normalises in its preprocessor (then a pipeline does).
+    where none normalizes in its preprocessor (then a pipeline does).
     """
     for holder in holders_of(module):
         outer = getattr(holder, 'data_preprocessor', None)
@@ -106,13 +106,13 @@ class XLearnerResNet(BaseModule):
     checkpoint or a training checkpoint as it is, with the deep stem named as any of the libraries does, and raises
     where the stock type warns and trains from noise. It takes the place of the ``pretrained`` that mmseg's networks
     hand down. It also raises when the network around it would use the backbone otherwise than the checkpoint records: a
-    bottleneck of another ``style``, images normalised differently.
+    bottleneck of another ``style``, images normalized differently.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         init_cfg: mmengine's weight initialisation; for ``type='Pretrained'`` also ``prefix`` (where the backbone is
             in the checkpoint; found by itself by default), ``strict`` (defaults to True) and ``as_trained`` (defaults
-            to True; False allows another style or normalisation than the checkpoint records).
+            to True; False allows another style or normalization than the checkpoint records).
         library: ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``, whatever the scope; over a prefix of the type. Defaults
             to None: by the prefix, or else the scope.
         kwargs: the stock ResNet's arguments: ``stem_channels``, ``base_channels``, ``out_indices``, ``style``,

@@ -13,9 +13,9 @@ from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets.channel_order import BGR, ORDERS
 from xlearner_mm.errors import SourceError
 from xlearner_mm.models.data_preprocessor import (
-    normalisation_of,
-    same_normalisation,
-    stated_normalisation,
+    normalization_of,
+    same_normalization,
+    stated_normalization,
     tell_loaded_order,
 )
 from xlearner_mm.models.distillation.frozen_model import FrozenModel
@@ -31,19 +31,19 @@ class BackboneTeacher(FrozenModel):
         checkpoint: its checkpoint; also one of a stock network that holds it.
         what: what messages call it.
         data_preprocessor: config of the stock data preprocessor that it was trained with. Defaults to None: its
-            checkpoint says how its images were normalised.
+            checkpoint says how its images were normalized.
         autocast: see :class:`~xlearner_mm.models.distillation.FrozenModel`. Defaults to None.
         channel_order: order in which its training images were loaded, before that data preprocessor: ``'bgr'``, as
             OpenMMLab loads files, or ``'rgb'``, as CIFAR's arrays are. Defaults to ``'bgr'``.
 
     Attributes:
         channels: level -> channels, measured.
-        normalisation: how its images were normalised, see
-            :func:`~xlearner_mm.models.data_preprocessor.normalisation_of`.
+        normalization: how its images were normalized, see
+            :func:`~xlearner_mm.models.data_preprocessor.normalization_of`.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
-        SourceError: nothing says how its images were normalised, or an unknown channel order.
+        SourceError: nothing says how its images were normalized, or an unknown channel order.
         ValueError: it does not give out feature maps.
     """
 
@@ -59,7 +59,7 @@ class BackboneTeacher(FrozenModel):
         super().__init__(model, checkpoint, what=what, autocast=autocast)
         if channel_order not in ORDERS:
             raise SourceError(f"{what}: channel_order is '{channel_order}', not of {ORDERS}")
-        self.normalisation = self._normalisation(data_preprocessor, channel_order)
+        self.normalization = self._normalization(data_preprocessor, channel_order)
         self.channels = self._channels()
 
     def _load(self, state: State) -> None:
@@ -68,31 +68,31 @@ class BackboneTeacher(FrozenModel):
     def _channels(self) -> dict[int, int]:
         return probe_channels(self.module, self.what)
 
-    def _normalisation(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> list:
+    def _normalization(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> list:
         if data_preprocessor is not None:
             preprocessor = MODELS.build(dict(data_preprocessor))
             tell_loaded_order(preprocessor, channel_order)
-            return plain(normalisation_of(preprocessor))
-        stated = stated_normalisation(self.meta)
+            return plain(normalization_of(preprocessor))
+        stated = stated_normalization(self.meta)
         if stated is None:
             raise SourceError(
-                f'{self.what}: {self.checkpoint} does not say how its images were normalised; give the '
+                f'{self.what}: {self.checkpoint} does not say how its images were normalized; give the '
                 'data_preprocessor that it was trained with'
             )
         return stated
 
-    def check_normalisation(self, expected: tuple) -> None:
+    def check_normalization(self, expected: tuple) -> None:
         """Check that it sees images as it was trained to.
 
         Args:
-            expected: how the sources' images are normalised.
+            expected: how the sources' images are normalized.
 
         Raises:
-            SourceError: it was trained on images that were normalised in another way.
+            SourceError: it was trained on images that were normalized in another way.
         """
-        if not same_normalisation(self.normalisation, expected):
+        if not same_normalization(self.normalization, expected):
             raise SourceError(
-                f'{self.what}: its input normalisation (mean, std, channels) is {self.normalisation}, but the sources '
+                f'{self.what}: its input normalization (mean, std, channels) is {self.normalization}, but the sources '
                 f'have {plain(expected)}; both see the same images, so make them agree'
             )
 

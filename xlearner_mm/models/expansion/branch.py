@@ -24,8 +24,8 @@ class Branch(BaseModule):
 
         F_{-1} = stem(x)        E_i = stage(i)(F_{i-1})        what sources read = output(i, F_i)
 
-    Links are added to the stream that runs from stage to stage. Swin and ConvNeXt normalise what they give out, not
-    the stream; their senders' E_i is the stream, what sources read is normalised. Without links, ``output`` is
+    Links are added to the stream that runs from stage to stage. Swin and ConvNeXt normalize what they give out, not
+    the stream; their senders' E_i is the stream, what sources read is normalized. Without links, ``output`` is
     exactly the stock backbone's own output: this is checked when a branch is built.
 
     Args:
@@ -84,7 +84,7 @@ class Branch(BaseModule):
         return self._stages.stage(level)
 
     def output(self, level: int, x: Tensor) -> Tensor:
-        """What sources read of F_i ``(B, C, H, W)``: normalised where the stock backbone normalises its outputs."""
+        """What sources read of F_i ``(B, C, H, W)``: normalized where the stock backbone normalizes its outputs."""
         return self._stages.output(level, x)
 
     def run(self, step: Callable[[Tensor], Tensor], x: Batch) -> Any:

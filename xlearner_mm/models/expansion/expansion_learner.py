@@ -14,7 +14,7 @@ from xlearner_mm.config.plain_data import plain
 from xlearner_mm.errors import SourceError
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
-    check_same_normalisation,
+    check_same_normalization,
     tell_source_order,
 )
 from xlearner_mm.models.expansion.expanded_backbone import Levels, XLearnerExpandedBackbone
@@ -50,7 +50,7 @@ class ExpansionLearner(BaseModel):
         init_cfg: mmengine's weight initialisation. Defaults to None.
 
     Raises:
-        SourceError: a source or hint that cannot work with the backbone, differing input normalisation, or a branch
+        SourceError: a source or hint that cannot work with the backbone, differing input normalization, or a branch
             that no source trains.
         CheckpointError: a hint teacher's checkpoint that is missing or not of its model.
     """
@@ -77,11 +77,11 @@ class ExpansionLearner(BaseModel):
         preprocessors = {name: net.data_preprocessor for name, net in self.networks.items()}
         for name, preprocessor in preprocessors.items():
             tell_source_order(preprocessor, self.sources[name])
-        self.normalisation = check_same_normalisation(preprocessors)
+        self.normalization = check_same_normalization(preprocessors)
         self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors)
         self._check_every_branch_is_trained()
         self._check_every_level_is_read()
-        self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalisation)
+        self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalization)
 
     def init_weights(self) -> None:
         """Initialise branches, links and networks; checkpoints that heads or necks name are read without executing.
@@ -215,13 +215,13 @@ class ExpansionLearner(BaseModel):
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return stage, backbone, tasks, sources and input normalisation as plain data."""
+        """Return stage, backbone, tasks, sources and input normalization as plain data."""
         return {
             'stage': self.stage,
             'backbone': {**self.backbone_cfg, **({'widths': widths} if (widths := self.backbone.widths) else {})},
             'tasks': dict(self.backbone.tasks),
             'sources': {name: source.task for name, source in self.sources.items()},
-            'normalisation': plain(self.normalisation),
+            'normalization': plain(self.normalization),
             'hints': {
                 name: {'checkpoint': hint.teacher.checkpoint, 'sha256': hint.teacher.sha256}
                 for name, hint in self.hints.items()

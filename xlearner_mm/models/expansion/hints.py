@@ -98,7 +98,7 @@ def build_hints(
     hints: Mapping[str, Any],
     sources: Mapping[str, Source],
     backbone: XLearnerExpandedBackbone,
-    normalisation: tuple,
+    normalization: tuple,
 ) -> ModuleDict:
     """Build the hints of some sources.
 
@@ -107,10 +107,10 @@ def build_hints(
             :class:`~xlearner_mm.models.expansion.hints.HintTeacher` and settings of :class:`Hint`.
         sources: all sources, by name.
         backbone: the expanded backbone whose branches learn.
-        normalisation: how the sources' images are normalised.
+        normalization: how the sources' images are normalized.
 
     Raises:
-        SourceError: an unknown source or setting, a teacher whose input normalisation differs, or what
+        SourceError: an unknown source or setting, a teacher whose input normalization differs, or what
             :class:`Hint` refuses.
         CheckpointError: a teacher's checkpoint is missing, damaged, or not of its model.
     """
@@ -118,17 +118,17 @@ def build_hints(
     if unknown:
         raise SourceError(f'hints name unknown source(s) {unknown}; the sources are {list(sources)}')
     return ModuleDict(
-        {name: _build_hint(sources[name], dict(given), backbone, normalisation) for name, given in hints.items()}
+        {name: _build_hint(sources[name], dict(given), backbone, normalization) for name, given in hints.items()}
     )
 
 
 def _build_hint(
-    source: Source, given: dict[str, Any], backbone: XLearnerExpandedBackbone, normalisation: tuple
+    source: Source, given: dict[str, Any], backbone: XLearnerExpandedBackbone, normalization: tuple
 ) -> Hint:
     _check_settings(source, given)
     own = {key: given.pop(key) for key in _TEACHER if key in given}
     teacher = HintTeacher(source, **own)
-    teacher.check_normalisation(normalisation)
+    teacher.check_normalization(normalization)
     return Hint(source, teacher, backbone.channels_of(source.task), **given)
 
 
@@ -156,13 +156,13 @@ class HintTeacher(BackboneTeacher):
             of any registered backbone (with its ``_scope_``).
         checkpoint: its checkpoint; for a backbone also one of a stock network that holds it.
         data_preprocessor: for a backbone, config of the stock data preprocessor that it was trained with. Defaults to
-            None: its checkpoint says how its images were normalised.
+            None: its checkpoint says how its images were normalized.
         channel_order: for that data preprocessor, the order in which its training images were loaded. Defaults to
             None: as the source's images are loaded.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
-        SourceError: a learner that does not serve the task, or a backbone of unknown input normalisation.
+        SourceError: a learner that does not serve the task, or a backbone of unknown input normalization.
     """
 
     def __init__(
@@ -205,10 +205,10 @@ class HintTeacher(BackboneTeacher):
             )
         return dict(enumerate(self.expanded.channels_of(self.source.task)))
 
-    def _normalisation(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> list:
+    def _normalization(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> list:
         if self.expanded is not None:
-            return plain(self.module.normalisation)
-        return super()._normalisation(data_preprocessor, channel_order)
+            return plain(self.module.normalization)
+        return super()._normalization(data_preprocessor, channel_order)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> dict[int, Tensor]:

@@ -48,7 +48,7 @@ class Reconciliation:
         fuse: ``'stream'``: F feeds the next stage; ``'output'``: F only leaves. Defaults to ``'stream'``.
         link: ``'conv3x3'``: chain of 3x3 stride-2 convolutions; ``'pool1x1'``: average pool and 1x1, a
             fraction of the parameters. Defaults to ``'conv3x3'``.
-        norm_cfg: the links' normalisation layer. Defaults to BN.
+        norm_cfg: the links' normalization layer. Defaults to BN.
 
     Raises:
         ValueError: an unknown choice, or a topology that needs a level before it is computed.
@@ -131,7 +131,7 @@ class ReconciliationLink(BaseModule):
         in_stride: pixels of the image per feature of the sender.
         out_stride: the same of the receiver.
         link: ``'conv3x3'`` or ``'pool1x1'``. Defaults to ``'conv3x3'``.
-        norm_cfg: normalisation layer. Defaults to BN.
+        norm_cfg: normalization layer. Defaults to BN.
 
     Raises:
         ValueError: strides whose ratio is not a power of two.

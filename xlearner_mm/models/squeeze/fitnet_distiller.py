@@ -85,7 +85,7 @@ class FitNetDistiller(BaseModel):
 
     Raises:
         CheckpointError: a teacher's or the student's checkpoint that is missing or not of its model.
-        SourceError: a student or further teacher whose input normalisation is not that of the sources.
+        SourceError: a student or further teacher whose input normalization is not that of the sources.
         ValueError: an unknown choice, level, branch, source or weight, a teacher whose sources all weigh 0, or a
             student that does not give out feature maps or has stages or norms that no distilled level trains.
     """
@@ -116,12 +116,12 @@ class FitNetDistiller(BaseModel):
         refuse_unknown('FitNetDistiller: teacher', teacher, settings_of(Teacher))
         self.teacher = Teacher(**teacher)
         learner = self.teacher.learner
-        backbone, normalisation = learner.backbone, learner.normalisation
+        backbone, normalization = learner.backbone, learner.normalization
         self.sources = parse_sources(learner.sources)
         self.branch_channels = {n: b.channels for n, b in backbone.branches.items()}
         self.targets = branch_targets(backbone, self.levels, branch_weights)
         further, targets = build_further_teachers(
-            further_teachers or {}, self.levels, tuple(backbone.branches), normalisation
+            further_teachers or {}, self.levels, tuple(backbone.branches), normalization
         )
         self.further_teachers = further
         self.targets.update(targets)
@@ -135,13 +135,13 @@ class FitNetDistiller(BaseModel):
         if start_from is not None:
             _check_choice('start_from', start_from, tuple(self.branch_channels))
         self.start_from, self._student_cfg = start_from, plain(student)
-        self.student, self._student_start = build_student(student, start_from, normalisation)
+        self.student, self._student_start = build_student(student, start_from, normalization)
         student_channels = pick_levels('student', compared, probe_channels(self.student, 'student'))
         check_all_trains(self.student, compared)
         channels = {name: target.channels for name, target in self.targets.items()}
         self.guidance = Guidance(student_channels, channels, guidance_norm)
         self.standardizers = _standardizers(channels) if standardize == 'channel' else None
-        # The teacher's own preprocessors: student and teacher see the same normalised images by construction.
+        # The teacher's own preprocessors: student and teacher see the same normalized images by construction.
         self.data_preprocessor = MultiSourceDataPreprocessor(
             {name: net.data_preprocessor for name, net in learner.networks.items()}
         )
@@ -285,7 +285,7 @@ class FitNetDistiller(BaseModel):
         return StudentFeatures(self).forward_task(x, task)
 
     def describe(self) -> dict[str, Any]:
-        """Return stage, student, teachers, sources and input normalisation as plain data."""
+        """Return stage, student, teachers, sources and input normalization as plain data."""
         return {
             **self.teacher.learner.describe(),
             'stage': 'squeeze',

@@ -12,7 +12,7 @@ from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.config.plain_data import plain
 from xlearner_mm.errors import SourceError
 from xlearner_mm.models.backbones import without_library_defaults
-from xlearner_mm.models.data_preprocessor import stated_normalisation
+from xlearner_mm.models.data_preprocessor import stated_normalization
 from xlearner_mm.models.distillation import unreached_parameters
 from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
@@ -21,21 +21,21 @@ from xlearner_mm.registry import MODELS
 
 
 def build_student(
-    config: Mapping[str, Any], start_from: str | None, normalisation: tuple
+    config: Mapping[str, Any], start_from: str | None, normalization: tuple
 ) -> tuple[nn.Module, Mapping[str, Any] | None]:
     """Build a student.
 
     Args:
         config: of any registered backbone; stock ones with their ``_scope_``.
         start_from: the branch that it is to start from, or None.
-        normalisation: how the sources' images are normalised.
+        normalization: how the sources' images are normalized.
 
     Returns:
         The student, and the checkpoint that :func:`load_student` is to start it from, if any. An
         :class:`~xlearner_mm.models.backbones.XLearnerResNet` loads its own.
 
     Raises:
-        SourceError: its checkpoint was trained on images that were normalised in another way.
+        SourceError: its checkpoint was trained on images that were normalized in another way.
         ValueError: it is to start from two things.
         CheckpointError: its checkpoint is missing or damaged.
     """
@@ -50,18 +50,18 @@ def build_student(
             f"FitNetDistiller: the student is to start from the branch '{start_from}' and from {start['checkpoint']}; "
             'give start_from or its init_cfg, not both'
         )
-    _check_normalisation(start['checkpoint'], normalisation)
+    _check_normalization(start['checkpoint'], normalization)
     if own is None:
         # The stock loader only warns of what the checkpoint leaves at random.
         student.init_cfg = None
     return student, pretrained
 
 
-def _check_normalisation(path: str, expected: tuple) -> None:
-    stated = stated_normalisation(read_checkpoint(path).get('meta') or {})
+def _check_normalization(path: str, expected: tuple) -> None:
+    stated = stated_normalization(read_checkpoint(path).get('meta') or {})
     if stated not in (None, plain(expected)):
         raise SourceError(
-            f"student: {path} was trained with input normalisation (mean, std, channels) {stated}, but the teacher's "
+            f"student: {path} was trained with input normalization (mean, std, channels) {stated}, but the teacher's "
             f'sources have {plain(expected)}; both see the same images, so make them agree'
         )
 

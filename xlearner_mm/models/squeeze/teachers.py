@@ -14,7 +14,7 @@ from torch import Tensor
 from xlearner_mm.checkpoint import CheckpointError, State, load_strictly
 from xlearner_mm.config.plain_data import plain
 from xlearner_mm.errors import refuse_unknown
-from xlearner_mm.models.data_preprocessor import stated_normalisation
+from xlearner_mm.models.data_preprocessor import stated_normalization
 from xlearner_mm.models.distillation import BackboneTeacher, FrozenModel
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
@@ -37,7 +37,7 @@ class Teacher(FrozenModel):
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, of another stage, of other sources or branches, or was
-            trained on images that were normalised in another way.
+            trained on images that were normalized in another way.
         ValueError: an unknown precision, or norms that cannot be folded.
     """
 
@@ -66,10 +66,10 @@ class Teacher(FrozenModel):
         _check_names(self.checkpoint, state, self.module)
         narrow_as(self.module.backbone, {'meta': self.meta})  # pruned or not, its levels are those that are compared
         super()._load(state)
-        stated, own = stated_normalisation(self.meta), plain(self.module.normalisation)
+        stated, own = stated_normalization(self.meta), plain(self.module.normalization)
         if stated not in (None, own):
             raise CheckpointError(
-                f'teacher {self.checkpoint} was trained with input normalisation (mean, std, channels) {stated}, but '
+                f'teacher {self.checkpoint} was trained with input normalization (mean, std, channels) {stated}, but '
                 f'its sources have {own} here; give the sources of the expansion stage'
             )
 
@@ -292,7 +292,7 @@ def build_further_teachers(
     further: Mapping[str, Mapping[str, Any]],
     levels: Sequence[int],
     branches: Sequence[str],
-    normalisation: tuple,
+    normalization: tuple,
 ) -> tuple[dict[str, BackboneTeacher], dict[str, Target]]:
     """Build the teachers that are no branches, and their targets.
 
@@ -301,10 +301,10 @@ def build_further_teachers(
             :class:`~xlearner_mm.models.distillation.BackboneTeacher`, and ``weight`` and ``levels`` of its target.
         levels: the levels distilled where a teacher names none.
         branches: names that are taken.
-        normalisation: how the sources' images are normalised.
+        normalization: how the sources' images are normalized.
 
     Raises:
-        SourceError: a teacher whose input normalisation differs or is not known.
+        SourceError: a teacher whose input normalization differs or is not known.
         ValueError: a name that is taken or no identifier, an unknown setting, a level it does not have, a weight
             below 0.
         CheckpointError: its checkpoint is missing, damaged, or not of its model.
@@ -316,7 +316,7 @@ def build_further_teachers(
         settings = dict(settings)
         weight, own_levels = settings.pop('weight', 1.0), settings.pop('levels', levels)
         teachers[name] = BackboneTeacher(**settings, what=f"further teacher '{name}'")
-        teachers[name].check_normalisation(normalisation)
+        teachers[name].check_normalization(normalization)
         if not _is_weight(weight):
             raise ValueError(
                 f"FitNetDistiller: weight of further teacher '{name}' must be a number and not negative, got {weight!r}"

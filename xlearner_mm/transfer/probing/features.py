@@ -78,7 +78,7 @@ class FeatureExtractor:
             workers: processes that read images. Defaults to 0.
 
         Raises:
-            CheckpointError: the backbone was trained on images that were normalised in another way.
+            CheckpointError: the backbone was trained on images that were normalized in another way.
             SourceError: images that are loaded in another channel order than those before.
         """
         with DefaultScope.overwrite_default_scope(self.scope):
@@ -143,7 +143,7 @@ class FeatureExtractor:
             torch.manual_seed(self.seed)  # a random start is the same, whichever features are there already
             preprocessor, backbone = (MODELS.build(self.model[part]) for part in ('data_preprocessor', 'backbone'))
             tell_loaded_order(preprocessor, self._order or BGR)
-            # In a network, as in a training: it then refuses images that are not normalised as it was trained.
+            # In a network, as in a training: it then refuses images that are not normalized as it was trained.
             network = nn.Module()
             network.data_preprocessor, network.backbone = preprocessor, backbone
             with nothing_executed():

@@ -19,7 +19,7 @@ class Stages(ABC):
         F_{-1} = stem(x)        E_i = stage(i)(F_{i-1})        the backbone's output i = output(i, E_i)
 
     Between stages all families hand over ``(B, C, H, W)``: links are added there, to the *stream*. Families that
-    normalise what they give out, but not what they pass on, do so in :meth:`output`.
+    normalize what they give out, but not what they pass on, do so in :meth:`output`.
 
     It refers to the backbone and owns nothing: it is no module, so that no key is in a checkpoint twice.
 
@@ -28,7 +28,7 @@ class Stages(ABC):
 
     Attributes:
         family: the family's name, for messages.
-        normalises_outputs: whether output i passes a ``norm{i}`` that the stream does not pass.
+        normalizes_outputs: whether output i passes a ``norm{i}`` that the stream does not pass.
         levels: number of stages.
         output_levels: levels that :meth:`output` can give as the stock backbone does.
         probe_size: height and width of the smallest image that every setting of the family takes.
@@ -38,7 +38,7 @@ class Stages(ABC):
     """
 
     family: ClassVar[str]
-    normalises_outputs: ClassVar[bool] = False
+    normalizes_outputs: ClassVar[bool] = False
 
     def __init__(self, backbone: Any) -> None:
         self.backbone = backbone
@@ -69,7 +69,7 @@ class Stages(ABC):
 
     def may_start_fresh(self) -> tuple[str, ...]:
         """Modules that a checkpoint may lack because its own model, say a classifier, gave out fewer levels."""
-        return tuple(f'norm{level}' for level in self.output_levels) if self.normalises_outputs else ()
+        return tuple(f'norm{level}' for level in self.output_levels) if self.normalizes_outputs else ()
 
     @staticmethod
     def is_a(backbone: Any, stock_class: str) -> bool:

@@ -13,14 +13,14 @@ from xlearner_mm.models.expansion.stages.base import Stages, StagesError
 class ConvNeXtStages(Stages):
     """ConvNeXt (and V2): the down-sampling before a stage belongs to it, ``norm{i}`` to what it gives out.
 
-    The stock forward normalises its outputs but not the stream that feeds the next stage; so does this.
+    The stock forward normalizes its outputs but not the stream that feeds the next stage; so does this.
 
     Raises:
         StagesError: ``gap_before_final_norm=True`` (the stock default): the outputs are vectors, no features.
     """
 
     family = 'ConvNeXt'
-    normalises_outputs = True
+    normalizes_outputs = True
 
     def __init__(self, backbone: Any) -> None:
         super().__init__(backbone)
@@ -52,5 +52,5 @@ class ConvNeXtStages(Stages):
         return lambda x: net.stages[level](net.downsample_layers[level](x))
 
     def output(self, level: int, x: Tensor) -> Tensor:
-        """Normalise by ``norm{i}`` where the backbone has one."""
+        """Normalize by ``norm{i}`` where the backbone has one."""
         return getattr(self.backbone, f'norm{level}')(x) if level in self.output_levels else x

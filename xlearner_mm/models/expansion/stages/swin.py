@@ -15,7 +15,7 @@ class SwinStages(Stages):
 
     The stock stage ends in the patch merging for the next one, which its output does not pass (unless
     ``out_after_downsample``). So patch merging comes first here, at the start of the next stage: links are added before
-    it, at the resolution of what the stage gives out. The stock forward normalises its outputs but not the stream
+    it, at the resolution of what the stage gives out. The stock forward normalizes its outputs but not the stream
     that feeds the next stage; so does this.
 
     Raises:
@@ -23,7 +23,7 @@ class SwinStages(Stages):
     """
 
     family = 'Swin'
-    normalises_outputs = True
+    normalizes_outputs = True
 
     def __init__(self, backbone: Any) -> None:
         super().__init__(backbone)
@@ -77,7 +77,7 @@ class SwinStages(Stages):
         return run
 
     def output(self, level: int, x: Tensor) -> Tensor:
-        """Normalise by ``norm{i}`` where the backbone has one."""
+        """Normalize by ``norm{i}`` where the backbone has one."""
         if level not in self.output_levels:
             return x
         norm = getattr(self.backbone, f'norm{level}')
