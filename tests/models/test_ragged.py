@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from xlearner_mm.models.norms import is_batch_norm
-from xlearner_mm.models.ragged import Ragged, RaggedError, each, parts_of, ragged, ragged_forwards
+from xlearner_mm.models.ragged import Ragged, RaggedError, each, joint_groups, parts_of, ragged, ragged_forwards
 from xlearner_mm.registry import MODELS
 
 from .mmcv_sync_bn import on_cpu
@@ -216,3 +216,8 @@ def test_code_that_wants_one_size_is_named_with_what_helps():
     with pytest.raises(ValueError, match=message), ragged_forwards(network, X, 'student'):
         network(X)
     assert 'forward' not in vars(network.norm)
+
+
+def test_sources_of_one_image_size_are_one_group():
+    inputs = {'a': torch.zeros(2, 3, 8, 8), 'b': torch.zeros(1, 3, 8, 16), 'c': torch.zeros(3, 3, 8, 8)}
+    assert joint_groups(inputs) == [['a', 'c'], ['b']]

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 import torch
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from xlearner_mm.checkpoint import (
@@ -22,12 +21,13 @@ from xlearner_mm.checkpoint import (
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.unknown_setting import explained
 from xlearner_mm.engine.ending import end_well, end_with
-from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.recipe_steps import SETTING
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.errors import SourceError, told
+from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import RUNNERS, registered_name, type_of
 
 
@@ -169,8 +169,8 @@ def _load_for_test(runner: Runner, checkpoint: str | None) -> None:
     if checkpoint is None:
         raise CheckpointError('a test needs a checkpoint')
     content = read_checkpoint(checkpoint)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    pruned = expanded_backbone_of(runner)
+    model = unwrapped(runner.model)
+    pruned = expanded_backbone_of(runner.model)
     if pruned is not None:
         narrow_as(pruned, content)
     load_strictly(model, state_dict_of(content), f'checkpoint {checkpoint}')

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
@@ -25,6 +24,7 @@ from xlearner_mm.datasets.fingerprint import fingerprint
 from xlearner_mm.models.backbones.xlearner_resnet import pretrained_entries
 from xlearner_mm.models.distillation import FrozenModel
 from xlearner_mm.models.squeeze import FitNetDistiller
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.version import __version__
 
 LIBRARIES = ('torch', 'torchvision', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg')
@@ -38,7 +38,7 @@ def describe_start(runner: Runner) -> dict[str, Any]:
     Args:
         runner: resumed already, if it is resumed.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     return {
         'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
         'command': shlex.join(sys.argv),

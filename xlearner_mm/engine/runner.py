@@ -12,7 +12,6 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, master_only
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import EarlyStoppingHook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import load_state_dict
@@ -47,6 +46,7 @@ from xlearner_mm.errors import told
 from xlearner_mm.models.class_weights import check_class_weights
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.models.recomputation import recompute_named
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS, RUNNERS, type_of
 
 OWN_HOOKS = (
@@ -179,7 +179,7 @@ class XLearnerRunner(Runner):
             # A checkpoint of the same validation's result, the best one, holds its count too.
             self._hooks.remove(hook)
             self.register_hook(hook, 'LOW')
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         for own in (*OWN_HOOKS, *(STAGE_HOOKS if hasattr(model, 'describe') else ())):
             if not any(isinstance(hook, type_of({'type': own}, HOOKS)) for hook in self.hooks):
                 self.register_hook({'type': own})
@@ -261,7 +261,7 @@ class XLearnerRunner(Runner):
         Raises:
             SourceError: images to train on and to evaluate on are loaded in different orders.
         """
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         preprocessor = getattr(model, 'data_preprocessor', None)
         if preprocessor is None or hasattr(model, 'sources'):  # of its sources, a stage has told it itself
             return
@@ -362,7 +362,7 @@ class XLearnerRunner(Runner):
         # MMEngine would execute a config found under this name; its own checkpoints have none.
         checkpoint.setdefault('meta', {}).pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         state = state_dict_of(checkpoint)
         self._check(model, state, filename, strict)
         load_state_dict(model, state, strict=False, logger=self.logger)

@@ -230,3 +230,15 @@ def _as_batch(columns: Tensor, shape: torch.Size) -> Tensor:
     images = columns.reshape(shape[1], shape[0], *shape[2:]).transpose(0, 1)
     # Copied: an activation that works in place may not write into views of one tensor.
     return images.clone(memory_format=torch.contiguous_format)
+
+
+def joint_groups(inputs: Mapping[str, Tensor]) -> list[list[str]]:
+    """Group sources by the spatial size of their images: those of a group can be one tensor.
+
+    Args:
+        inputs: source -> images ``(B, 3, H, W)``.
+    """
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, images in inputs.items():
+        groups.setdefault(tuple(images.shape[-2:]), []).append(name)
+    return list(groups.values())

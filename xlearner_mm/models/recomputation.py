@@ -8,12 +8,12 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from xlearner_mm.models.module_state import ModuleState
+from xlearner_mm.models.norms import ModuleState
 from xlearner_mm.models.ragged import Ragged, ragged_forwards
+from xlearner_mm.models.unwrapped import unwrapped
 
 
 def recompute_as_plain(backbone: nn.Module) -> bool:
@@ -44,7 +44,7 @@ def recompute_named(model: nn.Module, names: str | Sequence[str] | None) -> None
         names: of the modules, as in the config. None: none.
     """
     for name in [names] if isinstance(names, str) else names or ():
-        module = attrgetter(name)(model.module if is_model_wrapper(model) else model)
+        module = attrgetter(name)(unwrapped(model))
         stock = getattr(module.__dict__.get('forward'), '__wrapped__', None)
         if stock is not None:
             module.forward = stock

@@ -12,9 +12,9 @@ from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.hooks.logged_step import is_logged_step
 from xlearner_mm.engine.optim import wrappers_of
+from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.registry import HOOKS
 
 
@@ -30,7 +30,7 @@ class BranchGradientHook(Hook):
         """Be called by the optimizer before its steps: after them the gradients are gone."""
         self._norms: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
-        backbone = expanded_backbone_of(runner)
+        backbone = expanded_backbone_of(runner.model)
         if backbone is None:
             return
         branches = {name: list(branch.parameters()) for name, branch in backbone.branches.items()}

@@ -7,7 +7,6 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -16,6 +15,7 @@ from xlearner_mm.engine.hooks.logged_step import logging_interval
 from xlearner_mm.errors import SourceError
 from xlearner_mm.evaluation.similarity import LinearCKA, positions, side_by_side
 from xlearner_mm.models.squeeze import FitNetDistiller
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS
 from xlearner_mm.spread import spread
 
@@ -105,7 +105,7 @@ class FeatureSimilarityHook(Hook):
 
 
 def _distiller_of(runner: Runner) -> FitNetDistiller | None:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     return model if isinstance(model, FitNetDistiller) else None
 
 

@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from xlearner_mm.engine.hooks.logged_step import logging_interval
 from xlearner_mm.engine.loops import MultiSourceValLoop
 from xlearner_mm.errors import SourceError
 from xlearner_mm.models.squeeze import FitNetDistiller
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS
 from xlearner_mm.untouched_randomness import untouched_randomness
 
@@ -88,7 +88,7 @@ class FidelityHook(Hook):
             self._last = kept['last'] if runner._resume else None
 
     def _measure_branches(self, runner: Runner, loop: Any) -> None:
-        distiller = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        distiller = unwrapped(runner.model)
         if not isinstance(distiller, FitNetDistiller) or not isinstance(loop, MultiSourceValLoop):
             raise TypeError(
                 'FidelityHook needs a FitNetDistiller and a MultiSourceValLoop, got '

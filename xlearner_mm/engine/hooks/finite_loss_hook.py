@@ -11,15 +11,15 @@ import torch
 from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.optim import BranchClipping, wrappers_of
 from xlearner_mm.engine.recovery.finite_weights import weights_not_finite
 from xlearner_mm.engine.recovery.step_record import image_paths, save_step, sources_not_finite
 from xlearner_mm.errors import SourceError
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS
 
 POLICIES = ('stop', 'skip')
@@ -80,7 +80,7 @@ class FiniteLossHook(Hook):
         """Stand between the losses and the optimizer."""
         if self.policy == 'skip' and accumulative_counts(runner) > 1:
             raise SourceError("FiniteLossHook: policy='skip' needs optim_wrapper.accumulative_counts=1")
-        model: Any = _unwrapped(runner)
+        model: Any = unwrapped(runner.model)
         optimizer = runner.optim_wrapper
         parse, update = model.parse_losses, optimizer.update_params
 
@@ -124,7 +124,7 @@ class FiniteLossHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep what the step would be saved with, or undone by."""
         self._batch = data_batch
-        buffers = dict(_unwrapped(runner).named_buffers())
+        buffers = dict(unwrapped(runner.model).named_buffers())
         if {name: b.shape for name, b in buffers.items()} != {name: b.shape for name, b in self._before.items()}:
             self._before = {name: buffer.clone() for name, buffer in buffers.items()}
         _copy(buffers, self._before)
@@ -141,7 +141,7 @@ class FiniteLossHook(Hook):
 
     @staticmethod
     def _check_weights(runner: Runner, step: int, outcome: str, statistics: bool = True) -> None:
-        faulty = weights_not_finite(_unwrapped(runner), statistics)
+        faulty = weights_not_finite(unwrapped(runner.model), statistics)
         if faulty is not None:
             raise NonFiniteLossError(
                 f'step {step}: weights are not finite ({faulty}), because the gradients of this step or of one before '
@@ -173,7 +173,7 @@ class FiniteLossHook(Hook):
             raise NonFiniteLossError(f'{told}; {self.limit} such steps have been skipped before, which is the limit')
         runner.message_hub.update_info('nonfinite_steps', skipped)
         runner.optim_wrapper.zero_grad()
-        _copy(self._before, dict(_unwrapped(runner).named_buffers()))
+        _copy(self._before, dict(unwrapped(runner.model).named_buffers()))
         print_log(f'{told}; the step is skipped, number {skipped} of at most {self.limit}', 'current', 30)
 
     def _told(self, runner: Runner) -> str:
@@ -215,7 +215,3 @@ def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         names = [name for name, value in source.items() if value.dtype == dtype]
         # One kernel for all, not one for each of some hundred norms.
         torch._foreach_copy_([target[name] for name in names], [source[name] for name in names])
-
-
-def _unwrapped(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

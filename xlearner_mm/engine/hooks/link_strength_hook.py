@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.hooks.logged_step import logging_interval
+from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.reconciliation import LinkKey
 from xlearner_mm.models.ragged import Batch, parts_of
 from xlearner_mm.registry import HOOKS
@@ -43,7 +43,7 @@ class LinkStrengthHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Watch the links if this step is measured."""
-        backbone = expanded_backbone_of(runner)
+        backbone = expanded_backbone_of(runner.model)
         interval = logging_interval(runner) if self.interval is None else self.interval
         if backbone is None or not (self.every_n_train_iters(runner, interval) or self.is_last_train_iter(runner)):
             return

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError
@@ -16,6 +15,7 @@ from xlearner_mm.datasets.multi_source_dataset import refuse_batch_size
 from xlearner_mm.engine.optim import refuse_weights_without_effect
 from xlearner_mm.errors import refuse_unknown
 from xlearner_mm.models.expansion import ExpansionLearner
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import HOOKS
 
@@ -35,7 +35,7 @@ class MultiSourceCheckHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check once, before any image is read."""
         loader = runner.train_dataloader
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         _look_at_label_maps(runner, loader.dataset, taught=not hasattr(model, 'student'))
         if not isinstance(loader.dataset, MultiSourceDataset):
             return

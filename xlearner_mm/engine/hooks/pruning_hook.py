@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from xlearner_mm.checkpoint import resolve_checkpoint, sha256_of
-from xlearner_mm.engine.hooks.expanded_backbone_of import expanded_backbone_of
 from xlearner_mm.engine.hooks.stage_meta_hook import META_KEY, StageMetaHook
 from xlearner_mm.engine.optim import wrappers_of
 from xlearner_mm.errors import SourceError
-from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
-from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
+from xlearner_mm.models.expansion.branch import pretrained_of
+from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone, expanded_backbone_of
 from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.models.squeeze.pruning import (
     NEEDS_GRADIENTS,
@@ -28,6 +27,7 @@ from xlearner_mm.models.squeeze.pruning import (
     check_plan,
     size_table,
 )
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS, MODELS
 
 # A step of pruning may fall on one in which gradients are accumulated, or are left out for their overflow.
@@ -91,7 +91,7 @@ class PruningHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Plan the steps from the shapes that the config builds, whatever a checkpoint's are."""
-        learner = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        learner = unwrapped(runner.model)
         self._backbone = self._check(runner)
         learner.stage = 'pruning'
         with torch.random.fork_rng(devices=[]):
@@ -106,7 +106,7 @@ class PruningHook(Hook):
         self._log(runner, f'pruning from {self.pruning.full}, {self.pruning.floor} at the least')
 
     def _check(self, runner: Runner) -> XLearnerExpandedBackbone:
-        backbone = expanded_backbone_of(runner)
+        backbone = expanded_backbone_of(runner.model)
         if backbone is None:
             raise SourceError('pruning: PruningHook needs an ExpansionLearner, whose expanded backbone it prunes')
         if not any(isinstance(hook, StageMetaHook) for hook in runner.hooks):

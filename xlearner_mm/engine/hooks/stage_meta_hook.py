@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS
 from xlearner_mm.version import __version__
 
@@ -27,14 +27,13 @@ class StageMetaHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Check that the model can describe itself."""
-        if not hasattr(_unwrapped(runner), 'describe'):
-            raise TypeError(
-                f'StageMetaHook needs an ExpansionLearner or a FitNetDistiller, got {type(_unwrapped(runner)).__name__}'
-            )
+        model = unwrapped(runner.model)
+        if not hasattr(model, 'describe'):
+            raise TypeError(f'StageMetaHook needs an ExpansionLearner or a FitNetDistiller, got {type(model).__name__}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Add the description."""
-        description = _unwrapped(runner).describe()
+        description = unwrapped(runner.model).describe()
         checkpoint['meta'][META_KEY] = {**description, 'xlearner_mm_version': __version__}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -43,7 +42,7 @@ class StageMetaHook(Hook):
         Raises:
             CheckpointError: it is of the other stage, or a teacher's file has changed or is missing.
         """
-        recorded, model = checkpoint.get('meta', {}).get(META_KEY), _unwrapped(runner)
+        recorded, model = checkpoint.get('meta', {}).get(META_KEY), unwrapped(runner.model)
         if not runner._resume or recorded is None:
             return
         stage = model.describe()['stage']
@@ -54,7 +53,3 @@ class StageMetaHook(Hook):
             )
         if hasattr(model, 'check_resumed'):
             model.check_resumed(recorded)
-
-
-def _unwrapped(runner: Runner) -> Any:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
@@ -14,6 +13,7 @@ from torch import nn
 from xlearner_mm.engine.optim.wrapper import BranchClipping, PerBranchOptimWrapper
 from xlearner_mm.errors import SourceError
 from xlearner_mm.models.expansion import ExpansionLearner
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.nearest_name import nearest, settings_of
 
 _OWN = ('optimizer', 'clip_grad', 'paramwise_cfg', 'constructor')
@@ -67,7 +67,7 @@ class PerBranchOptimWrapperConstructor:
         Args:
             model: the model to train.
         """
-        learner: Any = model.module if is_model_wrapper(model) else model
+        learner: Any = unwrapped(model)
         branches = list(learner.backbone.branches) if isinstance(learner, ExpansionLearner) else []
         self._check_names(branches, type(learner).__name__)
         if not branches:

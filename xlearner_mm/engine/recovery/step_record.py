@@ -7,13 +7,13 @@ from io import BytesIO
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.checkpoint.atomic import written_whole
 from xlearner_mm.checkpoint.reading import mmengine_state_types
+from xlearner_mm.models.unwrapped import unwrapped
 
 
 def save_step(
@@ -31,7 +31,7 @@ def save_step(
     Raises:
         OSError: the disk is full, or refuses otherwise.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     place = {'seed': runner.seed, 'rank': runner.rank, 'iter': runner.iter}
     own = model.state_dict()
     state = {**own, **{name: buffer for name, buffer in buffers.items() if name in own}}

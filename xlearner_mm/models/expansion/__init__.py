@@ -3,7 +3,7 @@
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
 from xlearner_mm.models.expansion.reconciliation import Reconciliation, ReconciliationLink
-from xlearner_mm.models.expansion.task_port import TaskPort
+from xlearner_mm.models.expansion.stock_network import TaskPort
 
 __all__ = [
     'ExpansionLearner',

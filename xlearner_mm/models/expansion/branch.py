@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.checkpoint import CheckpointError, backbone_state, load_strictly, read_checkpoint, state_dict_of
 from xlearner_mm.models.backbones import without_library_defaults
-from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
+from xlearner_mm.models.backbones.xlearner_resnet import pretrained_entries
+from xlearner_mm.models.expansion.reconciliation import LinkKey
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
 from xlearner_mm.models.norms import any_batch_statistics
 from xlearner_mm.models.ragged import Batch, each
 from xlearner_mm.models.recomputation import recompute_as_plain
 from xlearner_mm.registry import MODELS
+
+
+def pretrained_of(backbone: nn.Module) -> Mapping[str, Any] | None:
+    """Return the ``Pretrained`` entry of a stock backbone's ``init_cfg``, or None where it starts from scratch."""
+    return next(iter(pretrained_entries(getattr(backbone, 'init_cfg', None))), None)
+
+
+def load_pretrained(backbone: nn.Module, pretrained: Mapping[str, Any], may_start_fresh: Sequence[str] = ()) -> None:
+    """Load all of a backbone from a checkpoint.
+
+    Args:
+        backbone: the stock backbone.
+        pretrained: its ``checkpoint`` and, optionally, the ``prefix`` of the backbone in it.
+        may_start_fresh: modules that stay as they were built where the checkpoint lacks them, wholly. Defaults to ().
+
+    Raises:
+        CheckpointError: unreadable, or of another architecture; lists the differences.
+    """
+    path, own = pretrained['checkpoint'], backbone.state_dict()
+    state = backbone_state(state_dict_of(read_checkpoint(path)), backbone, pretrained.get('prefix'))
+    modules = {key.split('.')[0] for key in own}
+    # Heads beside the backbone, and norms of outputs it does not give here, are no fault.
+    state = {key: value for key, value in state.items() if key.split('.')[0] in modules}
+    fresh = sorted((modules & set(may_start_fresh)) - {key.split('.')[0] for key in state})
+    if fresh and state:
+        print_log(f'{fresh} are not in {path} and start fresh', logger='current', level=logging.INFO)
+        state.update({key: value for key, value in own.items() if key.split('.')[0] in fresh})
+    load_strictly(backbone, state, f'checkpoint {path}')
 
 
 class Branch(BaseModule):
@@ -116,3 +147,43 @@ class Branch(BaseModule):
                     f"branch '{self.name}': {type(self.backbone).__name__} computes more than its stages one after "
                     f'the other (its output {level} is not that of its stage), so links cannot be put between them'
                 )
+
+
+def frozen_modules(
+    branches: Mapping[str, Branch], links: Mapping[str, nn.Module], keys: Iterable[LinkKey], frozen_stages: int
+) -> list[nn.Module]:
+    """Return what ``frozen_stages`` freezes beside the stages that branches freeze themselves, which are told to.
+
+    As in a ResNet: -1 freezes nothing, 0 the stems, k also the first k levels, with the links into them; all levels or
+    more freeze everything.
+
+    Args:
+        branches: the branches, by name.
+        links: the links, by module name.
+        keys: end points of the links.
+        frozen_stages: k.
+
+    Raises:
+        ValueError: a branch that cannot freeze some of its stages.
+    """
+    if frozen_stages < 0:
+        return []
+    if frozen_stages >= max(len(branch.channels) for branch in branches.values()):
+        return [*branches.values(), *links.values()]
+    for name, branch in branches.items():
+        if not hasattr(branch.backbone, '_freeze_stages'):
+            raise ValueError(
+                f"branch '{name}': {type(branch.backbone).__name__} cannot freeze {frozen_stages} of its stages; "
+                'freeze all (frozen_stages=4) or none (-1)'
+            )
+        branch.backbone.frozen_stages = max(frozen_stages, branch.backbone.frozen_stages)
+        branch.backbone._freeze_stages()
+    return [links[key.module_name] for key in keys if key.receiver_level < frozen_stages]
+
+
+def freeze(modules: Iterable[nn.Module]) -> None:
+    """Take parameters out of training and norms to inference."""
+    for module in modules:
+        module.eval()
+        for parameter in module.parameters():
+            parameter.requires_grad = False

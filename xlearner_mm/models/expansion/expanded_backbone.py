@@ -12,9 +12,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import CheckpointError, load_backbone, read_checkpoint, recorded_widths
-from xlearner_mm.models.expansion.branch import Branch
-from xlearner_mm.models.expansion.branch_checkpoint import pretrained_of
-from xlearner_mm.models.expansion.freezing import freeze, frozen_modules
+from xlearner_mm.models.expansion.branch import Branch, freeze, frozen_modules, pretrained_of
 from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to
 from xlearner_mm.models.expansion.reconciliation import (
     DepthPlan,
@@ -22,9 +20,9 @@ from xlearner_mm.models.expansion.reconciliation import (
     Reconciliation,
     ReconciliationLink,
 )
-from xlearner_mm.models.module_state import ModuleState
-from xlearner_mm.models.norms import any_batch_statistics, apply_norm_eval
+from xlearner_mm.models.norms import ModuleState, any_batch_statistics, apply_norm_eval
 from xlearner_mm.models.ragged import Batch, ragged_forwards
+from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import MODELS
 
 Levels = tuple[Tensor, ...]
@@ -352,3 +350,13 @@ def _check_tasks(tasks: Mapping[str, str] | None, branches: Sequence[str]) -> di
         if branch not in branches:
             raise ValueError(f"task '{task}' is served by unknown branch '{branch}'; branches are {list(branches)}")
     return tasks
+
+
+def expanded_backbone_of(model: nn.Module) -> XLearnerExpandedBackbone | None:
+    """Return the branches and links that a model trains, or None in the squeeze stage, which trains none.
+
+    Args:
+        model: the training's model, in DDP or not.
+    """
+    backbone = getattr(unwrapped(model), 'backbone', None)
+    return backbone if isinstance(backbone, XLearnerExpandedBackbone) else None

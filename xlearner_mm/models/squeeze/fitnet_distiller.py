@@ -24,10 +24,9 @@ from xlearner_mm.models.distillation import (
     fitnet_distances,
     probe_channels,
 )
-from xlearner_mm.models.expansion.task_port import port_of
-from xlearner_mm.models.joint_batches import joint_groups
+from xlearner_mm.models.expansion.stock_network import port_of
 from xlearner_mm.models.norms import any_batch_statistics, apply_norm_eval
-from xlearner_mm.models.ragged import parts_of, ragged, ragged_forwards
+from xlearner_mm.models.ragged import joint_groups, parts_of, ragged, ragged_forwards
 from xlearner_mm.models.squeeze.student import build_student, check_all_trains, load_student
 from xlearner_mm.models.squeeze.teachers import (
     BALANCE,
@@ -329,7 +328,7 @@ if TYPE_CHECKING:
 
 
 class StudentFeatures:
-    """G^t(Fhat) in place of F^t, for a :class:`~xlearner_mm.models.expansion.task_port.TaskPort`.
+    """G^t(Fhat) in place of F^t, for a :class:`~xlearner_mm.models.expansion.stock_network.TaskPort`.
 
     Args:
         distiller: the model of the squeeze stage.

@@ -14,7 +14,7 @@ from xlearner_mm.errors import SourceError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.data_preprocessor import stated_normalization
 from xlearner_mm.models.distillation import unreached_parameters
-from xlearner_mm.models.expansion.branch_checkpoint import load_pretrained, pretrained_of
+from xlearner_mm.models.expansion.branch import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
 from xlearner_mm.models.recomputation import recompute_as_plain
 from xlearner_mm.registry import MODELS
