@@ -6,8 +6,9 @@ import pytest
 from torch.utils.data import DataLoader
 
 from tests.datasets.small_sources import COUNT, class_list
-from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError, multi_source_collate
+from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, multi_source_collate
 from xlearner_mm.datasets.multi_source_dataset import REPLACED
+from xlearner_mm.errors import SourceError
 
 SKIP = dict(policy='skip', max_share=0.4)
 

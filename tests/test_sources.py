@@ -1,6 +1,7 @@
 import pytest
 
-from xlearner_mm.datasets import SourceError, parse_sources
+from xlearner_mm.datasets import parse_sources
+from xlearner_mm.errors import SourceError
 
 GOOD = dict(task='cls', batch_size=4, dataset=dict(type='X'))
 

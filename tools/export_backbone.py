@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Export; return the exit status."""
     args = parse_args()
-    from xlearner_mm.checkpoint import CheckpointError
+    from xlearner_mm.errors import USER_ERRORS, print_error
     from xlearner_mm.export import export_backbone
 
     try:
@@ -50,9 +50,8 @@ def main() -> int:
             which=args.which,
             ema=args.ema,
         )
-    except CheckpointError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except USER_ERRORS as error:
+        return print_error(error)
     average = ', moving average' if meta['ema'] else ''
     print(
         f'{args.out} ({meta["format"]["name"]}): {meta["backbone"]["type"]} with channels {meta["channels"]} from the '

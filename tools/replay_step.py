@@ -19,16 +19,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Replay; return the exit status."""
     args = parse_args()
-    from xlearner_mm.checkpoint import CheckpointError
     from xlearner_mm.engine.recovery.replay import replay_step
-    from xlearner_mm.errors import SourceError
+    from xlearner_mm.errors import USER_ERRORS, print_error
 
     try:
         for line in replay_step(args.config, args.step, tuple(args.cfg_options)).lines():
             print(line)
-    except (SourceError, CheckpointError, FileNotFoundError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except USER_ERRORS as error:
+        return print_error(error)
     return 0
 
 

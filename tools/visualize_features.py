@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Draw; return the exit status."""
     args = parse_args()
-    from xlearner_mm.checkpoint import CheckpointError
+    from xlearner_mm.errors import USER_ERRORS, print_error
     from xlearner_mm.visualization.feature_map import draw_features
 
     try:
@@ -42,9 +42,8 @@ def main() -> int:
             config=args.config,
             options=args.cfg_options,
         )
-    except (CheckpointError, FileNotFoundError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except (*USER_ERRORS, ValueError) as error:
+        return print_error(error)
     print(args.out)
     return 0
 

@@ -19,14 +19,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Draw; return the exit status."""
     args = parse_args()
-    from xlearner_mm.checkpoint import CheckpointError
+    from xlearner_mm.errors import USER_ERRORS, print_error
     from xlearner_mm.visualization.link_map import read_links, save_link_map
 
     try:
         step, strengths = read_links(args.checkpoint)
-    except CheckpointError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except USER_ERRORS as error:
+        return print_error(error)
     save_link_map(strengths, Path(args.out), f'Strength of the links at step {step}')
     top = max(strengths, key=lambda key: strengths[key])
     print(

@@ -1,23 +1,33 @@
-"""What is wrong with a source, or with one of its images."""
+"""Errors that a user can fix, and their one line on the command line.
+
+ConfigError
+SourceError
+BadImageError
+CheckpointError
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 
 from xlearner_mm.nearest_name import nearest
-from xlearner_mm.registry import missing_type
 
 
-class SourceError(ValueError):
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names the setting, what was found, what was expected and the fix."""
+
+
+class SourceError(ConfigError):
     """A source whose settings or data cannot work; the message names the source and the fix."""
 
 
 class BadImageError(SourceError):
-    """An image that cannot be trained or measured on, for its file or for its labels.
+    """An image that cannot be used for training or measured, because of its file or its labels.
 
     Args:
         message: one line that names source, file, reason and fix.
-        path: the file, or what stands for it. Defaults to ''.
+        path: the file, or the item's description where there is none. Defaults to ''.
         reason: what is wrong with it. Defaults to ''.
     """
 
@@ -26,37 +36,54 @@ class BadImageError(SourceError):
         self.path, self.reason = path, reason
 
 
+class CheckpointError(ConfigError):
+    """A checkpoint that cannot be used; the message names the file, what was found and what was expected."""
+
+
+USER_ERRORS = (ConfigError, FileNotFoundError)
+"""Bad input: a command ends with its one line, not with a traceback."""
+
+
 def bad_image(
-    source: str, path: str, reason: str, mend: str = 'replace the file, or take it out of the annotations'
+    source: str, path: str, reason: str, fix: str = 'replace the file, or remove it from the annotations'
 ) -> BadImageError:
-    """Return the error of one image of a source, its message with what to do."""
-    message = f"source '{source}': {path} {reason}; {mend}"
-    return BadImageError(message, path, reason)
+    """Return the error of one image of a source, with the fix in its message."""
+    return BadImageError(f"source '{source}': {path} {reason}; {fix}", path, reason)
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says in one line, or its name if it says nothing; of an unknown type, where it is known."""
+    """Return an error's message in one line, or its class name if it has none; for an unknown type, who has it."""
+    from xlearner_mm.registry import missing_type  # MMEngine: tools that run without it raise these errors too
+
     return missing_type(error) or ' '.join(str(error).split()) or type(error).__name__
 
 
-def told(error: BaseException) -> str:
-    """Return kind and message of an error in one line."""
-    said = one_line(error)
-    return said if said == type(error).__name__ or missing_type(error) else f'{type(error).__name__}: {said}'
+def describe_error(error: BaseException) -> str:
+    """Return class name and message of an error in one line."""
+    from xlearner_mm.registry import missing_type
+
+    message = one_line(error)
+    return message if message == type(error).__name__ or missing_type(error) else f'{type(error).__name__}: {message}'
+
+
+def print_error(error: object, prefix: str = '') -> int:
+    """Print the first line of an error to stderr, and return the exit status of the command: 1."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    print(f'error: {prefix}{lines[0]}', file=sys.stderr)
+    return 1
 
 
 def refuse_unknown(owner: str, settings: Collection[str], known: Collection[str]) -> None:
-    """Raise a SourceError for a setting that is not known, with the nearest one that is.
+    """Refuse unknown settings, and name the nearest known one.
 
     Args:
         owner: whose settings they are, for the message.
         settings: their names.
-        known: the names that there are.
+        known: the known names.
+
+    Raises:
+        ConfigError: a setting is not known.
     """
     for key in settings:
         if key not in known:
-            raise SourceError(f"{owner}: unknown setting '{key}'{nearest(key, known)}")
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be used; the message names the file, what was found and what was expected."""
+            raise ConfigError(f"{owner}: unknown setting '{key}'{nearest(key, known)}")

@@ -5,7 +5,8 @@ import pytest
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 
-from xlearner_mm.checkpoint import CheckpointError, load_strictly, read_checkpoint, sha256_of, state_dict_of
+from xlearner_mm.checkpoint import load_strictly, read_checkpoint, sha256_of, state_dict_of
+from xlearner_mm.errors import CheckpointError
 
 
 def test_a_training_checkpoint_with_mmengines_histories_is_read(tmp_path):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.hooks import EMAHook
 
-from xlearner_mm.checkpoint import CheckpointError, choose_weights, read_checkpoint, resolve_checkpoint
+from xlearner_mm.checkpoint import choose_weights, read_checkpoint, resolve_checkpoint
+from xlearner_mm.errors import CheckpointError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models import XLearnerResNet
 
 

@@ -5,7 +5,8 @@ import random
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError, read_checkpoint
+from xlearner_mm.checkpoint import read_checkpoint
+from xlearner_mm.errors import CheckpointError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import xlearner_mm
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export import export_backbone
 from xlearner_mm.models.distillation import FrozenModel
 from xlearner_mm.registry import MODELS

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from xlearner_mm.config.options import load_config, parse_option
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'
 

@@ -9,8 +9,9 @@ import xlearner_mm
 from tests.engine.tiny_runner import image_sources
 from tests.engine.tiny_squeeze import tiny_squeeze, validated_sources, validation, write_teacher
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
-from xlearner_mm.datasets import SourceError, multi_source_collate
+from xlearner_mm.datasets import multi_source_collate
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.errors import SourceError
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import (
     DATA_SAMPLERS,

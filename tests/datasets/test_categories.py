@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.errors import SourceError
 from xlearner_mm.testing.fixtures.pictures import HEIGHT, WIDTH, write_picture
 
 from .small_sources import class_folders, voc

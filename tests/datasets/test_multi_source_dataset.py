@@ -1,6 +1,7 @@
 import pytest
 
-from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.errors import SourceError
 from xlearner_mm.testing import index_sources
 
 

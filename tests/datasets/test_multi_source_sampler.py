@@ -4,8 +4,9 @@ from itertools import islice
 import pytest
 from torch.utils.data import DataLoader
 
-from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError, multi_source_collate
+from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, multi_source_collate
 from xlearner_mm.datasets import multi_source_sampler as module
+from xlearner_mm.errors import SourceError
 from xlearner_mm.testing import index_sources
 
 

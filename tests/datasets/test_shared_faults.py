@@ -8,8 +8,8 @@ import pytest
 from mmengine.registry import TRANSFORMS
 
 from xlearner_mm.analysis.check_sources import check_source
-from xlearner_mm.datasets import MultiSourceDataset, SourceError
-from xlearner_mm.errors import BadImageError
+from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.errors import BadImageError, SourceError
 from xlearner_mm.sources import parse_sources
 
 from .small_sources import COUNT, class_folders, class_list, coco, label_maps

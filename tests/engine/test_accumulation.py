@@ -2,8 +2,8 @@
 
 import pytest
 
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
+from xlearner_mm.errors import SourceError
 
 from ..soak.killing import in_process
 from ..soak.trainings import differences, outcome, train

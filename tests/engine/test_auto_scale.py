@@ -8,9 +8,8 @@ from mmengine.config import Config
 from mmengine.runner import runner as mmengine_runner
 
 from xlearner_mm.analysis.dry_run import dry_run
-from xlearner_mm.checkpoint import CheckpointError
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.errors import CheckpointError, SourceError
 
 from .tiny_runner import logged, tiny_runner
 

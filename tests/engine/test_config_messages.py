@@ -8,8 +8,8 @@ from mmengine.config import Config
 from xlearner_mm.analysis.check_sources import check_config
 from xlearner_mm.analysis.dry_run import dry_run
 from xlearner_mm.config.options import read_config, sources_once
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.errors import SourceError
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.transfer_set import transfer_to_set
 

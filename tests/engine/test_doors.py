@@ -8,10 +8,10 @@ import torch
 from mmengine.config import Config
 
 from tests.export.colours import config_text, write_colours
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.checkpoint.reading import safetensors_bytes
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.engine.recovery.step_record import read_step
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_classifier, tiny_expanded, tiny_resnet
 from xlearner_mm.transfer.probing.features import FeatureExtractor

@@ -8,10 +8,9 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import nn
 
-from xlearner_mm.checkpoint import CheckpointError
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.engine.recipe_steps import keep_recipe, plan_step, processes_of
+from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.registry import DATASETS, MODELS
 
 IMAGES = 10

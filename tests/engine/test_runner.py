@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.registry import HOOKS
 
 from ..soak.killing import Kill, in_process

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.datasets.small_sources import class_folders
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.errors import SourceError
 
 
 def loader_of(source, workers, **settings):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.errors import SourceError
 
 from ..datasets.test_categories import AS_THEY_ARE, coco_of
 

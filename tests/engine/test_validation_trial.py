@@ -8,9 +8,10 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 
-from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.engine.hooks import ValidationCheckHook
 from xlearner_mm.engine.loops import MultiSourceValLoop
+from xlearner_mm.errors import SourceError
 
 from ..datasets.small_sources import class_folders, coco, label_maps, voc, write_coco
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.testing import index_sources
 

@@ -10,7 +10,7 @@ import torchvision
 from PIL import Image
 
 import xlearner_mm
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export import backbone, export_backbone, features
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 

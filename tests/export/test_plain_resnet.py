@@ -1,6 +1,6 @@
 import pytest
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.formats import PlainResNet, plain_resnet_of
 from xlearner_mm.export.stored_backbone import StoredBackbone, find_backbone
 from xlearner_mm.testing import tiny_expanded, tiny_resnet

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.checkpoint.weights import PUBLISHED
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.start import count_flops, read_start
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.registry import MODELS

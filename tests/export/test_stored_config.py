@@ -2,7 +2,7 @@
 
 import pytest
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.stored_backbone import build_stored, without_start
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 

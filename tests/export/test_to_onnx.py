@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export import export_backbone
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 

@@ -3,7 +3,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export import export_backbone
 from xlearner_mm.export.stored_backbone import find_backbone
 

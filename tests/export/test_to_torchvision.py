@@ -3,7 +3,7 @@ import torch
 import torchvision
 from torchvision.models._utils import IntermediateLayerGetter
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export import export_backbone
 
 LAYERS = {f'layer{i}': i - 1 for i in range(1, 5)}

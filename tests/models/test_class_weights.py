@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import ConfigDict
 
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models import ExpansionLearner
 from xlearner_mm.models.class_weights import check_class_weights
 from xlearner_mm.registry import MODELS

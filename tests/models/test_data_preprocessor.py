@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_classifier, tiny_expanded, tiny_resnet
 

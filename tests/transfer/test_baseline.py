@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.transfer.run_suite import Baseline
 
 FOLDER = Path(__file__).parents[2] / 'configs' / 'transfer' / 'baselines'

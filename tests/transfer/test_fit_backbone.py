@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.start import read_start
 from xlearner_mm.registry import MODELS, DefaultScope
 from xlearner_mm.testing import tiny_expanded, tiny_resnet

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.export.conftest import description
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.datasets.channel_order import agreed_order
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export import export_backbone
 from xlearner_mm.export.start import read_start
 from xlearner_mm.models.data_preprocessor import channel_settings, swaps_channels, tell_loaded_order

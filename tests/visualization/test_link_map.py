@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.expansion.reconciliation import LinkKey
 from xlearner_mm.visualization.link_map import read_links, save_link_map
 

@@ -5,7 +5,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from tests.engine.conftest import CONFIGS
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.visualization.sample_images import images_of_files, images_of_sources
 

@@ -4,7 +4,8 @@ import shutil
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError, read_checkpoint
+from xlearner_mm.checkpoint import read_checkpoint
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.visualization.trained_model import load_trained

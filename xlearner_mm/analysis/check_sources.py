@@ -26,7 +26,7 @@ from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.guarded_reading import guard, ignored_value, leaves, stray_names
 from xlearner_mm.datasets.label_maps import values_of_maps
 from xlearner_mm.engine.launch import load_config
-from xlearner_mm.errors import BadImageError, SourceError, one_line, told
+from xlearner_mm.errors import BadImageError, SourceError, describe_error, one_line
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.sources import BadData, Source, parse_sources, settings_named
 from xlearner_mm.spread import spread
@@ -137,7 +137,7 @@ def _problems_of(report: SplitReport) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = one_line(error) if isinstance(error, ValueError) else told(error)
+        said = one_line(error) if isinstance(error, ValueError) else describe_error(error)
         report.add(_DATASET, said.removeprefix(f"source '{report.source}': "))
 
 

@@ -10,11 +10,9 @@ from xlearner_mm.checkpoint.loading import (
 )
 from xlearner_mm.checkpoint.reading import nothing_executed, read_checkpoint, resolve_checkpoint, sha256_of
 from xlearner_mm.checkpoint.weights import State, backbone_state, choose_weights, holds_ema, state_dict_of
-from xlearner_mm.errors import CheckpointError
 
 __all__ = [
     'SAME_ARCHITECTURE',
-    'CheckpointError',
     'State',
     'backbone_state',
     'check_backbone',

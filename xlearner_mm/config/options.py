@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 
-from xlearner_mm.errors import SourceError, told
+from xlearner_mm.errors import SourceError, describe_error
 from xlearner_mm.registry import with_registered_names
 
 _HOLDS_DICT = re.compile(r'^\s*\{|^\s*[\[(].*\{|\bdict\(')
@@ -77,7 +77,7 @@ def read_config(config: str) -> Config:
     try:
         return as_read(Config.fromfile(config))
     except Exception as error:  # a config is a program: it may raise anything
-        raise SourceError(f'{_place(error, config)}: {told(error)}') from error
+        raise SourceError(f'{_place(error, config)}: {describe_error(error)}') from error
 
 
 def as_read(cfg: Config) -> Config:

@@ -6,7 +6,6 @@ from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
 from xlearner_mm.datasets.multi_source_sampler import MultiSourceSampler
 from xlearner_mm.datasets.places365 import Places365
 from xlearner_mm.datasets.stanford_dogs import StanfordDogs
-from xlearner_mm.errors import SourceError
 from xlearner_mm.sources import Source, parse_sources
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     'MultiSourceSampler',
     'Places365',
     'Source',
-    'SourceError',
     'StanfordDogs',
     'multi_source_collate',
     'parse_sources',

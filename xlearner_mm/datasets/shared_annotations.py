@@ -22,7 +22,7 @@ from xlearner_mm.datasets.shared_memory import (
     give_back_freed,
     write_arrays,
 )
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 
 _Result = TypeVar('_Result')
 _DATA = ('data_list', 'data_bytes', 'data_address')
@@ -63,7 +63,7 @@ def read_once(read: Callable[[], _Result], parts: Sequence[BaseDataset]) -> _Res
                 told = _published(parts, before, result)
             give_back_freed()
         except Exception as failure:
-            error, told = failure, {'error': str(failure), 'explained': isinstance(failure, SourceError)}
+            error, told = failure, {'error': str(failure), 'explained': isinstance(failure, ConfigError)}
     told = _gather(told)[reader]
     if error is not None:
         raise error

@@ -13,7 +13,7 @@ from PIL import Image
 
 from xlearner_mm.datasets.integrity.inspection import Damage, Mismatch
 from xlearner_mm.datasets.stream_index import StreamIndex
-from xlearner_mm.errors import SourceError, bad_image, one_line, told
+from xlearner_mm.errors import ConfigError, SourceError, bad_image, describe_error, one_line
 from xlearner_mm.spread import spread
 
 WITNESSES = 20
@@ -129,7 +129,7 @@ class Witnesses:
                 self._found[index] = None
             except ImageFault as found:
                 self._found[index] = None if found.own else found.kind
-            except (SourceError, MemoryError):
+            except (ConfigError, MemoryError):
                 self._found[index] = None
         return self._found[index] == fault.kind
 
@@ -142,7 +142,7 @@ def place_of(transform: Any, number: int) -> str:
 def _told(error: BaseException) -> str:
     """Kind and message of an exception; of a missing key, what the annotations lack."""
     lacking = _LACKING.get(error.args[0]) if isinstance(error, KeyError) and error.args else None
-    return told(error) + (f' ({lacking})' if lacking else '')
+    return describe_error(error) + (f' ({lacking})' if lacking else '')
 
 
 def _is_unreadable(path: str, backend_args: Any) -> bool:

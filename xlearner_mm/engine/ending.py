@@ -7,15 +7,14 @@ import os
 import re
 import sys
 
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.engine.hooks.finite_loss_hook import NonFiniteLossError
 from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
 from xlearner_mm.engine.recovery.rank_watch import current_watch
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 
 STOPPED = os.EX_TEMPFAIL
 """Exit status of a training that was told to stop and can be resumed: 75, "try again later"."""
-_EXPLAINED = (SourceError, CheckpointError, FileNotFoundError, NonFiniteLossError)
+_EXPLAINED = (ConfigError, FileNotFoundError, NonFiniteLossError)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BROKEN_COLLECTIVE = ('gloo', 'NCCL', 'Connection', 'ProcessGroup')
 

@@ -24,7 +24,7 @@ from xlearner_mm.engine.ending import end_well, end_with
 from xlearner_mm.engine.recipe_steps import SETTING
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import SourceError, told
+from xlearner_mm.errors import SourceError, describe_error
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.models.unwrapped import unwrapped
@@ -145,22 +145,22 @@ def build_optimizer(runner: Runner) -> None:
     """
     try:
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    except SourceError:
+    except ConfigError:
         raise
     except Exception as error:
-        raise SourceError(f'optim_wrapper cannot be built: {told(error)} (it is {runner.cfg.optim_wrapper})') from error
+        raise SourceError(f'optim_wrapper cannot be built: {describe_error(error)} (it is {runner.cfg.optim_wrapper})') from error
 
 
 def _build_loop(runner: Runner, name: str) -> None:
     """Build a loop with its data set: a missing folder ends here, with the setting that names it."""
     try:
         getattr(runner, f'{name}_loop')
-    except (SourceError, CheckpointError):
+    except ConfigError:
         raise
     except Exception as error:
         dataset = runner.cfg.get(f'{name}_dataloader', {}).get('dataset', {})
         raise SourceError(
-            f'{name}_dataloader cannot be built: {told(error)} '
+            f'{name}_dataloader cannot be built: {describe_error(error)} '
             f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
         ) from error
 

@@ -19,17 +19,11 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from xlearner_mm.checkpoint import (
-    CheckpointError,
-    check_backbone,
-    check_fits,
-    nothing_executed,
-    state_dict_of,
-)
+from xlearner_mm.checkpoint import check_backbone, check_fits, nothing_executed, state_dict_of
 from xlearner_mm.checkpoint.atomic import written_whole
 from xlearner_mm.config.options import as_read, default_work_dir, read_config, sources_once
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
-from xlearner_mm.datasets import MultiSourceSampler, SourceError
+from xlearner_mm.datasets import MultiSourceSampler
 from xlearner_mm.datasets.channel_order import agreed_order
 from xlearner_mm.datasets.integrity.annotations import read_stock
 from xlearner_mm.datasets.integrity.guarded_reading import guard_stock
@@ -42,7 +36,7 @@ from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.recovery.resume_point import Places, read_to_resume, resume_point, saved_checkpoints
 from xlearner_mm.engine.recovery.resumed_settings import ConfiguredSettings, chosen_settings, refuse_other_optimizers
-from xlearner_mm.errors import told
+from xlearner_mm.errors import CheckpointError, ConfigError, SourceError, describe_error
 from xlearner_mm.models.class_weights import check_class_weights
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.models.recomputation import recompute_named
@@ -121,10 +115,10 @@ class XLearnerRunner(Runner):
         try:
             with nothing_executed():
                 runner = super().from_cfg(cfg)
-        except (SourceError, CheckpointError):
+        except ConfigError:
             raise
         except Exception as error:
-            refused = SourceError(f'the config cannot be built: {told(error)}')
+            refused = SourceError(f'the config cannot be built: {describe_error(error)}')
             raise (refused if (said := explained(error, cfg)) is error else said) from error
         if plan is not None:
             runner.logger.info(plan.describe())

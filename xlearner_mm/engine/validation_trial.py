@@ -18,7 +18,7 @@ from mmengine.runner import Runner, ValLoop, autocast
 from torch.utils.data import DataLoader
 
 from xlearner_mm.engine.loops.multi_source_val_loop import MultiSourceValLoop
-from xlearner_mm.errors import SourceError, one_line
+from xlearner_mm.errors import ConfigError, SourceError, one_line
 from xlearner_mm.evaluation.coco_ground_truth import perfect_results
 from xlearner_mm.registry import Evaluator
 from xlearner_mm.spread import spread
@@ -84,7 +84,7 @@ def _try(
         with torch.no_grad(), autocast(enabled=half):
             trial.process(data_samples=step(batch), data_batch=batch)
         found = [_computed(metric) for metric in trial.metrics]
-    except (SourceError, MemoryError, torch.OutOfMemoryError):
+    except (ConfigError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a stock network or metric raises
         frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xlearner_mm.datasets.integrity.guarded_reading import leaves
-from xlearner_mm.errors import SourceError, one_line, told
+from xlearner_mm.errors import SourceError, describe_error, one_line
 from xlearner_mm.evaluation.coco_ground_truth import compare_images, prepare_ground_truth
 from xlearner_mm.registry import EVALUATOR, METRICS, Evaluator
 from xlearner_mm.sources import Source, parse_sources
@@ -129,6 +129,6 @@ def _configs(source: Source) -> list[Mapping[str, Any]]:
 
 
 def _unusable(source: str, settings: Mapping[str, Any], error: Exception) -> SourceError:
-    said = one_line(error) if isinstance(error, ValueError) else told(error)
+    said = one_line(error) if isinstance(error, ValueError) else describe_error(error)
     what = f"source '{source}': its val_evaluator {settings.get('type')}"
     return SourceError(f'{what} cannot measure by {settings.get("ann_file")}: {said}')

@@ -13,7 +13,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import CheckpointError, load_backbone, read_checkpoint, resolve_checkpoint
+from xlearner_mm.checkpoint import load_backbone, read_checkpoint, resolve_checkpoint
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.start import read_start
 from xlearner_mm.export.stored_backbone import description_of, find_backbone
 from xlearner_mm.export.verification import probe_images

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import CheckpointError, sha256_of
+from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.checkpoint.atomic import written_whole
 from xlearner_mm.checkpoint.reading import SIDECAR_SUFFIX, safetensors_bytes
 from xlearner_mm.checkpoint.reading import SUFFIX as SAFETENSORS
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.formats import timm_state, torchvision_state, write_onnx
 from xlearner_mm.export.stored_backbone import StoredBackbone, find_backbone
 from xlearner_mm.export.verification import probe_images

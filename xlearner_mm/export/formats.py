@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from xlearner_mm.checkpoint import CheckpointError, load_strictly
+from xlearner_mm.checkpoint import load_strictly
 from xlearner_mm.checkpoint.stem import flat_name, to_timm
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.stored_backbone import StoredBackbone
 from xlearner_mm.export.verification import check_same_features, probe_images, require
 from xlearner_mm.registry import bare_name

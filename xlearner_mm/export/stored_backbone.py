@@ -13,7 +13,6 @@ from mmengine.registry import Registry
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import (
-    CheckpointError,
     choose_weights,
     holds_ema,
     load_strictly,
@@ -22,6 +21,7 @@ from xlearner_mm.checkpoint import (
     sha256_of,
 )
 from xlearner_mm.checkpoint.stem import stem_named_as
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.registry import MODELS
 from xlearner_mm.version import __version__

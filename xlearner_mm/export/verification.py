@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 
 
 def probe_images(batch: int = 1, height: int = 64, width: int = 64) -> Tensor:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError, resolve_checkpoint
+from xlearner_mm.checkpoint import resolve_checkpoint
 from xlearner_mm.config.options import parse_option, read_config
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.export.start import read_start
 from xlearner_mm.nearest_name import nearest
 from xlearner_mm.pipeline import JobRunner
@@ -29,7 +29,7 @@ from xlearner_mm.transfer.suite_row import suite_row
 SCRATCH = 'scratch'
 """In place of a checkpoint: the random start."""
 # A store whose client is not installed ends in an ImportError that says what to install.
-_EXPLAINED = (CheckpointError, SourceError, ResultError, FileNotFoundError, ValueError, ImportError)
+_EXPLAINED = (ResultError, FileNotFoundError, ValueError, ImportError)
 _LIBRARIES = {'cls': 'mmpretrain', 'det': 'mmdet', 'seg': 'mmseg', 'depth': 'mmseg'}
 
 

@@ -11,10 +11,9 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.config.options import load_config, parse_option
 from xlearner_mm.engine.recipe_steps import counts_epochs
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.export.start import Architecture, Start
 from xlearner_mm.pipeline.state import write_aside
 from xlearner_mm.registry import bare_name

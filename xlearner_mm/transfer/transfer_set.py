@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.config.unknown_setting import explained
 from xlearner_mm.engine.launch import launch
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.export.start import Start, count_flops, count_parameters, read_start
 from xlearner_mm.registry import MODELS
 from xlearner_mm.report.results import read_results
@@ -19,7 +18,7 @@ from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.set_config import is_frozen, set_config, write_config
 from xlearner_mm.transfer.suite_row import write_result
 
-_EXPLAINED = (SourceError, CheckpointError, FileNotFoundError, ValueError, RuntimeError, AssertionError)
+_EXPLAINED = (ConfigError, FileNotFoundError, ValueError, RuntimeError, AssertionError)
 
 
 def transfer_to_set(

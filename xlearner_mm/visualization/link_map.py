@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from xlearner_mm.checkpoint import CheckpointError, read_checkpoint, resolve_checkpoint
+from xlearner_mm.checkpoint import read_checkpoint, resolve_checkpoint
 from xlearner_mm.engine.hooks.link_strength_hook import LINKS_KEY
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.expansion.reconciliation import LinkKey
 from xlearner_mm.visualization.png import blank_figure, save_png
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.datasets.small_sources import COUNT, class_list, coco, voc, write_coco
-from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.errors import SourceError
 
 SKIP = dict(policy='skip', max_share=0.4)
 

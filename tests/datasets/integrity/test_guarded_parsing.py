@@ -5,9 +5,10 @@ import json
 import pytest
 
 from tests.datasets.small_sources import BOX, COUNT, class_list, coco, voc, write_coco
-from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.building import build_deferred
 from xlearner_mm.datasets.integrity.annotations import read_annotations
+from xlearner_mm.errors import SourceError
 from xlearner_mm.sources import parse_sources
 
 SKIP = dict(policy='skip', max_share=0.4)

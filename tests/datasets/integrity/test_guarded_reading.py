@@ -8,7 +8,8 @@ from PIL import Image
 
 from tests.datasets import small_sources
 from tests.datasets.small_sources import class_folders, class_list, coco, label_maps, turned, voc, write_coco, write_xml
-from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.errors import SourceError
 from xlearner_mm.testing.fixtures.pictures import HEIGHT, WIDTH, write_labels
 
 

@@ -5,8 +5,8 @@ import torch
 from mmengine.hooks import LoggerHook
 
 from xlearner_mm.checkpoint import read_checkpoint
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.hooks import FeatureSimilarityHook
+from xlearner_mm.errors import SourceError
 from xlearner_mm.evaluation import LinearCKA
 from xlearner_mm.registry import MODELS
 from xlearner_mm.report.results import read_results

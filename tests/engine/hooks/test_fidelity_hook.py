@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import Hook
 
 from xlearner_mm.checkpoint import read_checkpoint
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.testing import tiny_resnet
 
 from ..tiny_runner import TinyImageDataset, tiny_runner

@@ -9,11 +9,11 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
-from xlearner_mm.checkpoint import CheckpointError, read_checkpoint
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from xlearner_mm.engine.recovery.replay import replay_on
 from xlearner_mm.engine.recovery.step_record import read_step
+from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.registry import HOOKS
 
 from ...soak.killing import in_process

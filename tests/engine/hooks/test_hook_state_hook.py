@@ -7,8 +7,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS as ROOT
 
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.hooks.hook_state_hook import STOCK_STATES, HookState
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS
 
 from ..toy_training import interrupted_and_resumed, toy_runner, trained, weights

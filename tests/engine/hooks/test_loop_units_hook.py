@@ -2,9 +2,9 @@
 
 import pytest
 
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.hooks.loop_units_hook import check_units
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.errors import SourceError
 
 from ..tiny_runner import tiny_runner
 

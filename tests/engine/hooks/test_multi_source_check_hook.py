@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError
+from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler
 from xlearner_mm.engine.hooks import MultiSourceCheckHook
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.errors import SourceError
 
 from ...datasets.small_sources import label_maps
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from xlearner_mm.checkpoint import CheckpointError, sha256_of
+from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.export.stored_backbone import find_backbone
 from xlearner_mm.models.squeeze.pruning import CRITERIA
 from xlearner_mm.registry import MODELS

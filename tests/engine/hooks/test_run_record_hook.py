@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import xlearner_mm
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.engine.run_record import RECORD, read_starts
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 

@@ -1,6 +1,6 @@
 import pytest
 
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 
 from ..tiny_runner import logged, tiny_runner
 

@@ -5,8 +5,8 @@ import torch
 from mmengine.model import BaseModel
 
 import xlearner_mm
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.testing import tiny_expanded
 
 from ..tiny_runner import tiny_runner

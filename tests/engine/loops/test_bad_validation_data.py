@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from mmengine.runner import Runner
 
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine import MultiSourceValLoop
+from xlearner_mm.errors import SourceError
 
 from ...datasets.small_sources import class_list, coco, voc, write_coco
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import MODELS
 
 from ..conftest import CONFIGS

@@ -5,8 +5,8 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.optim import BranchClipping
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_sources
 

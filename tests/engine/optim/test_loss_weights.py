@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.optim import refuse_weights_without_effect
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_sources
 

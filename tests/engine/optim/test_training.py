@@ -6,10 +6,10 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS
 
 from ...docs.pages import blocks

@@ -6,9 +6,10 @@ import shutil
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError, resolve_checkpoint
+from xlearner_mm.checkpoint import resolve_checkpoint
 from xlearner_mm.checkpoint.atomic import write_text_whole, written_whole
 from xlearner_mm.engine.recovery.resume_point import Places, resume_point
+from xlearner_mm.errors import CheckpointError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from tests.engine.toy_training import toy_runner, trained, weights
 from xlearner_mm.config.options import load_config
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import SourceError
 
 
 def cosine(end, **further):

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torchvision
 
-from xlearner_mm.checkpoint import CheckpointError, load_backbone
+from xlearner_mm.checkpoint import load_backbone
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.models.backbones import resnet_class, without_library_defaults
 from xlearner_mm.registry import MODELS

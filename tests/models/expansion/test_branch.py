@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.backbones import resnet_class
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.registry import MODELS

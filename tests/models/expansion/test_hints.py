@@ -4,8 +4,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from xlearner_mm.checkpoint import CheckpointError
-from xlearner_mm.datasets import SourceError
+from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 

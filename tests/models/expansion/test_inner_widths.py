@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_as, narrow_to
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet

@@ -14,7 +14,8 @@ import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData, PixelData
 
-from xlearner_mm.datasets import SourceError, parse_sources
+from xlearner_mm.datasets import parse_sources
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.expansion.stock_network import build_stock_network
 from xlearner_mm.registry import MODELS
 

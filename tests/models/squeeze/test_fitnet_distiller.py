@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.engine import CpuAmpOptimWrapper
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.squeeze import fitnet_distiller
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.checkpoint import CheckpointError
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.squeeze.teachers import Teacher
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_sources

@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from xlearner_mm.analysis.dry_run.source_data import SourceData, read_source
-from xlearner_mm.checkpoint import CheckpointError, resolve_checkpoint
+from xlearner_mm.checkpoint import resolve_checkpoint
 from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.building import build_deferred
@@ -27,7 +27,7 @@ from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHoo
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
 from xlearner_mm.engine.launch import build_optimizer, build_runner
 from xlearner_mm.engine.optim import wrappers_of
-from xlearner_mm.errors import SourceError, told
+from xlearner_mm.errors import CheckpointError, ConfigError, SourceError, describe_error
 from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.expansion import ExpansionLearner
@@ -147,10 +147,10 @@ def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
             sources = {STOCK: read_source(STOCK, stock, settings.dataset, settings.batch_size, declared)}
             held = stock if sources[STOCK].picture is None else _Sized(sources[STOCK].images or settings.batch_size)
             loader = _loader(runner, settings, held)
-    except (SourceError, CheckpointError):
+    except ConfigError:
         raise
     except Exception as error:
-        raise SourceError(f'train_dataloader cannot be built: {told(error)}') from error
+        raise SourceError(f'train_dataloader cannot be built: {describe_error(error)}') from error
     runner._train_dataloader = loader
     return sources
 
@@ -173,7 +173,7 @@ def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData
     source = dataset.sources[name]
     try:
         data = read_source(name, dataset.datasets[name], source.dataset, batch_size, source.declared, source)
-    except SourceError as error:
+    except ConfigError as error:
         owner = f"source '{name}': "
         raise SourceError(owner + str(error).removeprefix(owner)) from error
     refuse_more_classes(source, dataset.datasets[name])  # those that files name, too
@@ -191,7 +191,7 @@ def _build_rest(runner: Runner) -> list[str]:
         try:
             build()
         except Exception as error:
-            raise SourceError(f'{what} cannot be built: {told(error)}') from error
+            raise SourceError(f'{what} cannot be built: {describe_error(error)}') from error
     notes = check_units(runner)
     MultiSourceCheckHook().before_train(runner)
     for hook in runner.hooks:

@@ -17,7 +17,7 @@ from xlearner_mm.analysis.dry_run.source_cost import PIXELS, SourceCost, source_
 from xlearner_mm.analysis.dry_run.source_data import SourceData
 from xlearner_mm.engine.auto_scale import is_scaled
 from xlearner_mm.engine.optim import like, wrappers_of
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.models.distillation import FrozenModel
 
 
@@ -76,7 +76,7 @@ def _cost(blueprint: Blueprint, data: SourceData, folder: str, half: bool, pixel
         items = data.items(folder)
         return source_cost(blueprint.runner.model, source, items, data.batch_size, half, pixels)
     except Exception as error:
-        what = str(error) if isinstance(error, SourceError) else f'{type(error).__name__}: {error}'
+        what = str(error) if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
         owner = f"source '{source}'" if source else 'train_dataloader'
         raise SourceError(f'{owner}: a training step cannot be tried: {what}') from error
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from xlearner_mm.datasets.integrity.annotations import read_annotations, read_by_name
 from xlearner_mm.datasets.integrity.guarded_reading import leaves
 from xlearner_mm.datasets.shared_faults import place_of
-from xlearner_mm.errors import SourceError, refuse_unknown, told
+from xlearner_mm.errors import ConfigError, SourceError, describe_error, refuse_unknown
 from xlearner_mm.sources import DECLARED, Source
 from xlearner_mm.spread import spread
 
@@ -94,7 +94,7 @@ def read_source(
             images = len(dataset)
         except FileNotFoundError as error:
             absent = str(error.filename or error)
-        except SourceError:
+        except ConfigError:
             raise
         except Exception as error:
             raise SourceError(f'its dataset cannot be read: {type(error).__name__}: {error}') from error
@@ -149,7 +149,7 @@ def _through(transforms: Sequence[Any], data: Any, size: str) -> Any:
             data = transform(data)
         except Exception as error:
             place = place_of(transform, number)
-            raise SourceError(f'its pipeline fails on a picture of {size}: {place}: {told(error)}') from error
+            raise SourceError(f'its pipeline fails on a picture of {size}: {place}: {describe_error(error)}') from error
         if data is None:
             raise SourceError(f'its pipeline drops pictures of {size}')
     return data

@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook, LoggerHook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from xlearner_mm.datasets import SourceError
 from xlearner_mm.engine.schedule_length import schedule_notes, schedules_of
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS
 
 _ENDLESS = ('MultiSourceSampler', 'InfiniteSampler', 'GroupMultiSourceSampler')

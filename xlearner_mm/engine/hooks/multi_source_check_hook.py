@@ -8,12 +8,12 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, SourceError
+from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler
 from xlearner_mm.datasets.integrity.guarded_reading import ignored_value, leaves
 from xlearner_mm.datasets.label_maps import values_of_maps
 from xlearner_mm.datasets.multi_source_dataset import refuse_batch_size
 from xlearner_mm.engine.optim import refuse_weights_without_effect
-from xlearner_mm.errors import refuse_unknown
+from xlearner_mm.errors import SourceError, refuse_unknown
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.nearest_name import settings_of

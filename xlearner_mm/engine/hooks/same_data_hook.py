@@ -10,10 +10,11 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.fingerprint import fingerprint
 from xlearner_mm.datasets.integrity.guarded_reading import leaves
 from xlearner_mm.datasets.shared_annotations import is_copy
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from xlearner_mm.datasets import MultiSourceSampler, SourceError
+from xlearner_mm.datasets import MultiSourceSampler
 from xlearner_mm.engine.hooks.logged_step import is_logged_step
+from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner, TestLoop, ValLoop
 
-from xlearner_mm.datasets import MultiSourceDataset, SourceError
+from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.categories import check_same_classes, classes_of
 from xlearner_mm.datasets.integrity.guarded_reading import leaves
 from xlearner_mm.engine.loops.multi_source_val_loop import MultiSourceValLoop
 from xlearner_mm.engine.validation_trial import try_validation
-from xlearner_mm.errors import one_line
+from xlearner_mm.errors import SourceError, one_line
 from xlearner_mm.evaluation.coco_ground_truth import compare_images, prepare_ground_truth
 from xlearner_mm.registry import HOOKS
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from xlearner_mm.checkpoint import CheckpointError, read_checkpoint, resolve_checkpoint
+from xlearner_mm.checkpoint import read_checkpoint, resolve_checkpoint
 from xlearner_mm.checkpoint.reading import pointed_checkpoint
+from xlearner_mm.errors import CheckpointError
 
 _TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')
 

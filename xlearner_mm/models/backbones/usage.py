@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.config.plain_data import plain
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.data_preprocessor import (
     channel_settings,
     loaded_order_of,

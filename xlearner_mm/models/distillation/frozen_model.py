@@ -11,15 +11,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import (
-    CheckpointError,
-    State,
-    load_strictly,
-    read_checkpoint,
-    resolve_checkpoint,
-    sha256_of,
-    state_dict_of,
-)
+from xlearner_mm.checkpoint import State, load_strictly, read_checkpoint, resolve_checkpoint, sha256_of, state_dict_of
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.registry import MODELS
 

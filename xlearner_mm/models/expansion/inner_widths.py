@@ -11,7 +11,8 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import CheckpointError, recorded_widths
+from xlearner_mm.checkpoint import recorded_widths
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.expansion.reconciliation import ReconciliationLink
 from xlearner_mm.models.norms import STATISTICS, is_batch_norm
 
