@@ -18,7 +18,7 @@ from xlearner_mm.datasets.integrity.guarded_reading import describe, guard, leav
 from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.shared_faults import Witnesses, fault_of
 from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
-from xlearner_mm.errors import BadImageError, ConfigError, SourceError, one_line
+from xlearner_mm.errors import BadImageError, SourceError, one_line
 from xlearner_mm.registry import DATASETS
 from xlearner_mm.sources import Source, parse_sources
 
@@ -85,7 +85,7 @@ class MultiSourceDataset(Dataset):
             bad = read_once(lambda: read_annotations(source, dataset, parts), parts)
             self.bad_images[source.name] = bad
             size = len(dataset)
-        except ConfigError:
+        except SourceError:
             raise
         except Exception as error:
             raise SourceError(
@@ -171,7 +171,7 @@ class MultiSourceDataset(Dataset):
     def _load(self, name: str, local: int) -> Any:
         try:
             return self.datasets[name][local]
-        except (ConfigError, MemoryError):
+        except (SourceError, MemoryError):
             raise
         except Exception as error:  # of a wrapper around datasets, or of a dataset that is not MMEngine's
             path = self._path(name, local)

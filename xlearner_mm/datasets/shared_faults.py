@@ -13,7 +13,7 @@ from PIL import Image
 
 from xlearner_mm.datasets.integrity.inspection import Damage, Mismatch
 from xlearner_mm.datasets.stream_index import StreamIndex
-from xlearner_mm.errors import ConfigError, SourceError, bad_image, describe_error, one_line
+from xlearner_mm.errors import SourceError, bad_image, describe_error, one_line
 from xlearner_mm.spread import spread
 
 WITNESSES = 20
@@ -129,7 +129,7 @@ class Witnesses:
                 self._found[index] = None
             except ImageFault as found:
                 self._found[index] = None if found.own else found.kind
-            except (ConfigError, MemoryError):
+            except (SourceError, MemoryError):
                 self._found[index] = None
         return self._found[index] == fault.kind
 

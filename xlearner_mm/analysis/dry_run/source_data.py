@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from xlearner_mm.datasets.integrity.annotations import read_annotations, read_by_name
 from xlearner_mm.datasets.integrity.guarded_reading import leaves
 from xlearner_mm.datasets.shared_faults import place_of
-from xlearner_mm.errors import ConfigError, SourceError, describe_error, refuse_unknown
+from xlearner_mm.errors import SourceError, describe_error, refuse_unknown
 from xlearner_mm.sources import DECLARED, Source
 from xlearner_mm.spread import spread
 
@@ -94,7 +94,7 @@ def read_source(
             images = len(dataset)
         except FileNotFoundError as error:
             absent = str(error.filename or error)
-        except ConfigError:
+        except SourceError:
             raise
         except Exception as error:
             raise SourceError(f'its dataset cannot be read: {type(error).__name__}: {error}') from error

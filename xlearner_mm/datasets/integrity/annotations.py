@@ -15,7 +15,7 @@ from xlearner_mm.datasets.categories import check_classes, check_same_classes, o
 from xlearner_mm.datasets.integrity.guarded_parsing import GuardedParsing, numbered_by_name, told_with_file
 from xlearner_mm.datasets.integrity.guarded_reading import leaves
 from xlearner_mm.datasets.shared_annotations import read_once
-from xlearner_mm.errors import ConfigError, SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.sources import Source
 
 
@@ -52,7 +52,7 @@ def read_annotations(
         try:
             with reading.in_place():
                 part.full_init()
-        except (ConfigError, FileNotFoundError):
+        except (SourceError, FileNotFoundError):
             raise
         except Exception as error:
             raise ValueError(told_with_file(error, part)) from error

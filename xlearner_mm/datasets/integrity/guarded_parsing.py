@@ -19,7 +19,7 @@ from xlearner_mm.datasets.categories import (
 )
 from xlearner_mm.datasets.integrity.coco_file import faulty_objects, refuse_lost_images, unlisted_images, unread_objects
 from xlearner_mm.datasets.integrity.paths import check_paths
-from xlearner_mm.errors import ConfigError, bad_image
+from xlearner_mm.errors import SourceError, bad_image
 from xlearner_mm.sources import Source
 
 _DROPPED: list = []
@@ -92,7 +92,7 @@ class GuardedParsing:
                     return self._leave_out(path, f'{next(iter(faults.values()))} ({self.dataset.ann_file})')
                 raw = self._without(faults, raw, coco, path)
             return self._own['parse_data_info'](raw)
-        except ConfigError:
+        except SourceError:
             raise
         except Exception as error:  # whatever a stock dataset raises on foreign annotations
             return self._leave_out(path, f'has annotations that cannot be read: {told_with_file(error, self.dataset)}')

@@ -11,7 +11,7 @@ from xlearner_mm.datasets.categories import classes_of
 from xlearner_mm.datasets.integrity.inspection import Damage, Expected, Inspection, Mismatch
 from xlearner_mm.datasets.integrity.paths import check_paths
 from xlearner_mm.datasets.shared_faults import ImageFault, Witnesses, fault_of, place_of
-from xlearner_mm.errors import ConfigError, SourceError
+from xlearner_mm.errors import SourceError
 from xlearner_mm.sources import Source, settings_named
 
 _STRAY = ('__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
@@ -84,7 +84,7 @@ class GuardedReading:
             if type(transform).__name__.startswith('Pack') and 'inputs' not in data:
                 raise fault_of(KeyError('inputs'), path, place_of(transform, number), loaded=True)
             return data
-        except (ConfigError, MemoryError, ImageFault):
+        except (SourceError, MemoryError, ImageFault):
             raise
         except Exception as error:  # a Mismatch, or whatever a dataset's own method raises
             raise fault_of(error, path) from error
@@ -94,7 +94,7 @@ def _transformed(transform: Any, number: int, data: Any, inspection: Inspection,
     try:
         with inspection.naming_maps():
             return transform(data)
-    except (ConfigError, MemoryError):
+    except (SourceError, MemoryError):
         raise
     except Exception as error:  # whatever a stock transform raises
         backend_args = getattr(transform, 'backend_args', None)

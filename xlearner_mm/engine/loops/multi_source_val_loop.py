@@ -14,7 +14,7 @@ from xlearner_mm.datasets.building import as_config, build_deferred
 from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.guarded_reading import guard, leaves
 from xlearner_mm.datasets.shared_annotations import read_once
-from xlearner_mm.errors import ConfigError, SourceError, one_line, refuse_unknown
+from xlearner_mm.errors import SourceError, one_line, refuse_unknown
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.registry import EVALUATOR, LOOPS
 from xlearner_mm.sources import BadData, Source
@@ -114,7 +114,7 @@ def _build_loader(runner: Runner, source: Source) -> DataLoader:
         read_once(lambda: read_annotations(strict, dataset, parts, whole=source.bad_data.skips), parts)
         loader = Runner.build_dataloader({**config, 'dataset': as_config(dataset)}, seed=runner.seed)
         guard(strict, loader.dataset)
-    except ConfigError:
+    except SourceError:
         raise
     except Exception as error:
         raise SourceError(
