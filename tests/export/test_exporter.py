@@ -6,7 +6,8 @@ import torch
 
 import xlearner_mm
 from tests.export.conftest import NORMALIZATION
-from xlearner_mm.checkpoint import CheckpointError, read_checkpoint, sha256_of
+from xlearner_mm.checkpoint import read_checkpoint, sha256_of
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export import export_backbone
 from xlearner_mm.export.stored_backbone import find_backbone
 from xlearner_mm.registry import MODELS

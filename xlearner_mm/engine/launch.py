@@ -11,20 +11,14 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from xlearner_mm.checkpoint import (
-    CheckpointError,
-    load_strictly,
-    read_checkpoint,
-    resolve_checkpoint,
-    state_dict_of,
-)
+from xlearner_mm.checkpoint import load_strictly, read_checkpoint, resolve_checkpoint, state_dict_of
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.unknown_setting import explained
 from xlearner_mm.engine.ending import end_well, end_with
 from xlearner_mm.engine.recipe_steps import SETTING
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import SourceError, describe_error
+from xlearner_mm.errors import CheckpointError, ConfigError, SourceError, describe_error
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.models.unwrapped import unwrapped
@@ -148,7 +142,9 @@ def build_optimizer(runner: Runner) -> None:
     except ConfigError:
         raise
     except Exception as error:
-        raise SourceError(f'optim_wrapper cannot be built: {describe_error(error)} (it is {runner.cfg.optim_wrapper})') from error
+        raise SourceError(
+            f'optim_wrapper cannot be built: {describe_error(error)} (it is {runner.cfg.optim_wrapper})'
+        ) from error
 
 
 def _build_loop(runner: Runner, name: str) -> None:

@@ -2,7 +2,8 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 
-from xlearner_mm.datasets import SourceError, parse_sources
+from xlearner_mm.datasets import parse_sources
+from xlearner_mm.errors import SourceError
 from xlearner_mm.models.expansion.stock_network import TaskPort, build_stock_network
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_classifier, tiny_detector, tiny_expanded, tiny_segmentor

@@ -10,9 +10,9 @@ import torch
 from mmengine.runner import Runner
 from torch import Tensor
 
-from xlearner_mm.checkpoint import CheckpointError
 from xlearner_mm.checkpoint.atomic import written_whole
 from xlearner_mm.checkpoint.reading import mmengine_state_types
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.unwrapped import unwrapped
 
 

@@ -11,7 +11,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import CheckpointError, backbone_state, load_strictly, read_checkpoint, state_dict_of
+from xlearner_mm.checkpoint import backbone_state, load_strictly, read_checkpoint, state_dict_of
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.backbones.xlearner_resnet import pretrained_entries
 from xlearner_mm.models.expansion.reconciliation import LinkKey

@@ -11,7 +11,8 @@ import torch
 from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import CheckpointError, load_backbone, read_checkpoint, recorded_widths
+from xlearner_mm.checkpoint import load_backbone, read_checkpoint, recorded_widths
+from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.expansion.branch import Branch, freeze, frozen_modules, pretrained_of
 from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to
 from xlearner_mm.models.expansion.reconciliation import (

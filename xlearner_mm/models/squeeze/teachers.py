@@ -11,9 +11,9 @@ import torch
 from mmcv.cnn import fuse_conv_bn
 from torch import Tensor
 
-from xlearner_mm.checkpoint import CheckpointError, State, load_strictly
+from xlearner_mm.checkpoint import State, load_strictly
 from xlearner_mm.config.plain_data import plain
-from xlearner_mm.errors import refuse_unknown
+from xlearner_mm.errors import CheckpointError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import stated_normalization
 from xlearner_mm.models.distillation import BackboneTeacher, FrozenModel
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
