@@ -33,7 +33,7 @@ def test_onnxruntime_gives_the_same_features_of_any_batch_and_size(trained, tmp_
                 assert other.shape == own.shape
                 assert np.abs(other - own.numpy()).max() <= 1e-4 * max(1, float(own.abs().max()))
     described = {entry.key: entry.value for entry in onnx.load(tmp_path / 'b.onnx').metadata_props}
-    assert json.loads(described['xlearner_mm']) == json.loads(json.dumps(meta))
+    assert json.loads(described['xlearner']) == json.loads(json.dumps(meta))
 
 
 def test_a_missing_package_is_named(trained, tmp_path, monkeypatch):

@@ -52,5 +52,5 @@ def test_an_export_is_taken_and_a_swap_of_its_channels_refused(start, tmp_path, 
     setattr(network.data_preprocessor, swap, not swaps_channels(network.data_preprocessor))
     mended = channel_settings(network.data_preprocessor, 'rgb')
     assert mended == ('to_rgb=False' if 'cifar' in name else mended.split('=')[0] + '=True')
-    with pytest.raises(CheckpointError, match=f'channels rgb, but .* channels bgr, .*loaded in {order}.*{mended}'):
+    with pytest.raises(CheckpointError, match=f'channels rgb.*loaded in {order}.*channels bgr.*{mended}'):
         network.backbone.init_weights()

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from xlearner_mm.checkpoint.metadata import recorded_widths
 from xlearner_mm.checkpoint.reading import read_checkpoint
 from xlearner_mm.checkpoint.stem import stem_named_as
 from xlearner_mm.checkpoint.weights import State, backbone_state, state_dict_of
@@ -234,10 +235,3 @@ def _none_found(
 def _such_as(keys: Any) -> str:
     first = next(iter(sorted(keys)), None)
     return 'it holds no tensors' if first is None else f'its keys are such as {first}'
-
-
-def recorded_widths(checkpoint: Mapping[str, Any]) -> dict[str, int]:
-    """Return the inner widths that a training checkpoint or an export says its backbone was pruned to."""
-    meta = checkpoint.get('meta') or {}
-    described = (meta.get('xlearner') or meta).get('backbone')
-    return dict(described.get('widths') or {}) if isinstance(described, Mapping) else {}

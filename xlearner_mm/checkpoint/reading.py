@@ -25,6 +25,7 @@ from mmengine.runner.checkpoint import (
 )
 from torch import Tensor
 
+from xlearner_mm.checkpoint.metadata import META_KEY
 from xlearner_mm.errors import CheckpointError
 
 SIDECAR_SUFFIX = '.json'
@@ -234,8 +235,6 @@ def check_undamaged(path: str, data: bytes) -> None:
 
 
 SUFFIX = '.safetensors'
-# Its metadata maps strings to strings: ours is one of them, as JSON. Other libraries look for 'format'.
-_KEY = 'xlearner_mm'
 _LENGTH_BYTES = 8
 
 
@@ -261,7 +260,7 @@ def parse_safetensors(path: str, data: bytes) -> dict[str, Any]:
         state = load(data)
         length = int.from_bytes(data[:_LENGTH_BYTES], 'little')
         strings = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length]).get('__metadata__', {})
-        meta = json.loads(strings.get(_KEY, '{}'))
+        meta = json.loads(strings.get(META_KEY, '{}'))
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(
             f'checkpoint {path} is damaged or no safetensors: {error}; copy or save it again'
@@ -273,7 +272,8 @@ def safetensors_bytes(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> b
     """Return a safetensors file of weights and metadata that is plain data."""
     from safetensors.torch import save
 
-    return save(dict(state), metadata={'format': 'pt', _KEY: json.dumps(meta)})
+    # Its metadata maps strings to strings; other libraries look for 'format'.
+    return save(dict(state), metadata={'format': 'pt', META_KEY: json.dumps(meta)})
 
 
 def mmengine_state_types() -> list:

@@ -16,11 +16,10 @@ from mmengine.registry import TRANSFORMS, Registry
 from PIL import Image
 
 from xlearner_mm.errors import SourceError
+from xlearner_mm.normalization import BGR, GRAY, ORDERS, RGB
 from xlearner_mm.registry import DATASETS
 from xlearner_mm.untouched_randomness import untouched_randomness
 
-RGB, BGR, GRAY = 'rgb', 'bgr', 'gray'
-ORDERS = (RGB, BGR, GRAY)
 DECLARED = 'channel_order'
 """Key of a dataset's ``metainfo`` in which a class that holds arrays says their order."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
 
@@ -13,12 +12,13 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import load_backbone, read_checkpoint, resolve_checkpoint
+from xlearner_mm.checkpoint import description_of, load_backbone, read_checkpoint, resolve_checkpoint
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.start import read_start
-from xlearner_mm.export.stored_backbone import description_of, find_backbone
+from xlearner_mm.export.stored_backbone import find_backbone
 from xlearner_mm.export.verification import probe_images
 from xlearner_mm.models.backbones import without_library_defaults
+from xlearner_mm.normalization import Normalization
 from xlearner_mm.registry import MODELS, type_of
 
 # Blocks of depth 18 and 34 have one style only.
@@ -182,51 +182,8 @@ def _as_told(
     return Backbone(net, described, normalization, frozen)
 
 
-ORDERS = ('rgb', 'bgr')
 # More than 8 bits per channel: converting them to RGB would cut off the larger values.
 _DEEP_MODES = ('I', 'F', 'I;16', 'I;16B', 'I;16L', 'I;16N')
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """Normalization of a backbone's input.
-
-    Args:
-        mean: of every channel, in values 0 to 255; None: none is taken off.
-        std: likewise; None: nothing is divided by.
-        order: of the channels as the backbone sees them, ``'rgb'`` or ``'bgr'``.
-    """
-
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    order: str
-
-    @classmethod
-    def parse(cls, value: Sequence[Any]) -> Normalization:
-        """Return the normalization that ``(mean, std, order)`` says, as checkpoints record it.
-
-        Raises:
-            ValueError: it says something else.
-        """
-        try:
-            mean, std, order = value
-            mean, std = (None if v is None else tuple(float(x) for x in v) for v in (mean, std))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'normalization {value!r} is not (mean, std, order)') from error
-        if order not in ORDERS or any(v is not None and len(v) != 3 for v in (mean, std)):
-            raise ValueError(
-                f'normalization {value!r}: mean and std of 3 channels, and an order of {ORDERS}, are needed'
-            )
-        return cls(mean, std, order)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Normalize RGB images ``(..., 3, H, W)`` of values 0 to 255."""
-        images = images.float() if not images.is_floating_point() else images
-        if self.order == 'bgr':
-            images = images.flip(-3)
-        if self.mean is not None:
-            images = images - images.new_tensor(self.mean).view(3, 1, 1)
-        return images if self.std is None else images / images.new_tensor(self.std).view(3, 1, 1)
 
 
 def load_image(image: Any) -> Tensor:

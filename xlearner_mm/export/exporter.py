@@ -144,7 +144,7 @@ def write_mm(state: State, meta: Mapping[str, Any], out: Path) -> None:
 
 
 def write_safetensors(state: State, meta: Mapping[str, Any], out: Path) -> None:
-    """Write safetensors, the metadata as JSON under ``xlearner_mm`` in its own metadata."""
+    """Write safetensors, the metadata as JSON under ``xlearner`` in its own metadata."""
     write_whole(out, lambda path: _write_bytes(path, safetensors_bytes(state, meta)))
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from xlearner_mm.checkpoint import load_strictly
+from xlearner_mm.checkpoint import META_KEY, load_strictly
 from xlearner_mm.checkpoint.stem import flat_name, to_timm
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.stored_backbone import StoredBackbone
@@ -224,7 +224,6 @@ def _renamed(state: Mapping[str, Tensor], resnet: PlainResNet) -> dict[str, Tens
 
 
 ONNX_TOLERANCE = 1e-4
-METADATA_KEY = 'xlearner_mm'
 _TRACED = (2, 96, 64)
 # Batches and sizes that it was not traced with, one of them odd.
 _SHAPES = ((1, 64, 64), (3, 75, 130))
@@ -235,7 +234,7 @@ def write_onnx(backbone: nn.Module, path: Path, meta: Mapping[str, Any]) -> None
     """Write a backbone as ONNX.
 
     Input ``images`` ``(B, 3, H, W)``, normalized as ``meta`` says; outputs ``level_0``, ... of any batch, height and
-    width. The metadata is JSON under ``xlearner_mm`` in the model's ``metadata_props``.
+    width. The metadata is JSON under ``xlearner`` in the model's ``metadata_props``.
 
     Args:
         backbone: in evaluation mode.
@@ -248,7 +247,7 @@ def write_onnx(backbone: nn.Module, path: Path, meta: Mapping[str, Any]) -> None
     onnx, runtime = require('onnx'), require('onnxruntime')
     require('onnxscript')
     model = _traced(backbone)
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(meta)})
+    onnx.helper.set_model_props(model, {META_KEY: json.dumps(meta)})
     onnx.checker.check_model(model)
     session = runtime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])
     _compare(backbone, session, _TRACED)

@@ -11,10 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from xlearner_mm.checkpoint import read_checkpoint, resolve_checkpoint, sha256_of, state_dict_of
+from xlearner_mm.checkpoint import (
+    description_of,
+    read_checkpoint,
+    resolve_checkpoint,
+    sha256_of,
+    state_dict_of,
+)
 from xlearner_mm.checkpoint.weights import PREFIXES
 from xlearner_mm.errors import CheckpointError
-from xlearner_mm.export.stored_backbone import description_of, find_backbone
+from xlearner_mm.export.stored_backbone import find_backbone
 
 _STATISTICS = ('running_mean', 'running_var', 'num_batches_tracked')
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import (
     choose_weights,
+    description_of,
     holds_ema,
     load_strictly,
     read_checkpoint,
@@ -25,10 +26,6 @@ from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.registry import MODELS
 from xlearner_mm.version import __version__
-
-# StageMetaHook's key; importing the hook would need the whole of mmengine's runner.
-_STAGE_KEY = 'xlearner'
-_DESCRIPTION = ('stage', 'backbone', 'sources', 'normalization')
 
 
 @dataclass(frozen=True)
@@ -61,18 +58,6 @@ class StoredBackbone:
         load_strictly(backbone, stem_named_as(backbone, self.state, what), what)
         backbone.eval()
         return backbone
-
-
-def description_of(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what a checkpoint of a stage, or an export, says of itself; None where it says nothing.
-
-    It has at least ``stage``, ``backbone``, ``sources`` and ``normalization``.
-    """
-    meta = checkpoint.get('meta') or {}
-    for found in (meta.get(_STAGE_KEY), meta):
-        if isinstance(found, Mapping) and set(_DESCRIPTION) <= set(found):
-            return dict(found)
-    return None
 
 
 def find_backbone(

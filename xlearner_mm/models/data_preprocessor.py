@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mmengine.model import BaseDataPreprocessor
 from torch import nn
 
-from xlearner_mm.config.plain_data import plain
-from xlearner_mm.datasets.channel_order import BGR, GRAY, RGB, agreed_order, turned
+from xlearner_mm.datasets.channel_order import agreed_order, turned
 from xlearner_mm.errors import SourceError
+from xlearner_mm.normalization import BGR, GRAY, RGB, Normalization
 from xlearner_mm.sources import Source
 
 _LOADED = 'loaded_order'
@@ -80,7 +81,7 @@ def tell_loaded_order(preprocessor: nn.Module, order: str) -> None:
 
     Args:
         preprocessor: a stock one, or one that holds several.
-        order: of :data:`~xlearner_mm.datasets.channel_order.ORDERS`.
+        order: of :data:`~xlearner_mm.normalization.ORDERS`.
     """
     for module in preprocessor.modules():
         setattr(module, _LOADED, order)
@@ -111,17 +112,16 @@ def swaps_channels(preprocessor: nn.Module) -> bool:
     return bool(getattr(preprocessor, '_channel_conversion', False) or getattr(preprocessor, 'to_rgb', False))
 
 
-def normalization_of(preprocessor: nn.Module) -> tuple:
-    """Return ``(mean, std, order)`` of what a network sees behind a stock preprocessor.
+def normalization_of(preprocessor: nn.Module) -> Normalization:
+    """Return the normalization of what a network sees behind a stock preprocessor.
 
-    The order is ``'rgb'``, ``'bgr'`` or ``'gray'``: that in which the images are loaded (see
-    :func:`tell_loaded_order`; BGR where nobody has told it, as is the custom of OpenMMLab), swapped or not.
+    Images are taken for BGR, OpenMMLab's custom, unless :func:`tell_loaded_order` was called.
     """
-    mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
-    as_tuple = tuple(
-        None if value is None else tuple(round(float(v), 3) for v in value.flatten()) for value in (mean, std)
+    mean, std = (
+        None if value is None else tuple(round(float(v), 3) for v in value.flatten())
+        for value in (getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None))
     )
-    return (*as_tuple, turned(loaded_order_of(preprocessor) or BGR, swaps_channels(preprocessor)))
+    return Normalization(mean, std, turned(loaded_order_of(preprocessor) or BGR, swaps_channels(preprocessor)))
 
 
 def channel_settings(preprocessor: nn.Module, order: str) -> str:
@@ -133,36 +133,27 @@ def channel_settings(preprocessor: nn.Module, order: str) -> str:
     return f'{loaded}_to_{order}=True' if swap else 'bgr_to_rgb=False and rgb_to_bgr=False'
 
 
-def stated_normalization(meta: Mapping[str, Any]) -> list | None:
-    """Return the input normalization that a checkpoint's ``meta`` states, or None where it states none."""
-    # A stage's checkpoint keeps it under StageMetaHook's key, an export at the top.
-    stated = meta.get('xlearner', meta).get('normalization')
-    return None if stated is None else plain(stated)
-
-
-def same_normalization(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Return whether two normalizations ``(mean, std, order)`` are the same to a network; gray fits either order."""
-    (*numbers, order), (*others, another) = plain(one), plain(other)
-    return numbers == others and (order == another or GRAY in (order, another))
-
-
-def check_same_normalization(preprocessors: Mapping[str, nn.Module]) -> tuple:
+def common_normalization(preprocessors: Mapping[str, nn.Module]) -> Normalization:
     """Return the one input normalization of all sources.
 
+    Args:
+        preprocessors: source name -> its stock data preprocessor.
+
     Raises:
-        SourceError: two sources' images reach the backbone differently although it sees those of both.
+        SourceError: two sources normalize images differently, although linked branches see the images of both.
     """
     seen = {name: normalization_of(module) for name, module in preprocessors.items()}
-    first_name = next((name for name, each in seen.items() if each[2] != GRAY), next(iter(seen)))
+    first_name = next((name for name, each in seen.items() if each.order != GRAY), next(iter(seen)))
     first = seen[first_name]
     for name, other in seen.items():
-        if not same_normalization(first, other):
-            module = preprocessors[name]
-            fix = f'to_rgb or bgr_to_rgb: {channel_settings(module, first[2])}' if other[2] != first[2] else 'mean, std'
-            raise SourceError(
-                f"source '{name}': input normalization (mean, std, channels) is {other}, of images loaded in "
-                f"{loaded_order_of(module) or BGR} order, but source '{first_name}' has {first}; linked branches see "
-                f'the images of all sources, so make them agree in its data_preprocessor ({fix})'
-            )
+        module = preprocessors[name]
+        channels = f'to_rgb or bgr_to_rgb: {channel_settings(module, first.order)}'
+        other.check(
+            first,
+            f"source '{name}', whose images are loaded in {loaded_order_of(module) or BGR} order,",
+            f"source '{first_name}' has",
+            'linked branches see the images of all sources: make them agree in its data_preprocessor '
+            f'({channels if other.order != first.order else "mean, std"})',
+        )
     # Three equal channels are in either order.
-    return (*first[:2], RGB) if first[2] == GRAY else first
+    return replace(first, order=RGB) if first.order == GRAY else first

@@ -12,9 +12,9 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from xlearner_mm.datasets.channel_order import BGR
 from xlearner_mm.errors import SourceError
 from xlearner_mm.models.data_preprocessor import source_order
+from xlearner_mm.normalization import BGR
 from xlearner_mm.registry import DATASETS
 from xlearner_mm.sources import Source
 from xlearner_mm.spread import spread

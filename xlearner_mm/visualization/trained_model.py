@@ -9,9 +9,14 @@ from glob import escape, glob
 
 from mmengine.model import BaseModel
 
-from xlearner_mm.checkpoint import load_strictly, read_checkpoint, resolve_checkpoint, state_dict_of
+from xlearner_mm.checkpoint import (
+    META_KEY,
+    load_strictly,
+    read_checkpoint,
+    resolve_checkpoint,
+    state_dict_of,
+)
 from xlearner_mm.config.options import load_config
-from xlearner_mm.engine.hooks.stage_meta_hook import META_KEY
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.expansion.inner_widths import narrow_as

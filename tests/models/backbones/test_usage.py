@@ -63,12 +63,12 @@ def test_the_same_images_are_welcome(export, library):
 @pytest.mark.parametrize('library', NETWORKS)
 def test_caffe_style_images_are_an_error_that_names_both(export, library):
     channels = 'to_rgb' if library == 'mmpretrain' else 'bgr_to_rgb'
-    with pytest.raises(CheckpointError, match=r'backbone.pth was trained on images with mean \[123.675.*gives mean'):
+    with pytest.raises(CheckpointError, match=r'backbone.pth .*mean \[123.675.*gives \(mean \[103.53'):
         start(export, library, {**CAFFE, channels: False})
 
 
 def test_swapped_channels_alone_are_an_error(export):
-    with pytest.raises(CheckpointError, match='channels rgb, but .* channels bgr, .*taken for BGR.*bgr_to_rgb=True in'):
+    with pytest.raises(CheckpointError, match='channels rgb.*taken for BGR.*channels bgr.*bgr_to_rgb=True in'):
         start(export, 'mmdet', dict(bgr_to_rgb=False))
 
 
@@ -103,7 +103,7 @@ def test_the_record_of_a_squeeze_checkpoint_counts_too(export):
     content = torch.load(export, weights_only=True)
     state = {f'student.{key}': value for key, value in content['state_dict'].items()}
     torch.save({'state_dict': state, 'meta': {'xlearner': content['meta']}}, export)
-    with pytest.raises(CheckpointError, match='was trained on images with'):
+    with pytest.raises(CheckpointError, match=r'normalization \(mean \[123.675'):
         start(export, 'mmdet', CAFFE)
 
 

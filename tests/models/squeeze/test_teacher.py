@@ -122,7 +122,7 @@ def test_a_branch_it_does_not_know_is_named(tmp_path, learner_cfg):
 
 def test_images_normalized_otherwise_than_it_was_trained_on_are_refused(tmp_path, learner_cfg):
     stated = [[0.0] * 3, [255.0] * 3, 'rgb']
-    with pytest.raises(CheckpointError, match=r'trained with input normalization .* \[\[0.0, .* sources have \[\[123'):
+    with pytest.raises(CheckpointError, match=r'teacher .*normalization .*mean \[0.0, .* sources .*mean \[123'):
         Teacher(**saved(tmp_path / 'a.pth', learner_cfg, xlearner=dict(stage='expansion', normalization=stated)))
 
 

@@ -16,8 +16,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from xlearner_mm.analysis.dry_run.source_data import SourceData, read_source
-from xlearner_mm.checkpoint import resolve_checkpoint
-from xlearner_mm.config.plain_data import plain
+from xlearner_mm.checkpoint import META_KEY, resolve_checkpoint
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.building import build_deferred
 from xlearner_mm.datasets.categories import classes_of
@@ -238,10 +237,10 @@ def _content(settings: Mapping[str, Any], learner: Any) -> dict[str, Any]:
     """A checkpoint as the stage that is missing would write it."""
     if names_a(settings['model'], ExpansionLearner, MODELS):
         other = MODELS.build({key: value for key, value in settings['model'].items() if key != 'hints'})
-        return {'state_dict': other.state_dict(), 'meta': {'xlearner': other.describe()}}
+        return {'state_dict': other.state_dict(), 'meta': {META_KEY: other.describe()}}
     backbone = MODELS.build(without_library_defaults(settings['model']))
     state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
-    return {'state_dict': state, 'meta': {'normalization': plain(learner.normalization)}}
+    return {'state_dict': state, 'meta': {'normalization': learner.normalization.record()}}
 
 
 def check_validation(runner: Runner) -> list[str]:

@@ -12,8 +12,8 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from xlearner_mm.checkpoint import resolve_checkpoint, sha256_of
-from xlearner_mm.engine.hooks.stage_meta_hook import META_KEY, StageMetaHook
+from xlearner_mm.checkpoint import META_KEY, resolve_checkpoint, sha256_of
+from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
 from xlearner_mm.engine.optim import wrappers_of
 from xlearner_mm.errors import SourceError
 from xlearner_mm.models.expansion.branch import pretrained_of

@@ -7,12 +7,11 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from xlearner_mm.checkpoint import META_KEY
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS
 from xlearner_mm.version import __version__
-
-META_KEY = 'xlearner'
 
 
 @HOOKS.register_module()

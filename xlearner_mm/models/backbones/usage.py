@@ -7,14 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from xlearner_mm.config.plain_data import plain
+from xlearner_mm.checkpoint import recorded, recorded_normalization
 from xlearner_mm.errors import CheckpointError
-from xlearner_mm.models.data_preprocessor import (
-    channel_settings,
-    loaded_order_of,
-    normalization_of,
-    same_normalization,
-)
+from xlearner_mm.models.data_preprocessor import channel_settings, loaded_order_of, normalization_of
+from xlearner_mm.normalization import Normalization
 from xlearner_mm.registry import bare_name
 
 _WAY_OUT = 'or write as_trained=False into init_cfg if you mean it'
@@ -33,13 +29,13 @@ def check_usage(backbone: nn.Module, preprocessors: Sequence[nn.Module], meta: M
     Raises:
         CheckpointError: a bottleneck of another style, or images normalized differently.
     """
-    record = meta.get('xlearner') or meta
-    trained = record.get('backbone') or {}
+    trained = recorded(meta).get('backbone') or {}
     if bare_name(trained.get('type', '')).startswith('XLearnerResNet'):
         _check_style(backbone, trained.get('style', 'pytorch'), what)
-    if record.get('normalization'):
+    normalization = recorded_normalization(meta)
+    if normalization is not None:
         for preprocessor in preprocessors:
-            _check_normalization(preprocessor, plain(record['normalization']), what)
+            _check_normalization(preprocessor, normalization, what)
 
 
 def _check_style(backbone: Any, trained: str, what: str) -> None:
@@ -51,24 +47,16 @@ def _check_style(backbone: Any, trained: str, what: str) -> None:
         )
 
 
-def _check_normalization(preprocessor: nn.Module, trained: Sequence[Any], what: str) -> None:
-    given = plain(normalization_of(preprocessor))
-    if same_normalization(given, trained):
-        return
-    mean, std, order = trained
+def _check_normalization(preprocessor: nn.Module, trained: Normalization, what: str) -> None:
     loaded = loaded_order_of(preprocessor)
-    loading = f'which are loaded in {loaded} order'
+    loading = f'loaded in {loaded} order'
     if loaded is None:
-        loading = (
-            "which are taken for BGR, as OpenMMLab loads files; XLearnerRunner looks which order the dataset's are in"
-        )
-    raise CheckpointError(
-        f"{what} was trained on images with {_said(trained)}, but the config's {type(preprocessor).__name__} gives "
-        f'{_said(given)}, of images {loading}. Set mean={mean}, std={std} and '
-        f'{channel_settings(preprocessor, order)} in data_preprocessor, {_WAY_OUT}'
+        loading = "taken for BGR, as OpenMMLab loads files (XLearnerRunner looks which order the dataset's are in)"
+    mean, std, order = trained.record()
+    trained.check(
+        normalization_of(preprocessor),
+        what,
+        f"the config's {type(preprocessor).__name__}, from images {loading}, gives",
+        f'set mean={mean}, std={std} and {channel_settings(preprocessor, order)} in data_preprocessor, {_WAY_OUT}',
+        CheckpointError,
     )
-
-
-def _said(normalization: Sequence[Any]) -> str:
-    mean, std, channels = normalization
-    return f'mean {mean}, std {std}, channels {channels}'

@@ -8,19 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xlearner_mm.checkpoint import State, load_backbone
-from xlearner_mm.config.plain_data import plain
-from xlearner_mm.datasets.channel_order import BGR, ORDERS
+from xlearner_mm.checkpoint import State, load_backbone, recorded_normalization
 from xlearner_mm.errors import SourceError
-from xlearner_mm.models.data_preprocessor import (
-    normalization_of,
-    same_normalization,
-    stated_normalization,
-    tell_loaded_order,
-)
+from xlearner_mm.models.data_preprocessor import normalization_of, tell_loaded_order
 from xlearner_mm.models.distillation.frozen_model import FrozenModel
 from xlearner_mm.models.distillation.levels import by_level, probe_channels
+from xlearner_mm.normalization import BGR, ORDERS, Normalization
 from xlearner_mm.registry import MODELS
+
+_SAME_IMAGES = 'both see the same images: make them agree'
 
 
 class BackboneTeacher(FrozenModel):
@@ -38,8 +34,7 @@ class BackboneTeacher(FrozenModel):
 
     Attributes:
         channels: level -> channels, measured.
-        normalization: how its images were normalized, see
-            :func:`~xlearner_mm.models.data_preprocessor.normalization_of`.
+        normalization: :class:`~xlearner_mm.normalization.Normalization` of its images.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
@@ -68,20 +63,20 @@ class BackboneTeacher(FrozenModel):
     def _channels(self) -> dict[int, int]:
         return probe_channels(self.module, self.what)
 
-    def _normalization(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> list:
+    def _normalization(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> Normalization:
         if data_preprocessor is not None:
             preprocessor = MODELS.build(dict(data_preprocessor))
             tell_loaded_order(preprocessor, channel_order)
-            return plain(normalization_of(preprocessor))
-        stated = stated_normalization(self.meta)
-        if stated is None:
+            return normalization_of(preprocessor)
+        recorded = recorded_normalization(self.meta)
+        if recorded is None:
             raise SourceError(
                 f'{self.what}: {self.checkpoint} does not say how its images were normalized; give the '
                 'data_preprocessor that it was trained with'
             )
-        return stated
+        return recorded
 
-    def check_normalization(self, expected: tuple) -> None:
+    def check_normalization(self, expected: Normalization) -> None:
         """Check that it sees images as it was trained to.
 
         Args:
@@ -90,11 +85,7 @@ class BackboneTeacher(FrozenModel):
         Raises:
             SourceError: it was trained on images that were normalized in another way.
         """
-        if not same_normalization(self.normalization, expected):
-            raise SourceError(
-                f'{self.what}: its input normalization (mean, std, channels) is {self.normalization}, but the sources '
-                f'have {plain(expected)}; both see the same images, so make them agree'
-            )
+        self.normalization.check(expected, self.what, 'the sources have', _SAME_IMAGES)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> dict[int, Tensor]:

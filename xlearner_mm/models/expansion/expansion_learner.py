@@ -14,7 +14,7 @@ from xlearner_mm.config.plain_data import plain
 from xlearner_mm.errors import SourceError
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
-    check_same_normalization,
+    common_normalization,
     tell_source_order,
 )
 from xlearner_mm.models.expansion.expanded_backbone import Levels, XLearnerExpandedBackbone
@@ -75,7 +75,7 @@ class ExpansionLearner(BaseModel):
         preprocessors = {name: net.data_preprocessor for name, net in self.networks.items()}
         for name, preprocessor in preprocessors.items():
             tell_source_order(preprocessor, self.sources[name])
-        self.normalization = check_same_normalization(preprocessors)
+        self.normalization = common_normalization(preprocessors)
         self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors)
         self._check_every_branch_is_trained()
         self._check_every_level_is_read()
@@ -219,7 +219,7 @@ class ExpansionLearner(BaseModel):
             'backbone': {**self.backbone_cfg, **({'widths': widths} if (widths := self.backbone.widths) else {})},
             'tasks': dict(self.backbone.tasks),
             'sources': {name: source.task for name, source in self.sources.items()},
-            'normalization': plain(self.normalization),
+            'normalization': self.normalization.record(),
             'hints': {
                 name: {'checkpoint': hint.teacher.checkpoint, 'sha256': hint.teacher.sha256}
                 for name, hint in self.hints.items()

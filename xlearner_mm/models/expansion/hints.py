@@ -10,7 +10,6 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
 
 from xlearner_mm.checkpoint import State
-from xlearner_mm.config.plain_data import plain
 from xlearner_mm.errors import SourceError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import source_order
 from xlearner_mm.models.distillation import (
@@ -23,6 +22,7 @@ from xlearner_mm.models.distillation import (
 )
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.normalization import Normalization
 from xlearner_mm.sources import Source
 
 _TEACHER = ('model', 'checkpoint', 'data_preprocessor', 'channel_order')
@@ -98,7 +98,7 @@ def build_hints(
     hints: Mapping[str, Any],
     sources: Mapping[str, Source],
     backbone: XLearnerExpandedBackbone,
-    normalization: tuple,
+    normalization: Normalization,
 ) -> ModuleDict:
     """Build the hints of some sources.
 
@@ -123,7 +123,7 @@ def build_hints(
 
 
 def _build_hint(
-    source: Source, given: dict[str, Any], backbone: XLearnerExpandedBackbone, normalization: tuple
+    source: Source, given: dict[str, Any], backbone: XLearnerExpandedBackbone, normalization: Normalization
 ) -> Hint:
     _check_settings(source, given)
     own = {key: given.pop(key) for key in _TEACHER if key in given}
@@ -205,9 +205,10 @@ class HintTeacher(BackboneTeacher):
             )
         return dict(enumerate(self.expanded.channels_of(self.source.task)))
 
-    def _normalization(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> list:
+    def _normalization(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> Normalization:
         if self.expanded is not None:
-            return plain(self.module.normalization)
+            learner: Any = self.module
+            return learner.normalization
         return super()._normalization(data_preprocessor, channel_order)
 
     @torch.no_grad()

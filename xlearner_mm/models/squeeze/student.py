@@ -8,20 +8,18 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from xlearner_mm.checkpoint import read_checkpoint
-from xlearner_mm.config.plain_data import plain
-from xlearner_mm.errors import SourceError
+from xlearner_mm.checkpoint import read_checkpoint, recorded_normalization
 from xlearner_mm.models.backbones import without_library_defaults
-from xlearner_mm.models.data_preprocessor import stated_normalization
 from xlearner_mm.models.distillation import unreached_parameters
 from xlearner_mm.models.expansion.branch import load_pretrained, pretrained_of
 from xlearner_mm.models.expansion.stages import StagesError, stages_of
 from xlearner_mm.models.recomputation import recompute_as_plain
+from xlearner_mm.normalization import Normalization
 from xlearner_mm.registry import MODELS
 
 
 def build_student(
-    config: Mapping[str, Any], start_from: str | None, normalization: tuple
+    config: Mapping[str, Any], start_from: str | None, normalization: Normalization
 ) -> tuple[nn.Module, Mapping[str, Any] | None]:
     """Build a student.
 
@@ -57,13 +55,11 @@ def build_student(
     return student, pretrained
 
 
-def _check_normalization(path: str, expected: tuple) -> None:
-    stated = stated_normalization(read_checkpoint(path).get('meta') or {})
-    if stated not in (None, plain(expected)):
-        raise SourceError(
-            f"student: {path} was trained with input normalization (mean, std, channels) {stated}, but the teacher's "
-            f'sources have {plain(expected)}; both see the same images, so make them agree'
-        )
+def _check_normalization(path: str, expected: Normalization) -> None:
+    recorded = recorded_normalization(read_checkpoint(path).get('meta') or {})
+    if recorded is not None:
+        fix = 'both see the same images: make them agree'
+        recorded.check(expected, f'student: {path}', "the teacher's sources have", fix)
 
 
 def check_all_trains(student: nn.Module, levels: Sequence[int]) -> None:

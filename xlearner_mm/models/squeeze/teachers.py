@@ -11,14 +11,13 @@ import torch
 from mmcv.cnn import fuse_conv_bn
 from torch import Tensor
 
-from xlearner_mm.checkpoint import State, load_strictly
-from xlearner_mm.config.plain_data import plain
+from xlearner_mm.checkpoint import State, load_strictly, recorded, recorded_normalization
 from xlearner_mm.errors import CheckpointError, refuse_unknown
-from xlearner_mm.models.data_preprocessor import stated_normalization
 from xlearner_mm.models.distillation import BackboneTeacher, FrozenModel
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
 from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.normalization import Normalization
 
 Levels = tuple[Tensor, ...]
 # Of pruning too: an expansion stage's learner that was narrowed.
@@ -66,12 +65,10 @@ class Teacher(FrozenModel):
         _check_names(self.checkpoint, state, self.module)
         narrow_as(self.module.backbone, {'meta': self.meta})  # pruned or not, its levels are those that are compared
         super()._load(state)
-        stated, own = stated_normalization(self.meta), plain(self.module.normalization)
-        if stated not in (None, own):
-            raise CheckpointError(
-                f'teacher {self.checkpoint} was trained with input normalization (mean, std, channels) {stated}, but '
-                f'its sources have {own} here; give the sources of the expansion stage'
-            )
+        normalization = recorded_normalization(self.meta)
+        if normalization is not None:
+            fix, what = 'give the sources of the expansion stage', f'teacher {self.checkpoint}'
+            normalization.check(self.module.normalization, what, 'its sources here have', fix, CheckpointError)
 
     @torch.no_grad()
     def _fold_norms(self) -> None:
@@ -113,7 +110,7 @@ class Teacher(FrozenModel):
 
 
 def _check_stage(path: str, meta: Mapping[str, Any], state: State) -> None:
-    stage = meta.get('xlearner', meta).get('stage')
+    stage = recorded(meta).get('stage')
     if stage is None and any(key.startswith('student.') for key in state):
         stage = 'squeeze'
     if stage not in (None, *_STAGES):
@@ -292,7 +289,7 @@ def build_further_teachers(
     further: Mapping[str, Mapping[str, Any]],
     levels: Sequence[int],
     branches: Sequence[str],
-    normalization: tuple,
+    normalization: Normalization,
 ) -> tuple[dict[str, BackboneTeacher], dict[str, Target]]:
     """Build the teachers that are no branches, and their targets.
 

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.config.plain_data import plain
-from xlearner_mm.datasets.channel_order import BGR, GRAY, loaded_order
+from xlearner_mm.datasets.channel_order import loaded_order
 from xlearner_mm.errors import SourceError
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
+from xlearner_mm.normalization import BGR, GRAY
 from xlearner_mm.registry import DATASETS, MODELS
 
 # The log of a job tells its progress by `[done/all]`.
