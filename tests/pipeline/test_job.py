@@ -1,7 +1,7 @@
 import pytest
 
-from xlearner_mm.pipeline import Job, training_job
-from xlearner_mm.pipeline.training import config_files
+from xlearner_mm.pipeline import Job, JobError, training_job
+from xlearner_mm.pipeline.job import config_files, in_order, ranks
 
 
 @pytest.fixture
@@ -47,3 +47,30 @@ class TestTrainingJob:
     def test_a_missing_config_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             training_job('a', tmp_path / 'none.py', tmp_path)
+
+
+def job(name, *needs, seconds=10.0):
+    return Job(name, ('true',), needs, seconds)
+
+
+class TestOrder:
+    def test_jobs_come_after_those_they_need(self):
+        order = list(in_order([job('squeeze', 'expansion'), job('export', 'squeeze'), job('expansion')]))
+        assert order == ['expansion', 'squeeze', 'export']
+
+    def test_names_the_unknown_need(self):
+        with pytest.raises(JobError, match=r"'squeeze' needs \['expnsion'\].*there are \['squeeze'\]"):
+            in_order([job('squeeze', 'expnsion')])
+
+    def test_names_jobs_that_wait_for_each_other(self):
+        with pytest.raises(JobError, match='wait for each other'):
+            in_order([job('a', 'b'), job('b', 'a')])
+
+    def test_names_a_name_used_twice(self):
+        with pytest.raises(JobError, match=r"several jobs are called \['a'\]"):
+            in_order([job('a'), job('a')])
+
+
+def test_rank_is_the_longest_chain_that_begins_with_a_job():
+    jobs = in_order([job('a', seconds=5), job('b', 'a', seconds=7), job('c', 'a', seconds=1), job('d', seconds=6)])
+    assert ranks(jobs) == {'a': 12, 'b': 7, 'c': 1, 'd': 6}

@@ -55,6 +55,7 @@ OWN_HOOKS = (
     'AccumulationHook',
     'BadImageHook',
     'MissedValidationHook',
+    'ProgressHook',
     'StopSignalHook',
 )
 """What every training has beside MMEngine's default hooks."""

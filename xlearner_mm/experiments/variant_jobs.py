@@ -15,8 +15,7 @@ from xlearner_mm.experiments.variants import TRAININGS, VARIANTS, Training, Vari
 from xlearner_mm.mini import catalog
 from xlearner_mm.mini.build import MARKER
 from xlearner_mm.mini.catalog import CATALOG
-from xlearner_mm.pipeline.job import Job
-from xlearner_mm.pipeline.training import config_files, training_job
+from xlearner_mm.pipeline.job import Job, config_files, training_job
 from xlearner_mm.report.rows import Budget, Row
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.row_names import RANDOM_START, Backbone

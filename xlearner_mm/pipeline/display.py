@@ -3,50 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-
-@dataclass(frozen=True)
-class Running:
-    """A job under way.
-
-    Args:
-        name: of the job.
-        elapsed: seconds since it was started.
-        remaining: seconds that it will still take.
-    """
-
-    name: str
-    elapsed: float
-    remaining: float
-
-    @property
-    def fraction(self) -> float:
-        """How much of its time has passed, from 0 to 1."""
-        return self.elapsed / max(self.elapsed + self.remaining, 1e-9)
-
-
-@dataclass(frozen=True)
-class Status:
-    """Where the whole stands.
-
-    Args:
-        done: number of jobs that will not run (again).
-        total: number of all jobs.
-        elapsed: seconds since the first start of this run.
-        remaining: seconds until all is done.
-        running: the jobs under way.
-    """
-
-    done: int
-    total: int
-    elapsed: float
-    remaining: float
-    running: tuple[Running, ...]
+from xlearner_mm.pipeline.progress import Status
 
 
 class Display:
@@ -64,7 +26,7 @@ class Display:
         self._bars = Progress(
             TextColumn('{task.description}'),
             BarColumn(bar_width=30),
-            TextColumn('{task.percentage:>3.0f} %'),
+            TextColumn('{task.percentage:>3.0f}%'),
             TextColumn('{task.fields[note]}'),
             console=self.console,
             auto_refresh=False,  # a thread of rich's would be copied into forked jobs
@@ -90,23 +52,22 @@ class Display:
             self._draw(status)
         elif time.monotonic() - self._told >= self.every:
             self._told = time.monotonic()
-            jobs = ', '.join(f'{job.name} {job.fraction:.0%}' for job in status.running)
+            jobs = ', '.join(f'{job.name} {int(100 * job.share)}%' for job in status.running)
             self.say(
-                f'{duration(status.elapsed):>12}  {status.done} of {status.total} jobs done, '
-                f'about {duration(status.remaining)} left; running: {jobs}'
+                f'{duration(status.elapsed):>12} {int(100 * status.share):>3}%  {status.done} of {status.total} jobs '
+                f'done, about {duration(status.remaining)} left; running: {jobs}'
             )
 
     def _draw(self, status: Status) -> None:
-        share = status.elapsed / max(status.elapsed + status.remaining, 1e-9)
         overall = f'{status.done} of {status.total} jobs, {duration(status.elapsed)}, {duration(status.remaining)} left'
-        shown = {'all': (share, overall)}
-        shown |= {job.name: (job.fraction, f'{duration(job.remaining)} left') for job in status.running}
+        shown = {'all': (status.share, overall)}
+        shown |= {job.name: (job.share, f'{duration(job.remaining)} left') for job in status.running}
         for name in self._tasks.keys() - shown.keys():
             self._bars.remove_task(self._tasks.pop(name))
-        for name, (fraction, note) in shown.items():
+        for name, (share, note) in shown.items():
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(name, total=1.0, note='')
-            self._bars.update(self._tasks[name], completed=min(fraction, 1.0), note=note)
+            self._bars.update(self._tasks[name], completed=share, note=note)
         self._bars.refresh()
 
 

@@ -1,12 +1,16 @@
-"""One command among many."""
+"""Jobs: command lines that wait for each other."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 
 class JobError(ValueError):
@@ -23,7 +27,8 @@ class Job:
         needs: names of the jobs that must have succeeded before. Defaults to none.
         seconds: about how long it takes alone on one core; only the ETA and the order go by it. Defaults to 10.
         inputs: files whose content the result depends on. A missing one counts as empty. Defaults to none.
-        folder: where the results of this job, and of no other, go. Emptied before it starts anew. Defaults to None.
+        folder: where the results of this job, and of no other, go, with its progress file. Emptied before it starts
+            anew. Defaults to None.
         outputs: files without which the job is not done, whatever its exit status. Defaults to none.
         resume: arguments to append where an interrupted run is continued. Defaults to none: it starts anew.
     """
@@ -52,3 +57,97 @@ class Job:
     def missing_outputs(self) -> list[Path]:
         """Return the outputs that are not there."""
         return [path for path in self.outputs if not path.exists()]
+
+
+def training_job(
+    name: str,
+    config: Path,
+    folder: Path,
+    options: Mapping[str, Any] | None = None,
+    needs: tuple[str, ...] = (),
+    seconds: float = 60.0,
+    train: Path = Path('tools/train.py'),
+) -> Job:
+    """Return ``tools/train.py CONFIG`` as a job that resumes from its latest checkpoint.
+
+    Args:
+        name: of the job.
+        config: a text config; it and its bases are inputs of the job.
+        folder: its work directory, used by no other job.
+        options: overrides of the config, ``{'train_cfg.max_iters': 10}``. Defaults to none.
+        needs: jobs before it. Defaults to none.
+        seconds: about how long it takes. Defaults to 60.
+        train: the tool. Defaults to ``tools/train.py``.
+    """
+    command = [sys.executable, str(train), str(config), '--work-dir', str(folder)]
+    if options:
+        command += ['--cfg-options', *(f'{key}={value}' for key, value in options.items())]
+    return Job(
+        name,
+        tuple(command),
+        needs,
+        seconds,
+        inputs=tuple(config_files(config)),
+        folder=folder,
+        outputs=(folder / 'last_checkpoint',),
+        resume=('--resume',),
+    )
+
+
+def config_files(config: Path) -> list[Path]:
+    """Return a text config and all its bases, as far as they are files.
+
+    Raises:
+        FileNotFoundError: no such config.
+    """
+    files = [config]
+    for base in _bases(config):
+        if '::' not in base:  # another library's config: its version decides, not a file of ours
+            files += [file for file in config_files(config.parent / base) if file not in files]
+    return files
+
+
+def _bases(config: Path) -> list[str]:
+    for node in ast.parse(config.read_text(encoding='utf-8')).body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == '_base_' for t in node.targets):
+            bases = ast.literal_eval(node.value)
+            return [bases] if isinstance(bases, str) else list(bases)
+    return []
+
+
+def in_order(jobs: Sequence[Job]) -> dict[str, Job]:
+    """Return the jobs by name, each after those that it needs.
+
+    Raises:
+        JobError: two jobs of one name, a need that is no job, or jobs that wait for each other.
+    """
+    by_name = {job.name: job for job in jobs}
+    if len(by_name) < len(jobs):
+        names = [job.name for job in jobs]
+        raise JobError(f'several jobs are called {sorted({name for name in names if names.count(name) > 1})}')
+    for job in jobs:
+        unknown = [need for need in job.needs if need not in by_name]
+        if unknown:
+            raise JobError(f"job '{job.name}' needs {unknown}, which are no jobs; there are {sorted(by_name)}")
+    try:
+        order = TopologicalSorter({job.name: job.needs for job in jobs}).static_order()
+        return {name: by_name[name] for name in order}
+    except CycleError as error:
+        raise JobError(f'jobs wait for each other: {" -> ".join(error.args[1])}') from error
+
+
+def ranks(jobs: Mapping[str, Job]) -> dict[str, float]:
+    """Return the seconds from each job's start to the end of the longest chain that begins with it.
+
+    Starting ready jobs by falling rank keeps the critical path going.
+
+    Args:
+        jobs: as :func:`in_order` gives them.
+    """
+    behind = dict.fromkeys(jobs, 0.0)
+    rank: dict[str, float] = {}
+    for name, job in reversed(list(jobs.items())):
+        rank[name] = job.seconds + behind[name]
+        for need in job.needs:
+            behind[need] = max(behind[need], rank[name])
+    return rank

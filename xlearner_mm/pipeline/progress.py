@@ -1,90 +1,229 @@
-"""How far jobs are, and how long they will take."""
+"""Progress of jobs: the file that a job writes, and the shares and times left that follow from it."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+import heapq
+import json
+import math
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xlearner_mm.pipeline.process import tail
+from xlearner_mm.pipeline.job import Job, ranks
+from xlearner_mm.pipeline.state import write_aside
 
-# `[3/14]` of any tool, and MMEngine's `Iter(train) [ 50/400]` and `Epoch(train) [2][ 50/400]`.
-_STEP = re.compile(r'(?:\w+\((?P<mode>\w+)\)\s+(?P<epoch>\[\s*\d+\])?)?\[\s*(?P<done>\d+)/(?P<all>\d+)\]')
-_ETA = re.compile(r'\(train\).* eta: (?:(?P<days>\d+) days?, )?(?P<h>\d+):(?P<m>\d+):(?P<s>\d+)')
-_LINES = 200  # a long validation is logged after the last line of training
-
-
-def read_fraction(log: Path) -> float | None:
-    """Return how much of a job is done, from 0 to 1, or None where its log does not say.
-
-    Args:
-        log: its output; of MMEngine's loops, only training counts, and that by epochs does not say how many there are.
-    """
-    for line in reversed(tail(log, lines=_LINES)):
-        found = _STEP.search(line)
-        if found and found['mode'] in (None, 'train'):
-            return None if found['epoch'] else int(found['done']) / max(int(found['all']), 1)
-    return None
+PROGRESS_FILE = 'progress.json'
+_MOST = 0.99  # what is shown of a running job: after its last step it may still validate and save
+_ENOUGH = (5, 10.0)  # steps or seconds from which on the measured speed counts, not the declared one
+_FOLLOW = 30.0  # seconds within which the shown time left follows an estimate
+_DOUBLE = 60.0  # seconds in which it at most doubles
 
 
-def read_eta(log: Path) -> float | None:
-    """Return how many more seconds MMEngine expects a training to take, or None where its log does not say.
+@dataclass(frozen=True)
+class Progress:
+    """Content of a progress file.
 
     Args:
-        log: the training's output.
+        step: steps done, those before a resume included.
+        steps: steps of the whole job.
+        first: step from which on ``seconds`` are measured: this run's start, or its first step, which is slower.
+        seconds: time from ``first`` to ``step``.
     """
-    for line in reversed(tail(log, lines=_LINES)):
-        found = _ETA.search(line)
-        if found:
-            days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-            return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-    return None
+
+    step: int
+    steps: int
+    first: int
+    seconds: float
+
+    @classmethod
+    def read(cls, folder: Path) -> Progress | None:
+        """Return the progress in a work directory; None without a file, or with a damaged one."""
+        try:
+            found = cls(**json.loads((folder / PROGRESS_FILE).read_text(encoding='utf-8')))
+            integers = all(type(count) is int for count in (found.first, found.step, found.steps))
+            in_order = 0 <= found.first <= found.step <= found.steps > 0 and 0 <= found.seconds < math.inf
+            return found if integers and in_order else None
+        except (OSError, ValueError, TypeError):
+            return None
 
 
-@dataclass
+class ProgressFile:
+    """Writer of a job's progress, at most once a second.
+
+    Args:
+        folder: work directory of the job.
+        steps: steps of the whole job.
+        step: steps done before this run. Defaults to 0.
+    """
+
+    def __init__(self, folder: Path, steps: int, step: int = 0) -> None:
+        self.folder, self.steps, self.first = folder, steps, step
+        self._began = self._written_at = time.monotonic()
+        self._measures = False
+        self._write(step, self._began)
+
+    def update(self, step: int) -> None:
+        """Note that so many steps are done; the last one is always written."""
+        now = time.monotonic()
+        if not self._measures:
+            self._measures, self.first, self._began = True, step, now
+        if step >= self.steps or now - self._written_at >= 1:
+            self._write(step, now)
+
+    def _write(self, step: int, now: float) -> None:
+        self._written_at = now
+        progress = Progress(min(step, self.steps), self.steps, min(self.first, self.steps), now - self._began)
+        write_aside(self.folder / PROGRESS_FILE, json.dumps(asdict(progress)))
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running job.
+
+    Args:
+        name: its name.
+        share: share of it that is done, below 1; never falls.
+        remaining: seconds left.
+    """
+
+    name: str
+    share: float
+    remaining: float
+
+
+@dataclass(frozen=True)
+class Status:
+    """State of all jobs.
+
+    Args:
+        done: number of jobs that will not run (again).
+        total: number of all jobs.
+        share: share of all work that is done; never falls.
+        elapsed: seconds since the start of this run.
+        remaining: seconds until all is done.
+        running: the running jobs.
+    """
+
+    done: int
+    total: int
+    share: float
+    elapsed: float
+    remaining: float
+    running: tuple[Running, ...]
+
+
 class Estimator:
-    """Corrects the jobs' estimated seconds by what is measured.
+    """Shares done and time left of all jobs.
+
+    A job with a folder is as far as its progress file says; others are as far as their declared seconds say. Jobs that
+    have not started take their declared seconds, times the slowness measured so far. The times shown follow the
+    estimates within half a minute and at most double in a minute, whatever the estimates do.
 
     Args:
-        expected: job -> estimated seconds.
+        jobs: as :func:`~xlearner_mm.pipeline.job.in_order` returns them.
+        workers: number of jobs that run at once.
     """
 
-    expected: dict[str, float]
-    _measured: float = 60.0  # a minute as estimated: the first job that ends must not decide alone
-    _expected: float = 60.0
-    _first: dict[str, tuple[float, float]] = field(default_factory=dict)
+    def __init__(self, jobs: Mapping[str, Job], workers: int) -> None:
+        self.jobs, self.workers = jobs, workers
+        # A minute as declared: the first job that ends must not decide alone.
+        self._measured = self._declared = 60.0
+        self._shares: dict[str, float] = {}
+        self._progress: dict[str, Progress] = {}
+        self._shown: dict[str, tuple[float, float]] = {}
 
-    def learn(self, name: str, seconds: float) -> None:
-        """Take in how long a job has taken; one that found its work done already says nothing of the speed."""
-        if seconds < 0.1 * self.expected[name]:
-            return
-        self._measured += seconds
-        self._expected += self.expected[name]
-
-    @property
-    def slowness(self) -> float:
-        """Measured over estimated seconds of the finished jobs; 1 while there are none."""
-        return self._measured / self._expected
+    def finish(self, name: str, seconds: float) -> None:
+        """Learn from the time that a job has taken, unless it found its work done already."""
+        progress = self._progress.pop(name, None)
+        resumed = progress.first / progress.steps if progress and progress.step > progress.first else 0.0
+        declared = self.jobs[name].seconds * (1 - resumed)
+        if seconds >= 0.1 * declared:
+            self._measured += seconds
+            self._declared += declared
 
     def whole(self, name: str) -> float:
-        """Return how long a job that has not started will take, in seconds."""
-        return self.expected[name] * self.slowness
+        """Return the seconds that a job takes that has not started, by the speed of those that have."""
+        measured, declared = self._measured, self._declared
+        for running, progress in self._progress.items():
+            measured += progress.seconds
+            declared += self.jobs[running].seconds * (progress.step - progress.first) / progress.steps
+        return self.jobs[name].seconds * measured / declared
 
-    def remaining(self, name: str, elapsed: float, fraction: float | None) -> float:
-        """Return how much longer a running job will take, in seconds.
-
-        The speed of a training is measured between the first and the latest iteration it has told of, so that neither
-        its start-up nor what it has resumed counts.
+    def status(self, elapsed: float, running: Mapping[str, float], waiting: Collection[str]) -> Status:
+        """Return the state of all jobs.
 
         Args:
-            name: the job.
-            elapsed: seconds since it was started.
-            fraction: how much of it is done, from 0 to 1; None where it does not say.
+            elapsed: seconds since the start of this run.
+            running: running job -> seconds since it was started.
+            waiting: names of the jobs that have not started.
         """
-        guess = max(self.whole(name) - elapsed, 1.0)
-        if fraction is None:
-            return guess
-        then, at = self._first.setdefault(name, (elapsed, fraction))
-        if fraction <= at:
-            return min(guess, self.whole(name) * (1 - fraction) + 1.0)
-        return (1 - fraction) * (elapsed - then) / (fraction - at)
+        for name in running:
+            folder = self.jobs[name].folder
+            progress = Progress.read(folder) if folder else None
+            if progress:
+                self._progress[name] = progress
+        left = {name: self._left(name, seconds) for name, seconds in running.items()}
+        for name, seconds in running.items():
+            share = self._share(name, seconds / (seconds + left[name]))
+            self._shares[name] = min(max(share, self._shares.get(name, 0.0)), _MOST)
+        remaining = left | {name: self.whole(name) for name in waiting}
+        total = makespan(self.jobs, remaining, list(running), self.workers)
+        work = sum(job.seconds for job in self.jobs.values()) or 1.0
+        undone = sum(self.jobs[name].seconds * (1 - self._shares.get(name, 0.0)) for name in remaining)
+        return Status(
+            len(self.jobs) - len(remaining),
+            len(self.jobs),
+            1 - undone / work,
+            elapsed,
+            self._smooth('', total, elapsed),
+            tuple(Running(name, self._shares[name], self._smooth(name, left[name], elapsed)) for name in running),
+        )
+
+    def _share(self, name: str, by_time: float) -> float:
+        if self.jobs[name].folder is None:
+            return by_time
+        progress = self._progress.get(name)
+        return progress.step / progress.steps if progress else 0.0
+
+    def _left(self, name: str, elapsed: float) -> float:
+        progress = self._progress.get(name)
+        if progress is None:
+            # A job that takes longer than estimated takes somewhat longer still.
+            return max(self.whole(name) - elapsed, 0.1 * elapsed, 1.0)
+        steps = progress.step - progress.first
+        measured = steps > 0 and (steps >= _ENOUGH[0] or progress.seconds >= _ENOUGH[1])
+        seconds = progress.seconds / steps if measured else self.whole(name) / progress.steps
+        return seconds * (progress.steps - progress.step) + 1.0
+
+    def _smooth(self, name: str, estimate: float, now: float) -> float:
+        before, at = self._shown.get(name, (estimate, now))
+        ahead = max(before - (now - at), 1.0)
+        followed = ahead + (estimate - ahead) * -math.expm1((at - now) / _FOLLOW)
+        shown = min(followed, ahead * 2 ** ((now - at) / _DOUBLE))
+        self._shown[name] = shown, now
+        return shown
+
+
+def makespan(jobs: Mapping[str, Job], remaining: Mapping[str, float], running: Collection[str], workers: int) -> float:
+    """Return the seconds until all is done, by playing the schedule through.
+
+    Args:
+        jobs: as :func:`in_order` gives them.
+        remaining: seconds left of every job that is not done; jobs that are not in it are done.
+        running: names of those under way.
+        workers: how many run at once.
+    """
+    rank = ranks(jobs)
+    ends = [(remaining[name], name) for name in running]
+    heapq.heapify(ends)
+    waiting = {name for name in remaining if name not in running}
+    open_jobs, now = set(remaining), 0.0
+    while open_jobs:
+        ready = [name for name in waiting if not open_jobs.intersection(jobs[name].needs)]
+        for name in sorted(ready, key=lambda name: -rank[name])[: max(workers - len(ends), 0)]:
+            waiting.discard(name)
+            heapq.heappush(ends, (now + remaining[name], name))
+        now, ended = heapq.heappop(ends)
+        open_jobs.discard(ended)
+    return now

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import heapq
 import os
 import shutil
 import signal
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from xlearner_mm.pipeline.display import Display, Running, Status, duration
-from xlearner_mm.pipeline.job import Job, JobError
+from xlearner_mm.pipeline.display import Display, duration
+from xlearner_mm.pipeline.job import Job, in_order, ranks
 from xlearner_mm.pipeline.process import Process, start, stop, tail
-from xlearner_mm.pipeline.progress import Estimator, read_eta, read_fraction
+from xlearner_mm.pipeline.progress import PROGRESS_FILE, Estimator, Status
 from xlearner_mm.pipeline.state import JobStates
 
 INTERRUPTED = 130  # the exit status of a command ended by Ctrl-C
@@ -88,7 +86,7 @@ class JobRunner:
         self.display = display or Display()
         self.env = {'OMP_NUM_THREADS': str(max(1, _usable_cores() // workers))}
         self._rank = ranks(self.jobs)
-        self._estimator = Estimator({name: job.seconds for name, job in self.jobs.items()})
+        self._estimator = Estimator(self.jobs, workers)
         self._fingerprints: dict[str, str] = {}
         self._waiting = list(self.jobs)
         self._running: dict[str, _Run] = {}
@@ -145,6 +143,8 @@ class JobRunner:
             self._log(job.name).unlink(missing_ok=True)
             if job.folder is not None:
                 shutil.rmtree(job.folder, ignore_errors=True)
+        if job.folder is not None:
+            (job.folder / PROGRESS_FILE).unlink(missing_ok=True)  # that of an earlier run
         self._waiting.remove(job.name)
         self.display.say(f'{job.name}: {"goes on" if goes_on and job.resume else "starts"}')
         worker = min(set(range(self.workers)) - {run.worker for run in self._running.values()})
@@ -164,7 +164,7 @@ class JobRunner:
             seconds = time.monotonic() - run.started
             self.states.add_time(name, seconds, finished=status == 0 and not missing)
             if status == 0 and not missing:
-                self._estimator.learn(name, seconds)
+                self._estimator.finish(name, seconds)
                 done = len(self.jobs) - len(self._waiting) - len(self._running)
                 self.display.say(f'{name}: done in {duration(seconds)} [{done} of {len(self.jobs)}]', 'green')
             else:
@@ -192,17 +192,8 @@ class JobRunner:
 
     def _status(self, elapsed: float) -> Status:
         now = time.monotonic()
-        running = []
-        for name, run in self._running.items():
-            took = now - run.started
-            fraction = read_fraction(self._log(name))
-            eta = read_eta(self._log(name)) if fraction is None else None
-            left = self._estimator.remaining(name, took, fraction) if eta is None else eta
-            running.append(Running(name, took, left))
-        remaining = {job.name: job.remaining for job in running}
-        remaining |= {name: self._estimator.whole(name) for name in self._waiting}
-        left = makespan(self.jobs, remaining, list(self._running), self.workers)
-        return Status(len(self.jobs) - len(remaining), len(self.jobs), elapsed, left, tuple(running))
+        running = {name: now - run.started for name, run in self._running.items()}
+        return self._estimator.status(elapsed, running, self._waiting)
 
     def _log(self, name: str) -> Path:
         return self.logs / f'{name}.log'
@@ -228,65 +219,3 @@ def _terminable() -> Iterator[None]:
     finally:
         for sign, handler in before.items():
             signal.signal(sign, handler)
-
-
-def in_order(jobs: Sequence[Job]) -> dict[str, Job]:
-    """Return the jobs by name, each after those that it needs.
-
-    Raises:
-        JobError: two jobs of one name, a need that is no job, or jobs that wait for each other.
-    """
-    by_name = {job.name: job for job in jobs}
-    if len(by_name) < len(jobs):
-        names = [job.name for job in jobs]
-        raise JobError(f'several jobs are called {sorted({name for name in names if names.count(name) > 1})}')
-    for job in jobs:
-        unknown = [need for need in job.needs if need not in by_name]
-        if unknown:
-            raise JobError(f"job '{job.name}' needs {unknown}, which are no jobs; there are {sorted(by_name)}")
-    try:
-        order = TopologicalSorter({job.name: job.needs for job in jobs}).static_order()
-        return {name: by_name[name] for name in order}
-    except CycleError as error:
-        raise JobError(f'jobs wait for each other: {" -> ".join(error.args[1])}') from error
-
-
-def ranks(jobs: Mapping[str, Job]) -> dict[str, float]:
-    """Return the seconds from each job's start to the end of the longest chain that begins with it.
-
-    Starting ready jobs by falling rank keeps the critical path going.
-
-    Args:
-        jobs: as :func:`in_order` gives them.
-    """
-    behind = dict.fromkeys(jobs, 0.0)
-    rank: dict[str, float] = {}
-    for name, job in reversed(list(jobs.items())):
-        rank[name] = job.seconds + behind[name]
-        for need in job.needs:
-            behind[need] = max(behind[need], rank[name])
-    return rank
-
-
-def makespan(jobs: Mapping[str, Job], remaining: Mapping[str, float], running: Collection[str], workers: int) -> float:
-    """Return the seconds until all is done, by playing the schedule through.
-
-    Args:
-        jobs: as :func:`in_order` gives them.
-        remaining: seconds left of every job that is not done; jobs that are not in it are done.
-        running: names of those under way.
-        workers: how many run at once.
-    """
-    rank = ranks(jobs)
-    ends = [(remaining[name], name) for name in running]
-    heapq.heapify(ends)
-    waiting = {name for name in remaining if name not in running}
-    open_jobs, now = set(remaining), 0.0
-    while open_jobs:
-        ready = [name for name in waiting if not open_jobs.intersection(jobs[name].needs)]
-        for name in sorted(ready, key=lambda name: -rank[name])[: max(workers - len(ends), 0)]:
-            waiting.discard(name)
-            heapq.heappush(ends, (now + remaining[name], name))
-        now, ended = heapq.heappop(ends)
-        open_jobs.discard(ended)
-    return now

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xlearner_mm.pipeline.job import Job
-from xlearner_mm.pipeline.training import config_files
+from xlearner_mm.pipeline.job import Job, config_files
 from xlearner_mm.report.rows import SUMMARY
 from xlearner_mm.tasks import OTHER_METRICS, TASK_METRICS, TaskMetric
 from xlearner_mm.transfer.protocol import Protocol

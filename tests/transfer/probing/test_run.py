@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.export.colours import NORM, config_text, write_colours
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.pipeline.progress import ProgressFile
 from xlearner_mm.registry import MODELS
 from xlearner_mm.report.results import read_results
 from xlearner_mm.testing import CHANNELS, tiny_resnet
@@ -95,6 +96,14 @@ def test_features_are_extracted_once_until_an_image_changes(task, monkeypatch):
     Image.new('RGB', (32, 32)).save(task[1] / 'data' / 'train' / 'red' / '0.png')
     probe(task, 'fourth')
     assert runs[2:] == ['training images']
+
+
+def test_its_progress_is_written_for_each_split(task, monkeypatch):
+    seen = []
+    monkeypatch.setattr(ProgressFile, '_write', lambda self, step, now: seen.append((step, self.steps)))
+    probe(task)
+    assert {step / steps for step, steps in seen} >= {0.0, 0.5, 1.0}
+    assert [step / steps for step, steps in seen] == sorted(step / steps for step, steps in seen)
 
 
 def test_other_weights_have_other_features(task):

@@ -11,6 +11,7 @@ from xlearner_mm.engine.hooks.link_strength_hook import LinkStrengthHook
 from xlearner_mm.engine.hooks.loop_units_hook import LoopUnitsHook
 from xlearner_mm.engine.hooks.missed_validation_hook import MissedValidationHook
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
+from xlearner_mm.engine.hooks.progress_hook import ProgressHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
 from xlearner_mm.engine.hooks.run_record_hook import RunRecordHook
 from xlearner_mm.engine.hooks.same_data_hook import SameDataHook
@@ -33,6 +34,7 @@ __all__ = [
     'LoopUnitsHook',
     'MissedValidationHook',
     'MultiSourceCheckHook',
+    'ProgressHook',
     'PruningHook',
     'RunRecordHook',
     'SameDataHook',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.normalization import BGR, GRAY
 from xlearner_mm.registry import DATASETS, MODELS
 
-# The log of a job tells its progress by `[done/all]`.
 _BAR = '{desc}: {percentage:3.0f}%|{bar:20}| [{n_fmt}/{total_fmt}] {remaining} left'
 
 
@@ -69,7 +69,14 @@ class FeatureExtractor:
         self._network: tuple[nn.Module, nn.Module] | None = None
         self._order: str | None = None
 
-    def extract(self, dataset: dict[str, Any], name: str, batch_size: int = 64, workers: int = 0) -> Features:
+    def extract(
+        self,
+        dataset: dict[str, Any],
+        name: str,
+        batch_size: int = 64,
+        workers: int = 0,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Features:
         """Return the features of a data set, from the cache where they are there.
 
         Args:
@@ -77,6 +84,7 @@ class FeatureExtractor:
             name: of the split, for the progress bar.
             batch_size: images at once. Defaults to 64.
             workers: processes that read images. Defaults to 0.
+            progress: called after every batch with the numbers of images done and of all images. Defaults to nothing.
 
         Raises:
             CheckpointError: the backbone was trained on images that were normalized in another way.
@@ -91,7 +99,7 @@ class FeatureExtractor:
                 kept = np.load(path, allow_pickle=False)
                 print(f'{name}: features of {len(built)} images are there already ({path})', flush=True)
                 return Features(kept['values'], kept['labels'], kept['images'])
-            values = self._run(built, name, batch_size, workers)
+            values = self._run(built, name, batch_size, workers, progress)
         features = Features(values, built.get_gt_labels().astype(np.int64), np.array([image for image, _ in images]))
         self.cache.mkdir(parents=True, exist_ok=True)
         aside = path.with_name(f'.{path.name}.{os.getpid()}.npz')
@@ -130,13 +138,16 @@ class FeatureExtractor:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
     @torch.inference_mode()
-    def _run(self, dataset: Any, name: str, batch_size: int, workers: int) -> np.ndarray:
+    def _run(
+        self, dataset: Any, name: str, batch_size: int, workers: int, progress: Callable[[int, int], None]
+    ) -> np.ndarray:
         loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=pseudo_collate)
         backbone, preprocessor = self._build()
         pooled: list[Tensor] = []
         for batch in tqdm(loader, name, bar_format=_BAR, mininterval=1.0):
             levels = backbone(preprocessor(batch, training=False)['inputs'])
             pooled.append(levels[-1].float().mean(dim=(2, 3)).cpu())
+            progress(sum(map(len, pooled)), len(dataset))
         return torch.cat(pooled).numpy()
 
     def _build(self) -> tuple[nn.Module, nn.Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from torch.nn.functional import normalize, one_hot
 
+from xlearner_mm.pipeline.progress import ProgressFile
 from xlearner_mm.transfer.fractions import leaf_datasets, stratified
 from xlearner_mm.transfer.probing.classifier import save_classifier
 from xlearner_mm.transfer.probing.features import FeatureExtractor, Features
@@ -39,11 +41,11 @@ def run_probe(cfg: Config, folder: Path, cache: Path, weights: str, probe: str, 
     """
     MMLogger.get_current_instance().setLevel('WARNING')  # it tells of every parameter that is initialised
     extractor = FeatureExtractor(cfg.model.to_dict(), weights, cache, cfg.default_scope, seed)
-    training = _extract(extractor, cfg, _with_test_pipeline(cfg), 'training images')
+    training = _extract(extractor, cfg, _with_test_pipeline(cfg), 'training images', _progress_file(folder, 0))
     classes = int(cfg.model.head.num_classes)
     result: dict[str, Any] = {'probe': probe, 'training_images': len(training)}
     if probe == 'knn':
-        test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images')
+        test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images', _progress_file(folder, 1))
         scores = neighbour_scores(training, test.values, classes)
     else:
         mask, split = _validation(cfg, extractor, training, seed)
@@ -61,7 +63,7 @@ def run_probe(cfg: Config, folder: Path, cache: Path, weights: str, probe: str, 
         names = extractor.classes_of(cfg.train_dataloader.dataset.to_dict())
         described = {**result, 'dataset_meta': {} if names is None else {'classes': names}}
         save_classifier(cfg.model.to_dict(), extractor.backbone(), fitted, folder, described)
-        test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images')
+        test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images', _progress_file(folder, 1))
         scores = fitted.scores(test.values)
     return result | {'test_images': len(test), 'metrics': evaluate(cfg, scores, test.labels)}
 
@@ -109,9 +111,23 @@ def _with_test_pipeline(cfg: Config) -> dict[str, Any]:
     return dataset
 
 
-def _extract(extractor: FeatureExtractor, cfg: Config, dataset: dict[str, Any], name: str) -> Features:
+def _extract(
+    extractor: FeatureExtractor, cfg: Config, dataset: dict[str, Any], name: str, progress: Callable[[int, int], None]
+) -> Features:
     loader = cfg.test_dataloader
-    return extractor.extract(dataset, name, loader.batch_size, loader.num_workers)
+    return extractor.extract(dataset, name, loader.batch_size, loader.num_workers, progress)
+
+
+def _progress_file(folder: Path, split: int) -> Callable[[int, int], None]:
+    """Write each split's images as half of the job: the test split is not opened before everything is chosen."""
+    file: ProgressFile | None = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal file
+        file = file or ProgressFile(folder, 2 * total, split * total)
+        file.update(split * total + done)
+
+    return progress
 
 
 VALIDATION_SHARE = 0.2
