@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from xlearner_mm.pipeline.state import JobStates, write_aside
+from xlearner_mm.atomic import atomic_write_text
+from xlearner_mm.pipeline.state import JobStates
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ def test_a_damaged_file_counts_as_none(path):
 
 
 def test_the_old_file_stays_whole_when_writing_fails(path, monkeypatch):
-    write_aside(path, 'old')
+    atomic_write_text(path, 'old')
     monkeypatch.setattr('os.replace', lambda *_: (_ for _ in ()).throw(OSError('disk full')))
     with pytest.raises(OSError, match='disk full'):
-        write_aside(path, 'new')
+        atomic_write_text(path, 'new')
     assert path.read_text() == 'old'
 
 

@@ -17,8 +17,8 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
+from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.checkpoint import resolve_checkpoint, sha256_of
-from xlearner_mm.checkpoint.atomic import write_text_whole
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.fingerprint import fingerprint
 from xlearner_mm.models.backbones.xlearner_resnet import pretrained_entries
@@ -148,7 +148,7 @@ def add_start(work_dir: Path, start: dict[str, Any]) -> list[str]:
         ValueError: the file that is there is damaged.
     """
     starts = read_starts(work_dir)
-    write_text_whole(str(work_dir / RECORD), json.dumps({'starts': [*starts, start]}, indent=1) + '\n')
+    atomic_write_text(work_dir / RECORD, json.dumps({'starts': [*starts, start]}, indent=1) + '\n')
     return _differences(starts[-1], start) if starts else []
 
 

@@ -19,8 +19,8 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
+from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import check_backbone, check_fits, nothing_executed, state_dict_of
-from xlearner_mm.checkpoint.atomic import written_whole
 from xlearner_mm.config.options import as_read, default_work_dir, read_config, sources_once
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.datasets import MultiSourceSampler
@@ -219,7 +219,7 @@ class XLearnerRunner(Runner):
             return
         path = osp.join(out_dir, filename)
         try:
-            with written_whole(path) as partial:
+            with atomic_write(path) as partial:
                 super().save_checkpoint(out_dir, osp.basename(partial), *args, **kwargs)
         except OSError as error:
             raise CheckpointError(

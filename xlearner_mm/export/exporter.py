@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import sha256_of
-from xlearner_mm.checkpoint.atomic import written_whole
 from xlearner_mm.checkpoint.reading import SIDECAR_SUFFIX, safetensors_bytes
 from xlearner_mm.checkpoint.reading import SUFFIX as SAFETENSORS
 from xlearner_mm.errors import CheckpointError
@@ -129,8 +129,7 @@ def write_whole(out: Path, write: Callable[[Path], None]) -> None:
         CheckpointError: the disk is full, or the place cannot be written to.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(str(out)) as aside:
+        with atomic_write(out) as aside:
             write(Path(aside))
     except (OSError, RuntimeError) as error:
         if isinstance(error, CheckpointError):

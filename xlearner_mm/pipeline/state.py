@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from xlearner_mm.atomic import atomic_write_text
 
 
 @dataclass
@@ -70,12 +71,6 @@ class JobStates:
         return record.seconds if record else 0.0
 
     def _save(self) -> None:
-        write_aside(self.path, json.dumps({name: asdict(record) for name, record in self.records.items()}, indent=1))
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Write a text file so that under its name there is always a whole one, the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.part')
-    aside.write_text(text, encoding='utf-8')
-    os.replace(aside, path)
+        atomic_write_text(
+            self.path, json.dumps({name: asdict(record) for name, record in self.records.items()}, indent=1)
+        )

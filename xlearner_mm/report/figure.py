@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Patch, Rectangle
 
+from xlearner_mm.atomic import atomic_write
 from xlearner_mm.report.dot_plot import draw_rows, height_of
 from xlearner_mm.report.predictions import Boxes, Predictions
 from xlearner_mm.report.results import Curve, TrainingResults
@@ -55,10 +55,8 @@ def save_figure(
             draw_losses(panel, title, results)
     for title, seen in predictions.items():
         draw_predictions(next(parts), title, seen)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.part')
-    figure.savefig(aside, dpi=120, format='png')
-    os.replace(aside, path)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, dpi=120, format='png')
 
 
 def draw_losses(axes: Axes, title: str, results: TrainingResults, most: int = len(_LINES)) -> None:

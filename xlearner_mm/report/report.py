@@ -11,8 +11,8 @@ from typing import Any
 from filelock import FileLock
 from rich.console import Console
 
+from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.pipeline.display import duration
-from xlearner_mm.pipeline.state import write_aside
 from xlearner_mm.report.paper import paper_rows
 from xlearner_mm.report.predictions import Predictions
 from xlearner_mm.report.results import ResultError, TrainingResults
@@ -61,9 +61,9 @@ class Report:
 
         data, text, values, picture = paths = [folder / name for name in REPORT_FILES]
         save_figure(picture, self.rows, self.trainings, self.predictions, self.chance, self.titles)
-        write_aside(text, self.to_markdown())
-        write_aside(values, rows_as_csv(self.rows, self.titles))
-        write_aside(data, json_text(self.to_dict()))
+        atomic_write_text(text, self.to_markdown())
+        atomic_write_text(values, rows_as_csv(self.rows, self.titles))
+        atomic_write_text(data, json_text(self.to_dict()))
         return paths
 
     def to_dict(self) -> dict[str, Any]:

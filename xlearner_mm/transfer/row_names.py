@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from xlearner_mm.pipeline.state import write_aside
+from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.report.report import REPORT_LOCK, read_report
 from xlearner_mm.transfer.protocol import Protocol
 
@@ -127,4 +127,4 @@ def _reported(work_dir: Path) -> list[_Claim]:
 def _record(work_dir: Path, claims: Sequence[_Claim]) -> None:
     (work_dir / claims[-1].folder).mkdir(exist_ok=True)  # from now on: another call may come before the first transfer
     plain = {claim.folder: {'name': claim.name, 'backbone': asdict(claim.backbone)} for claim in claims}
-    write_aside(work_dir / NAMES_FILE, json.dumps(plain, indent=1) + '\n')
+    atomic_write_text(work_dir / NAMES_FILE, json.dumps(plain, indent=1) + '\n')

@@ -11,11 +11,11 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.config.options import load_config, parse_option
 from xlearner_mm.engine.recipe_steps import counts_epochs
 from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.export.start import Architecture, Start
-from xlearner_mm.pipeline.state import write_aside
 from xlearner_mm.registry import bare_name
 from xlearner_mm.transfer.fractions import draw_fraction, leaf_datasets
 from xlearner_mm.transfer.protocol import Protocol
@@ -72,7 +72,7 @@ def write_config(cfg: Config, folder: Path, name: str) -> Path:
         name: of the file.
     """
     path = folder / name
-    write_aside(path, cfg.pretty_text)
+    atomic_write_text(path, cfg.pretty_text)
     return path
 
 
@@ -103,7 +103,7 @@ def _reduce(cfg: Config, folder: Path, name: str, fraction: float, seed: int) ->
             f'{fraction:g} of the training set cannot be drawn: {type(error).__name__}: {error} '
             f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
         ) from error
-    write_aside(folder / FRACTION_FILE, json.dumps(record) + '\n')
+    atomic_write_text(folder / FRACTION_FILE, json.dumps(record) + '\n')
     if counts_epochs(cfg):
         # As many optimizer steps as of the whole set: the drawn images again and again make its epoch.
         for leaf, part in zip(leaf_datasets(dataset), record['parts'], strict=True):

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from xlearner_mm.pipeline.state import write_aside
+from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.report.results import ResultError, read_results
 from xlearner_mm.report.rows import Budget, Row, make_row, make_score
 from xlearner_mm.transfer.protocol import Protocol
@@ -102,7 +102,7 @@ def write_result(folder: Path, result: Mapping[str, Any]) -> None:
         result: ``metrics`` of the test split, ``sha256`` of the checkpoint, ``backbone_parameters`` and
             ``backbone_flops``; of a probe also how it came about.
     """
-    write_aside(folder / RESULT_FILE, json.dumps(dict(result), indent=1) + '\n')
+    atomic_write_text(folder / RESULT_FILE, json.dumps(dict(result), indent=1) + '\n')
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from xlearner_mm.atomic import atomic_write
 
 
 def blank_figure(width: float, height: float, layout: Literal['constrained'] | None = 'constrained') -> Figure:
@@ -32,7 +33,5 @@ def save_png(figure: Figure, out: Path, dpi: int = 140) -> None:
         out: the PNG; whole or not there. Its folder is made when it is missing.
         dpi: pixels per inch. Defaults to 140.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f'.{out.name}.part')
-    figure.savefig(aside, dpi=dpi, format='png')
-    os.replace(aside, out)
+    with atomic_write(out) as partial:
+        figure.savefig(partial, dpi=dpi, format='png')

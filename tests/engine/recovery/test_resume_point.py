@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
+from xlearner_mm.atomic import atomic_write, atomic_write_text
 from xlearner_mm.checkpoint import resolve_checkpoint
-from xlearner_mm.checkpoint.atomic import write_text_whole, written_whole
 from xlearner_mm.engine.recovery.resume_point import Places, resume_point
 from xlearner_mm.errors import CheckpointError
 
@@ -104,16 +104,16 @@ def test_where_nothing_was_saved_there_is_nothing_to_resume(tmp_path):
 
 
 def write_half(path):
-    with written_whole(str(path)) as partial:
+    with atomic_write(path) as partial:
         path.with_name(os.path.basename(partial)).write_text('sec')
         raise ZeroDivisionError
 
 
 def test_a_file_is_replaced_whole_or_stays(tmp_path):
-    write_text_whole(str(tmp_path / 'file'), 'first')
+    atomic_write_text(tmp_path / 'file', 'first')
     with pytest.raises(ZeroDivisionError):
         write_half(tmp_path / 'file')
     assert (tmp_path / 'file').read_text() == 'first'
-    write_text_whole(str(tmp_path / 'file'), 'second')
+    atomic_write_text(tmp_path / 'file', 'second')
     assert (tmp_path / 'file').read_text() == 'second'
     assert os.listdir(tmp_path) == ['file']

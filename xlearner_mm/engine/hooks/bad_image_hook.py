@@ -12,7 +12,7 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from xlearner_mm.checkpoint.atomic import write_text_whole
+from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.multi_source_dataset import REPLACED
 from xlearner_mm.engine.hooks.logged_step import is_logged_step
@@ -99,7 +99,7 @@ class BadImageHook(Hook):
         count = sum(map(len, self._bad.values()))
         if runner.rank == 0 and count > self._listed:
             lines = [f'{name}\t{path}\t{reason}\n' for name, bad in self._bad.items() for path, reason in bad.items()]
-            write_text_whole(osp.join(runner.work_dir, LIST), ''.join(lines))
+            atomic_write_text(osp.join(runner.work_dir, LIST), ''.join(lines))
             self._listed = count
 
 

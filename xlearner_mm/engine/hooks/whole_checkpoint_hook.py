@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from xlearner_mm.checkpoint.atomic import PARTIAL, write_text_whole
+from xlearner_mm.atomic import PARTIAL, atomic_write_text
 from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.recovery.resume_point import Places
 from xlearner_mm.errors import SourceError
@@ -113,7 +113,7 @@ class WholeCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            write_text_whole(osp.join(runner.work_dir, 'last_checkpoint'), str(self.last_ckpt))
+            atomic_write_text(osp.join(runner.work_dir, 'last_checkpoint'), str(self.last_ckpt))
         if self.max_keep_ckpts > 0:
             self.keep_ckpt_ids = deque(kept[-self.max_keep_ckpts :], self.max_keep_ckpts)
             self._remove([self.filename_tmpl.format(outdated) for outdated in kept[: -self.max_keep_ckpts]])

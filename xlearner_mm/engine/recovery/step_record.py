@@ -10,7 +10,7 @@ import torch
 from mmengine.runner import Runner
 from torch import Tensor
 
-from xlearner_mm.checkpoint.atomic import written_whole
+from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint.reading import mmengine_state_types
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.unwrapped import unwrapped
@@ -39,7 +39,7 @@ def save_step(
     # To memory first: torch's own writer tells nothing of a full disk but its own failure.
     data = BytesIO()
     torch.save(content, data)
-    with written_whole(path) as partial, open(partial, 'wb') as file:
+    with atomic_write(path) as partial, open(partial, 'wb') as file:
         file.write(data.getbuffer())
 
 

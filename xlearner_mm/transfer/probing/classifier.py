@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from xlearner_mm.atomic import atomic_write
 from xlearner_mm.models.norms import is_batch_norm
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.probing.logistic import Fitted
@@ -40,10 +40,8 @@ def save_classifier(
     network.backbone.load_state_dict(backbone.state_dict())
     _put(network, fitted)
     path = folder / 'probe.pth'
-    folder.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f'.{path.name}.part')
-    torch.save({'state_dict': network.state_dict(), 'meta': dict(meta)}, aside)
-    os.replace(aside, path)
+    with atomic_write(path) as partial:
+        torch.save({'state_dict': network.state_dict(), 'meta': dict(meta)}, partial)
     (folder / 'last_checkpoint').write_text(str(path))
     return path
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets.channel_order import loaded_order
@@ -101,10 +102,8 @@ class FeatureExtractor:
                 return Features(kept['values'], kept['labels'], kept['images'])
             values = self._run(built, name, batch_size, workers, progress)
         features = Features(values, built.get_gt_labels().astype(np.int64), np.array([image for image, _ in images]))
-        self.cache.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f'.{path.name}.{os.getpid()}.npz')
-        np.savez(aside, values=features.values, labels=features.labels, images=features.images)
-        os.replace(aside, path)
+        with atomic_write(path, f'.{os.getpid()}.npz') as partial:  # NumPy adds .npz to other names
+            np.savez(partial, values=features.values, labels=features.labels, images=features.images)
         return features
 
     def backbone(self) -> nn.Module:
