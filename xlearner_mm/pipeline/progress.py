@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.pipeline.job import Job, ranks
-from xlearner_mm.pipeline.state import write_aside
 
 PROGRESS_FILE = 'progress.json'
 _MOST = 0.99  # what is shown of a running job: after its last step it may still validate and save
@@ -74,7 +74,7 @@ class ProgressFile:
     def _write(self, step: int, now: float) -> None:
         self._written_at = now
         progress = Progress(min(step, self.steps), self.steps, min(self.first, self.steps), now - self._began)
-        write_aside(self.folder / PROGRESS_FILE, json.dumps(asdict(progress)))
+        atomic_write_text(self.folder / PROGRESS_FILE, json.dumps(asdict(progress)))
 
 
 @dataclass(frozen=True)
