@@ -6,7 +6,8 @@ import argparse
 import sys
 import time
 
-from xlearner_mm.mini import CATALOG, MaterialError, make_mini
+from xlearner_mm.errors import ConfigError, print_error
+from xlearner_mm.mini import CATALOG, make_mini
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,7 +21,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Write the sets; return 0, or 1 after an error that the user can mend."""
+    """Write the sets; return 0, or 1 after bad input."""
     args = parse_args()
     start = time.perf_counter()
     print('writing XL-Mini: about a minute; what is complete already is kept')
@@ -30,9 +31,8 @@ def main() -> int:
 
     try:
         make_mini(args.out, args.seed, args.only, args.scale, report)
-    except (ValueError, OSError, MaterialError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except (ConfigError, OSError) as error:
+        return print_error(error)
     print(f'done: {args.out}; look at {args.out}/sheets before training')
     return 0
 

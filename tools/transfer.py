@@ -45,15 +45,15 @@ def main() -> int:
         args.checkpoint = str(Path(args.checkpoint).absolute())
     args.work_dir = args.work_dir and args.work_dir.absolute()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
+    from xlearner_mm.errors import ConfigError, print_error
     from xlearner_mm.transfer.protocol import Protocol
     from xlearner_mm.transfer.run_suite import run_suite
 
     frozen = True if args.frozen else False if args.finetune else None
     try:
         protocol = Protocol(frozen, args.probe, args.data_fraction, args.seeds)
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except ConfigError as error:
+        return print_error(error)
     return run_suite(
         args.checkpoint,
         args.suite,

@@ -33,15 +33,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Transfer; return the exit status."""
     args = parse_args()
+    from xlearner_mm.errors import ConfigError, print_error
     from xlearner_mm.transfer.protocol import Protocol
     from xlearner_mm.transfer.transfer_set import transfer_to_set
 
     frozen = True if args.frozen else False if args.finetune else None
     try:
         protocol = Protocol(frozen, args.probe, args.data_fraction)
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except ConfigError as error:
+        return print_error(error)
     return transfer_to_set(
         args.config,
         args.work_dir or Path('work_dirs') / args.config.stem,

@@ -42,7 +42,7 @@ def main() -> int:
             config=args.config,
             options=args.cfg_options,
         )
-    except (*USER_ERRORS, ValueError) as error:
+    except USER_ERRORS as error:
         return print_error(error)
     print(args.out)
     return 0

@@ -19,14 +19,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Draw; return the exit status."""
     args = parse_args()
-    from xlearner_mm.report.results import ResultError
+    from xlearner_mm.errors import USER_ERRORS, print_error
     from xlearner_mm.visualization.squeeze_curves import read_squeeze, save_squeeze_curves
 
     try:
         curves = read_squeeze(args.work_dir)
-    except ResultError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except USER_ERRORS as error:
+        return print_error(error)
     save_squeeze_curves(curves, args.out)
     drawn = ['losses', *(['similarities'] if curves.similarities else []), *(['fidelity'] if curves.fidelity else [])]
     print(f'{args.out}: {", ".join(drawn)}')

@@ -26,7 +26,7 @@ from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.guarded_reading import guard, ignored_value, leaves, stray_names
 from xlearner_mm.datasets.label_maps import values_of_maps
 from xlearner_mm.engine.launch import load_config
-from xlearner_mm.errors import BadImageError, SourceError, describe_error, one_line
+from xlearner_mm.errors import USER_ERRORS, BadImageError, ConfigError, describe_error, one_line, print_error
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.sources import BadData, Source, parse_sources, settings_named
 from xlearner_mm.spread import spread
@@ -255,9 +255,8 @@ def check_config(config: str, samples: int | None = 100, sheet: str | None = Non
     """
     try:
         sources = parse_sources(_collect(load_config(config, None, options, 'none').to_dict(), config))
-    except (FileNotFoundError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except USER_ERRORS as error:
+        return print_error(error)
     checking = track(sources.values(), 'checking sources', transient=True)
     reports = [report for source in checking for report in check_source(source, samples)]
     Console().print(_table(reports))
@@ -281,7 +280,7 @@ def _collect(cfg: dict[str, Any], config: str) -> dict[str, dict[str, Any]]:
     """Return the sources with each setting from the component that will read it: overrides may differ."""
     sources = cfg.get('train_dataloader', {}).get('dataset', {}).get('sources')
     if not sources:
-        raise SourceError(f'{config} has no train_dataloader.dataset.sources')
+        raise ConfigError(f'{config} has no train_dataloader.dataset.sources')
     readers = {'network': cfg.get('model', {}), 'val_dataloader': cfg.get('val_dataloader', {})}
     collected = {name: dict(settings) for name, settings in sources.items()}
     for setting, reader in readers.items():

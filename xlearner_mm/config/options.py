@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 
-from xlearner_mm.errors import SourceError, describe_error
+from xlearner_mm.errors import ConfigError, SourceError, describe_error
 from xlearner_mm.registry import with_registered_names
 
 _HOLDS_DICT = re.compile(r'^\s*\{|^\s*[\[(].*\{|\bdict\(')
@@ -43,7 +43,7 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
 
     Raises:
         FileNotFoundError: no such config.
-        SourceError: a config that cannot be read, an option that is not ``KEY=VALUE`` or names an unknown source.
+        ConfigError: a config that cannot be read, an option that is not ``KEY=VALUE`` or names an unknown source.
     """
     cfg = read_config(config)
     _apply(cfg, dict(parse_option(option) for option in options))
@@ -70,14 +70,14 @@ def read_config(config: str) -> Config:
 
     Raises:
         FileNotFoundError: no such config.
-        SourceError: it cannot be read; one line with the file, and the line in it, that cannot be.
+        ConfigError: it cannot be read; one line with the file, and the line in it, that cannot be.
     """
     if not osp.isfile(config):
         raise FileNotFoundError(f'config {config} does not exist')
     try:
         return as_read(Config.fromfile(config))
     except Exception as error:  # a config is a program: it may raise anything
-        raise SourceError(f'{_place(error, config)}: {describe_error(error)}') from error
+        raise ConfigError(f'{_place(error, config)}: {describe_error(error)}') from error
 
 
 def as_read(cfg: Config) -> Config:
@@ -162,11 +162,11 @@ def parse_option(option: str) -> tuple[str, Any]:
     A value with a dict in it is read as it would stand in a config: ``"custom_hooks=[dict(type='EMAHook')]"``.
 
     Raises:
-        SourceError: no ``=`` in it, or a value that cannot be read.
+        ConfigError: no ``=`` in it, or a value that cannot be read.
     """
     key, equals, text = option.partition('=')
     if not equals or not key:
-        raise SourceError(f"--cfg-options: '{option}' must be KEY=VALUE")
+        raise ConfigError(f"--cfg-options: '{option}' must be KEY=VALUE")
     try:
         if _HOLDS_DICT.search(text):
             return key, _literal(ast.parse(text.strip(), mode='eval').body)
@@ -175,7 +175,7 @@ def parse_option(option: str) -> tuple[str, Any]:
         return key, parser.parse_args(['--option', option]).option[key]
     except (ValueError, SyntaxError, AssertionError, argparse.ArgumentError, RecursionError) as error:
         why = 'OpenMMLab reads no such brackets' if isinstance(error, RecursionError) else error
-        raise SourceError(
+        raise ConfigError(
             f"--cfg-options: the value of '{option}' cannot be read: {why}; write lists as [a,b], and dicts as "
             'in a config, strings quoted: "custom_hooks=[dict(type=\'EMAHook\')]"'
         ) from error

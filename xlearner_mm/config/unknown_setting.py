@@ -15,7 +15,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
 
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.nearest_name import misspelt, nearest, settings_of
 from xlearner_mm.registry import bare_name
 
@@ -52,7 +52,7 @@ def explained(error: Exception, config: Config | None) -> Exception:
             owner = f"source '{source[1]}': " if source else ''
             meant = nearest(refusal.key, settings_of(refusal.taker))
             kept = _inherited(refusal.key, config)
-            return SourceError(
+            return (SourceError if source else ConfigError)(
                 f"{owner}{refusal.name} has no setting '{refusal.key}'{meant} (in the config: {path}){kept}"
             )
     return error
@@ -79,13 +79,13 @@ def refuse_misspelt(config: Config) -> None:
     And settings of the environment and the randomness that nobody reads.
 
     Raises:
-        SourceError: names both.
+        ConfigError: names both.
     """
     known = settings_of(Runner)
     for name in config:
         meant = misspelt(name, known)
         if name not in known and meant is not None:
-            raise SourceError(f"the config sets '{name}', which no training reads; did you mean '{meant}'?")
+            raise ConfigError(f"the config sets '{name}', which no training reads; did you mean '{meant}'?")
     settings = config.to_dict()
     environment = settings.get('env_cfg') or {}
     ranks = environment.get('dist_cfg') or {}
@@ -99,7 +99,7 @@ def refuse_misspelt(config: Config) -> None:
 def _refuse_unread(where: str, settings: Mapping[str, Any] | None, known: list[str]) -> None:
     for name in settings or {}:
         if name not in known:
-            raise SourceError(f"{where} has no setting '{name}'{nearest(name, known)}")
+            raise ConfigError(f"{where} has no setting '{name}'{nearest(name, known)}")
 
 
 def _refusals(error: BaseException) -> Iterator[_Refusal]:

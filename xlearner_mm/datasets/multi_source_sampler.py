@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 
 from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
 from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.registry import DATA_SAMPLERS
 
 _UNGUARDED = (
@@ -57,7 +57,7 @@ class MultiSourceSampler(Sampler):
         steps_per_epoch: int | None = None,
     ) -> None:
         if not isinstance(dataset, MultiSourceDataset):
-            raise TypeError(f'MultiSourceSampler needs a MultiSourceDataset, got {type(dataset).__name__}')
+            raise ConfigError(f'MultiSourceSampler needs a MultiSourceDataset, got {type(dataset).__name__}')
         self.dataset = dataset
         self.rank, self.world_size = get_dist_info()
         self.seed = sync_random_seed() if seed is None else seed
@@ -82,7 +82,7 @@ class MultiSourceSampler(Sampler):
         """Advance by ``num_samples`` drawn indices (mmengine's contract for resuming); reads nothing."""
         steps, rest = divmod(num_samples, self.batch_size)
         if rest:
-            raise ValueError(
+            raise ConfigError(
                 f'cannot skip {num_samples} samples: not a whole number of steps of {self.batch_size}; '
                 "train_dataloader.batch_size must be the sum of the sources' batch sizes"
             )

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
-from xlearner_mm.errors import SourceError, refuse_unknown
+from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.registry import bare_name
 
 _SPANS = ('T_max', 'step_size', 'periods', 'total_steps')
@@ -22,14 +22,14 @@ def is_scaled(auto_scale_lr: Mapping[str, Any] | None) -> bool:
     """Whether a config's ``auto_scale_lr`` is turned on.
 
     Raises:
-        SourceError: an unknown setting, or no number of images that rate and length are set for.
+        ConfigError: an unknown setting, or no number of images that rate and length are set for.
     """
     refuse_unknown('auto_scale_lr', auto_scale_lr or {}, ['enable', 'base_batch_size'])
     if not auto_scale_lr or not auto_scale_lr.get('enable', False):
         return False
     base = auto_scale_lr.get('base_batch_size')
     if not isinstance(base, int | float) or base <= 0:
-        raise SourceError(
+        raise ConfigError(
             f'auto_scale_lr: enable=True needs base_batch_size, got {base!r}: the images a step, of all sources on all '
             'processes, that the learning rate and the number of steps are set for'
         )
@@ -40,12 +40,12 @@ def images_per_step(runner: Runner) -> int:
     """Return the images of a step, of all sources on all processes; accumulated steps count one by one.
 
     Raises:
-        SourceError: the loader has no batch size.
+        ConfigError: the loader has no batch size.
     """
     loader: Any = runner._train_dataloader
     size = loader.batch_size if isinstance(loader, DataLoader) else loader.get('batch_size')
     if size is None:
-        raise SourceError('auto_scale_lr: train_dataloader has no batch_size to scale by; set enable=False')
+        raise ConfigError('auto_scale_lr: train_dataloader has no batch_size to scale by; set enable=False')
     return runner.world_size * size
 
 
@@ -61,7 +61,7 @@ def scale_length(runner: Runner) -> None:
         runner: with ``train_cfg`` and ``param_scheduler`` as settings; changed in place, its ``cfg`` is not.
 
     Raises:
-        SourceError: see :func:`is_scaled`; or no step is left after the warm-up.
+        ConfigError: see :func:`is_scaled`; or no step is left after the warm-up.
     """
     loop: Any = runner._train_loop
     if not isinstance(loop, Mapping) or not is_scaled(runner.auto_scale_lr):
@@ -126,7 +126,7 @@ def _scaled_schedules(schedules: Any, scale: _Scale) -> Any:
     warmup = max((schedule['end'] for schedule in schedules if _is_warmup(schedule)), default=0)
     left = None if scale.max_iters is None else _steps(scale.max_iters, scale.steps)
     if left is not None and left <= warmup and scale.steps < 1:
-        raise SourceError(
+        raise ConfigError(
             f'auto_scale_lr leaves {left} of {scale.max_iters} steps, but the warm-up of param_scheduler takes '
             f'{warmup}: shorten it, train on fewer processes, or set auto_scale_lr.enable=False'
         )

@@ -10,11 +10,10 @@ import sys
 from xlearner_mm.engine.hooks.finite_loss_hook import NonFiniteLossError
 from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
 from xlearner_mm.engine.recovery.rank_watch import current_watch
-from xlearner_mm.errors import ConfigError
+from xlearner_mm.errors import USER_ERRORS, print_error
 
 STOPPED = os.EX_TEMPFAIL
 """Exit status of a training that was told to stop and can be resumed: 75, "try again later"."""
-_EXPLAINED = (ConfigError, FileNotFoundError, NonFiniteLossError)
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BROKEN_COLLECTIVE = ('gloo', 'NCCL', 'Connection', 'ProcessGroup')
 
@@ -49,11 +48,10 @@ def end_with(error: Exception) -> int:
             # Another rank's fault: the watch ends this process with its name.
             watch.wait_for_culprit()
         watch.fail(_line(error))
-    if not isinstance(error, _EXPLAINED) and getattr(error, 'errno', None) not in _FULL_DISK:
+    if not isinstance(error, (*USER_ERRORS, NonFiniteLossError)) and getattr(error, 'errno', None) not in _FULL_DISK:
         raise error
     of_rank = '' if watch is None else f'rank {watch.rank}: '
-    print(f'error: {of_rank}{_line(error)}', file=sys.stderr)
-    return 1
+    return print_error(_line(error), of_rank)
 
 
 def _line(error: Exception) -> str:

@@ -18,7 +18,7 @@ from xlearner_mm.engine.ending import end_well, end_with
 from xlearner_mm.engine.recipe_steps import SETTING
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import CheckpointError, ConfigError, SourceError, describe_error
+from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.inner_widths import narrow_as
 from xlearner_mm.models.unwrapped import unwrapped
@@ -113,7 +113,7 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner with its model and hooks.
 
     Raises:
-        SourceError: anything that cannot be built, a setting of the training that is misspelt, or another runner.
+        ConfigError: anything that cannot be built, a setting of the training that is misspelt, or another runner.
         CheckpointError: a checkpoint that the model is built from.
     """
     return _kind_of_runner(cfg).from_cfg(cfg)
@@ -124,7 +124,7 @@ def _kind_of_runner(cfg: Config) -> type[XLearnerRunner]:
     name = cfg.get('runner_type', XLearnerRunner.__name__)
     kind = type_of({'type': name}, RUNNERS)
     if not inspect.isclass(kind) or not issubclass(kind, XLearnerRunner):
-        raise SourceError(
+        raise ConfigError(
             f"runner_type '{registered_name(name)}' is no XLearnerRunner, and would execute what is in a checkpoint: "
             'leave runner_type out, or derive your runner from XLearnerRunner'
         )
@@ -135,14 +135,14 @@ def build_optimizer(runner: Runner) -> None:
     """Build the runner's optimizer.
 
     Raises:
-        SourceError: it cannot be built.
+        ConfigError: it cannot be built.
     """
     try:
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     except ConfigError:
         raise
     except Exception as error:
-        raise SourceError(
+        raise ConfigError(
             f'optim_wrapper cannot be built: {describe_error(error)} (it is {runner.cfg.optim_wrapper})'
         ) from error
 
@@ -155,7 +155,7 @@ def _build_loop(runner: Runner, name: str) -> None:
         raise
     except Exception as error:
         dataset = runner.cfg.get(f'{name}_dataloader', {}).get('dataset', {})
-        raise SourceError(
+        raise ConfigError(
             f'{name}_dataloader cannot be built: {describe_error(error)} '
             f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
         ) from error

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import distributed
 
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 
 SETTING = 'images_per_step'
 """Name of a config's setting: the images of one optimizer step, for which its rate and its schedule are made."""
@@ -65,10 +65,10 @@ def plan_step(images: int, batch_size: int, processes: int) -> StepPlan:
         processes: number of processes.
 
     Raises:
-        SourceError: more processes than images.
+        ConfigError: more processes than images.
     """
     if processes > images:
-        raise SourceError(
+        raise ConfigError(
             f'{SETTING}={images}: {processes} processes cannot share {images} images a step; start at most {images}, '
             f'or set {SETTING}=None and choose batch size, rate and length yourself'
         )
@@ -96,7 +96,7 @@ def keep_recipe(cfg: Config, processes: int) -> StepPlan | None:
         What a step consists of; None where the config leaves it to its batch size.
 
     Raises:
-        SourceError: the setting is no number, contradicts others, or there are more processes than images.
+        ConfigError: the setting is no number, contradicts others, or there are more processes than images.
     """
     images = cfg.get(SETTING)
     if images is None or cfg.get('train_dataloader') is None:
@@ -105,7 +105,7 @@ def keep_recipe(cfg: Config, processes: int) -> StepPlan | None:
         _check_kept(images, processes)
         return None
     if type(images) is not int or images < 1:
-        raise SourceError(f'{SETTING} must be a whole number of at least 1, or None, got {images!r}')
+        raise ConfigError(f'{SETTING} must be a whole number of at least 1, or None, got {images!r}')
     _check_alone(cfg)
     plan = plan_step(images, cfg.train_dataloader.batch_size, processes)
     cfg.train_dataloader.batch_size = plan.batch_size
@@ -134,7 +134,7 @@ def counts_epochs(cfg: Config) -> bool:
 
 def _check_kept(kept: Mapping[str, Any], processes: int) -> None:
     if kept['processes'] != processes:
-        raise SourceError(
+        raise ConfigError(
             f'{SETTING}: this config was written by a training on {kept["processes"]} process(es), and there are '
             f'{processes}: start from the config that it was made of'
         )
@@ -143,12 +143,12 @@ def _check_kept(kept: Mapping[str, Any], processes: int) -> None:
 def _check_alone(cfg: Config) -> None:
     counts = cfg.optim_wrapper.get('accumulative_counts', 1)
     if counts != 1:
-        raise SourceError(
+        raise ConfigError(
             f'optim_wrapper.accumulative_counts={counts} beside {SETTING}={cfg[SETTING]}, which decides it: leave it '
             f'out, or set {SETTING}=None'
         )
     if (cfg.get('auto_scale_lr') or {}).get('enable'):
-        raise SourceError(
+        raise ConfigError(
             f'auto_scale_lr scales the rate to the images of a step, which {SETTING}={cfg[SETTING]} keeps: leave '
             f'auto_scale_lr.enable out, or set {SETTING}=None'
         )

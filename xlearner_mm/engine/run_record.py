@@ -21,6 +21,7 @@ from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.checkpoint import resolve_checkpoint, sha256_of
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.fingerprint import fingerprint
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.backbones.xlearner_resnet import pretrained_entries
 from xlearner_mm.models.distillation import FrozenModel
 from xlearner_mm.models.squeeze import FitNetDistiller
@@ -123,7 +124,7 @@ def read_starts(work_dir: Path) -> list[dict[str, Any]]:
     """Return what a work directory says of the starts of its training, the first one first.
 
     Raises:
-        ValueError: the file is damaged.
+        ConfigError: the file is damaged.
     """
     path = work_dir / RECORD
     if not path.is_file():
@@ -131,7 +132,7 @@ def read_starts(work_dir: Path) -> list[dict[str, Any]]:
     try:
         return list(json.loads(path.read_text(encoding='utf-8'))['starts'])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is damaged ({error}): move it away, and the next start begins a new one') from error
+        raise ConfigError(f'{path} is damaged ({error}): move it away, and the next start begins a new one') from error
 
 
 def add_start(work_dir: Path, start: dict[str, Any]) -> list[str]:
@@ -145,7 +146,7 @@ def add_start(work_dir: Path, start: dict[str, Any]) -> list[str]:
         What differs from the start before it, as dotted names; empty for the first one.
 
     Raises:
-        ValueError: the file that is there is damaged.
+        ConfigError: the file that is there is damaged.
     """
     starts = read_starts(work_dir)
     atomic_write_text(work_dir / RECORD, json.dumps({'starts': [*starts, start]}, indent=1) + '\n')

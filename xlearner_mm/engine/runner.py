@@ -36,7 +36,7 @@ from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, watch_ranks
 from xlearner_mm.engine.recovery.resume_point import Places, read_to_resume, resume_point, saved_checkpoints
 from xlearner_mm.engine.recovery.resumed_settings import ConfiguredSettings, chosen_settings, refuse_other_optimizers
-from xlearner_mm.errors import CheckpointError, ConfigError, SourceError, describe_error
+from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.models.class_weights import check_class_weights
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.models.recomputation import recompute_named
@@ -103,7 +103,7 @@ class XLearnerRunner(Runner):
 
         Raises:
             FileNotFoundError: no such config.
-            SourceError: a config that cannot be read, a setting of the training that is misspelt, or anything that
+            ConfigError: a config that cannot be read, a setting of the training that is misspelt, or anything that
                 cannot be built.
             CheckpointError: a checkpoint that the model is built from.
         """
@@ -119,7 +119,7 @@ class XLearnerRunner(Runner):
         except ConfigError:
             raise
         except Exception as error:
-            refused = SourceError(f'the config cannot be built: {describe_error(error)}')
+            refused = ConfigError(f'the config cannot be built: {describe_error(error)}')
             raise (refused if (said := explained(error, cfg)) is error else said) from error
         if plan is not None:
             runner.logger.info(plan.describe())
@@ -188,7 +188,7 @@ class XLearnerRunner(Runner):
                 to None.
 
         Raises:
-            SourceError: no ``base_batch_size`` though enabled.
+            ConfigError: no ``base_batch_size`` though enabled.
         """
         if auto_scale_lr is None or not is_scaled(auto_scale_lr):
             return
@@ -203,7 +203,7 @@ class XLearnerRunner(Runner):
         """Build the schedules, of all or by branch.
 
         Raises:
-            SourceError: schedules by branch that are not those of the optimizers.
+            ConfigError: schedules by branch that are not those of the optimizers.
         """
         check_schedule_names(scheduler, self.optim_wrapper)
         return super().build_param_scheduler(scheduler)
@@ -254,7 +254,7 @@ class XLearnerRunner(Runner):
         """Tell the data preprocessor in which channel order this training's images are loaded.
 
         Raises:
-            SourceError: images to train on and to evaluate on are loaded in different orders.
+            ConfigError: images to train on and to evaluate on are loaded in different orders.
         """
         model = unwrapped(self.model)
         preprocessor = getattr(model, 'data_preprocessor', None)
@@ -309,7 +309,7 @@ class XLearnerRunner(Runner):
             kwargs: as for MMEngine's.
 
         Raises:
-            SourceError: an optimizer or schedules of other kinds than the checkpoint's.
+            CheckpointError: an optimizer or schedules of other kinds than the checkpoint's.
         """
         configured = ConfiguredSettings(self)
         super().resume(filename, *args, **kwargs)

@@ -18,7 +18,7 @@ from mmengine.runner import Runner, ValLoop, autocast
 from torch.utils.data import DataLoader
 
 from xlearner_mm.engine.loops.multi_source_val_loop import MultiSourceValLoop
-from xlearner_mm.errors import ConfigError, SourceError, one_line
+from xlearner_mm.errors import ConfigError, one_line
 from xlearner_mm.evaluation.coco_ground_truth import perfect_results
 from xlearner_mm.registry import Evaluator
 from xlearner_mm.spread import spread
@@ -39,7 +39,7 @@ def try_validation(runner: Runner) -> None:
         runner: one that is about to train.
 
     Raises:
-        SourceError: what a validation would end with, or a metric to select by (``primary_metric``, ``save_best``,
+        ConfigError: what a validation would end with, or a metric to select by (``primary_metric``, ``save_best``,
             ``EarlyStoppingHook``'s ``monitor``) that it would not give.
     """
     loop = runner._val_loop
@@ -89,7 +89,7 @@ def _try(
     except Exception as error:  # whatever a stock network or metric raises
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = f'{osp.basename(osp.dirname(frame.filename))}/{osp.basename(frame.filename)}, line {frame.lineno}'
-        raise SourceError(f'{owner} would fail: {type(error).__name__}: {one_line(error)} ({place})') from error
+        raise ConfigError(f'{owner} would fail: {type(error).__name__}: {one_line(error)} ({place})') from error
     if not found or any(each is None for each in found):
         return None
     return {key: value for each in found if each is not None for key, value in each.items()}
@@ -128,7 +128,7 @@ def _refuse_unknown_metrics(runner: Runner, metrics: Mapping[str, Any]) -> None:
         for setting, key in selected:
             # FidelityHook looks at its own.
             if key not in metrics and not key.endswith('/fidelity'):
-                raise SourceError(
+                raise ConfigError(
                     f"{type(hook).__name__}: {setting} is '{key}', which no validation gives: {sorted(metrics)}"
                 )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xlearner_mm.datasets.integrity.guarded_reading import leaves
-from xlearner_mm.errors import SourceError, describe_error, one_line
+from xlearner_mm.errors import ConfigError, SourceError, describe_error, one_line
 from xlearner_mm.evaluation.coco_ground_truth import compare_images, prepare_ground_truth
 from xlearner_mm.registry import EVALUATOR, METRICS, Evaluator
 from xlearner_mm.sources import Source, parse_sources
@@ -25,7 +25,7 @@ class MultiSourceEvaluator:
         sources: source name -> settings; sources without ``val_evaluator`` are left out.
 
     Raises:
-        SourceError: no source can be evaluated.
+        ConfigError: no source can be evaluated.
     """
 
     def __init__(self, sources: Mapping[str, Any]) -> None:
@@ -33,7 +33,7 @@ class MultiSourceEvaluator:
             name: source for name, source in parse_sources(sources).items() if source.val_evaluator is not None
         }
         if not self.sources:
-            raise SourceError('no source has a val_evaluator: nothing can be evaluated')
+            raise ConfigError('no source has a val_evaluator: nothing can be evaluated')
         self.evaluators = {name: Evaluator(_build_metrics(source)) for name, source in self.sources.items()}
 
     def set_dataset_meta(self, source: str, metainfo: dict) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.distillation import by_level
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
 from xlearner_mm.models.squeeze.fitnet_distiller import FitNetDistiller
@@ -152,7 +153,7 @@ def side_by_side(model: BaseModel, images: Tensor) -> SideBySide:
             return SideBySide({name: dict(enumerate(levels)) for name, levels in branches.items()}, {}, {})
     finally:
         model.train(training)
-    raise TypeError(f'expected an ExpansionLearner or a FitNetDistiller, got {type(model).__name__}')
+    raise ConfigError(f'expected an ExpansionLearner or a FitNetDistiller, got {type(model).__name__}')
 
 
 def _of_squeeze(model: FitNetDistiller, images: Tensor) -> SideBySide:

@@ -11,6 +11,7 @@ from zlib import crc32
 
 import numpy as np
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.mini.catalog import CATALOG, VERSION, MiniSet
 from xlearner_mm.mini.layouts import WRITERS
 from xlearner_mm.mini.recipes import RECIPES
@@ -47,13 +48,13 @@ def make_mini(
         The folders of the sets, in the order of ``CATALOG``.
 
     Raises:
-        ValueError: An unknown set, or a scale that is not positive.
+        ConfigError: An unknown set, or a scale that is not positive.
         OSError: ``root`` cannot be written to.
         MaterialError: An installed package lacks a picture or font.
     """
     base = _writable(Path(root))
     if scale <= 0:
-        raise ValueError(f'scale must be positive, got {scale}')
+        raise ConfigError(f'scale must be positive, got {scale}')
     entries = _chosen(only)
     for number, entry in enumerate(entries, start=1):
         counts = entry.scaled(scale)
@@ -98,7 +99,7 @@ def _chosen(only: Iterable[str] | None) -> list[MiniSet]:
     names = set(only)
     unknown = sorted(names - set(CATALOG))
     if unknown:
-        raise ValueError(f'unknown sets {unknown}; XL-Mini has {list(CATALOG)}')
+        raise ConfigError(f'unknown sets {unknown}; XL-Mini has {list(CATALOG)}')
     return [entry for entry in CATALOG.values() if entry.name in names]
 
 

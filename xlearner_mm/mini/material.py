@@ -15,6 +15,8 @@ import skimage
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from xlearner_mm.errors import ConfigError
+
 PHOTOGRAPHS = ('astronaut.png', 'coffee.png', 'chelsea.png', 'rocket.jpg', 'camera.png')
 """Photographs that serve as backgrounds; a grey one is read as RGB."""
 
@@ -22,7 +24,7 @@ SURFACES = ('brick', 'grass', 'gravel')
 """Texture photographs (grey, 512 x 512)."""
 
 
-class MaterialError(RuntimeError):
+class MaterialError(ConfigError):
     """Something XL-Mini is composed of is missing from an installed package."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.norms import uses_batch_statistics
 
 _BINARY = ('add', 'sub', 'mul', 'truediv', 'floordiv', 'mod', 'pow', 'matmul', 'and_', 'or_', 'xor')
@@ -175,7 +176,7 @@ def ragged_forwards(network: nn.Module, batch: Batch, what: str = 'network') -> 
         what: what messages call the network. Defaults to ``'network'``.
 
     Raises:
-        ValueError: code of the network that wants images of one size.
+        ConfigError: code of the network that wants images of one size.
     """
     changed: list[tuple[nn.Module, Any]] = []
     if isinstance(batch, Ragged):
@@ -185,7 +186,7 @@ def ragged_forwards(network: nn.Module, batch: Batch, what: str = 'network') -> 
     except TypeError as error:
         if not changed:
             raise
-        raise ValueError(
+        raise ConfigError(
             f'{what}: images of several sizes cannot run as one batch, as its batch norms need: {error}; bring its '
             "sources to one size, or give it norms without batch statistics (norm_cfg=dict(type='GN', num_groups=32))"
         ) from error

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.report.rows import PAPER, SUMMARY, Row, make_row, make_score
 from xlearner_mm.report.tables import Table, csv_text, json_text, markdown, print_table
 
@@ -106,13 +107,13 @@ def paper_rows(names: Sequence[str] | None = None) -> list[Row]:
         names: which, of :func:`paper_row_names`. Defaults to None: the six methods of the first table (O1).
 
     Raises:
-        ValueError: a name that is none of them.
+        ConfigError: a name that is none of them.
     """
     known = _content()['rows']
     chosen = [name for name, (table, _) in known.items() if table == 'methods'] if names is None else names
     unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise ValueError(f"the paper's slides have no row {unknown[0]!r}, but {list(known)}")
+        raise ConfigError(f"the paper's slides have no row {unknown[0]!r}, but {list(known)}")
     return [_paper_row(name, *known[name]) for name in chosen]
 
 

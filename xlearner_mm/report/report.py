@@ -138,7 +138,7 @@ def update_report(
 
     Raises:
         ResultError: the folder's ``report.json`` is not one of ours.
-        ValueError: an unknown name of a paper's row.
+        ConfigError: an unknown name of a paper's row.
     """
     wanted = None if paper is None else paper_rows(paper)
     folder.mkdir(parents=True, exist_ok=True)

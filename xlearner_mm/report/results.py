@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xlearner_mm.errors import ConfigError
+
 Curve = list[tuple[int, float]]
 
 
-class ResultError(RuntimeError):
+class ResultError(ConfigError):
     """A work directory that does not hold what is asked of it."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import DATASETS
 
 
@@ -45,7 +46,7 @@ def draw_fraction(dataset: dict[str, Any], name: str, fraction: float, seed: int
         The record: ``set``, ``seed``, ``fraction``, ``parts`` and a ``digest`` of the indices.
 
     Raises:
-        ValueError: the config chooses ``indices`` already.
+        ConfigError: the config chooses ``indices`` already.
     """
     parts = [
         _draw(leaf, f'{name}/{seed}/{number}', fraction, scope) for number, leaf in enumerate(leaf_datasets(dataset))
@@ -87,7 +88,7 @@ def stratified(labels: np.ndarray, fraction: float, rng: np.random.Generator) ->
 
 def _draw(leaf: dict[str, Any], key: str, fraction: float, scope: str) -> Part:
     if leaf.get('indices') is not None:
-        raise ValueError(f'{leaf["type"]} chooses indices already: leave the choice to data_fraction')
+        raise ConfigError(f'{leaf["type"]} chooses indices already: leave the choice to data_fraction')
     built = DATASETS.build({**leaf, 'pipeline': [], '_scope_': scope})
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], 'big'))
     if hasattr(built, 'get_gt_labels'):

@@ -6,6 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from xlearner_mm.errors import ConfigError
+
 PROBES = ('lbfgs', 'sgd', 'knn')
 """Ways to judge a frozen backbone by classification: logistic regression, a linear head trained by SGD, neighbours."""
 
@@ -24,7 +26,7 @@ class Protocol:
         options: ``KEY=VALUE`` overrides of every config. Defaults to none.
 
     Raises:
-        ValueError: a setting out of its range, or a probe of a backbone that is fine-tuned.
+        ConfigError: a setting out of its range, or a probe of a backbone that is fine-tuned.
     """
 
     frozen: bool | None = None
@@ -35,15 +37,15 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.probe not in PROBES:
-            raise ValueError(f"unknown probe '{self.probe}', choose from {PROBES}")
+            raise ConfigError(f"unknown probe '{self.probe}', choose from {PROBES}")
         if self.frozen is False and self.probe != 'lbfgs':
-            raise ValueError(
+            raise ConfigError(
                 f'probe {self.probe} judges a frozen backbone, and --finetune trains it: leave one of them out'
             )
         if not 0 < self.data_fraction <= 1:
-            raise ValueError(f'data_fraction must be above 0 and at most 1, got {self.data_fraction}')
+            raise ConfigError(f'data_fraction must be above 0 and at most 1, got {self.data_fraction}')
         if self.seeds < 1:
-            raise ValueError(f'seeds must be at least 1, got {self.seeds}')
+            raise ConfigError(f'seeds must be at least 1, got {self.seeds}')
 
     @property
     def suffix(self) -> str:

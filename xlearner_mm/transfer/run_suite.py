@@ -13,14 +13,13 @@ import torch
 
 from xlearner_mm.checkpoint import resolve_checkpoint
 from xlearner_mm.config.options import parse_option, read_config
-from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.errors import USER_ERRORS, CheckpointError, ConfigError, print_error
 from xlearner_mm.export.start import read_start
 from xlearner_mm.nearest_name import nearest
 from xlearner_mm.pipeline import JobRunner
 from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.report.paper import paper_rows
 from xlearner_mm.report.report import update_report
-from xlearner_mm.report.results import ResultError
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.row_names import RANDOM_START, Backbone, claim_name, row_name
 from xlearner_mm.transfer.suite import COLUMNS, SUITES, TransferSet, transfer_jobs, transfer_sets
@@ -29,7 +28,7 @@ from xlearner_mm.transfer.suite_row import suite_row
 SCRATCH = 'scratch'
 """In place of a checkpoint: the random start."""
 # A store whose client is not installed ends in an ImportError that says what to install.
-_EXPLAINED = (ResultError, FileNotFoundError, ValueError, ImportError)
+_EXPLAINED = (*USER_ERRORS, ImportError)
 _LIBRARIES = {'cls': 'mmpretrain', 'det': 'mmdet', 'seg': 'mmseg', 'depth': 'mmseg'}
 
 
@@ -85,8 +84,7 @@ def run_suite(
         usual = row_name(checkpoint, branch)
         claimed = claim_name(work_dir, backbone, protocol, usual, name)
     except _EXPLAINED as error:
-        print(f'error: {str(error).splitlines()[0]}', file=sys.stderr)
-        return 1
+        return print_error(error)
     if name is None and claimed != usual:
         print(f"'{usual}' is another checkpoint's row: that of {backbone} is '{claimed}'")
     name = claimed
@@ -109,14 +107,14 @@ def run_suite(
         return outcome.status
     if outcome.failed:
         failed = ', '.join(outcome.failed)
-        print(f'{len(outcome.failed)} of {len(jobs)} failed: {failed}; mend what their logs say and', file=sys.stderr)
+        print(f'{len(outcome.failed)} of {len(jobs)} failed: {failed}; see their logs, then', file=sys.stderr)
         print('repeat the command: it runs these alone', file=sys.stderr)
     try:
         seconds = {job: record.seconds for job, record in runner.states.records.items()}  # of all calls, as the values
         row = suite_row(name, work_dir, sets, protocol, backbone, seconds)
         report = update_report(work_dir, [row], paper, titles=COLUMNS[suite])
-    except (ResultError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
+    except ConfigError as error:
+        print_error(error)
         return outcome.status or 1
     report.show()
     print(f'written: {work_dir}/report.md, .json, .csv, .png')
@@ -125,9 +123,9 @@ def run_suite(
 
 def _check(checkpoint: str, branch: str | None, workers: int | None, options: Sequence[str]) -> None:
     if workers is not None and workers < 1:
-        raise ValueError(f'workers must be at least 1, got {workers}')
+        raise ConfigError(f'workers must be at least 1, got {workers}')
     if checkpoint == SCRATCH and branch is not None:
-        raise ValueError(f"'{SCRATCH}' is a random start and has no branch '{branch}': leave the branch out")
+        raise ConfigError(f"'{SCRATCH}' is a random start and has no branch '{branch}': leave the branch out")
     for option in options:
         parse_option(option)
 
@@ -169,23 +167,22 @@ class Baseline:
             config: a Python config that sets ``checkpoint`` and ``name``.
 
         Raises:
-            SourceError: it sets something else, or its checkpoint is not there.
-            ValueError: the slides have no such row.
+            ConfigError: an unknown setting, a missing checkpoint, or a row that the slides do not have.
         """
         settings = read_config(str(config)).to_dict()
         known = [field.name for field in fields(cls)]
         for name in settings:
             if name not in known:
-                raise SourceError(f"{config}: a baseline has no setting '{name}'{nearest(name, known)}")
+                raise ConfigError(f"{config}: a baseline has no setting '{name}'{nearest(name, known)}")
         missing = [name for name in known[:2] if not settings.get(name)]
         if missing:
-            raise SourceError(f'{config}: a baseline needs {" and ".join(missing)}')
+            raise ConfigError(f'{config}: a baseline needs {" and ".join(missing)}')
         paper_rows(settings.get('paper', []))
         baseline = cls(settings['checkpoint'], settings['name'], tuple(settings.get('paper', ())))
         try:
             resolve_checkpoint(baseline.checkpoint)
         except CheckpointError as error:
-            raise SourceError(
+            raise ConfigError(
                 f"{config}: there is no {baseline.checkpoint}: put the published file there, or change 'checkpoint'"
             ) from error
         return baseline

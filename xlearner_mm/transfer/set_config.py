@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.config.options import load_config, parse_option
 from xlearner_mm.engine.recipe_steps import counts_epochs
-from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.export.start import Architecture, Start
 from xlearner_mm.registry import bare_name
 from xlearner_mm.transfer.fractions import draw_fraction, leaf_datasets
@@ -46,7 +46,7 @@ def set_config(
     Raises:
         FileNotFoundError: no such config.
         CheckpointError: a backbone that the config cannot take.
-        SourceError: an option that cannot be read, or a training set that cannot be.
+        ConfigError: an option that cannot be read, or a training set that cannot be.
     """
     cfg = load_config(str(config), str(folder), (), 'none')
     init_default_scope(cfg.default_scope)
@@ -99,7 +99,7 @@ def _reduce(cfg: Config, folder: Path, name: str, fraction: float, seed: int) ->
     try:
         record = draw_fraction(dataset, name, fraction, seed, cfg.default_scope)
     except Exception as error:
-        raise SourceError(
+        raise ConfigError(
             f'{fraction:g} of the training set cannot be drawn: {type(error).__name__}: {error} '
             f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
         ) from error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xlearner_mm.config.unknown_setting import explained
 from xlearner_mm.engine.launch import launch
-from xlearner_mm.errors import ConfigError
+from xlearner_mm.errors import ConfigError, print_error
 from xlearner_mm.export.start import Start, count_flops, count_parameters, read_start
 from xlearner_mm.registry import MODELS
 from xlearner_mm.report.results import read_results
@@ -67,8 +66,7 @@ def transfer_to_set(
         error = explained(raised, cfg)
         if not isinstance(error, _EXPLAINED):
             raise
-        print(f'error: {_line(error)}', file=sys.stderr)
-        return 1
+        return print_error(error)
     write_result(folder, {**result, **_of_the_backbone(cfg.model.backbone.to_dict(), start)})
     return 0
 
@@ -85,7 +83,3 @@ def _of_the_backbone(backbone: dict[str, Any], start: Start | None) -> dict[str,
         'backbone_parameters': start.parameters if start else count_parameters(built.state_dict()),
         'backbone_flops': count_flops(built),
     }
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.evaluation.similarity import ByLevel, SideBySide, side_by_side
 from xlearner_mm.visualization.sample_images import SampleImage
 from xlearner_mm.visualization.trained_model import TrainedModel
@@ -74,7 +75,7 @@ def take_snapshots(
         levels: the levels i.
 
     Raises:
-        ValueError: a level that the model does not have, or does not distil.
+        ConfigError: a level that the model does not have, or does not distil.
     """
     seen = [(image, side_by_side(trained.model, image.inputs)) for image in images]
     return [_snapshot(trained, label, seen, level) for level in levels]
@@ -132,7 +133,7 @@ def _snapshot(
     first = seen[0][1]
     for branch, levels in first.teachers.items():
         if level not in levels:
-            raise ValueError(
+            raise ConfigError(
                 f"checkpoint {trained.checkpoint}: level {level} of '{branch}' is not there to look at, only "
                 f'{sorted(levels)}'
             )

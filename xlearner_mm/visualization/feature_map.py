@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from xlearner_mm.checkpoint import resolve_checkpoint
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.visualization.feature_columns import Column, ColumnGroup, Snapshot, group_columns, take_snapshots
 from xlearner_mm.visualization.png import blank_figure, save_png
 from xlearner_mm.visualization.sample_images import SampleImage, images_of_files, images_of_sources
@@ -42,7 +43,7 @@ def draw_features(
         CheckpointError: a checkpoint that cannot be read, or not with this config or teacher.
         SourceError: a source without validation images.
         FileNotFoundError: a config or an image that is not there.
-        ValueError: a level that is not there to look at, or checkpoints of different branches.
+        ConfigError: a level that is not there to look at, or checkpoints of different branches.
     """
     paths = [resolve_checkpoint(checkpoint) for checkpoint in checkpoints]
     several = len({Path(path).parent for path in paths}) > 1
@@ -54,7 +55,7 @@ def draw_features(
         taken.append(take_snapshots(trained, _label(trained, several), images, levels))
     branches = {tuple(snapshots[0].teachers) for snapshots in taken}
     if len(branches) > 1:
-        raise ValueError(f'the checkpoints have different branches, {sorted(branches)}: draw each by itself')
+        raise ConfigError(f'the checkpoints have different branches, {sorted(branches)}: draw each by itself')
     by_level = zip(*taken, strict=True)
     save_feature_figure(images, {level: group_columns(s) for level, s in zip(levels, by_level, strict=True)}, out)
 

@@ -78,7 +78,7 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
         folder: where its log and checkpoints that stand in go.
 
     Raises:
-        SourceError: anything that cannot be built; one line that names it.
+        ConfigError: anything that cannot be built; one line that names it.
         CheckpointError: a teacher's checkpoint that is there, but not the teacher's.
     """
     cfg.work_dir, cfg.log_level, cfg.resume = folder, 'ERROR', False
@@ -149,7 +149,7 @@ def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
     except ConfigError:
         raise
     except Exception as error:
-        raise SourceError(f'train_dataloader cannot be built: {describe_error(error)}') from error
+        raise ConfigError(f'train_dataloader cannot be built: {describe_error(error)}') from error
     runner._train_dataloader = loader
     return sources
 
@@ -190,7 +190,7 @@ def _build_rest(runner: Runner) -> list[str]:
         try:
             build()
         except Exception as error:
-            raise SourceError(f'{what} cannot be built: {describe_error(error)}') from error
+            raise ConfigError(f'{what} cannot be built: {describe_error(error)}') from error
     notes = check_units(runner)
     MultiSourceCheckHook().before_train(runner)
     for hook in runner.hooks:
@@ -253,7 +253,7 @@ def check_validation(runner: Runner) -> list[str]:
         What could not be checked, because it reads files that are not there.
 
     Raises:
-        SourceError: what cannot be built.
+        ConfigError: what cannot be built.
     """
     notes = []
     for owner, loader, metrics in _validations(runner.cfg):

@@ -17,7 +17,7 @@ from xlearner_mm.analysis.dry_run.source_cost import PIXELS, SourceCost, source_
 from xlearner_mm.analysis.dry_run.source_data import SourceData
 from xlearner_mm.engine.auto_scale import is_scaled
 from xlearner_mm.engine.optim import like, wrappers_of
-from xlearner_mm.errors import ConfigError, SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.distillation import FrozenModel
 
 
@@ -32,7 +32,7 @@ def estimate(blueprint: Blueprint, world_size: int, folder: str, half: bool = Fa
         pixels: the most that are run at once, see :func:`source_cost`.
 
     Raises:
-        SourceError: a source's step fails; the message names the source.
+        ConfigError: a source's step fails; the message names the source.
     """
     runner = blueprint.runner
     steps = _steps(blueprint, world_size)
@@ -78,7 +78,7 @@ def _cost(blueprint: Blueprint, data: SourceData, folder: str, half: bool, pixel
     except Exception as error:
         what = str(error) if isinstance(error, ConfigError) else f'{type(error).__name__}: {error}'
         owner = f"source '{source}'" if source else 'train_dataloader'
-        raise SourceError(f'{owner}: a training step cannot be tried: {what}') from error
+        raise ConfigError(f'{owner}: a training step cannot be tried: {what}') from error
 
 
 def _source_estimate(data: SourceData, cost: SourceCost, steps: int | None, world_size: int) -> SourceEstimate:

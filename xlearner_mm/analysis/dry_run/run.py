@@ -23,7 +23,7 @@ from xlearner_mm.engine.auto_scale import is_scaled
 from xlearner_mm.engine.cpu_amp_optim_wrapper import CpuAmpOptimWrapper
 from xlearner_mm.engine.ending import end_well, end_with
 from xlearner_mm.engine.recipe_steps import SETTING, keep_recipe
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import OPTIM_WRAPPERS, names_a
 
 _AMP_SETTINGS = ('dtype', 'loss_scale', 'use_fsdp')
@@ -82,7 +82,7 @@ def estimate_config(cfg: Config, world_size: int = 1, amp: bool = False, pixels:
         pixels: the most that are run at once, see :func:`~xlearner_mm.analysis.dry_run.source_cost.source_cost`.
 
     Raises:
-        SourceError: what cannot be built or tried; one line that names it.
+        ConfigError: what cannot be built or tried; one line that names it.
     """
     half = amp or names_a(cfg.get('optim_wrapper'), (AmpOptimWrapper, CpuAmpOptimWrapper), OPTIM_WRAPPERS)
     if half:
@@ -104,8 +104,8 @@ def estimate_config(cfg: Config, world_size: int = 1, amp: bool = False, pixels:
 
 def _check(world_size: int, flops_per_second: float | None, utilization: float) -> None:
     if world_size < 1:
-        raise SourceError(f'--world-size must be at least 1, got {world_size}')
+        raise ConfigError(f'--world-size must be at least 1, got {world_size}')
     if flops_per_second is not None and flops_per_second <= 0:
-        raise SourceError(f'--flops-per-second must be above 0, got {flops_per_second}')
+        raise ConfigError(f'--flops-per-second must be above 0, got {flops_per_second}')
     if not 0 < utilization <= 1:
-        raise SourceError(f'--utilization must be above 0 and at most 1, got {utilization}')
+        raise ConfigError(f'--utilization must be above 0 and at most 1, got {utilization}')

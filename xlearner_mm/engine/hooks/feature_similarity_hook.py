@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from xlearner_mm.engine.hooks.logged_step import logging_interval
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.evaluation.similarity import LinearCKA, positions, side_by_side
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.models.unwrapped import unwrapped
@@ -43,7 +43,7 @@ class FeatureSimilarityHook(Hook):
             Defaults to 8.
 
     Raises:
-        SourceError: before training, if there are no validation images.
+        ConfigError: before training, if there are no validation images.
     """
 
     def __init__(self, interval: int | None = None, images: int = 16, grid: int = 8) -> None:
@@ -52,7 +52,7 @@ class FeatureSimilarityHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check that there is something to look at."""
         if _distiller_of(runner) is not None and not _loaders_of(runner):
-            raise SourceError(
+            raise ConfigError(
                 'FeatureSimilarityHook looks at validation images: give the config a MultiSourceValLoop and the '
                 'sources a val_dataloader, or remove the hook'
             )

@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from xlearner_mm.engine.hooks.logged_step import logging_interval
 from xlearner_mm.engine.loops import MultiSourceValLoop
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS
@@ -41,8 +41,8 @@ class FidelityHook(Hook):
     has a metric of 0 (a detector that finds nothing) has no fidelity: it is named in the log and left out.
 
     Raises:
-        TypeError: a model or validation loop of another stage.
-        SourceError: before training, if ``save_best`` names a fidelity that there will not be.
+        ConfigError: before training, if the model or validation loop is not of the squeeze stage, or ``save_best``
+            names a fidelity that is not measured.
     """
 
     # RuntimeInfoHook (VERY_HIGH) hands the metrics on to the log.
@@ -90,7 +90,7 @@ class FidelityHook(Hook):
     def _measure_branches(self, runner: Runner, loop: Any) -> None:
         distiller = unwrapped(runner.model)
         if not isinstance(distiller, FitNetDistiller) or not isinstance(loop, MultiSourceValLoop):
-            raise TypeError(
+            raise ConfigError(
                 'FidelityHook needs a FitNetDistiller and a MultiSourceValLoop, got '
                 f'{type(distiller).__name__} and {type(loop).__name__}'
             )
@@ -113,7 +113,7 @@ class FidelityHook(Hook):
         hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
         lacking = [k for hook in hooks for k in hook.save_best or () if k.endswith(_SUFFIX) and k not in there]
         if lacking:
-            raise SourceError(
+            raise ConfigError(
                 f"save_best: there will be no {lacking[0]}, only {there}: the branch's own metric is 0, and of that "
                 "there is no share; train the expansion longer, or set save_best='sources/mean'"
             )

@@ -18,7 +18,7 @@ from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.optim import BranchClipping, wrappers_of
 from xlearner_mm.engine.recovery.finite_weights import weights_not_finite
 from xlearner_mm.engine.recovery.step_record import image_paths, save_step, sources_not_finite
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS
 
@@ -61,15 +61,14 @@ class FiniteLossHook(Hook):
     Raises:
         NonFiniteLossError: such a loss or such gradients, or more of them than the limit; such weights, whatever the
             policy: they are not saved.
-        ValueError: an unknown policy, or a negative limit.
-        SourceError: ``'skip'`` with accumulated gradients, of which a part would be missing.
+        ConfigError: an unknown policy, a negative limit, or ``'skip'`` with accumulated gradients.
     """
 
     def __init__(self, policy: str = 'stop', limit: int = 10) -> None:
         if policy not in POLICIES:
-            raise ValueError(f"FiniteLossHook: unknown policy '{policy}', choose from {POLICIES}")
+            raise ConfigError(f"FiniteLossHook: unknown policy '{policy}', choose from {POLICIES}")
         if limit < 0:
-            raise ValueError(f'FiniteLossHook: limit={limit} must be at least 0')
+            raise ConfigError(f'FiniteLossHook: limit={limit} must be at least 0')
         self.policy, self.limit = policy, limit
         self._losses: Mapping[str, Any] = {}
         # Norms have taken the step into their running statistics when its loss is known.
@@ -79,7 +78,7 @@ class FiniteLossHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Stand between the losses and the optimizer."""
         if self.policy == 'skip' and accumulative_counts(runner) > 1:
-            raise SourceError("FiniteLossHook: policy='skip' needs optim_wrapper.accumulative_counts=1")
+            raise ConfigError("FiniteLossHook: policy='skip' needs optim_wrapper.accumulative_counts=1")
         model: Any = unwrapped(runner.model)
         optimizer = runner.optim_wrapper
         parse, update = model.parse_losses, optimizer.update_params

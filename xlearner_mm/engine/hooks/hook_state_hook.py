@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import HOOKS
 
 _STATES = 'hook_states'
@@ -55,7 +55,7 @@ class HookStateHook(Hook):
     A hook of one's own names its attributes itself: ``hook_state = HookState(('count',))``.
 
     Raises:
-        SourceError: when a checkpoint is saved, a hook's state that is no plain data, which reading it again would
+        ConfigError: when a checkpoint is saved, a hook's state that is no plain data, which reading it again would
             execute.
     """
 
@@ -126,4 +126,4 @@ def _plain(name: str, value: Any) -> Any:
         return {_plain(name, key): _plain(name, item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_plain(name, item) for item in value)
-    raise SourceError(f'{name} is a {type(value).__name__}: the state of a hook must be plain data or tensors')
+    raise ConfigError(f'{name} is a {type(value).__name__}: the state of a hook must be plain data or tensors')

@@ -9,7 +9,7 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook, Log
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from xlearner_mm.engine.schedule_length import schedule_notes, schedules_of
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import HOOKS
 
 _ENDLESS = ('MultiSourceSampler', 'InfiniteSampler', 'GroupMultiSourceSampler')
@@ -35,7 +35,7 @@ class LoopUnitsHook(Hook):
     other times than it seems to say (a schedule that ends early, a validation after every step) is told in the log.
 
     Raises:
-        SourceError: what would never be done, or an epoch that would never end; names the setting.
+        ConfigError: what would never be done, or an epoch that would never end; names the setting.
     """
 
     priority = 'VERY_HIGH'
@@ -53,7 +53,7 @@ def check_units(runner: Runner) -> list[str]:
         runner: with loops and schedules built. Loops of other kinds than MMEngine's two are not looked at.
 
     Raises:
-        SourceError: what would never be done; names the setting.
+        ConfigError: what would never be done; names the setting.
     """
     loop = runner.train_loop
     if isinstance(loop, EpochBasedTrainLoop):
@@ -64,7 +64,7 @@ def check_units(runner: Runner) -> list[str]:
     else:
         return []
     for fault in [*faults, *_never(runner, length, unit)]:
-        raise SourceError(fault)
+        raise ConfigError(fault)
     return [*_validation_notes(runner, length, unit), *_hook_notes(runner, unit), *schedule_notes(runner)]
 
 
@@ -78,7 +78,7 @@ def _refuse_endless(loop: EpochBasedTrainLoop) -> None:
                 if hasattr(sampler, 'steps_per_epoch')
                 else "sampler=dict(type='DefaultSampler', shuffle=True)"
             )
-            raise SourceError(
+            raise ConfigError(
                 f'train_cfg: {type(loop).__name__} would train its first epoch forever, for {type(sampler).__name__} '
                 f"has no end: set {ends}, or type='IterBasedTrainLoop' with max_iters"
             )

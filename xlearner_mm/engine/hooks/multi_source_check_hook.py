@@ -13,7 +13,7 @@ from xlearner_mm.datasets.integrity.guarded_reading import ignored_value, leaves
 from xlearner_mm.datasets.label_maps import values_of_maps
 from xlearner_mm.datasets.multi_source_dataset import refuse_batch_size
 from xlearner_mm.engine.optim import refuse_weights_without_effect
-from xlearner_mm.errors import SourceError, refuse_unknown
+from xlearner_mm.errors import ConfigError, SourceError, refuse_unknown
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.nearest_name import settings_of
@@ -41,7 +41,7 @@ class MultiSourceCheckHook(Hook):
             return
         sampler = loader.sampler
         if not isinstance(sampler, MultiSourceSampler):
-            raise SourceError(
+            raise ConfigError(
                 f'train_dataloader.sampler is a {type(sampler).__name__}, but a MultiSourceDataset needs a '
                 'MultiSourceSampler'
             )
@@ -54,7 +54,7 @@ class MultiSourceCheckHook(Hook):
         known = getattr(model, 'sources', {})
         unknown = [name for name in loader.dataset.sources if known and name not in known]
         if unknown:
-            raise SourceError(
+            raise ConfigError(
                 f'train_dataloader.dataset has source(s) {unknown}, which the model does not know; it knows '
                 f'{list(known)}'
             )

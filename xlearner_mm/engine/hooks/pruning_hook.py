@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from xlearner_mm.checkpoint import META_KEY, resolve_checkpoint, sha256_of
 from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
 from xlearner_mm.engine.optim import wrappers_of
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion.branch import pretrained_of
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone, expanded_backbone_of
 from xlearner_mm.models.expansion.inner_widths import narrow_as
@@ -55,9 +55,9 @@ class PruningHook(Hook):
         input_size: height and width of the image that FLOPs are counted for. Defaults to (224, 224).
 
     Raises:
-        ValueError: not exactly one target, an unknown criterion, or a setting that makes no sense.
-        SourceError: when training starts: no expanded backbone, one that starts at random, a target out of reach, too
-            few iterations, or hooks that pruning cannot work with or without.
+        ConfigError: not exactly one target, an unknown criterion, or an impossible setting; when training starts: no
+            expanded backbone, one that starts at random, a target out of reach, too few iterations, EMAHook, or no
+            StageMetaHook.
     """
 
     # After StageMetaHook, whose record it adds to; before checkpoints are written.
@@ -96,10 +96,7 @@ class PruningHook(Hook):
         learner.stage = 'pruning'
         with torch.random.fork_rng(devices=[]):
             unpruned = MODELS.build(learner.backbone_cfg)
-        try:
-            self.pruning = Pruning(unpruned, criterion=self.criterion, **self.settings)
-        except ValueError as error:
-            raise SourceError(str(error)) from error
+        self.pruning = Pruning(unpruned, criterion=self.criterion, **self.settings)
         # In a test, asking for its length would build the training with its data.
         if isinstance(runner._train_loop, BaseLoop):
             self._check_length(runner)
@@ -108,11 +105,11 @@ class PruningHook(Hook):
     def _check(self, runner: Runner) -> XLearnerExpandedBackbone:
         backbone = expanded_backbone_of(runner.model)
         if backbone is None:
-            raise SourceError('pruning: PruningHook needs an ExpansionLearner, whose expanded backbone it prunes')
+            raise ConfigError('pruning: PruningHook needs an ExpansionLearner, whose expanded backbone it prunes')
         if not any(isinstance(hook, StageMetaHook) for hook in runner.hooks):
-            raise SourceError('pruning: add StageMetaHook to custom_hooks: it records the widths in checkpoints')
+            raise ConfigError('pruning: add StageMetaHook to custom_hooks: it records the widths in checkpoints')
         if any(isinstance(hook, EMAHook) for hook in runner.hooks):
-            raise SourceError('pruning: remove EMAHook: the average would keep the shapes from before pruning')
+            raise ConfigError('pruning: remove EMAHook: the average would keep the shapes from before pruning')
         return backbone
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -127,7 +124,7 @@ class PruningHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Wrap the model anew if it was narrowed, and look at gradients where the criterion needs them."""
         if not runner._has_loaded and not _start_pretrained(self._backbone):
-            raise SourceError(
+            raise ConfigError(
                 'pruning: the backbone starts at random: set load_from to what the expansion stage has saved'
             )
         if self._backbone.widths:
@@ -141,7 +138,7 @@ class PruningHook(Hook):
     def _check_length(self, runner: Runner) -> None:
         last = self.pruning.steps * self.interval
         if last > runner.max_iters:
-            raise SourceError(
+            raise ConfigError(
                 f'pruning: the last of {self.pruning.steps} steps is at iteration {last}, beyond max_iters='
                 f'{runner.max_iters}; lower steps or interval'
             )
@@ -166,7 +163,7 @@ class PruningHook(Hook):
         if not step:
             return
         if self.criterion in NEEDS_GRADIENTS and not self._gradients:
-            raise SourceError(
+            raise ConfigError(
                 f"pruning: criterion '{self.criterion}' reads gradients, but none of the last {_LOOK_BACK} iterations "
                 'before this step has updated weights; lower accumulative_counts, or take another criterion'
             )

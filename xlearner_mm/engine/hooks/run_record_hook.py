@@ -9,7 +9,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from xlearner_mm.engine.run_record import RECORD, add_start, describe_start
-from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import HOOKS
 
 
@@ -22,17 +21,14 @@ class RunRecordHook(Hook):
     from the one before it is told in the log: what a resumed training then ends with is not that of one never stopped.
 
     Raises:
-        SourceError: the file that is there is damaged.
+        ConfigError: the file that is there is damaged.
     """
 
     @master_only
     def before_train(self, runner: Runner) -> None:
         """Write one entry."""
         work_dir = Path(runner.work_dir)
-        try:
-            changed = add_start(work_dir, describe_start(runner))
-        except ValueError as error:
-            raise SourceError(str(error)) from error
+        changed = add_start(work_dir, describe_start(runner))
         kept = getattr(runner, 'not_taken_over', ())
         if kept:
             runner.logger.warning(

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 
 from xlearner_mm.datasets import MultiSourceSampler
 from xlearner_mm.engine.hooks.logged_step import is_logged_step
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import HOOKS
 
 
@@ -20,14 +20,14 @@ class SourceEpochHook(Hook):
     A source of 7 images and one of 70,000 are in every step; their own epochs say which is seen too often.
 
     Raises:
-        SourceError: before training, if the sampler is no :class:`~xlearner_mm.datasets.MultiSourceSampler`.
+        ConfigError: before training, if the sampler is no :class:`~xlearner_mm.datasets.MultiSourceSampler`.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Find the sampler."""
         sampler = runner.train_dataloader.sampler
         if not isinstance(sampler, MultiSourceSampler):
-            raise SourceError(f'SourceEpochHook needs a MultiSourceSampler, got {type(sampler).__name__}')
+            raise ConfigError(f'SourceEpochHook needs a MultiSourceSampler, got {type(sampler).__name__}')
         self._sampler = sampler
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

@@ -13,7 +13,7 @@ from xlearner_mm.datasets.categories import check_same_classes, classes_of
 from xlearner_mm.datasets.integrity.guarded_reading import leaves
 from xlearner_mm.engine.loops.multi_source_val_loop import MultiSourceValLoop
 from xlearner_mm.engine.validation_trial import try_validation
-from xlearner_mm.errors import SourceError, one_line
+from xlearner_mm.errors import ConfigError, SourceError, one_line
 from xlearner_mm.evaluation.coco_ground_truth import compare_images, prepare_ground_truth
 from xlearner_mm.registry import HOOKS
 
@@ -67,7 +67,7 @@ class ValidationCheckHook(Hook):
                 prepare_ground_truth(metric, classes_of(dataset))
                 note = compare_images(metric, list(leaves(dataset)))
             except Exception as error:
-                raise SourceError(f'{type(metric).__name__} cannot measure: {one_line(error)}') from error
+                raise ConfigError(f'{type(metric).__name__} cannot measure: {one_line(error)}') from error
             if note is not None:
                 runner.logger.warning(note)
 

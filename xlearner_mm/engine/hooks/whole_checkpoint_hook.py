@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from xlearner_mm.atomic import PARTIAL, atomic_write_text
 from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.recovery.resume_point import Places
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import HOOKS, type_of
 
 _OUTDATED_BEST = 'outdated_best'
@@ -36,7 +36,7 @@ class WholeCheckpointHook(CheckpointHook):
         kwargs: as for MMEngine's ``CheckpointHook``.
 
     Raises:
-        SourceError: it is to save between two steps whose gradients are accumulated.
+        ConfigError: it is to save between two steps whose gradients are accumulated.
     """
 
     file_backend: Any
@@ -78,7 +78,7 @@ class WholeCheckpointHook(CheckpointHook):
             return
         steps = len(runner.train_dataloader) if self.by_epoch else 1
         if epochs and len(runner.train_dataloader) % counts:
-            raise SourceError(
+            raise ConfigError(
                 f'default_hooks.checkpoint: with by_epoch=False and epochs of {len(runner.train_dataloader)} steps, no '
                 f'multiple of optim_wrapper.accumulative_counts={counts}, a checkpoint would lose gradients that are '
                 'not yet used: save by epochs'
@@ -87,7 +87,7 @@ class WholeCheckpointHook(CheckpointHook):
             value = getattr(self, setting)
             if value * steps % counts:
                 saves = f'{setting}={value}' + (f' epochs of {steps} steps' if self.by_epoch else '')
-                raise SourceError(
+                raise ConfigError(
                     f'default_hooks.checkpoint: {saves} is no multiple of optim_wrapper.accumulative_counts={counts}: '
                     'a checkpoint would lose the gradients that are not yet used, and a resumed training would not be '
                     'the same'

@@ -11,7 +11,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
 from xlearner_mm.engine.optim.wrapper import BranchClipping, PerBranchOptimWrapper
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.nearest_name import nearest, settings_of
@@ -48,7 +48,7 @@ class PerBranchOptimWrapperConstructor:
         paramwise_cfg: as for the stock constructor. Defaults to None.
 
     Raises:
-        SourceError: when called: an unknown setting or branch, a branch without optimizer, a setting of a branch that
+        ConfigError: when called: an unknown setting or branch, a branch without optimizer, a setting of a branch that
             only all can have, or parameters that are not of exactly one branch.
     """
 
@@ -85,12 +85,12 @@ class PerBranchOptimWrapperConstructor:
         for name, own in self._of_branches.items():
             if name not in branches:
                 there = f'the branches are {branches}' if branches else f'{model} has no branches'
-                raise SourceError(
+                raise ConfigError(
                     f"optim_wrapper: '{name}' is neither a setting of {_class_of(self._of_all['type']).__name__} nor a "
                     f'branch; {there}{nearest(name, [*branches, *self._known])}'
                 )
             if not isinstance(own, Mapping):
-                raise SourceError(
+                raise ConfigError(
                     f'optim_wrapper.{name}: expected a dict of the settings of branch {name}, got {own!r}'
                 )
 
@@ -101,12 +101,12 @@ class PerBranchOptimWrapperConstructor:
             del own['type']
         for key in own:
             if key in self._known and key not in _OWN:
-                raise SourceError(
+                raise ConfigError(
                     f"optim_wrapper.{branch}: '{key}' cannot be set for a branch alone, since all branches share one "
                     f'backward pass: set optim_wrapper.{key} for all'
                 )
             if key not in _OWN:
-                raise SourceError(f"optim_wrapper.{branch}: unknown setting '{key}'{nearest(key, _OWN)}")
+                raise ConfigError(f"optim_wrapper.{branch}: unknown setting '{key}'{nearest(key, _OWN)}")
         settings = {**self._of_all, **own}
         if 'type' not in own.get('optimizer', {}):
             settings['optimizer'] = {**self._of_all.get('optimizer', {}), **own.get('optimizer', {})}
@@ -122,14 +122,14 @@ class PerBranchOptimWrapperConstructor:
         if 'type' not in settings.get('optimizer', {}):
             whose = f"branch '{branch}' has" if branch else 'the branches have'
             own = f'optim_wrapper.{branch}.optimizer, or ' if branch else ''
-            raise SourceError(f'optim_wrapper: {whose} no optimizer: set {own}optim_wrapper.optimizer for all')
+            raise ConfigError(f'optim_wrapper: {whose} no optimizer: set {own}optim_wrapper.optimizer for all')
 
 
 def _class_of(kind: str | type) -> type[OptimWrapper]:
     found = OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
     if found is None:
         known = list(OPTIM_WRAPPERS.module_dict)
-        raise SourceError(f"optim_wrapper.type: no optimizer wrapper is called '{kind}'{nearest(kind, known)}")
+        raise ConfigError(f"optim_wrapper.type: no optimizer wrapper is called '{kind}'{nearest(kind, known)}")
     return found
 
 
@@ -137,7 +137,7 @@ def _parameters_of(learner: ExpansionLearner) -> dict[str, list[nn.Parameter]]:
     """The parameters of every branch.
 
     Raises:
-        SourceError: a parameter is of no branch, or of several.
+        ConfigError: a parameter is of no branch, or of several.
     """
     found = {name: list(_view(learner.parts_of(name)).parameters()) for name in learner.backbone.branches}
     owners: dict[int, list[str]] = {}
@@ -147,7 +147,7 @@ def _parameters_of(learner: ExpansionLearner) -> dict[str, list[nn.Parameter]]:
     for name, parameter in learner.named_parameters():
         of = owners.get(id(parameter), [])
         if len(of) != 1:
-            raise SourceError(
+            raise ConfigError(
                 f'optim_wrapper: parameter {name} is of '
                 + (f'several branches, {of}' if of else 'no branch')
                 + ', which cannot be optimized branch by branch: leave constructor out'

@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.nearest_name import nearest
 
 
@@ -69,14 +69,14 @@ class PerBranchOptimWrapper(OptimWrapperDict):
             :class:`AmpOptimWrapper`, or leaves their ``step`` as it is.
 
     Raises:
-        SourceError: wrappers with a ``step`` of their own.
+        ConfigError: wrappers with a ``step`` of their own.
     """
 
     def __init__(self, **optim_wrappers: OptimWrapper) -> None:
         super().__init__(**optim_wrappers)
         for name, wrapper in optim_wrappers.items():
             if type(wrapper).step not in (OptimWrapper.step, AmpOptimWrapper.step):
-                raise SourceError(
+                raise ConfigError(
                     f'optim_wrapper.type: {type(wrapper).__name__} has a step of its own, which optimizers of '
                     f"several branches ('{name}', ...) cannot share; take OptimWrapper or AmpOptimWrapper, or one "
                     'optimizer for all branches'
@@ -185,10 +185,10 @@ class PerBranchOptimWrapper(OptimWrapperDict):
             state_dict: branch -> state.
 
         Raises:
-            SourceError: it is of other branches.
+            CheckpointError: it is of other branches.
         """
         if set(state_dict) != set(self.keys()):
-            raise SourceError(
+            raise CheckpointError(
                 f'the checkpoint to resume from has optimizers of {sorted(state_dict)}, but optim_wrapper has those of '
                 f'branches {sorted(self.keys())}: resume with the optim_wrapper that it was trained with, or start '
                 'from it by load_from'
@@ -209,13 +209,13 @@ def check_schedule_names(schedules: Any, optim_wrapper: OptimWrapper) -> None:
         optim_wrapper: what they schedule.
 
     Raises:
-        SourceError: schedules of unknown branches, none of a branch, or several for one optimizer.
+        ConfigError: schedules of unknown branches, none of a branch, or several for one optimizer.
     """
     if not isinstance(schedules, Mapping) or 'type' in schedules:
         return
     if not isinstance(optim_wrapper, OptimWrapperDict):
         name = next(iter(schedules), '...')
-        raise SourceError(
+        raise ConfigError(
             f'param_scheduler has schedules of {list(schedules)}, but optim_wrapper has one optimizer for all: give '
             f"branches their own by constructor='PerBranchOptimWrapperConstructor', {name}=dict(), or all of them one "
             'list of schedules'
@@ -223,9 +223,9 @@ def check_schedule_names(schedules: Any, optim_wrapper: OptimWrapper) -> None:
     branches = list(optim_wrapper.keys())
     for name in schedules:
         if name not in branches:
-            raise SourceError(
+            raise ConfigError(
                 f"param_scheduler has a schedule of '{name}'{nearest(name, branches, 'the branches are')}"
             )
     missing = [name for name in branches if name not in schedules]
     if missing:
-        raise SourceError(f'param_scheduler lacks schedules of branch(es) {missing}; [] is a constant rate')
+        raise ConfigError(f'param_scheduler lacks schedules of branch(es) {missing}; [] is a constant rate')

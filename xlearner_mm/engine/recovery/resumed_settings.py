@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from xlearner_mm.engine.optim import wrappers_of
 from xlearner_mm.engine.schedule_length import schedules_of
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 
 SETTING = 'resume_schedule'
 CHOICES = ('checkpoint', 'config')
@@ -32,7 +32,7 @@ class ConfiguredSettings:
         choice: ``resume_schedule`` of the config: whose settings a resumed training goes on with.
 
     Raises:
-        SourceError: an unknown choice.
+        ConfigError: an unknown choice.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -53,7 +53,7 @@ class ConfiguredSettings:
             runner: the same, with the checkpoint loaded.
 
         Raises:
-            SourceError: what is chosen cannot be taken over.
+            ConfigError: what is chosen cannot be taken over.
         """
         if self.choice == 'config':
             self.take_over(runner)
@@ -88,11 +88,11 @@ class ConfiguredSettings:
             runner: the same, with the checkpoint loaded.
 
         Raises:
-            SourceError: a schedule that depends on validations, whose results are gone.
+            ConfigError: a schedule that depends on validations, whose results are gone.
         """
         for place, schedule in schedules_of(runner):
             if getattr(schedule, 'need_val_args', False):
-                raise SourceError(
+                raise ConfigError(
                     f"{SETTING}='config': {place}, {type(schedule).__name__}, depends on the validations of the "
                     "training that is resumed, which cannot be made again; resume with 'checkpoint'"
                 )
@@ -109,11 +109,11 @@ def chosen_settings(runner: Runner) -> str:
     """Return whose schedule and optimizer settings a config wants to resume with.
 
     Raises:
-        SourceError: an unknown choice.
+        ConfigError: an unknown choice.
     """
     choice = runner.cfg.get(SETTING, CHOICES[0])
     if choice not in CHOICES:
-        raise SourceError(f'{SETTING}={choice!r} must be one of {CHOICES}')
+        raise ConfigError(f'{SETTING}={choice!r} must be one of {CHOICES}')
     return choice
 
 
@@ -126,13 +126,13 @@ def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filen
         filename: its name, for messages.
 
     Raises:
-        SourceError: another optimizer, other parameter groups; other schedules, unless the config's are taken over.
+        CheckpointError: another optimizer, other parameter groups; other schedules, unless the config's are taken over.
     """
     states = checkpoint['optimizer']
     wrappers = wrappers_of(runner.optim_wrapper)
     saved = {'': states} if 'param_groups' in states else dict(states)
     if set(saved) != set(wrappers):
-        raise SourceError(
+        raise CheckpointError(
             f'the checkpoint to resume from, {filename}, has {_optimizers(saved)}, but optim_wrapper has '
             f'{_optimizers(wrappers)}: resume with the optim_wrapper that it was trained with, or start from it by '
             'load_from'
@@ -145,13 +145,13 @@ def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filen
         further = [key for key in further if not key.startswith('initial_')]
         lacking = [key for key in lacking if not key.startswith('initial_')]
         if lacking and further:
-            raise SourceError(
+            raise ConfigError(
                 f'{place} is {type(wrapper.optimizer).__name__} with {", ".join(lacking)}, but the checkpoint to '
                 f'resume from, {filename}, is of one with {", ".join(further)}: set the optimizer that it was trained '
                 'with, or start from it by load_from'
             )
         if [len(group['params']) for group in groups] != [len(group['params']) for group in own]:
-            raise SourceError(
+            raise CheckpointError(
                 f'{place} has {len(own)} parameter groups of {_numbers(own)} parameters, but the checkpoint to resume '
                 f'from, {filename}, {len(groups)} of {_numbers(groups)}: set the paramwise_cfg that it was trained '
                 'with, or start from it by load_from'
@@ -172,7 +172,7 @@ def _refuse_other_schedules(runner: Runner, saved: Any, filename: str) -> None:
         others = [(s['param_name'], s['by_epoch'], *_made_of(s)) for s in before.get(name, [])]
         if kinds != others:
             place = f'param_scheduler.{name}' if name else 'param_scheduler'
-            raise SourceError(
+            raise ConfigError(
                 f'{place} is {[type(s).__name__ for s in schedules]}, but the checkpoint to resume from, {filename}, '
                 f'has schedules of other kinds ({_settings_of(before.get(name, []))}): set the ones that it was '
                 f"trained with, or take the config's over by --resume-schedule config ({SETTING}='config')"

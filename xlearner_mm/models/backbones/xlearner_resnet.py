@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from xlearner_mm.checkpoint import SAME_ARCHITECTURE, load_backbone
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.backbones.usage import check_usage
 from xlearner_mm.models.norms import apply_norm_eval
 from xlearner_mm.registry import MODELS, WEIGHT_INITIALIZERS, DefaultScope, names_a, registered_name
@@ -122,7 +123,7 @@ class XLearnerResNet(BaseModule):
     Raises:
         CheckpointError: when weights are initialised from a checkpoint that leaves anything at its random start, or
             that was trained for another use.
-        ValueError: an unknown library, more than one checkpoint, or ``pretrained`` beside an ``init_cfg`` without any.
+        ConfigError: an unknown library, more than one checkpoint, or ``pretrained`` beside an ``init_cfg`` without any.
     """
 
     def __new__(cls, *args: Any, library: str | None = None, **kwargs: Any) -> XLearnerResNet:
@@ -180,13 +181,13 @@ def resnet_class(library: str | None = None) -> type[XLearnerResNet]:
             else mmseg's.
 
     Raises:
-        ValueError: an unknown library.
+        ConfigError: an unknown library.
     """
     if library is None:
         scope = DefaultScope.get_current_instance()
         library = scope.scope_name if scope is not None and scope.scope_name in LIBRARIES else DEFAULT_LIBRARY
     if library not in LIBRARIES:
-        raise ValueError(f"XLearnerResNet: unknown library '{library}', choose from {LIBRARIES}")
+        raise ConfigError(f"XLearnerResNet: unknown library '{library}', choose from {LIBRARIES}")
     # Imported when wanted: each of the libraries takes its time, and few programs need all.
     return import_module(f'xlearner_mm.models.backbones.of_{library}').XLearnerResNet
 
@@ -240,17 +241,17 @@ def start_of(
         deep_stem: whether the backbone has the deep stem of ResNetV1c and V1d. Defaults to False.
 
     Raises:
-        ValueError: more than one checkpoint in ``init_cfg``, or ``pretrained`` beside one without any.
+        ConfigError: more than one checkpoint in ``init_cfg``, or ``pretrained`` beside one without any.
     """
     entries = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg or [])
     checkpoints: list[Any] = list(pretrained_entries(entries))
     if len(checkpoints) > 1:
-        raise ValueError('init_cfg names more than one Pretrained checkpoint')
+        raise ConfigError('init_cfg names more than one Pretrained checkpoint')
     if pretrained is not None and checkpoints:
         _log_replaced(pretrained, checkpoints[0]['checkpoint'], deep_stem)
     elif pretrained is not None:
         if entries:
-            raise ValueError(
+            raise ConfigError(
                 f"init_cfg and pretrained='{pretrained}' cannot both be given: name the checkpoint in init_cfg, by "
                 "dict(type='Pretrained', checkpoint=...), or set pretrained=None"
             )

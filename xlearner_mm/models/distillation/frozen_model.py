@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import State, load_strictly, read_checkpoint, resolve_checkpoint, sha256_of, state_dict_of
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.registry import MODELS
 
@@ -43,14 +43,14 @@ class FrozenModel:
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
-        ValueError: an unknown precision.
+        ConfigError: an unknown precision.
     """
 
     def __init__(
         self, model: Mapping[str, Any], checkpoint: str, what: str = 'teacher', autocast: str | None = None
     ) -> None:
         if autocast not in _PRECISIONS:
-            raise ValueError(f"{what}: unknown autocast '{autocast}', choose from {_PRECISIONS}")
+            raise ConfigError(f"{what}: unknown autocast '{autocast}', choose from {_PRECISIONS}")
         self.what, self.autocast = what, autocast
         self._is_copy = False
         settings = {key: value for key, value in model.items() if key != _TRAINING_ONLY}

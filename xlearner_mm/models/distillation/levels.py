@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xlearner_mm.errors import ConfigError
+
 # Backbones with windows take no smaller image than a window of 7 or 12 at stride 32.
 _PROBE_SIZES = (224, 384)
 
@@ -27,11 +29,11 @@ def probe_channels(backbone: nn.Module, what: str) -> dict[int, int]:
         what: what messages call it.
 
     Raises:
-        ValueError: it cannot run, or does not give out feature maps ``(B, C, H, W)``.
+        ConfigError: it cannot run, or does not give out feature maps ``(B, C, H, W)``.
     """
     outputs = _probe(backbone, what)
     if not _are_feature_maps(outputs):
-        raise ValueError(
+        raise ConfigError(
             f'{what}: {type(backbone).__name__} gives out {_shapes(outputs)}, expected a tuple with one feature map '
             '(B, C, H, W) per level; set its out_indices and output type'
         )
@@ -70,7 +72,7 @@ def _probe(backbone: nn.Module, what: str) -> Any:
                 failures.append(f'{size}x{size}: {type(error).__name__} {error}')
     finally:
         backbone.train(training)
-    raise ValueError(f'{what}: {type(backbone).__name__} cannot run on an image of {"; nor of ".join(failures)}')
+    raise ConfigError(f'{what}: {type(backbone).__name__} cannot run on an image of {"; nor of ".join(failures)}')
 
 
 def _are_feature_maps(outputs: Any) -> bool:

@@ -12,7 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import backbone_state, load_strictly, read_checkpoint, state_dict_of
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.backbones.xlearner_resnet import pretrained_entries
 from xlearner_mm.models.expansion.reconciliation import LinkKey
@@ -76,7 +76,7 @@ class Branch(BaseModule):
         probe_size: height and width of the smallest image that its backbone takes whatever its settings.
 
     Raises:
-        ValueError: the backbone cannot be run stage by stage.
+        ConfigError: the backbone cannot be run stage by stage.
     """
 
     def __init__(self, name: str, backbone: Mapping[str, Any]) -> None:
@@ -87,7 +87,7 @@ class Branch(BaseModule):
         try:
             self._stages = stages_of(self.backbone)
         except StagesError as error:
-            raise ValueError(f"branch '{name}': {error}") from error
+            raise ConfigError(f"branch '{name}': {error}") from error
         self.output_levels, self.probe_size = self._stages.output_levels, self._stages.probe_size
         self.channels, self.strides = self._probe()
 
@@ -144,7 +144,7 @@ class Branch(BaseModule):
     def _check_against_stock(self, image: Tensor, outputs: list[Tensor]) -> None:
         for level, theirs in zip(self.backbone.out_indices, self.backbone(image), strict=True):
             if theirs.shape != outputs[level].shape or not torch.allclose(theirs, outputs[level]):
-                raise ValueError(
+                raise ConfigError(
                     f"branch '{self.name}': {type(self.backbone).__name__} computes more than its stages one after "
                     f'the other (its output {level} is not that of its stage), so links cannot be put between them'
                 )
@@ -165,7 +165,7 @@ def frozen_modules(
         frozen_stages: k.
 
     Raises:
-        ValueError: a branch that cannot freeze some of its stages.
+        ConfigError: a branch that cannot freeze some of its stages.
     """
     if frozen_stages < 0:
         return []
@@ -173,7 +173,7 @@ def frozen_modules(
         return [*branches.values(), *links.values()]
     for name, branch in branches.items():
         if not hasattr(branch.backbone, '_freeze_stages'):
-            raise ValueError(
+            raise ConfigError(
                 f"branch '{name}': {type(branch.backbone).__name__} cannot freeze {frozen_stages} of its stages; "
                 'freeze all (frozen_stages=4) or none (-1)'
             )

@@ -12,7 +12,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import load_backbone, read_checkpoint, recorded_widths
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.expansion.branch import Branch, freeze, frozen_modules, pretrained_of
 from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to
 from xlearner_mm.models.expansion.reconciliation import (
@@ -68,7 +68,7 @@ class XLearnerExpandedBackbone(BaseModule):
             checkpoint of the expansion stage or of pruning as it is, and must fill everything. Defaults to None.
 
     Raises:
-        ValueError: a branch name that is no identifier, a task of an unknown branch, settings of links that the
+        ConfigError: a branch name that is no identifier, a task of an unknown branch, settings of links that the
             branches cannot have, or ``widths``, ``merge`` or ``frozen_stages`` that are not of these branches.
         CheckpointError: when weights are initialised from a checkpoint that leaves anything at its random start.
     """
@@ -88,7 +88,7 @@ class XLearnerExpandedBackbone(BaseModule):
         super().__init__(init_cfg)
         for name in branches:
             if not name.isidentifier() or '__' in name:
-                raise ValueError(f"branch name '{name}' must be an identifier without '__'")
+                raise ConfigError(f"branch name '{name}' must be an identifier without '__'")
         self.tasks = _check_tasks(tasks, list(branches))
         self.out_indices = tuple(out_indices)
         self.reconciliation = Reconciliation.parse(reconciliation)
@@ -111,7 +111,7 @@ class XLearnerExpandedBackbone(BaseModule):
         if merge == 'concat':
             return list(self.branches)
         if merge not in self.tasks and merge not in self.branches:
-            raise ValueError(
+            raise ConfigError(
                 f"merge='{merge}' is neither 'concat' nor a task or branch; tasks are {list(self.tasks)}, branches "
                 f'{list(self.branches)}'
             )
@@ -178,10 +178,10 @@ class XLearnerExpandedBackbone(BaseModule):
         """The branch that serves a task.
 
         Raises:
-            ValueError: no branch serves it.
+            ConfigError: no branch serves it.
         """
         if task not in self.tasks:
-            raise ValueError(f"no branch serves task '{task}'; the expanded backbone's tasks are {self.tasks}")
+            raise ConfigError(f"no branch serves task '{task}'; the expanded backbone's tasks are {self.tasks}")
         return self.tasks[task]
 
     def forward(self, x: Tensor) -> Levels:
@@ -194,12 +194,12 @@ class XLearnerExpandedBackbone(BaseModule):
             One ``(B, C, H_i, W_i)`` for every level of ``out_indices``, C as in ``out_channels``.
 
         Raises:
-            ValueError: a branch does not give out one of these levels.
+            ConfigError: a branch does not give out one of these levels.
         """
         for name in self.merged:
             branch = self.branches[name]
             if not set(self.out_indices) <= set(branch.output_levels):
-                raise ValueError(
+                raise ConfigError(
                     f"out_indices {self.out_indices} need output norms that branch '{name}' does not have: it gives "
                     f'out {branch.output_levels}; set out_indices of the branch, or of the expanded backbone'
                 )
@@ -221,7 +221,7 @@ class XLearnerExpandedBackbone(BaseModule):
             One ``(B, C_i, H_i, W_i)`` for every level, ragged for a ragged batch.
 
         Raises:
-            ValueError: a ragged batch, and a branch whose code wants images of one size.
+            ConfigError: a ragged batch, and a branch whose code wants images of one size.
         """
         return self._run_for(x, self.branch_of(task))
 
@@ -345,11 +345,11 @@ class XLearnerExpandedBackbone(BaseModule):
 
 def _check_tasks(tasks: Mapping[str, str] | None, branches: Sequence[str]) -> dict[str, str]:
     if not branches:
-        raise ValueError('an expanded backbone needs at least one branch')
+        raise ConfigError('an expanded backbone needs at least one branch')
     tasks = dict(tasks) if tasks is not None else {name: name for name in branches}
     for task, branch in tasks.items():
         if branch not in branches:
-            raise ValueError(f"task '{task}' is served by unknown branch '{branch}'; branches are {list(branches)}")
+            raise ConfigError(f"task '{task}' is served by unknown branch '{branch}'; branches are {list(branches)}")
     return tasks
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.config.plain_data import plain
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
     common_normalization,
@@ -48,7 +48,7 @@ class ExpansionLearner(BaseModel):
         init_cfg: mmengine's weight initialisation. Defaults to None.
 
     Raises:
-        SourceError: a source or hint that cannot work with the backbone, differing input normalization, or a branch
+        ConfigError: a source or hint that cannot work with the backbone, differing input normalization, or a branch
             that no source trains.
         CheckpointError: a hint teacher's checkpoint that is missing or not of its model.
     """
@@ -94,7 +94,7 @@ class ExpansionLearner(BaseModel):
         trained = {self.backbone.branch_of(source.task) for source in self.sources.values()}
         idle = set(self.backbone.branches) - trained
         if idle:
-            raise SourceError(
+            raise ConfigError(
                 f'no source trains branch(es) {sorted(idle)}: add a source of their task or remove the branch'
             )
 
@@ -107,7 +107,7 @@ class ExpansionLearner(BaseModel):
                 linked = {key.receiver_level for key in self.backbone.link_keys if key.receiver == name}
                 idle |= linked - read
             if idle:
-                raise SourceError(
+                raise ConfigError(
                     f"no source reads level(s) {sorted(idle)} of branch '{name}', only {sorted(read)}: build the "
                     'branch with fewer stages, or narrow link_levels to what is read'
                 )

@@ -12,7 +12,7 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import recorded_widths
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.expansion.reconciliation import ReconciliationLink
 from xlearner_mm.models.norms import STATISTICS, is_batch_norm
 
@@ -82,15 +82,15 @@ def narrow_to(backbone: nn.Module, widths: Mapping[str, int]) -> None:
         widths: channels by inner width; those not named stay.
 
     Raises:
-        ValueError: an inner width that the backbone does not have, or that would have to grow.
+        ConfigError: an inner width that the backbone does not have, or that would have to grow.
     """
     own = inner_widths(backbone)
     unknown = sorted(set(widths) - set(own))
     if unknown:
-        raise ValueError(f'widths of {unknown[:4]} are not inner widths of this expanded backbone, of other branches?')
+        raise ConfigError(f'widths of {unknown[:4]} are not inner widths of this expanded backbone, of other branches?')
     for name, channels in widths.items():
         if not 1 <= channels <= own[name].channels:
-            raise ValueError(f'widths: {name} has {own[name].channels} channels and cannot have {channels}')
+            raise ConfigError(f'widths: {name} has {own[name].channels} channels and cannot have {channels}')
         if channels < own[name].channels:
             own[name].keep(torch.arange(channels))
 

@@ -12,7 +12,7 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule, Sequential
 from torch import Tensor, nn
 
-from xlearner_mm.errors import refuse_unknown
+from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.models.ragged import each
 
 TOPOLOGIES = ('lower', 'same', 'higher', 'all', 'none')
@@ -51,7 +51,7 @@ class Reconciliation:
         norm_cfg: the links' normalization layer. Defaults to BN.
 
     Raises:
-        ValueError: an unknown choice, or a topology that needs a level before it is computed.
+        ConfigError: an unknown choice, or a topology that needs a level before it is computed.
     """
 
     topology: str = 'lower'
@@ -66,9 +66,9 @@ class Reconciliation:
         for name, choices in (('topology', TOPOLOGIES), ('fuse', FUSES), ('link', LINKS)):
             value = getattr(self, name)
             if value not in choices:
-                raise ValueError(f"reconciliation: unknown {name} '{value}', choose from {choices}")
+                raise ConfigError(f"reconciliation: unknown {name} '{value}', choose from {choices}")
         if self.fuse == 'stream' and self.topology in ('higher', 'all'):
-            raise ValueError(
+            raise ConfigError(
                 f"reconciliation: topology='{self.topology}' needs fuse='output': a higher level of a sender "
                 'is not computed yet when the stream of a lower level is fused'
             )
@@ -98,12 +98,12 @@ class Reconciliation:
             branches: branch name -> its number of levels.
 
         Raises:
-            ValueError: a link level that a branch does not have.
+            ConfigError: a link level that a branch does not have.
         """
         for name, levels in branches.items():
             beyond = [i for i in self.link_levels if not 0 <= i < levels]
             if beyond and self.topology != 'none':
-                raise ValueError(
+                raise ConfigError(
                     f"reconciliation: link_levels {beyond} are beyond branch '{name}', "
                     f'whose levels are 0 to {levels - 1}'
                 )
@@ -134,7 +134,7 @@ class ReconciliationLink(BaseModule):
         norm_cfg: normalization layer. Defaults to BN.
 
     Raises:
-        ValueError: strides whose ratio is not a power of two.
+        ConfigError: strides whose ratio is not a power of two.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class ReconciliationLink(BaseModule):
         super().__init__()
         halvings = math.log2(out_stride / in_stride)
         if halvings != int(halvings):
-            raise ValueError(f'a link from stride {in_stride} to stride {out_stride} is not a power of two')
+            raise ConfigError(f'a link from stride {in_stride} to stride {out_stride} is not a power of two')
         norm_cfg = dict(norm_cfg or {'type': 'BN'})
         steps = max(int(halvings), 0)
         if steps == 0:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xlearner_mm.checkpoint import load_backbone
 from xlearner_mm.config.plain_data import plain
-from xlearner_mm.errors import refuse_unknown
+from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
 from xlearner_mm.models.distillation import (
     REDUCTIONS,
@@ -83,10 +83,11 @@ class FitNetDistiller(BaseModel):
         init_cfg: mmengine's weight initialisation. Defaults to None.
 
     Raises:
-        CheckpointError: a teacher's or the student's checkpoint that is missing or not of its model.
-        SourceError: a student or further teacher whose input normalization is not that of the sources.
-        ValueError: an unknown choice, level, branch, source or weight, a teacher whose sources all weigh 0, or a
-            student that does not give out feature maps or has stages or norms that no distilled level trains.
+        CheckpointError: a teacher's or the student's checkpoint that is missing, not of its model, or of a student
+            whose input normalization is not that of the sources.
+        ConfigError: a further teacher whose input normalization is not that of the sources, an unknown choice, level,
+            branch, source or weight, a teacher whose sources all weigh 0, or a student that does not return feature
+            maps or has stages or norms that no distilled level trains.
     """
 
     def __init__(
@@ -320,7 +321,7 @@ def _standardizers(channels: Mapping[str, Mapping[int, int]]) -> ModuleDict:
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ValueError(f"FitNetDistiller: unknown {name} '{value}', choose from {choices}")
+        raise ConfigError(f"FitNetDistiller: unknown {name} '{value}', choose from {choices}")
 
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import InnerWidth, inner_widths
 from xlearner_mm.nearest_name import nearest
@@ -43,7 +44,7 @@ class Pruning:
         floor: size with every inner width at ``keep``.
 
     Raises:
-        ValueError: what :func:`check_plan` refuses, a target that pruning cannot reach or that is reached already, or
+        ConfigError: what :func:`check_plan` refuses, a target that pruning cannot reach or that is reached already, or
             an unknown criterion.
     """
 
@@ -72,13 +73,13 @@ class Pruning:
     def _check_reachable(self, keep: float) -> None:
         floor, full = getattr(self.floor, self.measure), getattr(self.full, self.measure)
         if self.target < floor:
-            raise ValueError(
+            raise ConfigError(
                 f'pruning: target_{self.measure}={self.target:.4g} is below what pruning inner widths can reach, '
                 f'{floor:.4g} with keep={keep} (levels and links between them keep their channels); raise the target, '
                 "lower keep, or use smaller links, reconciliation=dict(link='pool1x1')"
             )
         if self.target >= full:
-            raise ValueError(
+            raise ConfigError(
                 f'pruning: target_{self.measure}={self.target:.4g} is not below the {full:.4g} that the expanded '
                 'backbone has before pruning'
             )
@@ -151,19 +152,19 @@ def check_plan(
     """Return what is measured, ``'params'`` or ``'flops'``, and the target; arguments as of :class:`Pruning`.
 
     Raises:
-        ValueError: not exactly one target, or a setting that is none; names it.
+        ConfigError: not exactly one target, or a setting that is none; names it.
     """
     given = [(name, t) for name, t in (('params', target_params), ('flops', target_flops)) if t is not None]
     if len(given) != 1:
-        raise ValueError('pruning: give either target_params or target_flops')
+        raise ConfigError('pruning: give either target_params or target_flops')
     measure, target = given[0]
     if not isinstance(target, int | float) or not 0 < target < math.inf:
-        raise ValueError(f'pruning: target_{measure}={target!r} must be a number above 0, as in 23.5e6')
+        raise ConfigError(f'pruning: target_{measure}={target!r} must be a number above 0, as in 23.5e6')
     check_count('steps', steps)
     if not isinstance(keep, int | float) or not 0 <= keep < 1:
-        raise ValueError(f'pruning: keep={keep!r} must be a share from 0 to below 1')
+        raise ConfigError(f'pruning: keep={keep!r} must be a share from 0 to below 1')
     if not isinstance(input_size, Sequence) or [type(side) for side in input_size] != [int, int] or min(input_size) < 1:
-        raise ValueError(f'pruning: input_size={input_size!r} must be height and width, as in (224, 224)')
+        raise ConfigError(f'pruning: input_size={input_size!r} must be height and width, as in (224, 224)')
     return measure, target
 
 
@@ -171,10 +172,10 @@ def check_count(name: str, value: int) -> None:
     """Check a setting that counts something.
 
     Raises:
-        ValueError: it is no whole number, or below 1.
+        ConfigError: it is no whole number, or below 1.
     """
     if type(value) is not int or value < 1:
-        raise ValueError(f'pruning: {name}={value!r} must be a whole number and at least 1')
+        raise ConfigError(f'pruning: {name}={value!r} must be a whole number and at least 1')
 
 
 def _dependency_graph(backbone: XLearnerExpandedBackbone) -> DependencyGraph:
@@ -203,7 +204,7 @@ def _check_group(name: str, width: InnerWidth, group: Group) -> None:
     coupled = {dep.target.module for dep, _ in group}
     coupled = {module for module in coupled if any(True for _ in module.parameters(recurse=False))}
     if coupled != {width.conv, width.norm, width.consumer}:
-        raise RuntimeError(f'pruning: {name} is coupled to other layers than the next norm and convolution')
+        raise ConfigError(f'pruning: {name} is coupled to other layers than the next norm and convolution')
 
 
 def _narrow_state(optimizer: Optimizer, width: InnerWidth, kept: Tensor) -> None:
@@ -224,12 +225,12 @@ def torch_pruning() -> ModuleType:
     """Return the library, which an installation that prunes nothing need not have.
 
     Raises:
-        ImportError: it is not installed.
+        ConfigError: it is not installed.
     """
     try:
         import torch_pruning
     except ModuleNotFoundError as error:
-        raise ImportError(f'pruning needs torch-pruning: pip install torch-pruning ({error})') from error
+        raise ConfigError(f'pruning needs torch-pruning: pip install torch-pruning ({error})') from error
     return torch_pruning
 
 
@@ -251,11 +252,10 @@ def build_criterion(name: str) -> Criterion:
     """Return a criterion: it maps a group of torch-pruning to one score per channel.
 
     Raises:
-        ValueError: none of that name; lists them.
-        ImportError: torch-pruning is not installed.
+        ConfigError: no criterion of that name, or torch-pruning is not installed.
     """
     if name not in CRITERIA:
-        raise ValueError(f"pruning: unknown criterion '{name}'{nearest(name, CRITERIA, 'criteria')}")
+        raise ConfigError(f"pruning: unknown criterion '{name}'{nearest(name, CRITERIA, 'criteria')}")
     return CRITERIA[name]()
 
 

@@ -140,7 +140,7 @@ def fit(features: Features, strength: float, classes: int, max_iter: int = 1000)
         max_iter: of L-BFGS. Defaults to 1000.
 
     Raises:
-        ValueError: fewer than two classes have images.
+        ConfigError: fewer than two classes have images.
     """
     standardiser = Standardiser.of(features.values)
     regression = LogisticRegression(C=strength, max_iter=max_iter)

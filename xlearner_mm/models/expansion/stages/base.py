@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from xlearner_mm.errors import ConfigError
 
-class StagesError(ValueError):
+
+class StagesError(ConfigError):
     """A backbone that cannot be run stage by stage; the message says why."""
 
 
