@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from tests.datasets.small_sources import COUNT, class_list
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, multi_source_collate
 from xlearner_mm.datasets.multi_source_dataset import REPLACED
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import BadImageError, SourceError
 
 SKIP = dict(policy='skip', max_share=0.4)
 
@@ -88,7 +88,7 @@ def test_beyond_the_share_it_is_an_error_that_names_the_last(tmp_path, source):
 def test_by_default_the_first_ends_it(tmp_path, source):
     spoil(tmp_path, 0)
     del source['bad_data']
-    with pytest.raises(SourceError, match=r"source 'pets': .*0\.jpg cannot be read.*; replace the file"):
+    with pytest.raises(BadImageError, match=r"source 'pets': .*0\.jpg cannot be read.*; replace the file"):
         MultiSourceDataset({'pets': source})[0]
 
 

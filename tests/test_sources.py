@@ -1,7 +1,7 @@
 import pytest
 
 from xlearner_mm.datasets import parse_sources
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 
 GOOD = dict(task='cls', batch_size=4, dataset=dict(type='X'))
 
@@ -40,7 +40,7 @@ def test_known_settings_are_read():
     ],
 )
 def test_a_bad_source_is_refused_by_name(settings, message):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ConfigError, match=message):
         parse_sources(dict(coco=settings))
 
 

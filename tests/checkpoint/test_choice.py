@@ -7,7 +7,7 @@ import torch
 from mmengine.hooks import EMAHook
 
 from xlearner_mm.checkpoint import choose_weights, read_checkpoint, resolve_checkpoint
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_the_best_by_several_metrics_must_be_named(work_dir):
 def test_a_file_is_no_choice(work_dir):
     with pytest.raises(CheckpointError, match='is no work directory'):
         resolve_checkpoint(str(work_dir / 'iter_9.pth'), 'best')
-    with pytest.raises(ValueError, match="unknown 'newest'"):
+    with pytest.raises(ConfigError, match="unknown 'newest'"):
         resolve_checkpoint(str(work_dir), 'newest')
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from xlearner_mm.config.options import load_config, parse_option
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'
 
@@ -43,7 +43,7 @@ def test_values_are_read_as_openmmlab_reads_them_and_dicts_as_well(text, value):
     ],
 )
 def test_an_option_that_cannot_be_read_is_refused_by_name(option):
-    with pytest.raises(SourceError, match='--cfg-options: .*' + re.escape(option)):
+    with pytest.raises(ConfigError, match='--cfg-options: .*' + re.escape(option)):
         parse_option(option)
 
 

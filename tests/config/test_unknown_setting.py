@@ -11,7 +11,7 @@ from tests.engine.tiny_squeeze import tiny_squeeze, validated_sources, validatio
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.datasets import multi_source_collate
 from xlearner_mm.engine.launch import launch
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import (
     DATA_SAMPLERS,
@@ -199,7 +199,7 @@ def test_in_a_squeeze_too(line, tmp_path, setting, value, message):
     ],
 )
 def test_what_no_training_reads_is_refused(settings, said):
-    with pytest.raises(SourceError, match=said):
+    with pytest.raises(ConfigError, match=said):
         refuse_misspelt(Config(settings))
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from xlearner_mm.datasets import MultiSourceDataset
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import BadImageError, SourceError
 from xlearner_mm.testing import index_sources
 
 
@@ -58,7 +58,7 @@ def test_an_image_that_cannot_be_read_is_named_with_its_source(tmp_path):
         pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
     )
     sources['pets'] = dict(task='cls', batch_size=1, dataset=dataset)
-    with pytest.raises(SourceError, match=r"source 'pets': .*broken\.jpg cannot be read"):
+    with pytest.raises(BadImageError, match=r"source 'pets': .*broken\.jpg cannot be read"):
         MultiSourceDataset(sources)[3]
 
 

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, multi_source_collate
 from xlearner_mm.datasets import multi_source_sampler as module
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.testing import index_sources
 
 
@@ -133,7 +133,7 @@ def test_a_batch_size_of_0_is_refused():
 
 def test_skipping_part_of_a_step_is_refused():
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
-    with pytest.raises(ValueError, match='not a whole number of steps of 3'):
+    with pytest.raises(ConfigError, match='not a whole number of steps of 3'):
         MultiSourceSampler(dataset, seed=0).skip(4)
 
 

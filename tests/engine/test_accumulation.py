@@ -3,7 +3,7 @@
 import pytest
 
 from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 
 from ..soak.killing import in_process
 from ..soak.trainings import differences, outcome, train
@@ -34,7 +34,7 @@ def test_told_to_stop_between_two_it_goes_on_to_the_step_that_uses_both(tmp_path
 
 @pytest.mark.parametrize('settings', [dict(interval=3), dict(interval=2, save_begin=3)])
 def test_checkpoints_between_two_are_refused(tmp_path, settings):
-    with pytest.raises(SourceError, match='=3 is no multiple of optim_wrapper.accumulative_counts=2'):
+    with pytest.raises(ConfigError, match='=3 is no multiple of optim_wrapper.accumulative_counts=2'):
         train('expansion', tmp_path / 'work', steps=STEPS, default_hooks=saving(**settings), **BY_TWO)
 
 

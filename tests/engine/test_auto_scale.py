@@ -9,7 +9,7 @@ from mmengine.runner import runner as mmengine_runner
 
 from xlearner_mm.analysis.dry_run import dry_run
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 
 from .tiny_runner import logged, tiny_runner
 
@@ -147,13 +147,13 @@ def test_disabled_it_changes_nothing(tmp_path, auto_scale_lr):
     ],
 )
 def test_an_enabled_one_without_its_images_is_one_line(tmp_path, auto_scale_lr, told):
-    with pytest.raises(SourceError, match=told) as error:
+    with pytest.raises(ConfigError, match=told) as error:
         built(tmp_path, auto_scale_lr=auto_scale_lr)
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_warm_up_longer_than_what_is_left_is_refused(tmp_path):
-    with pytest.raises(SourceError, match='leaves 8 of 1000 steps, but the warm-up .* takes 10'):
+    with pytest.raises(ConfigError, match='leaves 8 of 1000 steps, but the warm-up .* takes 10'):
         built(tmp_path, processes=1024)
 
 

@@ -9,7 +9,7 @@ from xlearner_mm.analysis.check_sources import check_config
 from xlearner_mm.analysis.dry_run import dry_run
 from xlearner_mm.config.options import read_config, sources_once
 from xlearner_mm.engine.launch import launch
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.transfer_set import transfer_to_set
 
@@ -39,7 +39,7 @@ def write(folder, text):
 def test_the_file_and_the_line_are_named(tmp_path, fault):
     text, message = BROKEN[fault]
     path = write(tmp_path, text)
-    with pytest.raises(SourceError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         read_config(path)
     assert '\n' not in str(caught.value)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.engine.recipe_steps import keep_recipe, plan_step, processes_of
-from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import DATASETS, MODELS
 
 IMAGES = 10
@@ -108,7 +108,7 @@ def test_where_the_processes_do_not_divide_them_it_has_nearly_as_many(images, ba
 
 
 def test_more_processes_than_images_are_refused():
-    with pytest.raises(SourceError, match='images_per_step=16: 17 processes .* start at most 16'):
+    with pytest.raises(ConfigError, match='images_per_step=16: 17 processes .* start at most 16'):
         plan_step(16, 2, 17)
 
 
@@ -180,7 +180,7 @@ def test_what_contradicts_it_is_refused(change, message):
     for key, value in change.items():
         holder, _, setting = key.rpartition('.')
         (cfg[holder] if holder else cfg)[setting] = value
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ConfigError, match=message):
         keep_recipe(cfg, 1)
 
 

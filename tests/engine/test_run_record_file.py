@@ -3,6 +3,7 @@ import json
 import pytest
 
 from xlearner_mm.engine.run_record import RECORD, add_start, read_starts
+from xlearner_mm.errors import ConfigError
 
 FIRST = dict(time='1', command='train', iteration=0, versions=dict(torch='2.11'), data=dict(birds=dict(images=8)))
 
@@ -25,6 +26,6 @@ def test_what_differs_from_the_start_before_is_named(tmp_path):
 @pytest.mark.parametrize('content', ['', '{"starts":', '[]', '{}'])
 def test_a_damaged_record_is_named_and_left_alone(tmp_path, content):
     (tmp_path / RECORD).write_text(content)
-    with pytest.raises(ValueError, match='run.json is damaged .*move it away'):
+    with pytest.raises(ConfigError, match='run.json is damaged .*move it away'):
         add_start(tmp_path, FIRST)
     assert (tmp_path / RECORD).read_text() == content

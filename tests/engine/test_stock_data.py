@@ -4,7 +4,7 @@ import pytest
 
 from tests.datasets.small_sources import class_folders
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import BadImageError
 
 
 def loader_of(source, workers, **settings):
@@ -22,7 +22,9 @@ def test_an_image_that_its_loader_drops_is_an_error_that_names_it(tmp_path, work
     source = class_folders(tmp_path)
     source['dataset']['pipeline'][0]['ignore_empty'] = True
     (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(b'')
-    with pytest.raises(SourceError, match=r"source 'CustomDataset': .*cat/0\.jpg cannot be read: its loader gave noth"):
+    with pytest.raises(
+        BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg cannot be read: its loader gave noth"
+    ):
         next(iter(loader_of(source, workers)))
 
 
@@ -31,7 +33,7 @@ def test_within_wrappers_too(tmp_path):
     (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(b'')
     inner = {key: value for key, value in source['dataset'].items() if key != '_scope_'}
     source['dataset'] = dict(_scope_='mmpretrain', type='RepeatDataset', times=2, dataset=inner)
-    with pytest.raises(SourceError, match=r"source 'CustomDataset': .*cat/0\.jpg cannot be read"):
+    with pytest.raises(BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg cannot be read"):
         loader_of(source, 0).dataset[0]
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.engine.hooks import ValidationCheckHook
 from xlearner_mm.engine.loops import MultiSourceValLoop
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 
 from ..datasets.small_sources import class_folders, coco, label_maps, voc, write_coco
 
@@ -66,7 +66,7 @@ def check(*args, **kwargs):
 
 
 def refused(message, *args, **kwargs):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ConfigError, match=message):
         check(*args, **kwargs)
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.testing import index_sources
 
@@ -57,5 +57,5 @@ def test_a_misspelt_metric_is_refused_by_source():
 
 
 def test_nothing_to_evaluate_is_refused():
-    with pytest.raises(SourceError, match='nothing can be evaluated'):
+    with pytest.raises(ConfigError, match='nothing can be evaluated'):
         MultiSourceEvaluator(index_sources(a=(8, 1)))

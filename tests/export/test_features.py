@@ -7,6 +7,7 @@ from PIL import Image
 
 import xlearner_mm
 from tests.export.conftest import NORMALIZATION
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.testing import tiny_resnet
 
 PICTURE = (np.arange(48 * 64 * 3).reshape(48, 64, 3) * 7 % 256).astype(np.uint8)
@@ -94,7 +95,7 @@ def test_what_is_no_image_is_refused(net, images, settings, message):
 
 def test_files_that_are_no_images_are_named(net, tmp_path):
     (tmp_path / 'notes.jpg').write_text('no picture')
-    with pytest.raises(ValueError, match=r'notes\.jpg cannot be read as an image'):
+    with pytest.raises(ConfigError, match=r'notes\.jpg cannot be read as an image'):
         xlearner_mm.extract_features(net, tmp_path / 'notes.jpg')
     with pytest.raises(FileNotFoundError, match=r'absent\.jpg'):
         xlearner_mm.extract_features(net, tmp_path / 'absent.jpg')

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.mini import CATALOG, MARKER, build, is_complete, make_mini
 
 ONE_OF_EACH_LAYOUT = ['digits', 'symbols', 'det_digits', 'seg_things', 'voc_mini', 'nyu_mini']
@@ -91,9 +92,9 @@ def test_a_damaged_marker_does_not_count_as_complete(tmp_path):
 
 
 def test_errors_name_the_fix(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown sets \['imagenet'\]; XL-Mini has .*'digits'"):
+    with pytest.raises(ConfigError, match=r"unknown sets \['imagenet'\]; XL-Mini has .*'digits'"):
         make_mini(tmp_path, only=['imagenet'])
-    with pytest.raises(ValueError, match='scale must be positive, got 0'):
+    with pytest.raises(ConfigError, match='scale must be positive, got 0'):
         make_mini(tmp_path, scale=0)
     (tmp_path / 'file').write_text('')
     with pytest.raises(OSError, match=r'XL-Mini cannot be written to .*file'):

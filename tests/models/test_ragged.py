@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.norms import is_batch_norm
 from xlearner_mm.models.ragged import Ragged, RaggedError, each, joint_groups, parts_of, ragged, ragged_forwards
 from xlearner_mm.registry import MODELS
@@ -127,7 +128,7 @@ def test_norms_of_any_dimension(norm, shapes):
 def test_norms_that_would_weigh_ranks_by_images_are_refused(tmp_path):
     with on_cpu(tmp_path):
         norm = MODELS.build(dict(type='MMSyncBN', num_features=4, stats_mode='N'))
-        with pytest.raises(ValueError, match="stats_mode='N' weighs ranks by images"):
+        with pytest.raises(ConfigError, match="stats_mode='N' weighs ranks by images"):
             run(norm, X)
 
 
@@ -213,7 +214,7 @@ class NeedsOneSize(nn.Module):
 
 def test_code_that_wants_one_size_is_named_with_what_helps():
     network, message = NeedsOneSize(), 'student: images of several sizes cannot run as one batch.*norm_cfg'
-    with pytest.raises(ValueError, match=message), ragged_forwards(network, X, 'student'):
+    with pytest.raises(ConfigError, match=message), ragged_forwards(network, X, 'student'):
         network(X)
     assert 'forward' not in vars(network.norm)
 

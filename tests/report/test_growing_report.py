@@ -8,6 +8,7 @@ from multiprocessing import get_context
 
 import pytest
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.report.dot_plot import panel_lines
 from xlearner_mm.report.paper import paper_rows
 from xlearner_mm.report.report import REPORT_FILES, read_report, update_report
@@ -129,7 +130,7 @@ class TestTheSlidesColumns:
 
 class TestErrors:
     def test_an_unknown_row_of_the_paper_leaves_the_report_as_it_is(self, tmp_path):
-        with pytest.raises(ValueError, match="no row 'MAE', but .*'SimCLR'"):
+        with pytest.raises(ConfigError, match="no row 'MAE', but .*'SimCLR'"):
             update_report(tmp_path, [row('x', 10.0)], paper=['MAE'])
         assert not (tmp_path / 'report.json').exists()
 

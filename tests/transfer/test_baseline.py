@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.transfer.run_suite import Baseline
 
 FOLDER = Path(__file__).parents[2] / 'configs' / 'transfer' / 'baselines'
@@ -22,7 +22,7 @@ def test_each_says_what_it_is_and_how_it_is_run_and_reads_the_file_that_it_names
     text = config.read_text()
     assert text.startswith('# ')
     assert f'python tools/transfer.py configs/transfer/baselines/{config.name} --suite paper' in text
-    with pytest.raises(SourceError, match=r'there is no checkpoints/\S+: put the published file there'):
+    with pytest.raises(ConfigError, match=r'there is no checkpoints/\S+: put the published file there'):
         Baseline.read(config)
     monkeypatch.chdir(tmp_path)
     named = Path(text.partition("checkpoint = '")[2].partition("'")[0])
@@ -44,15 +44,15 @@ def test_the_readme_knows_every_one():
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest(tmp_path):
-    with pytest.raises(SourceError, match="has no setting 'chekpoint'; did you mean 'checkpoint'"):
+    with pytest.raises(ConfigError, match="has no setting 'chekpoint'; did you mean 'checkpoint'"):
         Baseline.read(written(tmp_path, chekpoint='a.pth', name='a'))
 
 
 def test_a_missing_one_is_named(tmp_path):
-    with pytest.raises(SourceError, match='needs checkpoint and name'):
+    with pytest.raises(ConfigError, match='needs checkpoint and name'):
         Baseline.read(written(tmp_path, paper=[]))
 
 
 def test_a_row_that_the_slides_do_not_have_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="no row 'SimCLRv2'"):
+    with pytest.raises(ConfigError, match="no row 'SimCLRv2'"):
         Baseline.read(written(tmp_path, checkpoint='a.pth', name='a', paper=['SimCLRv2']))

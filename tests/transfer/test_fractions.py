@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import DATASETS
 from xlearner_mm.testing.fixtures.pictures import write_picture
 from xlearner_mm.testing.fixtures.transfer_sets import write_voc0712
@@ -64,5 +65,5 @@ def test_every_data_set_within_wrappers_is_reduced(tmp_path):
 
 
 def test_a_config_that_chooses_already_is_refused(classification):
-    with pytest.raises(ValueError, match='CustomDataset chooses indices already'):
+    with pytest.raises(ConfigError, match='CustomDataset chooses indices already'):
         drawn({**classification, 'indices': 5}, 0.5)

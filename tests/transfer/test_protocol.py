@@ -1,5 +1,6 @@
 import pytest
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.transfer.protocol import Protocol
 
 
@@ -29,7 +30,7 @@ def test_work_directories_tell_protocols_apart_but_not_numbers_of_seeds(settings
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         Protocol(**settings)
 
 

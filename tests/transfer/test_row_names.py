@@ -6,6 +6,7 @@ from multiprocessing import get_context
 
 import pytest
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.report.report import update_report
 from xlearner_mm.report.rows import make_row
 from xlearner_mm.transfer.protocol import Protocol
@@ -56,12 +57,12 @@ class TestClaims:
     def test_two_branches_of_a_checkpoint_share_no_name(self, tmp_path):
         det, seg = (Backbone('x.pth', '1' * 64, branch) for branch in ('det', 'seg'))
         claim_name(tmp_path, det, Protocol(), 'x-det', 'mine')
-        with pytest.raises(ValueError, match=r'row of x.pth \(sha256 11111111, branch det\), not of .*branch seg'):
+        with pytest.raises(ConfigError, match=r'row of x.pth \(sha256 11111111, branch det\), not of .*branch seg'):
             claim_name(tmp_path, seg, Protocol(), 'x-seg', 'mine')
 
     def test_a_name_that_would_end_in_another_rows_folder_is_taken(self, tmp_path):
         claim_name(tmp_path, FIRST, TENTH, 'x')
-        with pytest.raises(ValueError, match='give this one a --name of its own'):
+        with pytest.raises(ConfigError, match='give this one a --name of its own'):
             claim_name(tmp_path, FIRST, Protocol(), 'x', wanted='x-10pct')
 
     def test_who_deletes_a_rows_folder_gives_its_name_back(self, tmp_path):
@@ -78,7 +79,7 @@ class TestClaims:
 
     @pytest.mark.parametrize('name', ['', 'a/b', '..', '.', 'a/'])
     def test_what_cannot_name_a_folder_is_refused(self, tmp_path, name):
-        with pytest.raises(ValueError, match='cannot name a folder'):
+        with pytest.raises(ConfigError, match='cannot name a folder'):
             claim_name(tmp_path, FIRST, Protocol(), 'x', wanted=name)
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.suite import transfer_jobs, transfer_sets
 
@@ -56,13 +57,13 @@ def test_a_set_is_judged_as_its_config_says(configs):
 
 def test_an_unknown_metric_is_named_with_its_config(configs):
     (configs / 'cls_cars.py').write_text("primary_metric = 'accuracy'")
-    with pytest.raises(ValueError, match=r"cls_cars\.py: unknown primary_metric 'accuracy', choose from"):
+    with pytest.raises(ConfigError, match=r"cls_cars\.py: unknown primary_metric 'accuracy', choose from"):
         transfer_sets(configs)
 
 
 def test_some_sets_alone_keep_their_order(configs):
     assert [entry.name for entry in transfer_sets(configs, ['nyu', 'cars'])] == ['cars', 'nyu']
-    with pytest.raises(ValueError, match=r"has no set \['dogs'\]"):
+    with pytest.raises(ConfigError, match=r"has no set \['dogs'\]"):
         transfer_sets(configs, ['dogs'])
 
 

@@ -6,7 +6,7 @@ from mmengine.hooks import LoggerHook
 
 from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.engine.hooks import FeatureSimilarityHook
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.evaluation import LinearCKA
 from xlearner_mm.registry import MODELS
 from xlearner_mm.report.results import read_results
@@ -144,7 +144,7 @@ def test_about_fifty_measurements_are_made_unless_said_otherwise(max_iters, line
 
 
 def test_without_validation_images_there_is_an_error(squeeze):
-    with pytest.raises(SourceError, match=r'FeatureSimilarityHook looks at validation images: .* val_dataloader'):
+    with pytest.raises(ConfigError, match=r'FeatureSimilarityHook looks at validation images: .* val_dataloader'):
         squeeze(validated=False).train()
 
 

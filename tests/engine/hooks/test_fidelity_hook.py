@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import Hook
 
 from xlearner_mm.checkpoint import read_checkpoint
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.testing import tiny_resnet
 
 from ..tiny_runner import TinyImageDataset, tiny_runner
@@ -191,7 +191,7 @@ def test_a_test_on_other_images_than_the_validations_is_measured_against_the_bra
 def test_a_best_checkpoint_by_a_fidelity_that_there_will_not_be_is_refused(squeeze, wanted):
     hooks = dict(checkpoint=dict(type='CheckpointHook', save_best=wanted, rule='greater', by_epoch=False, interval=2))
     message = rf"save_best: there will be no {wanted}, only \[\]: .* set save_best='sources/mean'"
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ConfigError, match=message):
         squeeze(sources=('boxes',), default_hooks=hooks)[0].train()
 
 
@@ -247,5 +247,7 @@ def test_other_models_have_none(squeeze):
         ),
         sources=sources,
     )
-    with pytest.raises(TypeError, match='FidelityHook needs a FitNetDistiller and a MultiSourceValLoop, got Expansion'):
+    with pytest.raises(
+        ConfigError, match='FidelityHook needs a FitNetDistiller and a MultiSourceValLoop, got Expansion'
+    ):
         squeeze(model=model)[0].train()

@@ -13,7 +13,7 @@ from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from xlearner_mm.engine.recovery.replay import replay_on
 from xlearner_mm.engine.recovery.step_record import read_step
-from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import HOOKS
 
 from ...soak.killing import in_process
@@ -254,10 +254,10 @@ def test_what_a_loss_scaler_skips_is_no_failure(tmp_path):
 
 
 def test_impossible_settings_are_errors(tmp_path):
-    with pytest.raises(ValueError, match="unknown policy 'ignore'"):
+    with pytest.raises(ConfigError, match="unknown policy 'ignore'"):
         FiniteLossHook('ignore')
-    with pytest.raises(ValueError, match='limit=-1 must be at least 0'):
+    with pytest.raises(ConfigError, match='limit=-1 must be at least 0'):
         FiniteLossHook('skip', -1)
     accumulating = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)
-    with pytest.raises(SourceError, match='accumulative_counts=1'):
+    with pytest.raises(ConfigError, match='accumulative_counts=1'):
         runner(tmp_path / 'work', 'skip', optim_wrapper=accumulating).train()

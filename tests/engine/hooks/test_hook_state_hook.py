@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS as ROOT
 
 from xlearner_mm.engine.hooks.hook_state_hook import STOCK_STATES, HookState
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import HOOKS
 
 from ..toy_training import interrupted_and_resumed, toy_runner, trained, weights
@@ -194,5 +194,5 @@ def test_a_hook_of_ones_own_names_its_state(tmp_path):
 
 
 def test_a_state_that_reading_would_execute_is_not_saved(tmp_path):
-    with pytest.raises(SourceError, match=r'CountingHook\.seen is a object'):
+    with pytest.raises(ConfigError, match=r'CountingHook\.seen is a object'):
         toy_runner(tmp_path, steps=2, custom_hooks=[CountingHook(object)]).train()

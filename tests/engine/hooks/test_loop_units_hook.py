@@ -4,7 +4,7 @@ import pytest
 
 from xlearner_mm.engine.hooks.loop_units_hook import check_units
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 
 from ..tiny_runner import tiny_runner
 
@@ -32,7 +32,7 @@ def built(folder, train_cfg=None, checkpoint=BY_STEPS, logger=LOGGER, sampler=No
 
 
 def refusal(*args, **kwargs):
-    with pytest.raises(SourceError) as told:
+    with pytest.raises(ConfigError) as told:
         check_units(built(*args, **kwargs))
     return str(told.value)
 
@@ -58,7 +58,7 @@ def test_a_stock_data_set_without_end_is_refused_too(tmp_path):
 
 def test_the_training_itself_does_not_begin(tmp_path):
     runner = built(tmp_path, epochs=2, **EPOCHS)
-    with pytest.raises(SourceError, match='steps_per_epoch'):
+    with pytest.raises(ConfigError, match='steps_per_epoch'):
         runner.train()
     assert runner.iter == 0
 

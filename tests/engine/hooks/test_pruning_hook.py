@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 
 from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.export.stored_backbone import find_backbone
 from xlearner_mm.models.squeeze.pruning import CRITERIA
 from xlearner_mm.registry import MODELS
@@ -132,7 +132,7 @@ def test_gradients_are_those_of_the_last_update_where_a_step_falls_between_two(t
 
 def test_without_any_gradient_the_criterion_that_reads_them_says_so(tmp_path):
     taylor = pruning(criterion='taylor', steps=1, interval=3)
-    with pytest.raises(SourceError, match=r"criterion 'taylor' reads gradients, .* lower accumulative_counts, or take"):
+    with pytest.raises(ConfigError, match=r"criterion 'taylor' reads gradients, .* lower accumulative_counts, or take"):
         trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=50), default_hooks=saving(50))
 
 
@@ -168,7 +168,7 @@ def test_a_pruned_checkpoint_is_no_start_of_a_training_that_does_not_know_its_wi
 
 
 def test_a_backbone_that_starts_at_random_is_not_pruned(tmp_path):
-    with pytest.raises(SourceError, match='starts at random: set load_from to what the expansion stage has saved'):
+    with pytest.raises(ConfigError, match='starts at random: set load_from to what the expansion stage has saved'):
         trained(tmp_path, load_from=None)
 
 
@@ -245,7 +245,7 @@ def test_all_processes_prune_the_same(tmp_path):
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start(hook, kwargs, message, tmp_path):
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises(ConfigError, match=message):
         runner(tmp_path, pruning(**hook), **kwargs).train()
 
 
@@ -266,7 +266,7 @@ def test_what_cannot_work_is_refused_at_the_start(hook, kwargs, message, tmp_pat
     ],
 )
 def test_settings_that_make_no_sense_are_refused_at_build(change, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         runner(tmp_path, pruning(**change))
 
 

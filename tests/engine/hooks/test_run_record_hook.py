@@ -11,7 +11,7 @@ import torch
 import xlearner_mm
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.engine.run_record import RECORD, read_starts
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 
@@ -113,5 +113,5 @@ def test_a_resumed_training_adds_its_start_and_says_what_has_changed(tmp_path):
 def test_a_damaged_record_ends_the_training_before_its_first_step(tmp_path):
     (tmp_path / 'work').mkdir()
     (tmp_path / 'work' / RECORD).write_text('{')
-    with pytest.raises(SourceError, match=r'run\.json is damaged'):
+    with pytest.raises(ConfigError, match=r'run\.json is damaged'):
         train(tmp_path / 'work')

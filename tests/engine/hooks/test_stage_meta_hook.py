@@ -6,7 +6,7 @@ from mmengine.model import BaseModel
 
 import xlearner_mm
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.testing import tiny_expanded
 
 from ..tiny_runner import tiny_runner
@@ -66,5 +66,5 @@ def test_a_squeeze_is_held_to_its_teacher_also_where_the_config_leaves_the_hook_
 
 
 def test_other_models_are_refused(tmp_path):
-    with pytest.raises(TypeError, match='StageMetaHook needs an ExpansionLearner or a FitNetDistiller, got Nameless'):
+    with pytest.raises(ConfigError, match='StageMetaHook needs an ExpansionLearner or a FitNetDistiller, got Nameless'):
         tiny_runner(tmp_path, [HOOK], model=Nameless()).call_hook('before_run')

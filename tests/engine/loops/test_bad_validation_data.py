@@ -6,7 +6,7 @@ import pytest
 from mmengine.runner import Runner
 
 from xlearner_mm.engine import MultiSourceValLoop
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import BadImageError, SourceError
 
 from ...datasets.small_sources import class_list, coco, voc, write_coco
 
@@ -32,21 +32,21 @@ def loader_of(source, **settings):
 def test_an_image_that_cannot_be_read_ends_it_also_where_training_would_skip(tmp_path):
     source = class_list(tmp_path)
     (tmp_path / 'train' / '1.jpg').write_bytes(b'no picture')
-    with pytest.raises(SourceError, match=r"source 'pets': .*1\.jpg cannot be read"):
+    with pytest.raises(BadImageError, match=r"source 'pets': .*1\.jpg cannot be read"):
         list(loader_of(source))
 
 
 def test_a_label_outside_of_the_classes_ends_it(tmp_path):
     source = class_list(tmp_path)
     (tmp_path / 'train.txt').write_text('0.jpg 2\n')
-    with pytest.raises(SourceError, match=r"source 'pets': .*0\.jpg has label 2"):
+    with pytest.raises(BadImageError, match=r"source 'pets': .*0\.jpg has label 2"):
         list(loader_of(source))
 
 
 def test_a_broken_xml_file_is_named(tmp_path):
     source = voc(tmp_path)
     (tmp_path / 'Annotations' / '3.xml').write_text('')
-    with pytest.raises(SourceError, match=r"source 'pets': .*3\.xml has annotations that cannot be read"):
+    with pytest.raises(BadImageError, match=r"source 'pets': .*3\.xml has annotations that cannot be read"):
         loader_of(source)
 
 

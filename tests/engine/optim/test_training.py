@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
 from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
 from xlearner_mm.engine.runner import XLearnerRunner
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import HOOKS
 
 from ...docs.pages import blocks
@@ -103,7 +103,7 @@ def test_rates_and_schedules_are_those_of_each_branch(tmp_path):
     ],
 )
 def test_schedules_that_are_not_those_of_the_optimizers_are_refused(tmp_path, schedules, optim_wrapper, told):
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(ConfigError, match=told):
         trained(tmp_path, optim_wrapper, param_scheduler=schedules)
 
 
@@ -123,7 +123,7 @@ def test_stopped_and_resumed_it_ends_as_if_it_had_not_been(tmp_path):
 
 def test_it_is_not_resumed_with_optimizers_of_other_branches(tmp_path):
     runner = trained(tmp_path, OWN)
-    with pytest.raises(SourceError, match=r"optimizers of \['cls', 'det'\].*\['cls', 'det', 'seg'\]"):
+    with pytest.raises(CheckpointError, match=r"optimizers of \['cls', 'det'\].*\['cls', 'det', 'seg'\]"):
         runner.optim_wrapper.load_state_dict({'cls': {}, 'det': {}})
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.engine.toy_training import toy_runner, trained, weights
 from xlearner_mm.config.options import load_config
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 
 
 def cosine(end, **further):
@@ -167,7 +167,7 @@ def test_taking_over_an_unchanged_config_is_as_if_never_stopped(tmp_path):
 )
 def test_states_of_other_kinds_are_refused(tmp_path, before, after, named):
     trained(tmp_path, steps=6, **before)
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(ConfigError) as error:
         toy_runner(tmp_path, steps=12, resume='auto', **after).train()
     assert named in str(error.value)
     assert '\n' not in str(error.value)
@@ -184,12 +184,12 @@ def test_schedules_of_other_kinds_can_be_taken_over(tmp_path, after):
 def test_a_schedule_that_reads_validations_cannot_be_taken_over(tmp_path):
     settings = dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='score'), scores=range(12))
     trained(tmp_path, steps=6, **settings)
-    with pytest.raises(SourceError, match='ReduceOnPlateauLR'):
+    with pytest.raises(ConfigError, match='ReduceOnPlateauLR'):
         toy_runner(tmp_path, steps=12, resume='auto', cfg=dict(resume_schedule='config'), **settings).train()
 
 
 def test_an_unknown_choice_is_refused_also_where_nothing_is_resumed(tmp_path):
-    with pytest.raises(SourceError, match=r"resume_schedule='cfg'.*'checkpoint', 'config'"):
+    with pytest.raises(ConfigError, match=r"resume_schedule='cfg'.*'checkpoint', 'config'"):
         toy_runner(tmp_path, steps=2, cfg=dict(resume_schedule='cfg')).train()
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
@@ -69,11 +70,11 @@ def test_alone_the_older_name_is_the_checkpoint(saved, logged):
 
 
 def test_an_init_cfg_without_a_checkpoint_beside_it_is_an_error():
-    with pytest.raises(ValueError, match=r"init_cfg and pretrained='a\.pth' cannot both .* or set pretrained=None"):
+    with pytest.raises(ConfigError, match=r"init_cfg and pretrained='a\.pth' cannot both .* or set pretrained=None"):
         XLearnerResNet(18, pretrained='a.pth', init_cfg=dict(type='Kaiming', layer='Conv2d'))
 
 
 def test_two_checkpoints_are_an_error():
     starts = [dict(type='Pretrained', checkpoint=name) for name in ('a.pth', 'b.pth')]
-    with pytest.raises(ValueError, match='more than one Pretrained checkpoint'):
+    with pytest.raises(ConfigError, match='more than one Pretrained checkpoint'):
         XLearnerResNet(18, init_cfg=starts)

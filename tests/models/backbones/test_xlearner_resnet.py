@@ -6,7 +6,7 @@ import torch
 import torchvision
 
 from xlearner_mm.checkpoint import load_backbone
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.models.backbones import resnet_class, without_library_defaults
 from xlearner_mm.registry import MODELS
@@ -202,7 +202,7 @@ def test_its_class_is_the_stock_resnet_of_the_scope_or_of_the_library_named():
 
 
 def test_an_unknown_library_is_an_error():
-    with pytest.raises(ValueError, match="unknown library 'mmrotate', choose from"):
+    with pytest.raises(ConfigError, match="unknown library 'mmrotate', choose from"):
         XLearnerResNet(18, library='mmrotate')
 
 

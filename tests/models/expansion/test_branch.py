@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import resnet_class
 from xlearner_mm.models.expansion.branch import Branch
 from xlearner_mm.registry import MODELS
@@ -143,7 +143,7 @@ def test_sources_of_one_task_may_have_a_branch_each_and_every_family_trains_behi
 def test_as_a_downstream_backbone_it_gives_no_level_that_a_branch_does_not_give_out(x):
     backbone = expanded_of({**CONVNEXT, 'out_indices': [2, 3]})
     with pytest.raises(
-        ValueError, match=r"out_indices \(0, 1, 2, 3\) need output norms that branch 'it' does not have"
+        ConfigError, match=r"out_indices \(0, 1, 2, 3\) need output norms that branch 'it' does not have"
     ):
         backbone(x)
 
@@ -161,7 +161,7 @@ def test_as_a_downstream_backbone_it_gives_no_level_that_a_branch_does_not_give_
     ],
 )
 def test_a_backbone_that_cannot_be_run_stage_by_stage_is_refused_by_branch(cfg, message):
-    with pytest.raises(ValueError, match=f"branch 'det': .*{message}"):
+    with pytest.raises(ConfigError, match=f"branch 'det': .*{message}"):
         Branch('det', cfg)
 
 
@@ -171,7 +171,7 @@ def test_a_backbone_whose_forward_is_not_its_stages_is_refused():
             return tuple(2 * f for f in super().forward(x))
 
     MODELS.register_module(name='DoubledResNet', module=Doubled, force=True)
-    with pytest.raises(ValueError, match="branch 'det': Doubled computes more than its stages"):
+    with pytest.raises(ConfigError, match="branch 'det': Doubled computes more than its stages"):
         Branch('det', tiny_resnet(type='DoubledResNet'))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import (
     CHANNELS,
@@ -165,5 +165,5 @@ def test_stock_networks_train_on_it(network, source, checkpoint):
     ],
 )
 def test_settings_of_other_branches_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         downstream(**change)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion.reconciliation import DepthPlan
 from xlearner_mm.models.ragged import ragged
 from xlearner_mm.registry import MODELS
@@ -147,12 +148,12 @@ def test_hard_sharing_is_one_branch_for_all_tasks(x):
     ],
 )
 def test_what_cannot_work_is_refused_at_build(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         MODELS.build({**tiny_expanded(), **change})
 
 
 def test_an_unknown_task_is_refused(x):
-    with pytest.raises(ValueError, match="no branch serves task 'depth'"):
+    with pytest.raises(ConfigError, match="no branch serves task 'depth'"):
         build().forward_task(x, 'depth')
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.models.ragged import parts_of
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
@@ -118,7 +118,7 @@ def test_sources_that_normalize_differently_are_refused():
 def test_a_branch_that_no_source_trains_is_refused():
     sources = tiny_sources()
     del sources['masks']
-    with pytest.raises(SourceError, match=r"no source trains branch\(es\) \['seg'\]"):
+    with pytest.raises(ConfigError, match=r"no source trains branch\(es\) \['seg'\]"):
         build(sources)
 
 
@@ -127,13 +127,13 @@ def test_a_level_that_no_source_reads_is_refused():
     sources['boxes']['network']['backbone']['out_indices'] = (0, 1, 2)
     sources['boxes']['network']['neck']['in_channels'] = [4, 8, 16]
     sources['boxes']['network']['neck']['num_outs'] = 2
-    with pytest.raises(SourceError, match=r"no source reads level\(s\) \[3\] of branch 'det', only \[0, 1, 2\]"):
+    with pytest.raises(ConfigError, match=r"no source reads level\(s\) \[3\] of branch 'det', only \[0, 1, 2\]"):
         build(sources)
 
 
 def test_a_link_into_a_level_that_no_source_reads_is_refused():
     backbone = tiny_expanded(reconciliation=dict(topology='same', fuse='output'))
-    with pytest.raises(SourceError, match=r"no source reads level\(s\) \[0, 1, 2\] of branch 'cls', only \[3\]"):
+    with pytest.raises(ConfigError, match=r"no source reads level\(s\) \[0, 1, 2\] of branch 'cls', only \[3\]"):
         build(backbone=backbone)
 
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_as, narrow_to
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
@@ -99,7 +99,7 @@ def test_its_record_builds_it_anew_with_equal_features(tmp_path):
     ],
 )
 def test_widths_that_a_backbone_cannot_have_are_refused(widths, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         narrow_to(build(), widths)
 
 

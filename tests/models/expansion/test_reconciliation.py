@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion import Reconciliation, ReconciliationLink
 
 LEVELS = {'cls': 4, 'det': 4}
@@ -50,7 +51,7 @@ def test_a_branch_may_send_to_itself():
     ],
 )
 def test_what_cannot_work_is_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         Reconciliation.parse(settings).link_keys(LEVELS)
 
 
@@ -82,5 +83,5 @@ def test_pooling_links_need_a_fraction_of_the_parameters():
 
 
 def test_strides_that_are_no_power_of_two_apart_are_refused():
-    with pytest.raises(ValueError, match='stride 4 to stride 12 is not a power of two'):
+    with pytest.raises(ConfigError, match='stride 4 to stride 12 is not a power of two'):
         ReconciliationLink(4, 4, 4, 12)

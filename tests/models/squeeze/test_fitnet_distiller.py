@@ -7,7 +7,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from xlearner_mm.engine import CpuAmpOptimWrapper
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.squeeze import fitnet_distiller
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
@@ -318,7 +318,7 @@ def test_images_of_one_size_in_two_parts_are_those_of_one_batch(build, monkeypat
     ],
 )
 def test_what_cannot_work_is_refused_at_build(build, change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         build(**change)
 
 

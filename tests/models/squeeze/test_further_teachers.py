@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
 
@@ -110,28 +110,28 @@ def test_a_stock_preprocessor_says_how_its_images_were_normalized(build, further
 @pytest.mark.parametrize(
     ('name', 'settings', 'error', 'message'),
     [
-        ('det', {}, ValueError, "further teacher 'det' has the name of a branch; give it another"),
-        ('image net', {}, ValueError, "the name of further teacher 'image net' must be an identifier"),
-        ('it', dict(levels=(4,)), ValueError, r"levels \[4\] are beyond 'it', which gives out \[0, 1, 2, 3\]"),
-        ('it', dict(levels=()), ValueError, 'levels must name every level once, and one at least'),
+        ('det', {}, ConfigError, "further teacher 'det' has the name of a branch; give it another"),
+        ('image net', {}, ConfigError, "the name of further teacher 'image net' must be an identifier"),
+        ('it', dict(levels=(4,)), ConfigError, r"levels \[4\] are beyond 'it', which gives out \[0, 1, 2, 3\]"),
+        ('it', dict(levels=()), ConfigError, 'levels must name every level once, and one at least'),
         (
             'it',
             dict(weight=-1.0),
-            ValueError,
+            ConfigError,
             "weight of further teacher 'it' must be a number and not negative, got -1.0",
         ),
-        ('it', dict(wieght=2.0), ValueError, "further teacher 'it': unknown setting 'wieght'; did you mean 'weight'"),
-        ('it', dict(meta={}), SourceError, "further teacher 'it': .* does not say how its images were normalized"),
+        ('it', dict(wieght=2.0), ConfigError, "further teacher 'it': unknown setting 'wieght'; did you mean 'weight'"),
+        ('it', dict(meta={}), ConfigError, "further teacher 'it': .* does not say how its images were normalized"),
         (
             'it',
             dict(meta=dict(normalization=[[0.0] * 3, [255.0] * 3, 'rgb'])),
-            SourceError,
+            ConfigError,
             r"further teacher 'it': its input normalization .* is \[\[0.0, .* but the sources have \[\[123",
         ),
         (
             'it',
             dict(model=dict(_scope_='mmpretrain', type='VisionTransformer', arch='deit-tiny', img_size=224)),
-            ValueError,
+            ConfigError,
             r"further teacher 'it': VisionTransformer gives out \(a tensor of shape \(1, 192\)\), expected a tuple",
         ),
     ],
@@ -142,5 +142,5 @@ def test_what_cannot_work_is_refused_at_build(build, further, name, settings, er
 
 
 def test_one_without_checkpoint_is_refused(build):
-    with pytest.raises(ValueError, match=r"further teacher 'it' lacks \['checkpoint'\]"):
+    with pytest.raises(ConfigError, match=r"further teacher 'it' lacks \['checkpoint'\]"):
         build(further_teachers=dict(it=dict(model=tiny_resnet())))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch_pruning import utils
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion.inner_widths import inner_widths
 from xlearner_mm.models.squeeze.pruning import CRITERIA, Pruning, build_criterion
 from xlearner_mm.registry import MODELS
@@ -154,7 +155,7 @@ def test_a_plain_resnet50_is_counted_as_everyone_counts_it():
     ],
 )
 def test_what_pruning_cannot_do_is_refused_by_name(change, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         pruned(expanded(), **change)
 
 
@@ -167,5 +168,5 @@ def test_the_floor_is_reached_and_not_passed():
 
 def test_without_the_library_pruning_is_refused_and_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch_pruning', None)
-    with pytest.raises(ImportError, match='^pruning needs torch-pruning: pip install torch-pruning'):
+    with pytest.raises(ConfigError, match='^pruning needs torch-pruning: pip install torch-pruning'):
         build_criterion('magnitude')

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.evaluation.similarity import side_by_side
 from xlearner_mm.registry import MODELS
 
@@ -65,5 +66,5 @@ def test_looking_changes_nothing(build):
 
 
 def test_other_models_are_refused():
-    with pytest.raises(TypeError, match='expected an ExpansionLearner or a FitNetDistiller, got Linear'):
+    with pytest.raises(ConfigError, match='expected an ExpansionLearner or a FitNetDistiller, got Linear'):
         side_by_side(torch.nn.Linear(1, 1), IMAGES)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.squeeze.teachers import Teacher
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_sources
@@ -39,7 +39,7 @@ def test_norms_that_cannot_be_folded_are_refused(teacher, monkeypatch):
         next(p for p in backbone.parameters() if p.dim() == 4).data.mul_(2)
 
     monkeypatch.setattr('xlearner_mm.models.squeeze.teachers.fuse_conv_bn', fold_wrongly)
-    with pytest.raises(ValueError, match="folding norms into convolutions changes level 0 of branch 'cls'; set fold"):
+    with pytest.raises(ConfigError, match="folding norms into convolutions changes level 0 of branch 'cls'; set fold"):
         Teacher(**teacher)
 
 
@@ -57,7 +57,7 @@ def test_a_precision_of_its_own_gives_targets_in_that_of_the_images(teacher, x, 
 
 
 def test_an_unknown_precision_is_refused(teacher):
-    with pytest.raises(ValueError, match="teacher: unknown autocast 'int8', choose from"):
+    with pytest.raises(ConfigError, match="teacher: unknown autocast 'int8', choose from"):
         Teacher(**teacher, autocast='int8')
 
 
