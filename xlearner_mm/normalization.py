@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,9 +40,9 @@ class Normalization:
             mean, std, order = value
             mean, std = (None if v is None else tuple(float(x) for x in v) for v in (mean, std))
         except (TypeError, ValueError) as error:
-            raise ValueError(f'normalization {value!r} is not (mean, std, order)') from error
+            raise ConfigError(f'normalization {value!r} is not (mean, std, order)') from error
         if order not in (RGB, BGR) or any(v is not None and len(v) not in (1, 3) for v in (mean, std)):
-            raise ValueError(f'normalization {value!r}: expected mean and std of 3 channels, and rgb or bgr')
+            raise ConfigError(f'normalization {value!r}: expected mean and std of 3 channels, and rgb or bgr')
         return cls(mean, std, order)
 
     def __str__(self) -> str:

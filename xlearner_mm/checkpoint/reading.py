@@ -26,7 +26,7 @@ from mmengine.runner.checkpoint import (
 from torch import Tensor
 
 from xlearner_mm.checkpoint.metadata import META_KEY
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 
 SIDECAR_SUFFIX = '.json'
 """A file of bare weights has its metadata beside it, in ``<name>.json``, with the weights' SHA-256."""
@@ -102,10 +102,10 @@ def resolve_checkpoint(path: str, which: str = 'last') -> str:
 
     Raises:
         CheckpointError: there is none, there is more than one best, or ``'best'`` of a file.
-        ValueError: an unknown choice.
+        ConfigError: an unknown choice.
     """
     if which not in WHICH:
-        raise ValueError(f"which checkpoint: unknown '{which}', choose from {WHICH}")
+        raise ConfigError(f"which checkpoint: unknown '{which}', choose from {WHICH}")
     if osp.isdir(path):
         path = _last_of(path) if which == 'last' else _best_of(path)
     elif which != 'last':

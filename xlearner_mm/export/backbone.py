@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import description_of, load_backbone, read_checkpoint, resolve_checkpoint
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.export.start import read_start
 from xlearner_mm.export.stored_backbone import find_backbone
 from xlearner_mm.export.verification import probe_images
@@ -237,14 +237,14 @@ def _from_file(path: str) -> Tensor:
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f'{path} cannot be read as an image: {error}') from error
+        raise ConfigError(f'{path} cannot be read as an image: {error}') from error
 
 
 def _from_pil(image: Any, what: str) -> Tensor:
     from PIL import ImageOps
 
     if image.mode in _DEEP_MODES:
-        raise ValueError(f'{what} has more than 8 bits per channel (mode {image.mode}): convert it to 8 bits first')
+        raise ConfigError(f'{what} has more than 8 bits per channel (mode {image.mode}): convert it to 8 bits first')
     # A camera's orientation is in the file beside the pixels.
     upright = ImageOps.exif_transpose(image).convert('RGB')
     return _from_array(np.array(upright))

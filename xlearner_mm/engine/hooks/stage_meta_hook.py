@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from xlearner_mm.checkpoint import META_KEY
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS
 from xlearner_mm.version import __version__
@@ -21,14 +21,16 @@ class StageMetaHook(Hook):
     Exporting and transferring then need neither the config file nor to run the config text that mmengine stores.
 
     Raises:
-        TypeError: before training, if the model is of neither stage.
+        ConfigError: before training, if the model is of neither stage.
     """
 
     def before_run(self, runner: Runner) -> None:
         """Check that the model can describe itself."""
         model = unwrapped(runner.model)
         if not hasattr(model, 'describe'):
-            raise TypeError(f'StageMetaHook needs an ExpansionLearner or a FitNetDistiller, got {type(model).__name__}')
+            raise ConfigError(
+                f'StageMetaHook needs an ExpansionLearner or a FitNetDistiller, got {type(model).__name__}'
+            )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Add the description."""

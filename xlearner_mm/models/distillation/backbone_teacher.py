@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xlearner_mm.checkpoint import State, load_backbone, recorded_normalization
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.data_preprocessor import normalization_of, tell_loaded_order
 from xlearner_mm.models.distillation.frozen_model import FrozenModel
 from xlearner_mm.models.distillation.levels import by_level, probe_channels
@@ -38,8 +38,8 @@ class BackboneTeacher(FrozenModel):
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
-        SourceError: nothing says how its images were normalized, or an unknown channel order.
-        ValueError: it does not give out feature maps.
+        ConfigError: its input normalization is not known, an unknown channel order, or outputs that are no feature
+            maps.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class BackboneTeacher(FrozenModel):
     ) -> None:
         super().__init__(model, checkpoint, what=what, autocast=autocast)
         if channel_order not in ORDERS:
-            raise SourceError(f"{what}: channel_order is '{channel_order}', not of {ORDERS}")
+            raise ConfigError(f"{what}: channel_order is '{channel_order}', not of {ORDERS}")
         self.normalization = self._normalization(data_preprocessor, channel_order)
         self.channels = self._channels()
 
@@ -70,7 +70,7 @@ class BackboneTeacher(FrozenModel):
             return normalization_of(preprocessor)
         recorded = recorded_normalization(self.meta)
         if recorded is None:
-            raise SourceError(
+            raise ConfigError(
                 f'{self.what}: {self.checkpoint} does not say how its images were normalized; give the '
                 'data_preprocessor that it was trained with'
             )
@@ -83,7 +83,7 @@ class BackboneTeacher(FrozenModel):
             expected: how the sources' images are normalized.
 
         Raises:
-            SourceError: it was trained on images that were normalized in another way.
+            ConfigError: it was trained on images that were normalized in another way.
         """
         self.normalization.check(expected, self.what, 'the sources have', _SAME_IMAGES)
 

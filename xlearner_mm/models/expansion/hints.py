@@ -10,7 +10,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
 
 from xlearner_mm.checkpoint import State
-from xlearner_mm.errors import SourceError, refuse_unknown
+from xlearner_mm.errors import ConfigError, SourceError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import source_order
 from xlearner_mm.models.distillation import (
     STANDARDIZE,
@@ -116,7 +116,7 @@ def build_hints(
     """
     unknown = [name for name in hints if name not in sources]
     if unknown:
-        raise SourceError(f'hints name unknown source(s) {unknown}; the sources are {list(sources)}')
+        raise ConfigError(f'hints name unknown source(s) {unknown}; the sources are {list(sources)}')
     return ModuleDict(
         {name: _build_hint(sources[name], dict(given), backbone, normalization) for name, given in hints.items()}
     )

@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from xlearner_mm.checkpoint import read_checkpoint, recorded_normalization
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.distillation import unreached_parameters
 from xlearner_mm.models.expansion.branch import load_pretrained, pretrained_of
@@ -33,9 +34,8 @@ def build_student(
         :class:`~xlearner_mm.models.backbones.XLearnerResNet` loads its own.
 
     Raises:
-        SourceError: its checkpoint was trained on images that were normalized in another way.
-        ValueError: it is to start from two things.
-        CheckpointError: its checkpoint is missing or damaged.
+        ConfigError: both ``start_from`` and a checkpoint are given.
+        CheckpointError: its checkpoint is missing, damaged, or of another input normalization.
     """
     student = MODELS.build(without_library_defaults(config))
     recompute_as_plain(student)
@@ -44,7 +44,7 @@ def build_student(
     if start is None:
         return student, None
     if start_from is not None:
-        raise ValueError(
+        raise ConfigError(
             f"FitNetDistiller: the student is to start from the branch '{start_from}' and from {start['checkpoint']}; "
             'give start_from or its init_cfg, not both'
         )
@@ -73,7 +73,7 @@ def check_all_trains(student: nn.Module, levels: Sequence[int]) -> None:
         levels: the levels that are compared with teachers.
 
     Raises:
-        ValueError: stages or output norms that no compared level trains; names them.
+        ConfigError: stages or output norms that no compared level trains; names them.
     """
     unreached = unreached_parameters(student, levels, 'student')
     if not unreached:
@@ -81,7 +81,7 @@ def check_all_trains(student: nn.Module, levels: Sequence[int]) -> None:
     names = sorted({name.split('.')[0] for name in unreached})
     last = max(getattr(student, 'out_indices', levels))
     if max(levels) < last or _has_known_stages(student):
-        raise ValueError(
+        raise ConfigError(
             f'FitNetDistiller: levels {tuple(levels)} leave {names} of the student untrained: they would be exported '
             'at their random start; distil the levels that need them, or build the student without them (out_indices; '
             'of a ResNet also num_stages, strides and dilations)'

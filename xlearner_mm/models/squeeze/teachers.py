@@ -12,7 +12,7 @@ from mmcv.cnn import fuse_conv_bn
 from torch import Tensor
 
 from xlearner_mm.checkpoint import State, load_strictly, recorded, recorded_normalization
-from xlearner_mm.errors import CheckpointError, refuse_unknown
+from xlearner_mm.errors import CheckpointError, ConfigError, refuse_unknown
 from xlearner_mm.models.distillation import BackboneTeacher, FrozenModel
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
@@ -37,7 +37,7 @@ class Teacher(FrozenModel):
     Raises:
         CheckpointError: the checkpoint is missing, damaged, of another stage, of other sources or branches, or was
             trained on images that were normalized in another way.
-        ValueError: an unknown precision, or norms that cannot be folded.
+        ConfigError: an unknown precision, or norms that cannot be folded.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Teacher(FrozenModel):
         for branch, levels in self.learner.backbone.forward_branches(image).items():
             for level, (found, plainly) in enumerate(zip(levels, wanted[branch], strict=True)):
                 if (found - plainly).abs().max() > 1e-4 * plainly.abs().max().clamp_min(1):
-                    raise ValueError(
+                    raise ConfigError(
                         f"teacher: folding norms into convolutions changes level {level} of branch '{branch}'; set "
                         'fold_norms=False'
                     )
@@ -184,7 +184,7 @@ class Lessons:
         source_weights: source s -> w_s, a factor on that.
 
     Raises:
-        ValueError: a teacher all of whose sources weigh nothing.
+        ConfigError: a teacher all of whose sources weigh nothing.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class Lessons:
         self.balance, self.source_weights = balance, source_weights
         for name in (*branches.values(), *further):
             if not any(source_weights[source] for source in self._taught_by(name)):
-                raise ValueError(
+                raise ConfigError(
                     f"FitNetDistiller: source_weights are 0 for every source that '{name}' teaches, "
                     f'{self._taught_by(name)}; to leave out a teacher, give it weight 0'
                 )
@@ -275,7 +275,7 @@ def branch_targets(
     """Return the targets of all branches, by branch.
 
     Raises:
-        ValueError: a level that a branch does not have, or a weight that is negative or of no branch.
+        ConfigError: a level that a branch does not have, or a weight that is negative or of no branch.
     """
     given = check_weights('branch', weights, list(backbone.branches))
     targets = {}
@@ -301,9 +301,8 @@ def build_further_teachers(
         normalization: how the sources' images are normalized.
 
     Raises:
-        SourceError: a teacher whose input normalization differs or is not known.
-        ValueError: a name that is taken or no identifier, an unknown setting, a level it does not have, a weight
-            below 0.
+        ConfigError: a teacher whose input normalization differs or is not known, a name that is taken or no identifier,
+            an unknown setting, a level it does not have, a weight below 0.
         CheckpointError: its checkpoint is missing, damaged, or not of its model.
     """
     teachers, targets = {}, {}
@@ -315,7 +314,7 @@ def build_further_teachers(
         teachers[name] = BackboneTeacher(**settings, what=f"further teacher '{name}'")
         teachers[name].check_normalization(normalization)
         if not _is_weight(weight):
-            raise ValueError(
+            raise ConfigError(
                 f"FitNetDistiller: weight of further teacher '{name}' must be a number and not negative, got {weight!r}"
             )
         check_levels(own_levels)
@@ -325,9 +324,9 @@ def build_further_teachers(
 
 def _check_name(name: str, branches: Sequence[str]) -> None:
     if name in branches:
-        raise ValueError(f"FitNetDistiller: further teacher '{name}' has the name of a branch; give it another")
+        raise ConfigError(f"FitNetDistiller: further teacher '{name}' has the name of a branch; give it another")
     if not name.isidentifier():
-        raise ValueError(f"FitNetDistiller: the name of further teacher '{name}' must be an identifier")
+        raise ConfigError(f"FitNetDistiller: the name of further teacher '{name}' must be an identifier")
 
 
 def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
@@ -335,18 +334,18 @@ def _check_settings(name: str, settings: Mapping[str, Any]) -> None:
     missing = [k for k in known[:2] if k not in settings]
     refuse_unknown(f"FitNetDistiller: further teacher '{name}'", settings, known)
     if missing:
-        raise ValueError(f"FitNetDistiller: further teacher '{name}' lacks {missing}")
+        raise ConfigError(f"FitNetDistiller: further teacher '{name}' lacks {missing}")
 
 
 def pick_levels(name: str, levels: Sequence[int], channels: Mapping[int, int]) -> dict[int, int]:
     """Return the channels of the levels that are distilled.
 
     Raises:
-        ValueError: a level that ``name`` does not give out.
+        ConfigError: a level that ``name`` does not give out.
     """
     beyond = [i for i in levels if i not in channels]
     if beyond:
-        raise ValueError(f"FitNetDistiller: levels {beyond} are beyond '{name}', which gives out {list(channels)}")
+        raise ConfigError(f"FitNetDistiller: levels {beyond} are beyond '{name}', which gives out {list(channels)}")
     return {i: channels[i] for i in levels}
 
 
@@ -354,12 +353,12 @@ def check_levels(levels: Sequence[int]) -> tuple[int, ...]:
     """Return levels as they were given.
 
     Raises:
-        ValueError: none, one twice, or no whole numbers.
+        ConfigError: none, one twice, or no whole numbers.
     """
     if not isinstance(levels, Sequence) or any(type(level) is not int for level in levels):
-        raise ValueError(f'FitNetDistiller: levels must be a tuple of whole numbers, as (0, 1, 2, 3), got {levels!r}')
+        raise ConfigError(f'FitNetDistiller: levels must be a tuple of whole numbers, as (0, 1, 2, 3), got {levels!r}')
     if not levels or len(set(levels)) != len(levels):
-        raise ValueError(f'FitNetDistiller: levels must name every level once, and one at least, got {levels}')
+        raise ConfigError(f'FitNetDistiller: levels must name every level once, and one at least, got {levels}')
     return tuple(levels)
 
 
@@ -367,15 +366,15 @@ def check_weights(kind: str, weights: Mapping | None, known: Sequence) -> dict:
     """Return a weight for all that is known, 1 where none is given.
 
     Raises:
-        ValueError: a weight of something unknown, or one that is negative or no number.
+        ConfigError: a weight of something unknown, or one that is negative or no number.
     """
     given = dict(weights or {})
     unknown = [key for key in given if key not in known]
     if unknown:
-        raise ValueError(f'FitNetDistiller: {kind}_weights name unknown {unknown}; known: {list(known)}')
+        raise ConfigError(f'FitNetDistiller: {kind}_weights name unknown {unknown}; known: {list(known)}')
     wrong = {key: value for key, value in given.items() if not _is_weight(value)}
     if wrong:
-        raise ValueError(f'FitNetDistiller: {kind}_weights must be numbers and not negative, got {wrong}')
+        raise ConfigError(f'FitNetDistiller: {kind}_weights must be numbers and not negative, got {wrong}')
     return {key: given.get(key, 1.0) for key in known}
 
 

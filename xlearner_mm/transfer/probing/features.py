@@ -22,7 +22,7 @@ from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets.channel_order import loaded_order
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.normalization import BGR, GRAY
 from xlearner_mm.registry import DATASETS, MODELS
@@ -89,7 +89,7 @@ class FeatureExtractor:
 
         Raises:
             CheckpointError: the backbone was trained on images that were normalized in another way.
-            SourceError: images that are loaded in another channel order than those before.
+            ConfigError: images that are loaded in another channel order than those before.
         """
         with DefaultScope.overwrite_default_scope(self.scope):
             built = DATASETS.build(dataset)
@@ -125,7 +125,7 @@ class FeatureExtractor:
     def _check_order(self, dataset: Any, name: str) -> None:
         order = loaded_order(dataset, name)
         if self._order is not None and GRAY not in (order, self._order) and order != self._order:
-            raise SourceError(
+            raise ConfigError(
                 f'{name} are loaded in {order} channel order, but others of this probe in {self._order} order, and all '
                 'go through the same data preprocessor: load them alike'
             )
