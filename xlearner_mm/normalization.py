@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xlearner_mm.errors import ConfigError, SourceError
+from xlearner_mm.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,7 @@ class Normalization:
         return (self.mean, self.std) == (other.mean, other.std) and same_order
 
     def check(
-        self, other: Normalization, what: str, whose: str, fix: str, error: type[Exception] = SourceError
+        self, other: Normalization, what: str, whose: str, fix: str, error: type[Exception] = ConfigError
     ) -> None:
         """Raise ``error`` unless both match.
 
@@ -68,7 +68,7 @@ class Normalization:
             what: what has this normalization, for the message.
             whose: what has the other one and its verb, such as ``'the sources have'``.
             fix: how to make them agree.
-            error: type of the error. Defaults to :class:`~xlearner_mm.errors.SourceError`.
+            error: type of the error. Defaults to :class:`~xlearner_mm.errors.ConfigError`.
         """
         if not self.matches(other):
             raise error(f'{what} has input normalization ({self}), but {whose} ({other}); {fix}')

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_classifier, tiny_expanded, tiny_resnet
 
@@ -93,7 +93,7 @@ def teacher(tmp_path):
 def test_a_hint_teacher_s_own_preprocessor_is_of_its_source_s_images(teacher):
     assert learner(dict(cifar=teacher(to_rgb=False)), cifar=source(CIFAR, False))
     assert learner(dict(cifar=teacher(to_rgb=True, channel_order='bgr')), cifar=source(CIFAR, False))
-    with pytest.raises(SourceError, match=r"source 'cifar' .*normalization .*channels bgr\)"):
+    with pytest.raises(ConfigError, match=r"source 'cifar' .*normalization .*channels bgr\)"):
         learner(dict(cifar=teacher(to_rgb=True)), cifar=source(CIFAR, False))
-    with pytest.raises(SourceError, match="channel_order is 'gbr'"):
+    with pytest.raises(ConfigError, match="channel_order is 'gbr'"):
         learner(dict(cifar=teacher(to_rgb=True, channel_order='gbr')), cifar=source(CIFAR, False))

@@ -154,6 +154,7 @@ def common_normalization(preprocessors: Mapping[str, nn.Module]) -> Normalizatio
             f"source '{first_name}' has",
             'linked branches see the images of all sources: make them agree in its data_preprocessor '
             f'({channels if other.order != first.order else "mean, std"})',
+            SourceError,
         )
     # Three equal channels are in either order.
     return replace(first, order=RGB) if first.order == GRAY else first

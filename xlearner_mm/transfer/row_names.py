@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from xlearner_mm.atomic import atomic_write_text
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.report.report import REPORT_LOCK, read_report
 from xlearner_mm.transfer.protocol import Protocol
 
@@ -79,11 +80,11 @@ def claim_name(work_dir: Path, backbone: Backbone, protocol: Protocol, default: 
         wanted: a name that is to be this one and no other. Defaults to None: ``default``.
 
     Raises:
-        ValueError: the name is another backbone's, or cannot name a folder.
+        ConfigError: the name is another backbone's, or cannot name a folder.
         ResultError: the folder's ``report.json`` is not one of ours.
     """
     if wanted is not None and (Path(wanted).name != wanted or wanted in ('', '..')):
-        raise ValueError(f"--name '{wanted}' cannot name a folder: give one without slashes")
+        raise ConfigError(f"--name '{wanted}' cannot name a folder: give one without slashes")
     work_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(work_dir / REPORT_LOCK):
         recorded = _recorded(work_dir)
@@ -93,7 +94,7 @@ def claim_name(work_dir: Path, backbone: Backbone, protocol: Protocol, default: 
             if owner is None:
                 _record(work_dir, [*recorded, claim])
                 return name
-    raise ValueError(
+    raise ConfigError(
         f"'{name}' in {work_dir} is the row of {owner}, not of {backbone}: give this one a --name of its own"
     )
 

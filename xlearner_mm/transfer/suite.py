@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline.job import Job, config_files
 from xlearner_mm.report.rows import SUMMARY
 from xlearner_mm.tasks import OTHER_METRICS, TASK_METRICS, TaskMetric
@@ -65,7 +66,7 @@ def transfer_sets(folder: Path, only: Collection[str] = ()) -> list[TransferSet]
 
     Raises:
         FileNotFoundError: it has none.
-        ValueError: ``only`` names one that it has not, or a config names an unknown metric.
+        ConfigError: ``only`` names one that it has not, or a config names an unknown metric.
     """
     found = [
         (task, config)
@@ -83,7 +84,7 @@ def transfer_sets(folder: Path, only: Collection[str] = ()) -> list[TransferSet]
     ]
     unknown = sorted(set(only) - {entry.name for entry in sets})
     if unknown:
-        raise ValueError(f'{folder} has no set {unknown}; it has {[entry.name for entry in sets]}')
+        raise ConfigError(f'{folder} has no set {unknown}; it has {[entry.name for entry in sets]}')
     return [entry for entry in sets if not only or entry.name in only]
 
 
@@ -92,7 +93,7 @@ def _transfer_set(name: str, task: str, config: Path) -> TransferSet:
     key = said.get('primary_metric', TASK_METRICS[task].key)
     metrics = {metric.key: metric for metric in [*TASK_METRICS.values(), *OTHER_METRICS.values()]}
     if key not in metrics:
-        raise ValueError(f"{config}: unknown primary_metric '{key}', choose from {sorted(metrics)}")
+        raise ConfigError(f"{config}: unknown primary_metric '{key}', choose from {sorted(metrics)}")
     return TransferSet(name, task, config, metrics[key], bool(said.get('extra', False)))
 
 

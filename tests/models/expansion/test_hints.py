@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError, SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 
@@ -203,12 +203,12 @@ def test_the_checkpoint_says_who_taught(hint):
     ],
 )
 def test_what_cannot_work_is_refused_at_build(hint, change, message):
-    with pytest.raises(SourceError, match=message.replace('?', r'\?')):
+    with pytest.raises(ConfigError, match=message.replace('?', r'\?')):
         build(hints=dict(boxes={**hint, **change}))
 
 
 def test_an_unknown_source_is_refused(hint):
-    with pytest.raises(SourceError, match=r"hints name unknown source\(s\) \['coco'\]; the sources are"):
+    with pytest.raises(ConfigError, match=r"hints name unknown source\(s\) \['coco'\]; the sources are"):
         build(hints=dict(coco=hint))
 
 
@@ -225,12 +225,12 @@ def test_a_teacher_of_another_task_is_refused(hint):
 
 def test_a_teacher_of_another_normalization_is_refused(backbone_hint):
     other = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, mean=[0.0] * 3, std=[255.0] * 3)
-    with pytest.raises(SourceError, match=r"hint teacher of source 'boxes' .*normalization .*mean \[0.0"):
+    with pytest.raises(ConfigError, match=r"hint teacher of source 'boxes' .*normalization .*mean \[0.0"):
         build(hints=dict(boxes=dict(**backbone_hint, data_preprocessor=other)))
 
 
 def test_a_teacher_of_unknown_normalization_is_refused(backbone_hint):
-    with pytest.raises(SourceError, match="source 'boxes': .* does not say how its images"):
+    with pytest.raises(ConfigError, match="source 'boxes': .* does not say how its images"):
         build(hints=dict(boxes=backbone_hint))
 
 

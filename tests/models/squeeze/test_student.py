@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet
 
@@ -81,7 +81,7 @@ def test_levels_are_those_of_its_out_indices(build):
     ],
 )
 def test_one_that_cannot_be_aligned_is_refused_at_build(build, student, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         build(student=student)
 
 
@@ -116,7 +116,7 @@ def test_a_start_that_leaves_anything_at_random_is_refused_also_where_the_librar
 def test_a_start_on_images_normalized_otherwise_is_refused(build, tmp_path, name):
     _, init_cfg = saved(tmp_path, STUDENTS[name], xlearner=dict(normalization=[[0.0] * 3, [255.0] * 3, 'rgb']))
     with pytest.raises(
-        SourceError, match=r'student: .*start.pth .*normalization .*mean \[0.0, .* sources .*mean \[123'
+        CheckpointError, match=r'student: .*start.pth .*normalization .*mean \[0.0, .* sources .*mean \[123'
     ):
         build(student={**STUDENTS[name], 'init_cfg': init_cfg})
 
@@ -129,7 +129,7 @@ def test_a_missing_start_is_named(build):
 
 def test_it_starts_from_one_thing(build, tmp_path):
     _, init_cfg = saved(tmp_path, tiny_resnet())
-    with pytest.raises(ValueError, match="to start from the branch 'det' and from .*start.pth; give start_from or"):
+    with pytest.raises(ConfigError, match="to start from the branch 'det' and from .*start.pth; give start_from or"):
         build(student=tiny_resnet(init_cfg=init_cfg), start_from='det')
 
 
@@ -145,7 +145,7 @@ SWIN = dict(_scope_='mmdet', type='SwinTransformer', embed_dims=8, depths=[1] * 
     ],
 )
 def test_a_student_of_which_a_part_would_not_train_is_refused(build, student, levels, untrained):
-    with pytest.raises(ValueError, match=re.escape(f'levels {levels} leave {untrained} of the student untrained')):
+    with pytest.raises(ConfigError, match=re.escape(f'levels {levels} leave {untrained} of the student untrained')):
         build(student=student, levels=levels)
 
 

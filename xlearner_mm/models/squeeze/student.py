@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from xlearner_mm.checkpoint import read_checkpoint, recorded_normalization
-from xlearner_mm.errors import ConfigError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.distillation import unreached_parameters
 from xlearner_mm.models.expansion.branch import load_pretrained, pretrained_of
@@ -59,7 +59,7 @@ def _check_normalization(path: str, expected: Normalization) -> None:
     recorded = recorded_normalization(read_checkpoint(path).get('meta') or {})
     if recorded is not None:
         fix = 'both see the same images: make them agree'
-        recorded.check(expected, f'student: {path}', "the teacher's sources have", fix)
+        recorded.check(expected, f'student: {path}', "the teacher's sources have", fix, CheckpointError)
 
 
 def check_all_trains(student: nn.Module, levels: Sequence[int]) -> None:

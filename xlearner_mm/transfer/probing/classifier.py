@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from xlearner_mm.atomic import atomic_write
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.norms import is_batch_norm
 from xlearner_mm.registry import MODELS
 from xlearner_mm.transfer.probing.logistic import Fitted
@@ -31,12 +32,12 @@ def save_classifier(
         meta: plain data to keep beside the weights.
 
     Raises:
-        ValueError: the config's head is no single linear layer.
+        ConfigError: the config's head is no single linear layer.
     """
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         network = MODELS.build({**model, 'backbone': {**model['backbone'], 'init_cfg': None}})
     if not isinstance(getattr(network.head, 'fc', None), nn.Linear):
-        raise ValueError(f'{type(network.head).__name__} is no linear classifier: a probe needs a LinearClsHead')
+        raise ConfigError(f'{type(network.head).__name__} is no linear classifier: a probe needs a LinearClsHead')
     network.backbone.load_state_dict(backbone.state_dict())
     _put(network, fitted)
     path = folder / 'probe.pth'

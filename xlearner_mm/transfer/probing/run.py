@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from torch.nn.functional import normalize, one_hot
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline.progress import ProgressFile
 from xlearner_mm.transfer.fractions import leaf_datasets, stratified
 from xlearner_mm.transfer.probing.classifier import save_classifier
@@ -142,13 +143,13 @@ def held_out(labels: np.ndarray, seed: int, share: float = VALIDATION_SHARE) -> 
         share: of each class. Defaults to a fifth.
 
     Raises:
-        ValueError: every class has one image: there is none to spare.
+        ConfigError: every class has one image: there is none to spare.
     """
     mask = np.zeros(len(labels), dtype=bool)
     classes, counts = np.unique(labels, return_counts=True)
     spare = np.flatnonzero(np.isin(labels, classes[counts > 1]))
     if not len(spare):
-        raise ValueError(f'{len(labels)} training images of {len(classes)} classes: none can be spared for validation')
+        raise ConfigError(f'{len(labels)} training images of {len(classes)} classes: none can be spared for validation')
     mask[spare[stratified(labels[spare], share, np.random.default_rng(seed))]] = True
     return mask
 
@@ -161,11 +162,11 @@ def official(images: np.ndarray, validation: np.ndarray) -> np.ndarray:
         validation: of the validation split.
 
     Raises:
-        ValueError: none of them is, or all are.
+        ConfigError: none of them is, or all are.
     """
     mask = np.isin(images, validation)
     if mask.all() or not mask.any():
-        raise ValueError(
+        raise ConfigError(
             f'{mask.sum()} of {len(mask)} training images are in the validation split: some must be, and some not'
         )
     return mask
