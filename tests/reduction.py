@@ -2,6 +2,7 @@
 
 import torch
 
+from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.registry import MODELS
 
 WIDTH = 16  # factor on channels
@@ -20,14 +21,12 @@ def reduced(cfg, work_dir):
         branch.depth = min(branch.depth, 50)
         branch.base_channels = branch.get('base_channels', 64) // WIDTH
         branch.stem_channels = branch.get('stem_channels', 64) // WIDTH
-    networks = {name: smaller(source.network, _CHANNELS, WIDTH) for name, source in learner.sources.items()}
-    for part in (learner, cfg.train_dataloader.dataset, cfg.val_dataloader, cfg.val_evaluator):
-        for name, source in part.sources.items():
-            source.network = networks[name]
-            source.batch_size = 2
-            source.val_dataloader.num_workers = 0
-            part.sources[name] = smaller(source, _SIZES, SIZE)
-    cfg.train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2 * len(networks))
+    for name, source in cfg.sources.items():
+        source.network = smaller(source.network, _CHANNELS, WIDTH)
+        source.batch_size = 2
+        source.val_dataloader.num_workers = 0
+        cfg.sources[name] = smaller(source, _SIZES, SIZE)
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     cfg.train_cfg.update(max_iters=2, val_interval=2)
     cfg.auto_scale_lr.enable = False
     cfg.log_processor.window_size = cfg.default_hooks.logger.interval = 1
@@ -43,7 +42,8 @@ def learner_of(cfg):
 def with_teachers(cfg, folder):
     """Put an untrained model where each checkpoint should be: a squeeze's teacher, a branch's start, or a hint."""
     if 'teacher' in cfg.model:
-        learner = MODELS.build({key: value for key, value in cfg.model.teacher.model.items() if key != 'hints'})
+        model = with_sources(cfg)['model'].teacher.model
+        learner = MODELS.build({key: value for key, value in model.items() if key != 'hints'})
         cfg.model.teacher.checkpoint = str(folder / 'expansion.pth')
         content = {'state_dict': learner.state_dict(), 'meta': {'xlearner': learner.describe()}}
         torch.save(content, cfg.model.teacher.checkpoint)

@@ -9,6 +9,7 @@ import yaml
 from mmengine.config import Config
 
 from tests.reduction import with_teachers
+from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.datasets import parse_sources
 from xlearner_mm.mini import CATALOG
 from xlearner_mm.registry import MODELS, init_default_scope
@@ -63,11 +64,15 @@ def test_a_source_file_holds_all_there_is_to_say_of_one_source(path):
 
 
 @pytest.mark.parametrize('path', LEARNERS, ids=name)
-def test_a_learner_and_its_loaders_and_evaluators_hear_of_the_same_sources(path):
+def test_sources_are_listed_at_top_level_alone(path):
+    assert not re.search(r'sources=|batch_size=sum|source\[', path.read_text())
     cfg = Config.fromfile(path)
-    parts = (cfg.train_dataloader.dataset, cfg.val_dataloader, cfg.test_dataloader, cfg.val_evaluator)
-    assert all(list(part.sources) == list(cfg.model.sources) for part in parts)
-    assert cfg.train_dataloader.batch_size == sum(s.batch_size for s in cfg.model.sources.values())
+    filled = with_sources(cfg)
+    parts = [filled['train_dataloader']['dataset'], filled['val_evaluator'], filled['test_evaluator'], filled['model']]
+    for part in parts:
+        assert list(part['sources']) == list(cfg.sources)
+        assert all(part['sources'][name] is source for name, source in parts[0]['sources'].items()), 'parsed once'
+    assert filled['train_dataloader']['batch_size'] == sum(s.batch_size for s in cfg.sources.values())
 
 
 @pytest.mark.parametrize('path', LEARNERS, ids=name)
@@ -89,8 +94,9 @@ def test_a_stage_is_logged_as_text_and_in_tensorboard(path):
 @pytest.mark.parametrize('path', slow_at_paper_scale(LEARNERS, 'xlearner_r50_500k_base_cls_det'), ids=name)
 def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path, tmp_path):
     cfg = with_teachers(Config.fromfile(path), tmp_path)
-    learner = MODELS.build(cfg.model)
-    assert cfg.train_dataloader.batch_size == sum(s.batch_size for s in learner.sources.values())
+    filled = with_sources(cfg)
+    learner = MODELS.build(filled['model'])
+    assert filled['train_dataloader']['batch_size'] == sum(s.batch_size for s in learner.sources.values())
     assert {s['type'] for s in cfg.custom_hooks} >= {'StageMetaHook'}
     assert cfg.runner_type == 'XLearnerRunner'
 
@@ -98,10 +104,11 @@ def test_a_learner_builds_and_its_batch_size_is_the_sum_of_its_sources(path, tmp
 @pytest.mark.parametrize('path', slow_at_paper_scale(SQUEEZES), ids=name)
 def test_a_squeeze_builds_on_the_checkpoint_of_its_expansion(path, tmp_path):
     cfg = Config.fromfile(path)
-    teacher = MODELS.build({key: value for key, value in cfg.model.teacher.model.items() if key != 'hints'})
-    torch.save({'state_dict': teacher.state_dict()}, tmp_path / 'expansion.pth')
     cfg.model.teacher.checkpoint = str(tmp_path / 'expansion.pth')
-    distiller = MODELS.build(cfg.model)
+    model = with_sources(cfg)['model']
+    teacher = MODELS.build({key: value for key, value in model.teacher.model.items() if key != 'hints'})
+    torch.save({'state_dict': teacher.state_dict()}, tmp_path / 'expansion.pth')
+    distiller = MODELS.build(model)
     assert set(distiller.branch_channels) == set(teacher.backbone.branches)
 
 
@@ -117,13 +124,13 @@ def test_half_width_branches_start_as_the_students_of_their_squeezes(path, tmp_p
         squeeze = squeezes[Path(settings.init_cfg.checkpoint).name]
         squeeze_cfg = with_teachers(Config.fromfile(squeeze), tmp_path)
         assert Path(Config.fromfile(squeeze).teacher_checkpoint).name in {learner.stem for learner in LEARNERS}
-        distiller = MODELS.build(squeeze_cfg.model)
+        distiller = MODELS.build(with_sources(squeeze_cfg)['model'])
         distiller.init_weights()
         settings.init_cfg.checkpoint = str(tmp_path / f'{branch}.pth')
         torch.save({'state_dict': distiller.state_dict()}, settings.init_cfg.checkpoint)
         students[branch] = distiller.student.state_dict()
         assert next(iter(distiller.branch_channels.values()))[-1] == 2 * distiller.student.feat_dim
-    learner = MODELS.build(cfg.model)
+    learner = MODELS.build(with_sources(cfg)['model'])
     learner.init_weights()
     for branch, state in students.items():
         started = learner.backbone.branches[branch].backbone.state_dict()

@@ -7,11 +7,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.runner import Runner
 
 from tests.reduction import reduced, with_teachers
 from xlearner_mm.analysis.dry_run import estimate_config
 from xlearner_mm.analysis.source_recipes import GPUS, stock_training
+from xlearner_mm.config.shared_sources import with_sources
+from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing.fixtures import write_fixtures
 
@@ -39,7 +40,7 @@ def fixtures(tmp_path_factory):
 def test_a_training_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_path, config):
     monkeypatch.chdir(fixtures)
     cfg = small(config, tmp_path)
-    runner = Runner.from_cfg(cfg)
+    runner = XLearnerRunner.from_cfg(cfg)
     before = {name: value.clone() for name, value in runner.model.state_dict().items()}
     runner.train()
     after = runner.model.state_dict()
@@ -48,7 +49,7 @@ def test_a_training_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_pat
         assert not before[name].equal(after[name]), f'branch {branch} learnt nothing'
     scalars = runner.message_hub.log_scalars
     assert math.isfinite(scalars['train/loss'].current())
-    for source in cfg.model.sources:
+    for source in cfg.sources:
         assert any(key.startswith(f'train/{source}.loss') or f'train/{source}.decode.loss' in key for key in scalars)
     assert 'val/sources/mean' in scalars
     assert not without_gradient(runner), 'DDP refuses parameters that take no gradient'
@@ -59,7 +60,7 @@ def test_a_training_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_pat
 def test_a_squeeze_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_path, config):
     monkeypatch.chdir(fixtures)
     cfg = small(config, tmp_path)
-    runner = Runner.from_cfg(cfg)
+    runner = XLearnerRunner.from_cfg(cfg)
     before = {name: value.clone() for name, value in runner.model.student.state_dict().items()}
     runner.train()
     assert not before['layer4.2.conv3.weight'].equal(runner.model.student.layer4[2].conv3.weight)
@@ -75,12 +76,12 @@ def test_a_squeeze_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_path
 def test_a_pruning_takes_its_steps_and_validates(fixtures, monkeypatch, tmp_path, config):
     monkeypatch.chdir(fixtures)
     cfg = small(config, tmp_path)
-    expansion = MODELS.build(cfg.model)
+    expansion = MODELS.build(with_sources(cfg)['model'])
     cfg.load_from = str(tmp_path / 'expansion.pth')
     torch.save({'state_dict': expansion.state_dict(), 'meta': {}}, cfg.load_from)
     target = sum(p.numel() for p in expansion.backbone.parameters()) // 2
     cfg.custom_hooks[-1].update(target_params=target, steps=2, interval=1)
-    runner = Runner.from_cfg(cfg)
+    runner = XLearnerRunner.from_cfg(cfg)
     runner.train()
     assert 0.98 * target < sum(p.numel() for p in runner.model.backbone.parameters()) <= target
     assert 'val/sources/mean' in runner.message_hub.log_scalars
@@ -123,7 +124,7 @@ def without_gradient(runner):
 def test_rate_times_decay_is_that_of_each_source_s_and_each_branch_s_stock_recipe(tmp_path, stem):
     cfg = small(CONFIGS[0].parent / f'{stem}.py', tmp_path)
     stock_of = {name: stock_training(name, source.batch_size * GPUS) for name, source in sources_of(stem).items()}
-    learner = MODELS.build(cfg.model)
+    learner = MODELS.build(with_sources(cfg)['model'])
     names = {id(parameter): name for name, parameter in learner.named_parameters()}
     wrapper = build_optim_wrapper(learner, cfg.optim_wrapper)
     shared = {'cls': 0.1 * 1e-4, 'det': 0.02 * 1e-4, 'seg': 0.01 * 5e-4}
@@ -135,7 +136,7 @@ def test_rate_times_decay_is_that_of_each_source_s_and_each_branch_s_stock_recip
 
 
 def sources_of(stem):
-    return Config.fromfile(CONFIGS[0].parent / f'{stem}.py').model.sources
+    return Config.fromfile(CONFIGS[0].parent / f'{stem}.py').sources
 
 
 def branch_of(part):

@@ -75,15 +75,12 @@ def test_a_training_stopped_before_its_last_validation_gets_it_when_resumed(insi
     ('options', 'message'),
     [
         (
-            ['train_dataloader.dataset.sources.digits.dataset.data_root=data/nowhere'],
+            ['sources.digits.dataset.data_root=data/nowhere'],
             "source 'digits': its dataset cannot be .*data/nowhere",
         ),
+        (['sources.coco.batch_size=4'], "unknown source 'coco'; the sources are"),
         (
-            ["train_dataloader.sampler.batch_sizes={'coco': 4}"],
-            "unknown source 'coco'; the sources are",
-        ),
-        (
-            ['model.sources.digits.network.head.in_channels=64'],
+            ['sources.digits.network.head.in_channels=64'],
             "source 'digits': head.in_channels is 64, but the branch of task 'cls' gives 128",
         ),
         (
@@ -92,7 +89,7 @@ def test_a_training_stopped_before_its_last_validation_gets_it_when_resumed(insi
         ),
         (['train_dataloader.batch_size=7'], 'train_dataloader.batch_size is 7, but the sources take 120 images a step'),
         (
-            ["train_dataloader.sampler.batch_sizes={'digits': 3}"],
+            ['train_dataloader.batch_size=120', 'sources.digits.batch_size=3'],
             'train_dataloader.batch_size is 120, but the sources take 99 images a step',
         ),
         (['foo'], "--cfg-options: 'foo' must be KEY=VALUE"),

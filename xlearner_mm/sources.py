@@ -172,16 +172,22 @@ def settings_named(wanted: str, settings: Any, path: str = '') -> Iterator[tuple
             yield from settings_named(wanted, value, f'{path}[{number}]')
 
 
-def parse_sources(sources: Mapping[str, Any]) -> dict[str, Source]:
+def parse_sources(sources: Mapping[str, Any] | None) -> dict[str, Source]:
     """Check a config's ``sources`` and return them by name, in the order given.
 
     Args:
         sources: source name -> settings, see :class:`Source`.
 
     Raises:
-        SourceError: no source at all, a setting that is missing or unknown (the nearest known one is
+        SourceError: None, as a component gets of a config that another runner than ours builds; no source; a setting
+            that is missing or unknown (the nearest known one is
             suggested), or one that :class:`Source` refuses.
     """
+    if sources is None:
+        raise SourceError(
+            'no `sources` given: a config that lists its sources at top level is built by tools/train.py or '
+            "xlearner_mm.XLearnerRunner.from_cfg, not by MMEngine's Runner.from_cfg"
+        )
     if not sources:
         raise SourceError('`sources` is empty: give at least one source')
     return {name: _parse_one(name, settings) for name, settings in sources.items()}

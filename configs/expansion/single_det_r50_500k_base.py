@@ -12,7 +12,7 @@ sources = dict(
     coco=_base_.coco,
     objects365=_base_.objects365,
 )
-num_workers = 8
+train_dataloader = dict(num_workers=8)
 # Rarely changed
 model = dict(
     type='ExpansionLearner',
@@ -21,13 +21,5 @@ model = dict(
         branches=dict(det=dict(type='XLearnerResNet', depth=50)),
         reconciliation=dict(topology='none'),
     ),
-    sources=sources,
 )
-train_dataloader = dict(
-    batch_size=sum(source['batch_size'] for source in sources.values()),
-    num_workers=num_workers,
-    dataset=dict(sources=sources),
-)
-auto_scale_lr = dict(enable=True, base_batch_size=8 * sum(source['batch_size'] for source in sources.values()))
-val_dataloader = test_dataloader = dict(sources=sources)
-val_evaluator = test_evaluator = dict(sources=sources)
+auto_scale_lr = dict(enable=True, base_batch_size=32)

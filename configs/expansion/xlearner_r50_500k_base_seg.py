@@ -24,14 +24,6 @@ sources = dict(
     ade20k=_base_.ade20k,
     coco_stuff=_base_.coco_stuff,
 )
-num_workers = 8
+train_dataloader = dict(num_workers=8)
 # Rarely changed
-model = dict(sources=sources)
-train_dataloader = dict(
-    batch_size=sum(source['batch_size'] for source in sources.values()),
-    num_workers=num_workers,
-    dataset=dict(sources=sources),
-)
-auto_scale_lr = dict(enable=True, base_batch_size=8 * sum(source['batch_size'] for source in sources.values()))
-val_dataloader = test_dataloader = dict(sources=sources)
-val_evaluator = test_evaluator = dict(sources=sources)
+auto_scale_lr = dict(enable=True, base_batch_size=832)

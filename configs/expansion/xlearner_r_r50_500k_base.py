@@ -8,21 +8,20 @@ half = dict(stem_channels=32, base_channels=32)
 channels = [128, 256, 512, 1024]
 classifier = dict(network=dict(head=dict(in_channels=channels[-1])))
 detector = dict(network=dict(neck=dict(in_channels=channels)))
-# Heads belong to the learner: the dataset and the evaluators need to know nothing of them. They start from scratch: those
-# of the single-task models read twice the channels.
+# Necks and heads start from scratch: those of the single-task models read twice the channels.
+sources = dict(
+    imagenet1k=classifier,
+    inat2021=classifier,
+    places365=classifier,
+    coco=detector,
+    objects365=detector,
+)
 model = dict(
     backbone=dict(
         branches={
             task: dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint), **half)
             for task, checkpoint in checkpoints.items()
         }
-    ),
-    sources=dict(
-        imagenet1k=classifier,
-        inat2021=classifier,
-        places365=classifier,
-        coco=detector,
-        objects365=detector,
-    ),
+    )
 )
 del checkpoints, half, channels, classifier, detector

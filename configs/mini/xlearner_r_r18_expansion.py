@@ -8,15 +8,14 @@ half = dict(stem_channels=8, base_channels=8)
 channels = [8, 16, 32, 64]
 classifier = dict(network=dict(head=dict(in_channels=channels[-1])))
 detector = dict(network=dict(neck=dict(in_channels=channels)))
-# Heads belong to the learner: the dataset and the evaluators need to know nothing of them. They start from scratch: those
-# of the single-task models read twice the channels.
+# Necks and heads start from scratch: those of the single-task models read twice the channels.
+sources = dict(digits=classifier, shapes=classifier, textures=classifier, det_shapes=detector, det_digits=detector)
 model = dict(
     backbone=dict(
         branches={
             task: dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint), **half)
             for task, checkpoint in checkpoints.items()
         }
-    ),
-    sources=dict(digits=classifier, shapes=classifier, textures=classifier, det_shapes=detector, det_digits=detector),
+    )
 )
 del checkpoints, half, channels, classifier, detector

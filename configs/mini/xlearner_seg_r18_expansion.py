@@ -20,10 +20,4 @@ sources = dict(
     det_digits=_base_.mini_det_digits,
     seg_things=_base_.mini_seg_things,
 )
-model = dict(sources=sources)
-train_dataloader = dict(
-    batch_size=sum(source['batch_size'] for source in sources.values()), dataset=dict(sources=sources)
-)
-auto_scale_lr = dict(enable=False, base_batch_size=sum(source['batch_size'] for source in sources.values()))
-val_dataloader = test_dataloader = dict(sources=sources)
-val_evaluator = test_evaluator = dict(sources=sources)
+auto_scale_lr = dict(enable=False, base_batch_size=120)

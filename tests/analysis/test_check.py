@@ -22,9 +22,6 @@ SOURCES = ('places365', 'coco', 'ade20k')
 CONFIG = f"""
 _base_ = {[str(BASES / 'sources' / f'{source}.py') for source in SOURCES]}
 sources = dict({', '.join(f'{source}=_base_.{source}' for source in SOURCES)})
-model = dict(sources=sources)
-train_dataloader = dict(dataset=dict(sources=sources))
-val_dataloader = dict(sources=sources)
 """
 JPEG = 'data/coco/train2017/000000000002.jpg'
 
@@ -90,14 +87,14 @@ def test_a_missing_annotation_file_does_not_hide_the_other_sources(data, capfd):
     ('option', 'message'),
     [
         (
-            'model.sources.ade20k.network.decode_head.num_classes=151',
+            'sources.ade20k.network.decode_head.num_classes=151',
             "source 'ade20k' (train): network.decode_head.num_classes: is 151, but the dataset has 150 classes",
         ),
-        ('train_dataloader.dataset.sources.coco.dataset.data_root=data/no', "source 'coco' (train): its dataset: "),
-        ('val_dataloader.sources.coco.val_dataloader.dataset.data_root=data/no', "source 'coco' (val): its dataset: "),
+        ('sources.coco.dataset.data_root=data/no', "source 'coco' (train): its dataset: "),
+        ('sources.coco.val_dataloader.dataset.data_root=data/no', "source 'coco' (val): its dataset: "),
     ],
 )
-def test_settings_are_those_of_the_component_that_reads_them(data, capfd, option, message):
+def test_changed_settings_are_checked(data, capfd, option, message):
     assert check(option) == 1
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error: ')]
     assert message in errors[0]
@@ -111,7 +108,7 @@ def test_samples_are_spread_over_the_split(data, capfd):
 
 def test_a_config_without_sources_is_refused(data, capfd):
     assert check(config=BASES / 'default_runtime.py') == 1
-    assert 'has no train_dataloader.dataset.sources' in capfd.readouterr().err
+    assert 'default_runtime.py has no sources' in capfd.readouterr().err
 
 
 def test_labels_that_do_not_fit_their_pictures_are_found_beside_files_that_cannot_be_read(data, capfd):

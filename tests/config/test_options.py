@@ -51,19 +51,6 @@ def load(config, *options):
     return load_config(str(CONFIGS / f'{config}.py'), None, options, 'none')
 
 
-def test_a_sources_setting_changes_wherever_the_config_holds_it():
-    cfg = load('xlearner_seg_r18_expansion', 'sources.digits.batch_size=8', 'sources.digits.loss_weight=0.5')
-    for holder in (cfg.model, cfg.train_dataloader.dataset, cfg.val_evaluator):
-        assert holder.sources.digits.batch_size == 8
-        assert holder.sources.digits.loss_weight == 0.5
-    assert cfg.train_dataloader.batch_size == 24 * 2 + 16 * 3 + 8
-
-
-def test_in_a_squeeze_too():
-    cfg = load('xlearner_seg_r18_squeeze', 'sources.digits.batch_size=8')
-    assert cfg.model.teacher.model.sources.digits.batch_size == 8
-
-
 def test_an_unknown_source_is_refused():
     with pytest.raises(SourceError, match=r"unknown source 'coco'; the sources are \['digits'"):
         load('xlearner_seg_r18_expansion', 'sources.coco.batch_size=8')

@@ -73,21 +73,20 @@ def test_no_module_of_ours_takes_settings_that_it_does_not_name():
 
 
 def write(path, sources=None, model=None, **changes):
-    sources = sources or validated_sources('birds')
     cfg = dict(
         default_scope='mmengine',
-        model=model or dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=sources),
+        sources=sources or validated_sources('birds'),
+        model=model or dict(type='ExpansionLearner', backbone=tiny_expanded()),
         train_dataloader=dict(
-            batch_size=8,
             num_workers=0,
-            dataset=dict(type='MultiSourceDataset', sources=sources),
+            dataset=dict(type='MultiSourceDataset'),
             sampler=dict(type='MultiSourceSampler'),
             collate_fn=dict(type='multi_source_collate'),
         ),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=1, val_interval=1),
         log_level='ERROR',
-        **validation(sources),
+        **validation(),
     )
     config = Config(cfg)
     config.merge_from_dict(changes)
@@ -117,20 +116,18 @@ IN_A_CONFIG = {
     'model.backbone.topology': "XLearnerExpandedBackbone has no setting 'topology'; known settings: ['branches', ",
     'model.backbone.reconciliation.topolgy': "reconciliation: unknown setting 'topolgy'; did you mean 'topology'?",
     'model.source': "ExpansionLearner has no setting 'source'; did you mean 'sources'? (in the config: model.source)",
-    'model.sources.birds.network.head.num_clases': (
+    'sources.birds.network.head.num_clases': (
         "source 'birds': LinearClsHead has no setting 'num_clases'; did you mean 'num_classes'? "
-        '(in the config: model.sources.birds.network.head.num_clases)'
+        '(in the config: sources.birds.network.head.num_clases)'
     ),
-    'train_dataloader.dataset.sources.cars.dataset.lenght': (
+    'sources.cars.dataset.lenght': (
         "source 'cars': TinyImageDataset has no setting 'lenght'; did you mean 'length'? "
-        '(in the config: train_dataloader.dataset.sources.cars.dataset.lenght)'
+        '(in the config: sources.cars.dataset.lenght)'
     ),
-    'train_dataloader.dataset.sources.cars.batchsize': (
-        "source 'cars': unknown setting 'batchsize'; did you mean 'batch_size'?"
-    ),
-    'train_dataloader.sampler.batch_size': (
-        "MultiSourceSampler has no setting 'batch_size'; did you mean 'batch_sizes'? "
-        '(in the config: train_dataloader.sampler.batch_size)'
+    'sources.cars.batchsize': ("source 'cars': unknown setting 'batchsize'; did you mean 'batch_size'?"),
+    'train_dataloader.sampler.steps_by_epoch': (
+        "MultiSourceSampler has no setting 'steps_by_epoch'; did you mean 'steps_per_epoch'? "
+        '(in the config: train_dataloader.sampler.steps_by_epoch)'
     ),
     'train_dataloader.num_worker': (
         "DataLoader has no setting 'num_worker'; did you mean 'num_workers'? "
@@ -142,9 +139,9 @@ IN_A_CONFIG = {
     'val_evaluator.source': (
         "MultiSourceEvaluator has no setting 'source'; did you mean 'sources'? (in the config: val_evaluator.source)"
     ),
-    'val_evaluator.sources.birds.val_evaluator.colect_device': (
+    'sources.birds.val_evaluator.colect_device': (
         "source 'birds': ScoreMetric has no setting 'colect_device'; did you mean 'collect_device'? "
-        '(in the config: val_evaluator.sources.birds.val_evaluator.colect_device)'
+        '(in the config: sources.birds.val_evaluator.colect_device)'
     ),
     'val_cfg.fp61': "MultiSourceValLoop has no setting 'fp61'; did you mean 'fp16'? (in the config: val_cfg.fp61)",
     'val_dataloader.batch_size': "val_dataloader: unknown setting 'batch_size'; known settings: ['sources']",
@@ -185,6 +182,7 @@ def test_a_launch_names_module_setting_nearest_name_and_place(line, setting):
 )  # fmt: skip
 def test_in_a_squeeze_too(line, tmp_path, setting, value, message):
     squeeze = tiny_squeeze(write_teacher(tmp_path / 'teacher.pth'))
+    del squeeze['teacher']['model']['sources']
     assert message in line(model=squeeze, sources=image_sources(), **{setting: value})
 
 

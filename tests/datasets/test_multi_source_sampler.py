@@ -119,18 +119,6 @@ def test_own_epochs_are_counted():
     assert MultiSourceSampler(dataset, seed=0).source_epochs(step=20) == {'a': 4.0, 'b': 5.0}
 
 
-def test_an_unknown_source_in_batch_sizes_is_refused():
-    dataset = MultiSourceDataset(index_sources(a=(11, 2)))
-    with pytest.raises(SourceError, match=r"unknown source 'coco'; the sources are \['a'\]"):
-        MultiSourceSampler(dataset, batch_sizes={'coco': 2}, seed=0)
-
-
-def test_a_batch_size_of_0_is_refused():
-    dataset = MultiSourceDataset(index_sources(a=(11, 2)))
-    with pytest.raises(SourceError, match=r"source 'a': batch size must be .* at least 1, got 0"):
-        MultiSourceSampler(dataset, batch_sizes={'a': 0}, seed=0)
-
-
 def test_skipping_part_of_a_step_is_refused():
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
     with pytest.raises(ConfigError, match='not a whole number of steps of 3'):
@@ -144,13 +132,6 @@ def test_a_loader_that_cuts_other_batches_than_steps_is_refused_whoever_runs_it(
     loader = DataLoader(dataset, batch_size, sampler=MultiSourceSampler(dataset, seed=0), num_workers=workers)
     with pytest.raises(SourceError, match=rf'batch_size is {batch_size}, but the sources take 3 images a step.*=3'):
         next(iter(loader))
-
-
-def test_sizes_that_the_sampler_overrides_count():
-    dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
-    sampler = MultiSourceSampler(dataset, batch_sizes={'a': 4}, seed=0)
-    loader = DataLoader(dataset, 5, sampler=sampler, collate_fn=multi_source_collate)
-    assert {name: len(batch['index']) for name, batch in next(iter(loader)).items()} == {'a': 4, 'b': 1}
 
 
 def test_a_sampler_that_knows_no_shares_is_refused():

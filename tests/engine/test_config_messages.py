@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
 
 from xlearner_mm.analysis.check_sources import check_config
 from xlearner_mm.analysis.dry_run import dry_run
-from xlearner_mm.config.options import read_config, sources_once
+from xlearner_mm.config.options import read_config
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.transfer.protocol import Protocol
@@ -42,19 +41,6 @@ def test_the_file_and_the_line_are_named(tmp_path, fault):
     with pytest.raises(ConfigError, match=message) as caught:
         read_config(path)
     assert '\n' not in str(caught.value)
-
-
-def test_a_source_is_shown_once_in_the_log_and_named_later():
-    pets = dict(task='cls', dataset=dict(type='A'))
-    sources = dict(pets=pets, cars=dict(task='det'))
-    changed = dict(pets=pets, cars=dict(task='seg'))
-    cfg = Config(dict(pets=pets, model=dict(sources=sources), sources=sources, val_dataloader=dict(sources=changed)))
-    assert sources_once(cfg).to_dict() == dict(
-        sources=sources,
-        pets='<sources.pets>',
-        model=dict(sources='<sources>'),
-        val_dataloader=dict(sources=dict(pets='<sources.pets>', cars=dict(task='seg'))),
-    )
 
 
 DOORS = {

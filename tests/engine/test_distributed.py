@@ -164,7 +164,7 @@ def test_two_processes_measure_what_one_measures(inside, tmp_path):
     config = str(CONFIGS / 'hard_sharing_seg_r18.py')
     torch.save(dict(state_dict=trained_a_little(config, tmp_path)), tmp_path / 'model.pth')
     # Detectors that know little are asked for all their boxes.
-    options = [f'model.sources.{name}.network.test_cfg.score_thr=0.0' for name in ('det_shapes', 'det_digits')]
+    options = [f'sources.{name}.network.test_cfg.score_thr=0.0' for name in ('det_shapes', 'det_digits')]
 
     def test(folder, launcher):
         done = launch('test', config, str(folder), options, launcher, checkpoint=str(tmp_path / 'model.pth'))

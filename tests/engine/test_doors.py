@@ -26,26 +26,23 @@ from .tiny_squeeze import tiny_squeeze, validated_sources, write_teacher
 PRUNING = [dict(type='StageMetaHook'), dict(type='PruningHook', interval=1, target_params=1.2e5, steps=1)]
 
 
-def training(folder, model=None, dataset=None, **settings):
+def training(folder, model=None, dataset=None, sources=None, **settings):
     """Write the config of a training of one step, by default of the expansion stage, with a test; return its path."""
-    sources = validated_sources('birds')
-    loader = dict(
-        batch_size=8 if dataset is None else 2,
-        num_workers=0,
-        dataset=dataset or dict(type='MultiSourceDataset', sources=sources),
-        sampler=dict(type='MultiSourceSampler' if dataset is None else 'DefaultSampler'),
-    )
+    loader = dict(num_workers=0, dataset=dataset or dict(type='MultiSourceDataset'))
     if dataset is None:
-        loader['collate_fn'] = dict(type='multi_source_collate')
+        loader.update(sampler=dict(type='MultiSourceSampler'), collate_fn=dict(type='multi_source_collate'))
+    else:
+        loader.update(sampler=dict(type='DefaultSampler'), batch_size=2)
     cfg = dict(
         default_scope='mmengine',
+        sources=sources or validated_sources('birds'),
         model=model or learner(),
         train_dataloader=loader,
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01)),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=1, val_interval=100),
         test_cfg=dict(type='MultiSourceTestLoop'),
-        test_dataloader=dict(sources=sources),
-        test_evaluator=dict(type='MultiSourceEvaluator', sources=sources),
+        test_dataloader=dict(),
+        test_evaluator=dict(type='MultiSourceEvaluator'),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=100, save_last=False)),
         log_level='ERROR',
     )
@@ -54,14 +51,14 @@ def training(folder, model=None, dataset=None, **settings):
 
 
 def learner():
-    return dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=image_sources())
+    return dict(type='ExpansionLearner', backbone=tiny_expanded())
 
 
 def with_init_cfg(path, part):
-    """A learner of which one part of the network of one source starts from a checkpoint."""
-    config = learner()
-    config['sources']['birds']['network'][part]['init_cfg'] = dict(type='Pretrained', checkpoint=path)
-    return config
+    """Sources of which one part of the network of one starts from a checkpoint."""
+    sources = validated_sources('birds')
+    sources['birds']['network'][part]['init_cfg'] = dict(type='Pretrained', checkpoint=path)
+    return sources
 
 
 def stock_classifier(path):
@@ -81,6 +78,7 @@ def hinted(path):
 
 def started_student(folder, path):
     teacher = write_teacher(folder / 'teacher.pth')
+    del teacher['model']['sources']
     return dict(tiny_squeeze(teacher), student=tiny_resnet(init_cfg=dict(type='Pretrained', checkpoint=path)))
 
 
@@ -101,7 +99,7 @@ OF_A_BACKBONE = {
     'suite': transfer,
 }
 OF_A_STOCK_MODULE = {
-    'init_cfg of a head': lambda folder, path: train(folder, model=with_init_cfg(path, 'head')),
+    'init_cfg of a head': lambda folder, path: train(folder, sources=with_init_cfg(path, 'head')),
     'init_cfg of a stock training': lambda folder, path: train(
         folder, model=stock_classifier(path), dataset=dict(type='TinyImageDataset', source='birds')
     ),
@@ -189,7 +187,7 @@ def save_safetensors(folder, config):
 
 @pytest.mark.parametrize('door', OF_A_LEARNER)
 def test_safetensors_of_a_learner_are_taken(tmp_path, door):
-    assert OF_A_LEARNER[door](tmp_path, save_safetensors(tmp_path, learner())) == 0
+    assert OF_A_LEARNER[door](tmp_path, save_safetensors(tmp_path, dict(learner(), sources=image_sources()))) == 0
 
 
 @pytest.mark.parametrize('door', OF_A_BACKBONE)
@@ -204,5 +202,5 @@ def test_safetensors_of_a_stock_training_are_taken(tmp_path):
 
 
 def test_safetensors_hold_no_training_to_resume(tmp_path, capfd):
-    assert RESUME['resume'](tmp_path, save_safetensors(tmp_path, learner())) == 1
+    assert RESUME['resume'](tmp_path, save_safetensors(tmp_path, dict(learner(), sources=image_sources()))) == 1
     assert 'weights.safetensors holds weights alone, no training that could be resumed' in capfd.readouterr().err

@@ -34,13 +34,12 @@ from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.models import ExpansionLearner, XLearnerExpandedBackbone, XLearnerResNet
 
 runner_type = XLearnerRunner
-for holder in (model, train_dataloader.dataset, test_dataloader, test_evaluator):
-    for source in holder.sources.values():
-        source.dataset.update(type=CustomDataset)
-        source.dataset.pipeline[1].update(type=PackInputs)
-        source.network.update(type=ImageClassifier)
-        source.network.neck.update(type=GlobalAveragePooling)
-        source.val_evaluator.update(type=Accuracy)
+for source in sources.values():
+    source.dataset.update(type=CustomDataset)
+    source.dataset.pipeline[1].update(type=PackInputs)
+    source.network.update(type=ImageClassifier)
+    source.network.neck.update(type=GlobalAveragePooling)
+    source.val_evaluator.update(type=Accuracy)
 model.update(type=ExpansionLearner)
 model.backbone.update(type=XLearnerExpandedBackbone)
 model.backbone.branches.cls.update(type=XLearnerResNet, norm_cfg=dict(type=BatchNorm2d))
@@ -66,25 +65,24 @@ def flat(folder):
         val_evaluator=dict(_scope_='mmpretrain', type='Accuracy', topk=(1,)),
     )
     source['val_dataloader'] = dict(batch_size=2, sampler=dict(type='DefaultSampler'), dataset=source['dataset'])
-    sources = dict(pets=source)
     backbone = dict(
         type='XLearnerExpandedBackbone', branches=dict(cls=tiny_resnet()), reconciliation=dict(topology='none')
     )
     return dict(
         default_scope='mmengine',
-        model=dict(type='ExpansionLearner', backbone=backbone, sources=sources),
+        sources=dict(pets=source),
+        model=dict(type='ExpansionLearner', backbone=backbone),
         train_dataloader=dict(
-            batch_size=2,
             num_workers=0,
-            dataset=dict(type='MultiSourceDataset', sources=sources),
+            dataset=dict(type='MultiSourceDataset'),
             sampler=dict(type='MultiSourceSampler'),
             collate_fn=dict(type='multi_source_collate'),
         ),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01)),
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=1, val_interval=100),
         test_cfg=dict(type='MultiSourceTestLoop'),
-        test_dataloader=dict(sources=sources),
-        test_evaluator=dict(type='MultiSourceEvaluator', sources=sources),
+        test_dataloader=dict(),
+        test_evaluator=dict(type='MultiSourceEvaluator'),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=1)),
         custom_hooks=[dict(type='StageMetaHook')],
         log_level='ERROR',

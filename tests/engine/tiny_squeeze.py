@@ -67,10 +67,11 @@ def tiny_squeeze(teacher, **kwargs):
     return {**dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet()), **kwargs}
 
 
-def validation(sources):
-    """The runner's settings for a validation of these sources."""
+def validation(sources=None):
+    """A validation's settings: of these sources, or of those at the top level of a config."""
+    given = {} if sources is None else dict(sources=sources)
     return dict(
         val_cfg=dict(type='MultiSourceValLoop'),
-        val_dataloader=dict(sources=sources),
-        val_evaluator=dict(type='MultiSourceEvaluator', sources=sources),
+        val_dataloader=dict(),
+        val_evaluator=dict(type='MultiSourceEvaluator', **given),
     )

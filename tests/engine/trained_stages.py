@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from xlearner_mm.config.options import load_config
+from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.registry import MODELS
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'
@@ -24,7 +25,7 @@ def save_squeeze(folder: Path, teacher: str, steps=(3, 5)) -> list[str]:
 def _save(folder, cfg, steps):
     folder.mkdir()
     cfg.dump(folder / 'training.py')
-    model, paths = MODELS.build(cfg.model), []
+    model, paths = MODELS.build(with_sources(cfg)['model']), []
     for step in steps:
         torch.manual_seed(step)
         model.init_weights()

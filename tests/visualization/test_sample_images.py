@@ -5,6 +5,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from tests.engine.conftest import CONFIGS
+from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.visualization.sample_images import images_of_files, images_of_sources
@@ -12,7 +13,7 @@ from xlearner_mm.visualization.sample_images import images_of_files, images_of_s
 
 @pytest.fixture
 def learner(inside):
-    return MODELS.build(Config.fromfile(CONFIGS / 'hard_sharing_seg_r18.py').model)
+    return MODELS.build(with_sources(Config.fromfile(CONFIGS / 'hard_sharing_seg_r18.py'))['model'])
 
 
 @pytest.fixture

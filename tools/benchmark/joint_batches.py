@@ -27,11 +27,8 @@ for name, source in sources.items():
                 dict(type='LoadImageFromFile'), dict(type='Resize', scale={size}), dict(type='PackInputs')]
 branch = dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16, zero_init_residual=False)
 model = dict(
-    type='ExpansionLearner', joint_batches={joint}, sources=sources,
+    type='ExpansionLearner', joint_batches={joint},
     backbone=dict(type='XLearnerExpandedBackbone', branches=dict(cls=branch)))
-train_dataloader = dict(
-    batch_size=sum(source['batch_size'] for source in sources.values()), dataset=dict(sources=sources))
-val_dataloader = val_evaluator = test_dataloader = test_evaluator = dict(sources=sources)
 max_iters = {steps}
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=40),

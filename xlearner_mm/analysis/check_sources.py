@@ -20,15 +20,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from xlearner_mm.config.options import load_config
+from xlearner_mm.config.shared_sources import sources_of
 from xlearner_mm.datasets.building import build_deferred
 from xlearner_mm.datasets.categories import check_same_classes, classes_of
 from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.guarded_reading import guard, ignored_value, leaves, stray_names
 from xlearner_mm.datasets.label_maps import values_of_maps
-from xlearner_mm.engine.launch import load_config
 from xlearner_mm.errors import USER_ERRORS, BadImageError, ConfigError, describe_error, one_line, print_error
 from xlearner_mm.evaluation import MultiSourceEvaluator
-from xlearner_mm.sources import BadData, Source, parse_sources, settings_named
+from xlearner_mm.sources import BadData, Source, settings_named
 from xlearner_mm.spread import spread
 
 _FILES = ('img_path', 'seg_map_path')
@@ -254,7 +255,7 @@ def check_config(config: str, samples: int | None = 100, sheet: str | None = Non
         The exit status: 0, or 1 after any problem.
     """
     try:
-        sources = parse_sources(_collect(load_config(config, None, options, 'none').to_dict(), config))
+        sources = sources_of(load_config(config, None, options, 'none'))
     except USER_ERRORS as error:
         return print_error(error)
     checking = track(sources.values(), 'checking sources', transient=True)
@@ -274,20 +275,6 @@ def _write_sheet(sheet: str, reports: Sequence[SplitReport]) -> bool:
         return False
     print(f'wrote {sheet}')
     return True
-
-
-def _collect(cfg: dict[str, Any], config: str) -> dict[str, dict[str, Any]]:
-    """Return the sources with each setting from the component that will read it: overrides may differ."""
-    sources = cfg.get('train_dataloader', {}).get('dataset', {}).get('sources')
-    if not sources:
-        raise ConfigError(f'{config} has no train_dataloader.dataset.sources')
-    readers = {'network': cfg.get('model', {}), 'val_dataloader': cfg.get('val_dataloader', {})}
-    collected = {name: dict(settings) for name, settings in sources.items()}
-    for setting, reader in readers.items():
-        for name, settings in reader.get('sources', {}).items():
-            if name in collected and setting in settings:
-                collected[name][setting] = settings[setting]
-    return collected
 
 
 def _table(reports: Sequence[SplitReport]) -> Table:

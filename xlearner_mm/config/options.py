@@ -18,17 +18,6 @@ from xlearner_mm.errors import ConfigError, SourceError, describe_error
 from xlearner_mm.registry import with_registered_names
 
 _HOLDS_DICT = re.compile(r'^\s*\{|^\s*[\[(].*\{|\bdict\(')
-# Where a multi-source config holds its sources; each component reads its own part of them.
-_HOLDERS = (
-    'sources',
-    'model.sources',
-    'model.teacher.model.sources',
-    'train_dataloader.dataset.sources',
-    'val_dataloader.sources',
-    'val_evaluator.sources',
-    'test_dataloader.sources',
-    'test_evaluator.sources',
-)
 
 
 def load_config(config: str, work_dir: str | None, options: Sequence[str], launcher: str) -> Config:
@@ -38,7 +27,6 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
         config: path of a text config.
         work_dir: where logs and checkpoints go. None is the config's own, or ``work_dirs/<config name>``.
         options: ``KEY=VALUE`` overrides, read as OpenMMLab's tools read them, those with dicts as in a config.
-            ``sources.<name>...`` changes a source wherever the config holds it.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
@@ -81,41 +69,21 @@ def read_config(config: str) -> Config:
 
 
 def as_read(cfg: Config) -> Config:
-    """Return a config as the tools read it from its file: types by their registered names, no scope of our own.
+    """Return a config as the tools read it from its file: types by registered names, no scope of our own, sources once.
 
     Args:
-        cfg: any config; it is left as it is.
+        cfg: any config; left unchanged.
     """
     content = with_registered_names(_without_own_scope(cfg.to_dict()))
-    # Every component holds the sources it needs: formatting that with yapf, thrice a run, takes 20 s. fromfile has
-    # a switch for it, which text configs ignore.
+    if 'sources' in content:
+        # A base file's variable holds its source a second time, and changing it there would have no effect.
+        content = {key: value for key, value in content.items() if not _is_source(value)}
+    # Formatting with yapf, thrice a run, takes seconds. fromfile has a switch for it, which text configs ignore.
     return Config(content, cfg_text=cfg.text, filename=cfg.filename, format_python_code=False)
 
 
-def sources_once(cfg: Config) -> Config:
-    """Return a config to be shown, in which every source stands where it is met first, and is named later.
-
-    Args:
-        cfg: any config; it is left as it is.
-    """
-    seen: list[tuple[str, Any]] = []
-
-    def shown(value: Any, path: str, of_sources: bool) -> Any:
-        if not isinstance(value, Mapping):
-            return value
-        named = next((name for name, known in seen if known == value), None)
-        if named is not None:
-            return f'<{named}>'
-        if of_sources:
-            seen.append((path, value))
-        # A source is a dict within `sources`; the variables of base configs hold it, too.
-        inner = path.rpartition('.')[2] == 'sources'
-        return {
-            key: shown(item, f'{path}.{key}' if path else str(key), key == 'sources' or inner)
-            for key, item in sorted(value.items(), key=lambda pair: pair[0] != 'sources')
-        }
-
-    return Config(shown(cfg.to_dict(), '', False), filename=cfg.filename, format_python_code=False)
+def _is_source(value: Any) -> bool:
+    return isinstance(value, Mapping) and {'task', 'dataset', 'batch_size'} <= value.keys()
 
 
 def _place(error: Exception, config: str) -> str:
@@ -212,28 +180,8 @@ def _key(key: ast.expr | None) -> Any:
 
 def _apply(cfg: Config, options: dict[str, Any]) -> None:
     for key, value in options.items():
-        if key.startswith('sources.') and 'sources' in cfg:
-            _change_source(cfg, key.removeprefix('sources.'), value)
-        else:
-            cfg.merge_from_dict({key: value})
-
-
-def _change_source(cfg: Config, path: str, value: Any) -> None:
-    """Change a source's setting in every component, and the batch size that is the sum of the sources'."""
-    name = path.split('.')[0]
-    if name not in cfg.sources:
-        raise SourceError(f"--cfg-options: unknown source '{name}'; the sources are {list(cfg.sources)}")
-    for holder in _HOLDERS:
-        if _holds(cfg, holder, name):
-            cfg.merge_from_dict({f'{holder}.{path}': value})
-    if path.endswith('.batch_size') and path.count('.') == 1 and 'train_dataloader' in cfg:
-        cfg.train_dataloader.batch_size = sum(source['batch_size'] for source in cfg.sources.values())
-
-
-def _holds(cfg: Config, holder: str, name: str) -> bool:
-    part: Any = cfg
-    for key in holder.split('.'):
-        if not hasattr(part, 'get') or part.get(key) is None:
-            return False
-        part = part.get(key)
-    return name in part
+        top, _, path = key.partition('.')
+        name, _, setting = path.partition('.')
+        if top == 'sources' and setting and name not in (known := list(cfg.get('sources', {}))):
+            raise SourceError(f"--cfg-options: unknown source '{name}'; the sources are {known}")
+        cfg.merge_from_dict({key: value})

@@ -37,7 +37,8 @@ class MultiSourceDataset(Dataset):
     the next readable one in the order of the source's stream, so that ranks and resumed trainings agree on it.
 
     Args:
-        sources: source name -> settings, see :class:`~xlearner_mm.sources.Source`.
+        sources: source name -> settings, see :class:`~xlearner_mm.sources.Source`. ``XLearnerRunner.from_cfg`` passes
+            those at the top level of a config. Required.
         lazy_init: leave reading the annotations to :meth:`full_init`. Defaults to False.
 
     Attributes:
@@ -50,7 +51,7 @@ class MultiSourceDataset(Dataset):
             the source.
     """
 
-    def __init__(self, sources: Mapping[str, Any], lazy_init: bool = False) -> None:
+    def __init__(self, sources: Mapping[str, Any] | None = None, lazy_init: bool = False) -> None:
         self.sources: dict[str, Source] = parse_sources(sources)
         self.datasets: dict[str, Dataset] = {name: self._build(source) for name, source in self.sources.items()}
         self.bad_images: dict[str, dict[str, str]] = {name: {} for name in self.sources}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.logging import print_log
@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 
 from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
 from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
-from xlearner_mm.errors import ConfigError, SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import DATA_SAMPLERS
 
 _UNGUARDED = (
@@ -35,8 +35,6 @@ class MultiSourceSampler(Sampler):
 
     Args:
         dataset: the :class:`MultiSourceDataset` to draw from.
-        batch_sizes: images per step and process for some sources, in place of the sources' own ``batch_size``.
-            Defaults to None: the sources' own.
         seed: the seed of all streams; None draws one and shares it between the ranks.
         steps_per_epoch: end an epoch after that many steps, for epoch-based loops. Defaults to None: endless.
 
@@ -44,15 +42,11 @@ class MultiSourceSampler(Sampler):
         guarded: whether an :class:`~xlearner_mm.engine.runner.XLearnerRunner` draws from it. In any other loop, a
             warning says once what that lacks.
         assumed_length: steps of the longest source's epoch, where the sources are not read. Defaults to None.
-
-    Raises:
-        SourceError: ``batch_sizes`` names an unknown source or a size below 1.
     """
 
     def __init__(
         self,
         dataset: MultiSourceDataset,
-        batch_sizes: Mapping[str, int] | None = None,
         seed: int | None = None,
         steps_per_epoch: int | None = None,
     ) -> None:
@@ -61,7 +55,7 @@ class MultiSourceSampler(Sampler):
         self.dataset = dataset
         self.rank, self.world_size = get_dist_info()
         self.seed = sync_random_seed() if seed is None else seed
-        self.batch_sizes = _resolve_batch_sizes(dataset, batch_sizes)
+        self.batch_sizes = {name: source.batch_size for name, source in dataset.sources.items()}
         self.steps_per_epoch = steps_per_epoch
         self.guarded = False
         self.assumed_length: int | None = None
@@ -124,14 +118,3 @@ class MultiSourceSampler(Sampler):
         lengths = self.dataset.lengths
         steps = max(-(-lengths[name] // (size * self.world_size)) for name, size in self.batch_sizes.items())
         return steps * self.batch_size
-
-
-def _resolve_batch_sizes(dataset: MultiSourceDataset, overrides: Mapping[str, int] | None) -> dict[str, int]:
-    sizes = {name: source.batch_size for name, source in dataset.sources.items()}
-    for name, size in (overrides or {}).items():
-        if name not in sizes:
-            raise SourceError(f"batch_sizes names an unknown source '{name}'; the sources are {list(sizes)}")
-        if not isinstance(size, int) or size < 1:
-            raise SourceError(f"source '{name}': batch size must be a whole number of at least 1, got {size!r}")
-        sizes[name] = size
-    return sizes

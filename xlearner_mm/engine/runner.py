@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader
 
 from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import check_backbone, check_fits, nothing_executed, state_dict_of
-from xlearner_mm.config.options import as_read, default_work_dir, read_config, sources_once
+from xlearner_mm.config.options import as_read, default_work_dir, read_config
+from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.datasets import MultiSourceSampler
 from xlearner_mm.datasets.channel_order import agreed_order
@@ -86,8 +87,12 @@ class XLearnerRunner(Runner):
     not_taken_over: Sequence[str] = ()
     """Settings of the config in whose place a resumed training has its checkpoint's."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, model: nn.Module | dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        # `cfg` itself keeps the sources once: it is what is logged and written to the work directory.
+        listed = (kwargs.get('cfg') or {}).get('sources')
+        filled = with_sources({**kwargs, 'model': model, 'sources': listed})
+        del filled['sources']
+        super().__init__(filled.pop('model'), *args, **filled)
         scale_length(self)
 
     @classmethod
@@ -124,14 +129,6 @@ class XLearnerRunner(Runner):
         if plan is not None:
             runner.logger.info(plan.describe())
         return runner
-
-    def _log_env(self, env_cfg: dict) -> None:
-        """Log the environment and the config, each source once: components hold copies, among which errors drown."""
-        whole, self.cfg = self.cfg, sources_once(self.cfg)
-        try:
-            super()._log_env(env_cfg)
-        finally:
-            self.cfg = whole
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set the environment up; several ranks then watch each other."""

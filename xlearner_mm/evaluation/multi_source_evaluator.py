@@ -22,13 +22,14 @@ class MultiSourceEvaluator:
     percent: what ``save_best='sources/mean'`` goes by.
 
     Args:
-        sources: source name -> settings; sources without ``val_evaluator`` are left out.
+        sources: source name -> settings; sources without ``val_evaluator`` are left out. ``XLearnerRunner.from_cfg``
+            passes those at the top level of a config. Required.
 
     Raises:
         ConfigError: no source can be evaluated.
     """
 
-    def __init__(self, sources: Mapping[str, Any]) -> None:
+    def __init__(self, sources: Mapping[str, Any] | None = None) -> None:
         self.sources: dict[str, Source] = {
             name: source for name, source in parse_sources(sources).items() if source.val_evaluator is not None
         }

@@ -17,6 +17,7 @@ from xlearner_mm.checkpoint import (
     state_dict_of,
 )
 from xlearner_mm.config.options import load_config
+from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.expansion.inner_widths import narrow_as
@@ -62,7 +63,7 @@ def load_trained(checkpoint: str, config: str | None = None, options: Sequence[s
     meta = content.get('meta') or {}
     cfg = load_config(config or config_beside(path), None, options, 'none')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        model = MODELS.build({key: value for key, value in cfg.model.items() if key != _HINTS})
+        model = MODELS.build({key: value for key, value in with_sources(cfg)['model'].items() if key != _HINTS})
     state = {key: value for key, value in state_dict_of(content).items() if not key.startswith(f'{_HINTS}.')}
     if isinstance(model, ExpansionLearner):
         narrow_as(model.backbone, content)

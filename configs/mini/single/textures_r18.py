@@ -8,8 +8,5 @@ _base_ = [
     '../../_base_/multi_source_runtime.py',
 ]
 sources = dict(textures=_base_.mini_textures)
-model = dict(backbone=dict(tasks=dict(cls='single')), sources=sources)
-train_dataloader = dict(batch_size=_base_.mini_textures.batch_size, dataset=dict(sources=sources))
-auto_scale_lr = dict(enable=False, base_batch_size=sum(source['batch_size'] for source in sources.values()))
-val_dataloader = test_dataloader = dict(sources=sources)
-val_evaluator = test_evaluator = dict(sources=sources)
+model = dict(backbone=dict(tasks=dict(cls='single')))
+auto_scale_lr = dict(enable=False, base_batch_size=24)

@@ -28,12 +28,10 @@ def mini_data(tmp_path_factory):
 def paper_width(folder, steps=2):
     """Two ResNet-50, one a task, in the batches of the paper's training, on smaller images."""
     cfg = short_training(CONFIGS / 'expansion' / 'xlearner_r50_500k_base_cls_det.py', folder, steps)
-    for part in (cfg.model, cfg.train_dataloader.dataset):
-        part.sources = {
-            name: {**smaller(part.sources[name], ('scale', 'crop_size', 'size'), factor), 'batch_size': batch_size}
-            for name, factor, batch_size in (('imagenet1k', 2, 32), ('coco', 3, 2))
-        }
-    cfg.train_dataloader.batch_size = 34
+    cfg.sources = {
+        name: {**smaller(cfg.sources[name], ('scale', 'crop_size', 'size'), factor), 'batch_size': batch_size}
+        for name, factor, batch_size in (('imagenet1k', 2, 32), ('coco', 3, 2))
+    }
     return cfg
 
 

@@ -126,7 +126,6 @@ def test_a_missing_setting_is_found(capsys):
     config.write_text(
         f"_base_ = '{EXPANSION}'\n"
         "sources = dict(digits=dict(_delete_=True, task='cls', dataset=dict(type='CustomDataset')))\n"
-        'train_dataloader = dict(dataset=dict(sources=sources))\nmodel = dict(sources=sources)\n'
     )
     assert "source 'digits': missing setting(s) ['batch_size']" in refused(capsys, config=config)
 

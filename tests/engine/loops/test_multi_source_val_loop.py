@@ -17,13 +17,12 @@ def cfg(inside):
     for source in cfg['sources'].values():
         if source['task'] == 'det':  # a detector that knows nothing is asked for all its boxes
             source['network']['test_cfg']['score_thr'] = 0.0
-    cfg['model']['sources'] = cfg['sources']
     return cfg
 
 
 @pytest.fixture
 def learner(cfg):
-    learner = MODELS.build(cfg['model'])
+    learner = MODELS.build({**cfg['model'], 'sources': cfg['sources']})
     learner.init_weights()
     return learner
 

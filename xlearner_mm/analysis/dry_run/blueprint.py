@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from xlearner_mm.analysis.dry_run.source_data import SourceData, read_source
 from xlearner_mm.checkpoint import META_KEY, resolve_checkpoint
+from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.building import build_deferred
 from xlearner_mm.datasets.categories import classes_of
@@ -31,6 +32,7 @@ from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.registry import DATASETS, METRICS, MODELS, names_a
+from xlearner_mm.sources import parse_sources
 
 STOCK = 'train'
 """What the data of a stock training are called, which has no sources."""
@@ -90,7 +92,7 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
     # Building a warm-up lowers them.
     rates = {name: _rate(wrapper) for name, wrapper in wrappers_of(runner.optim_wrapper).items()}
     runner.model = revert_sync_batchnorm(runner.model.cpu()).train()
-    sources = _build_data(runner, cfg)
+    sources = _build_data(runner)
     notes += _absent_files(sources.values())
     notes += _build_rest(runner)
     notes += check_validation(runner)
@@ -130,9 +132,9 @@ def _absent_files(sources: Iterable[SourceData]) -> list[str]:
     ]
 
 
-def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
+def _build_data(runner: Runner) -> dict[str, SourceData]:
     """Build data sets and put a loader that reads nothing in the runner's place."""
-    settings = cfg.train_dataloader
+    settings: Any = runner._train_dataloader
     try:
         if names_a(settings.dataset, MultiSourceDataset, DATASETS):
             dataset: Any = DATASETS.build({**settings.dataset, 'lazy_init': True})
@@ -142,7 +144,7 @@ def _build_data(runner: Runner, cfg: Config) -> dict[str, SourceData]:
             sources = {name: _read(name, dataset, sizes.get(name, s.batch_size)) for name, s in dataset.sources.items()}
             _give_length(loader.sampler, sources.values())
         else:
-            stock, declared = build_deferred(settings.dataset), cfg.get('declared', {})
+            stock, declared = build_deferred(settings.dataset), runner.cfg.get('declared', {})
             sources = {STOCK: read_source(STOCK, stock, settings.dataset, settings.batch_size, declared)}
             held = stock if sources[STOCK].picture is None else _Sized(sources[STOCK].images or settings.batch_size)
             loader = _loader(runner, settings, held)
@@ -208,17 +210,18 @@ def stand_in_teachers(cfg: Config, folder: str) -> list[str]:
     """
     model = cfg.get('model', {})
     squeezed = 'teacher' in model
-    learner = model.teacher.model if squeezed else model
     others = model.get('further_teachers' if squeezed else 'hints') or {}
     absent = {name: settings for name, settings in others.items() if _is_absent(settings)}
     if squeezed and _is_absent(model.teacher):
         absent = {'teacher': model.teacher, **absent}
     if not absent:
         return []
-    built = MODELS.build({key: value for key, value in learner.items() if key != 'hints'})
+    filled = with_sources(cfg)['model']
+    learner = _without_hints(filled.teacher.model if squeezed else filled)
+    built = MODELS.build(learner)
     replaced = []
     for name, settings in absent.items():
-        content = _content(settings, built)
+        content = _content(learner if name == 'teacher' else settings.model, built)
         replaced.append(f'{settings.checkpoint} (of {name})')
         settings.checkpoint = osp.join(folder, f'{name}.pth')
         torch.save(content, settings.checkpoint)
@@ -233,12 +236,16 @@ def _is_absent(settings: Mapping[str, Any]) -> bool:
     return False
 
 
-def _content(settings: Mapping[str, Any], learner: Any) -> dict[str, Any]:
+def _without_hints(learner: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in learner.items() if key != 'hints'}
+
+
+def _content(model: Mapping[str, Any], learner: Any) -> dict[str, Any]:
     """A checkpoint as the stage that is missing would write it."""
-    if names_a(settings['model'], ExpansionLearner, MODELS):
-        other = MODELS.build({key: value for key, value in settings['model'].items() if key != 'hints'})
+    if names_a(model, ExpansionLearner, MODELS):
+        other = MODELS.build(_without_hints(model))
         return {'state_dict': other.state_dict(), 'meta': {META_KEY: other.describe()}}
-    backbone = MODELS.build(without_library_defaults(settings['model']))
+    backbone = MODELS.build(without_library_defaults(model))
     state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
     return {'state_dict': state, 'meta': {'normalization': learner.normalization.record()}}
 
@@ -256,7 +263,7 @@ def check_validation(runner: Runner) -> list[str]:
         ConfigError: what cannot be built.
     """
     notes = []
-    for owner, loader, metrics in _validations(runner.cfg):
+    for owner, loader, metrics in _validations(runner):
         try:
             dataset = build_deferred(loader['dataset'])
             for metric in [metrics] if isinstance(metrics, Mapping) else metrics:
@@ -268,11 +275,13 @@ def check_validation(runner: Runner) -> list[str]:
     return notes
 
 
-def _validations(cfg: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
+def _validations(runner: Runner) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
     """Whose validation it is, its loader and its metrics."""
-    loader, evaluator = cfg.get('val_dataloader') or {}, cfg.get('val_evaluator') or {}
+    loader: Any = runner._val_dataloader or {}
+    evaluator: Any = runner._val_evaluator or {}
     if 'dataset' in loader:
         yield '', loader, evaluator
-    for name, source in (loader.get('sources') or {}).items():
-        if source.get('val_dataloader'):
-            yield f"source '{name}': ", source['val_dataloader'], source['val_evaluator']
+    elif 'sources' in evaluator:
+        for name, source in parse_sources(evaluator['sources']).items():
+            if source.val_dataloader is not None:
+                yield f"source '{name}': ", source.val_dataloader, source.val_evaluator

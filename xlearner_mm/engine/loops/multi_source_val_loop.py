@@ -26,7 +26,7 @@ class MultiSourceValLoop(BaseLoop):
 
     Args:
         runner: the runner.
-        dataloader: ``dict(sources=...)``: every source's own ``val_dataloader`` is built.
+        dataloader: ``dict()``: every source's own ``val_dataloader`` is built. ``sources`` in it has no effect.
         evaluator: config of a :class:`~xlearner_mm.evaluation.MultiSourceEvaluator`.
         fp16: run in autocast. Defaults to False.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import load_strictly
 from xlearner_mm.config.options import load_config
+from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.engine.hooks.step_seed_hook import seed_step
 from xlearner_mm.engine.recovery.step_record import read_step
 from xlearner_mm.models.ragged import parts_of
@@ -60,7 +61,7 @@ def replay_step(config: str, path: str, options: tuple[str, ...] = ()) -> Replay
     cfg = load_config(config, None, options, 'none')
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     step = read_step(path)
-    model: Any = MODELS.build(cfg.model)
+    model: Any = MODELS.build(with_sources(cfg)['model'])
     load_strictly(model, step['state_dict'], f'step {path}')
     return replay_on(model, step)
 

@@ -37,7 +37,8 @@ class ExpansionLearner(BaseModel):
 
     Args:
         backbone: config of an :class:`XLearnerExpandedBackbone`.
-        sources: source name -> settings, see :class:`~xlearner_mm.sources.Source`.
+        sources: source name -> settings, see :class:`~xlearner_mm.sources.Source`. ``XLearnerRunner.from_cfg`` passes
+            those at the top level of a config. Required.
         joint_batches: run the images of all sources of a branch as one batch, also where their sizes differ: BN and
             SyncBN then see the mixture of sources in training that their statistics stand for in evaluation. False: one
             source after another, each normalized by its own images in training, but not in evaluation. Defaults to
@@ -59,7 +60,7 @@ class ExpansionLearner(BaseModel):
     def __init__(
         self,
         backbone: Mapping[str, Any],
-        sources: Mapping[str, Any],
+        sources: Mapping[str, Any] | None = None,
         joint_batches: bool = True,
         hints: Mapping[str, Any] | None = None,
         init_cfg: dict | list[dict] | None = None,
