@@ -27,7 +27,7 @@ from xlearner_mm.datasets.categories import check_same_classes, classes_of
 from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.guarded_reading import guard, ignored_value, leaves, stray_names
 from xlearner_mm.datasets.label_maps import values_of_maps
-from xlearner_mm.errors import USER_ERRORS, BadImageError, ConfigError, describe_error, one_line, print_error
+from xlearner_mm.errors import USER_ERRORS, BadImageError, describe_error, one_line, print_error
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.sources import BadData, Source, settings_named
 from xlearner_mm.spread import spread
