@@ -166,7 +166,7 @@ def test_a_config_may_be_given(trained, tmp_path):
     with pytest.raises(ValueError, match='ema is chosen where'):
         xlearner_mm.get_backbone(checkpoint, backbone=tiny_resnet(), ema=True)
     wrong = tiny_resnet(base_channels=8)
-    with pytest.raises(CheckpointError, match='of another shape'):
+    with pytest.raises(CheckpointError, match='another shape'):
         xlearner_mm.get_backbone(bare, backbone=wrong)
 
 

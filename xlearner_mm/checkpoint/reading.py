@@ -1,4 +1,4 @@
-"""Reading checkpoints of every kind without executing anything in them."""
+"""Checkpoint reading: any file, without executing anything in it."""
 
 from __future__ import annotations
 
@@ -28,28 +28,34 @@ from torch import Tensor
 from xlearner_mm.checkpoint.metadata import META_KEY
 from xlearner_mm.errors import CheckpointError, ConfigError
 
+SAFETENSORS = '.safetensors'
 SIDECAR_SUFFIX = '.json'
-"""A file of bare weights has its metadata beside it, in ``<name>.json``, with the weights' SHA-256."""
+"""Metadata of bare weights are in ``<name>.json`` beside them, with the weights' SHA-256."""
+
+WHICH = ('last', 'best')
+_ZIP = b'PK\x03\x04'
+_LENGTH_BYTES = 8  # of a safetensors file: the length of its JSON header
+_TORCHVISION, _OPENMMLAB = ('torchvision', 'modelzoo'), ('open-mmlab', 'openmmlab')
 
 
 def read_checkpoint(path: str, which: str = 'last') -> dict[str, Any]:
     """Read a checkpoint on the CPU without executing anything in it.
 
     Args:
-        path: a ``.pth`` or safetensors file, a work directory, or an address that mmengine's file clients read.
+        path: a ``.pth`` or safetensors file, a work directory, or an address, see :func:`resolve_checkpoint`.
         which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
 
     Returns:
-        What the file holds. Of safetensors and of exported bare weights: ``state_dict`` and ``meta``.
+        The file's content. Of safetensors and of exported bare weights: ``state_dict`` and ``meta``.
 
     Raises:
-        CheckpointError: missing, damaged, or a file that would have to be executed to be read.
+        CheckpointError: missing, damaged, or readable only by executing it.
     """
     path = resolve_checkpoint(path, which)
     data = read_bytes(path)
-    if is_safetensors(path, data):
-        return parse_safetensors(path, data)
-    check_undamaged(path, data)
+    if path.endswith(SAFETENSORS) or data[_LENGTH_BYTES : _LENGTH_BYTES + 2] == b'{"':
+        return _parse_safetensors(path, data)
+    _check_undamaged(path, data)
     content = _unpickle(path, data)
     if not isinstance(content, dict):
         raise CheckpointError(f'checkpoint {path} holds a {type(content).__name__}, expected a dict of tensors')
@@ -65,15 +71,14 @@ def _unpickle(path: str, data: bytes) -> Any:
             return torch.load(BytesIO(data), map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f'checkpoint {path} is refused: reading it would execute code, or it is no checkpoint at all; save '
-            'its state_dict alone where it was trained'
+            f'checkpoint {path} is refused: reading it would execute code, or it is no checkpoint; save only its '
+            'state_dict where it was trained'
         ) from error
     except Exception as error:
-        # A file of another kind fails in whatever way the unpickler meets its bytes; torch's own words advise to
-        # execute what is in them.
+        # Files of another kind fail anywhere in the unpickler; torch's own message advises to execute them.
         raise CheckpointError(
-            f'checkpoint {path} is damaged, or of another kind, as a TorchScript archive: copy it again, or save its '
-            'state_dict'
+            f'checkpoint {path} is damaged, or of another kind, such as a TorchScript archive: copy it again, or save '
+            'its state_dict'
         ) from error
 
 
@@ -82,23 +87,20 @@ def _sidecar(path: str, data: bytes) -> dict[str, Any]:
     try:
         meta = json.loads(read_bytes(beside))
     except ValueError as error:
-        raise CheckpointError(f'{beside} is no JSON ({error}): export {path} again') from error
+        raise CheckpointError(f'{beside} is not JSON ({error}): export {path} again') from error
     if not isinstance(meta, dict) or meta.pop('sha256', None) != hashlib.sha256(data).hexdigest():
         raise CheckpointError(f'{beside} describes other weights than those in {path}: export again, or remove it')
     return meta
 
 
-WHICH = ('last', 'best')
-
-
 def resolve_checkpoint(path: str, which: str = 'last') -> str:
-    """Return the file meant: of a work directory, its last or its best checkpoint.
+    """Return a checkpoint's file: of a work directory, its last or best checkpoint; of an address, a local copy.
 
     Args:
-        path: a file, a work directory, or an address: of torchvision's or OpenMMLab's published models, or one that
-            mmengine's file clients read.
-        which: of a work directory, ``'last'``: the one that ``last_checkpoint`` points to; ``'best'``: the
-            ``best_*.pth`` that CheckpointHook keeps with ``save_best``. Defaults to ``'last'``.
+        path: a file, a work directory, or an address: ``torchvision://NAME``, ``open-mmlab://NAME``, http, or one
+            that mmengine's file clients read.
+        which: of a work directory, ``'last'``: the file in ``last_checkpoint``; ``'best'``: the ``best_*.pth`` that
+            CheckpointHook keeps with ``save_best``. Defaults to ``'last'``.
 
     Raises:
         CheckpointError: there is none, there is more than one best, or ``'best'`` of a file.
@@ -110,7 +112,7 @@ def resolve_checkpoint(path: str, which: str = 'last') -> str:
         path = _last_of(path) if which == 'last' else _best_of(path)
     elif which != 'last':
         raise CheckpointError(f"{path} is no work directory, of which the '{which}' checkpoint could be taken")
-    path = local_copy(path)
+    path = _local_copy(path)
     if not exists(path):
         raise CheckpointError(f'checkpoint {path} does not exist; run the stage that writes it, or correct the path')
     return path
@@ -124,14 +126,14 @@ def _last_of(work_dir: str) -> str:
 
 
 def pointed_checkpoint(work_dir: str, folder: str | None = None) -> str | None:
-    """Return the file that a work directory's ``last_checkpoint`` names, whether or not it is there; None without one.
+    """Return the file that a work directory's ``last_checkpoint`` names, existing or not; None without one.
 
-    The pointer holds the path at the time of saving: the directory may have been copied or moved since, and its own
-    file is meant.
+    The pointer holds the path at the time of saving. In a directory that was copied or moved since, its own file is
+    returned.
 
     Args:
         work_dir: of a training.
-        folder: where that training has its checkpoints. Defaults to None: in ``work_dir``.
+        folder: where that training stores its checkpoints. Defaults to None: in ``work_dir``.
     """
     pointer = osp.join(work_dir, 'last_checkpoint')
     if not osp.isfile(pointer):
@@ -157,28 +159,21 @@ def _best_of(work_dir: str) -> str:
 
 
 def sha256_of(path: str) -> str:
-    """Return the SHA-256 of a checkpoint file: a squeeze records that of its teacher."""
+    """Return the SHA-256 of a checkpoint file."""
     return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
-_TORCHVISION = ('torchvision', 'modelzoo')
-_OPENMMLAB = ('open-mmlab', 'openmmlab')
-
-
-def local_copy(address: str) -> str:
-    """Return a file that holds what an address names, from torch's cache of checkpoints where it is there already.
-
-    Args:
-        address: ``torchvision://NAME``, ``open-mmlab://NAME``, or one of http; anything else is returned as it is.
-
-    Raises:
-        CheckpointError: an unknown name, or it cannot be fetched.
-    """
+def _local_copy(address: str) -> str:
+    """Return the file of a published model, downloaded to torch's cache unless it is there; a path unchanged."""
     scheme, _, name = address.partition('://')
     if scheme in ('http', 'https'):
         url = address
     elif scheme in (*_TORCHVISION, *_OPENMMLAB):
-        url = _url_of(scheme, name, address)
+        urls = get_torchvision_models() if scheme in _TORCHVISION else get_external_models()
+        name = name if scheme in _TORCHVISION else get_deprecated_model_names().get(name, name)
+        if name not in urls:
+            raise CheckpointError(f'checkpoint {address}: MMEngine knows no model of that name')
+        url = urls[name]
     else:
         return address
     folder = osp.join(torch.hub.get_dir(), 'checkpoints')
@@ -195,38 +190,14 @@ def local_copy(address: str) -> str:
     return path
 
 
-def _url_of(scheme: str, name: str, address: str) -> str:
-    if scheme in _TORCHVISION:
-        urls = get_torchvision_models()
-    else:
-        urls, name = get_external_models(), get_deprecated_model_names().get(name, name)
-    if name not in urls:
-        raise CheckpointError(f'checkpoint {address}: MMEngine knows no model of that name')
-    return urls[name]
-
-
-_ZIP = b'PK\x03\x04'
-
-
-def check_undamaged(path: str, data: bytes) -> None:
-    """Compare every record of a checkpoint with its checksum: ``torch.load`` itself reads flipped bits as weights.
-
-    ``torch.save`` stores a CRC-32 of each record. Files of torch before 1.6 have none and are not checked.
-
-    Args:
-        path: the file's name, for messages.
-        data: its content.
-
-    Raises:
-        CheckpointError: cut short, or changed since it was written.
-    """
+def _check_undamaged(path: str, data: bytes) -> None:
+    """Compare every record with its CRC-32: ``torch.load`` reads flipped bits as weights. Before torch 1.6: none."""
     if not data.startswith(_ZIP):
         return
     try:
         with ZipFile(BytesIO(data)) as archive:
             broken = archive.testzip()
-    except Exception as error:
-        # What is damaged fails in whatever way zipfile meets its bytes.
+    except Exception as error:  # damaged files fail anywhere in zipfile
         raise CheckpointError(f'checkpoint {path} is damaged: {error}; copy or save it again') from error
     if broken is not None:
         raise CheckpointError(
@@ -234,25 +205,7 @@ def check_undamaged(path: str, data: bytes) -> None:
         )
 
 
-SUFFIX = '.safetensors'
-_LENGTH_BYTES = 8
-
-
-def is_safetensors(path: str, data: bytes) -> bool:
-    """Whether a file is meant to be, or is, in the safetensors format: a length, then a JSON header."""
-    return path.endswith(SUFFIX) or data[_LENGTH_BYTES : _LENGTH_BYTES + 2] == b'{"'
-
-
-def parse_safetensors(path: str, data: bytes) -> dict[str, Any]:
-    """Return the ``state_dict`` and the ``meta`` of a safetensors file; ``meta`` is empty where it has none of ours.
-
-    Args:
-        path: the file's name, for messages.
-        data: its bytes.
-
-    Raises:
-        CheckpointError: the file is damaged.
-    """
+def _parse_safetensors(path: str, data: bytes) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -269,7 +222,7 @@ def parse_safetensors(path: str, data: bytes) -> dict[str, Any]:
 
 
 def safetensors_bytes(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> bytes:
-    """Return a safetensors file of weights and metadata that is plain data."""
+    """Return weights and metadata, which is plain data, as a safetensors file."""
     from safetensors.torch import save
 
     # Its metadata maps strings to strings; other libraries look for 'format'.
@@ -277,12 +230,12 @@ def safetensors_bytes(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> b
 
 
 def mmengine_state_types() -> list:
-    """Plain-data types in mmengine's training checkpoints (its message hub's histories)."""
+    """Return the plain-data types in mmengine's training checkpoints (its message hub's histories)."""
     import numpy as np
     from mmengine.logging.history_buffer import HistoryBuffer
 
     def statistics_method(owner: type, name: str) -> Any:
-        # Histories refer to their own methods by `getattr`, which is not given to files as it is.
+        # Histories refer to their own methods by `getattr`; files get no other use of it.
         if owner is not HistoryBuffer or name.startswith('_'):
             raise pickle.UnpicklingError(f'{name} of {owner} is not plain data')
         return getattr(owner, name)
@@ -302,33 +255,20 @@ def mmengine_state_types() -> list:
 
 # Importing the package twice, as under two names, must be harmless: `force`.
 @CheckpointLoader.register_scheme(prefixes=r'.*\.safetensors$', force=True)
-def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Read a safetensors file for MMEngine.
-
-    Args:
-        filename: the file.
-        map_location: ignored, as there is no device in the file; loading copies to the model's.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    return read_checkpoint(filename)
-
-
-def load_from_plain_data(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Read any checkpoint, also at an address, for MMEngine; arguments and errors as :func:`load_from_safetensors`."""
+def load_for_mmengine(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Read a checkpoint for MMEngine, on the CPU whatever ``map_location`` is; see :func:`read_checkpoint`."""
     return read_checkpoint(filename)
 
 
 @contextmanager
 def nothing_executed() -> Iterator[None]:
-    """Let all that reads checkpoints through MMEngine execute nothing in them for the while.
+    """Make MMEngine read all checkpoints by :func:`read_checkpoint` meanwhile.
 
-    For stock modules with an ``init_cfg`` or a checkpoint of their own, MMEngine executes what is no plain data.
-    Outside of this package's trainings and models it is left as it is: others may count on it.
+    For stock modules with a checkpoint of their own, MMEngine falls back to executing pickles. Outside of this
+    package's trainings and models it is left unchanged: others may count on it.
     """
     schemes = CheckpointLoader._schemes
-    CheckpointLoader._schemes = {'': load_from_plain_data}
+    CheckpointLoader._schemes = {'': load_for_mmengine}
     try:
         yield
     finally:

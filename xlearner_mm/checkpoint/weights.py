@@ -1,12 +1,12 @@
-"""Which of a checkpoint's tensors are meant."""
+"""Find weights in checkpoints: the state dict, the moving average, a backbone under any prefix."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from xlearner_mm.errors import CheckpointError
 
@@ -17,8 +17,8 @@ class PublishedFormat:
 
     Args:
         name: who publishes it.
-        holds: what is in it.
-        prefix: what stands before the ResNet's own keys, without ``module.`` of data parallel training.
+        holds: its contents.
+        prefix: of the ResNet's own keys, without the ``module.`` of data parallel training.
         container: keys that lead to the tensors. Defaults to ``('state_dict',)``.
     """
 
@@ -47,89 +47,100 @@ PUBLISHED: tuple[PublishedFormat, ...] = (
         ('classy_state_dict', 'base_model', 'model', 'trunk'),
     ),
 )  # fmt: skip
-"""Formats whose backbone is found without being told where it is."""
-
-CONTAINERS = tuple({entry.container: None for entry in PUBLISHED if entry.container})
-PREFIXES = tuple({entry.prefix: None for entry in PUBLISHED if entry.prefix})
-
+"""Published formats whose backbone is found automatically."""
 
 State = Mapping[str, Tensor]
 
-# Where backbones are found in checkpoints, most specific first: a squeeze checkpoint holds a student, a
-# training checkpoint of a stock network and what others publish a backbone, an export nothing around it.
-_PREFIXES = ('student.', *PREFIXES, '')
+STUDENT = 'student.'
+BRANCHES = 'backbone.branches.'
+"""Prefixes in our own training checkpoints: of the squeeze's student, and of an expansion stage's branches."""
+
+_CONTAINERS = (*dict.fromkeys(entry.container for entry in PUBLISHED if entry.container), ('model',))
+# Most specific first; an export has no prefix.
+_PREFIXES = (STUDENT, *dict.fromkeys(entry.prefix for entry in PUBLISHED if entry.prefix), '')
 _WRAPPERS = ('module.', '_orig_mod.')
-# mmengine's EMAHook puts the averaged weights where the model's are, and the model's here, below its wrapper's name.
-_SWAPPED = 'ema_state_dict'
-_AVERAGED_MODEL = 'module.'
+# mmengine's EMAHook stores the averaged weights as the model's, and the model's own here, below its wrapper's name.
+_SWAPPED, _AVERAGED_MODEL = 'ema_state_dict', 'module.'
+
+
+def below(state: State, prefix: str) -> dict[str, Tensor]:
+    """Return the weights below a prefix, without it."""
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 
 def state_dict_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights in a checkpoint, without the names that wrappers put before theirs."""
-    for container in (*CONTAINERS, ('model',)):
-        inner = _within(checkpoint, container)
-        if inner is not None:
+    """Return the weights in a checkpoint, without the prefixes of wrappers."""
+    for container in _CONTAINERS:
+        inner: Any = checkpoint
+        for key in container:
+            inner = inner.get(key) if isinstance(inner, Mapping) else None
+        if isinstance(inner, Mapping):
             checkpoint = inner
             break
     state = {key: value for key, value in checkpoint.items() if isinstance(value, Tensor)}
     for wrapper in _WRAPPERS:
         if state and all(key.startswith(wrapper) for key in state):
-            state = {key[len(wrapper) :]: value for key, value in state.items()}
+            state = below(state, wrapper)
     return state
 
 
-def _within(checkpoint: Mapping[str, Any], container: tuple[str, ...]) -> Mapping[str, Any] | None:
-    inner: Any = checkpoint
-    for key in container:
-        inner = inner.get(key) if isinstance(inner, Mapping) else None
-    return inner if isinstance(inner, Mapping) else None
-
-
 def holds_ema(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint holds both averaged weights and the model's own, as mmengine's EMAHook saves them."""
+    """Return whether a checkpoint holds averaged weights beside the model's own, as mmengine's EMAHook saves them."""
     return isinstance(checkpoint.get(_SWAPPED), Mapping)
 
 
 def choose_weights(checkpoint: Mapping[str, Any], ema: bool | None, path: str) -> dict[str, Tensor]:
-    """Return the averaged weights, or those that the optimizer has.
+    """Return the averaged weights, or the model's own.
 
     Args:
-        checkpoint: what was read.
-        ema: True: the exponential moving average; False: the model's own; None: what stands in ``state_dict``, which
-            is the average where there is one.
-        path: the file's name, for messages.
+        checkpoint: its content.
+        ema: True: the exponential moving average; False: the model's own; None: those in ``state_dict``, which are the
+            average where there is one.
+        path: file name, for messages.
 
     Raises:
-        CheckpointError: the average is asked for and there is none.
+        CheckpointError: there is no average.
     """
     if ema and not holds_ema(checkpoint):
         raise CheckpointError(
-            f'checkpoint {path} holds no moving average of its weights (ema_state_dict): it was trained without '
-            'EMAHook in custom_hooks; ask for the weights as they are'
+            f'checkpoint {path} holds no moving average (ema_state_dict): it was trained without EMAHook in '
+            'custom_hooks; ask for the weights as they are'
         )
     state = state_dict_of(checkpoint)
-    if ema is False and holds_ema(checkpoint):
-        own = {
-            key.removeprefix(_AVERAGED_MODEL): value
-            for key, value in checkpoint[_SWAPPED].items()
-            if key.startswith(_AVERAGED_MODEL)
-        }
-        state.update(own)
-    return state
+    return (
+        {**state, **below(checkpoint[_SWAPPED], _AVERAGED_MODEL)} if ema is False and holds_ema(checkpoint) else state
+    )
 
 
-def backbone_state(state: State, module: nn.Module, prefix: str | None = None) -> dict[str, Tensor]:
-    """Pick a backbone's own weights out of a checkpoint's.
+def branch_prefixes(state: State) -> dict[str, str]:
+    """Return branch -> prefix of its backbone, of an expansion stage or an exported expanded backbone."""
+    for holder in (BRANCHES, BRANCHES.partition('.')[2]):
+        names = sorted({key.split('.')[0] for key in below(state, holder)})
+        if names:
+            return {name: f'{holder}{name}.backbone.' for name in names}
+    return {}
+
+
+def find_backbone_weights(
+    state: State, keys: Collection[str], prefix: str | None = None
+) -> tuple[str, dict[str, Tensor]]:
+    """Find a backbone under any prefix.
 
     Args:
         state: weights of anything that holds the backbone.
-        module: the backbone they are for.
-        prefix: where the backbone is in ``state``, e.g. ``'backbone.branches.det.backbone'``. Defaults to None: found
-            by itself in exports, squeeze checkpoints and training checkpoints of stock networks.
+        keys: keys of the backbone, any of which identifies it.
+        prefix: the backbone's prefix. Defaults to None: found automatically, in exports, squeeze checkpoints,
+            checkpoints of stock networks, published formats, and as the only branch of an expansion stage.
+
+    Returns:
+        Prefix and the backbone's own weights; none where it is not found.
     """
-    prefixes = _PREFIXES if prefix is None else (prefix.rstrip('.') + '.',)
-    wanted = module.state_dict().keys()
-    for candidate in prefixes:
-        if any(candidate + key in state for key in wanted):
-            return {key[len(candidate) :]: value for key, value in state.items() if key.startswith(candidate)}
-    return {}
+    if prefix is not None:
+        candidates: Collection[str] = (prefix.rstrip('.') + '.' if prefix else '',)
+    else:
+        branches = branch_prefixes(state)
+        candidates = (*_PREFIXES, *(branches.values() if len(branches) == 1 else ()))
+    for candidate in candidates:
+        if any(candidate + key in state for key in keys):
+            return candidate, below(state, candidate)
+    return '', {}

@@ -1,4 +1,4 @@
-"""The backbone in a checkpoint of either stage, or in an export: its settings, its weights, what is known of it."""
+"""The backbone in a checkpoint of either stage, or in an export: settings, weights, metadata."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from mmengine.registry import Registry
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import (
+    BRANCHES,
+    STUDENT,
+    below,
     choose_weights,
     description_of,
     holds_ema,
@@ -30,13 +33,13 @@ from xlearner_mm.version import __version__
 
 @dataclass(frozen=True)
 class StoredBackbone:
-    """A backbone as it is stored.
+    """A stored backbone.
 
     Args:
         path: the file.
         config: settings of the registered backbone, as plain data.
-        state: its weights, keys as its own.
-        meta: what an export says of it, see :func:`~xlearner_mm.export.export_backbone`.
+        state: its weights, without prefix.
+        meta: metadata of an export, see :func:`~xlearner_mm.export.export_backbone`.
     """
 
     path: str
@@ -45,18 +48,18 @@ class StoredBackbone:
     meta: dict[str, Any]
 
     def build(self, **settings: Any) -> nn.Module:
-        """Build it, with its weights, in evaluation mode.
+        """Build the backbone with its weights, in eval mode.
 
         Args:
             settings: override its own.
 
         Raises:
-            CheckpointError: the settings are refused, or are not of these weights.
+            CheckpointError: the settings are refused, or do not fit the weights.
         """
         what = f'checkpoint {self.path}'
         backbone = build_stored({**self.config, **settings}, what)
         load_strictly(backbone, stem_named_as(backbone, self.state, what), what)
-        backbone.eval()
+        backbone.eval()  # which some stock backbones return nothing from
         return backbone
 
 
@@ -67,19 +70,19 @@ def find_backbone(
     which: str = 'last',
     ema: bool | None = None,
 ) -> StoredBackbone:
-    """Find the backbone in a checkpoint.
+    """Find the backbone in a checkpoint that describes it.
 
     Args:
         checkpoint: a checkpoint of either stage, an export, or a work directory.
-        branch: of an expanded backbone, the branch that is meant. Defaults to None: its only one.
-        expanded: whether the whole expanded backbone, with all branches and links, is meant; None: where no branch is
-            named and there is more than one. Defaults to False.
+        branch: of an expanded backbone, the wanted branch. Defaults to None: its only one.
+        expanded: take the whole expanded backbone, with all branches and links; None: where no branch is named and
+            there are several. Defaults to False.
         which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
-        ema: True: the moving average of the weights; False: the model's own; None: what stands in ``state_dict``, the
+        ema: True: the moving average of the weights; False: the model's own; None: those in ``state_dict``, the
             average where one was kept. Defaults to None.
 
     Raises:
-        CheckpointError: no such checkpoint, one that does not describe itself, a branch or an average it lacks.
+        CheckpointError: no such checkpoint, one without description, or without the branch or average.
     """
     path = resolve_checkpoint(checkpoint, which)
     content = read_checkpoint(path)
@@ -87,28 +90,31 @@ def find_backbone(
     if description is None:
         raise CheckpointError(
             f'checkpoint {path} does not describe its backbone: it was trained without StageMetaHook in custom_hooks, '
-            'or is none of ours; get_backbone takes its config, as in '
-            "backbone=dict(type='XLearnerResNet', depth=50)"
+            "or by another package; get_backbone takes its config, as in backbone=dict(type='XLearnerResNet', depth=50)"
         )
     exported = 'exported_from' in description
     if exported and ema is not None:
         raise CheckpointError(f'checkpoint {path} is an export: choose the moving average or not where it is exported')
-    prefix, config = _locate(description, exported, branch, expanded, path)
-    weights = choose_weights(content, ema, path)
-    state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    branch, prefix, config = _locate(description, exported, branch, expanded, path)
+    state = below(choose_weights(content, ema, path), prefix)
     if not state:
         raise CheckpointError(f'checkpoint {path} holds no weights below {prefix}')
     config = without_start(config)
     meta = {**description, 'backbone': config} if exported else _meta_of(content, description, config, path, ema)
-    if prefix.endswith('.backbone.'):
-        meta['branch'] = prefix.split('.')[-3]
+    if branch is not None:
+        meta['branch'] = branch
     return StoredBackbone(path, config, state, meta)
 
 
 def _meta_of(
     content: Mapping[str, Any], description: Mapping[str, Any], config: dict[str, Any], path: str, ema: bool | None
 ) -> dict[str, Any]:
+    def by_name(origin: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        # Without its folder: paths of the training machine are private.
+        return None if origin is None else {**origin, 'checkpoint': osp.basename(origin['checkpoint'])}
+
     training = content['meta']
+    further = description.get('further_teachers') or {}
     return {
         'stage': description['stage'],
         'backbone': config,
@@ -121,36 +127,31 @@ def _meta_of(
         'iterations': training.get('iter'),
         'trained': training.get('time'),
         'ema': holds_ema(content) and ema is not False,
-        'teacher': _by_name(description.get('teacher')),
-        'further_teachers': {n: _by_name(t) for n, t in (description.get('further_teachers') or {}).items()},
+        'teacher': by_name(description.get('teacher')),
+        'further_teachers': {name: by_name(teacher) for name, teacher in further.items()},
         **({'sizes': sizes} if (sizes := description.get('sizes')) else {}),
-        **({'pruned_from': _by_name(origin)} if (origin := description.get('pruned_from')) else {}),
+        **({'pruned_from': by_name(origin)} if (origin := description.get('pruned_from')) else {}),
         'xlearner_mm_version': __version__,
     }
 
 
-def _by_name(origin: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """A file without its folder: where it lies on the training machine is nobody's business."""
-    return None if origin is None else {**origin, 'checkpoint': osp.basename(origin['checkpoint'])}
-
-
 def _locate(
     description: Mapping[str, Any], exported: bool, branch: str | None, expanded: bool | None, path: str
-) -> tuple[str, Mapping[str, Any]]:
-    """Return the key prefix and the settings of the backbone that is meant."""
+) -> tuple[str | None, str, Mapping[str, Any]]:
+    """Return branch, key prefix and settings of the wanted backbone."""
     backbone = description['backbone']
     if 'branches' not in backbone:
         if branch is not None or expanded:
             whose = f'an export of {backbone.get("type")}' if exported else f'of the {description["stage"]} stage'
             raise CheckpointError(f'checkpoint {path} is {whose}: it has a student, not branches')
-        return ('' if exported else 'student.'), backbone
-    prefix, branches = ('' if exported else 'backbone.'), backbone['branches']
+        return None, '' if exported else STUDENT, backbone
+    holder, branches = BRANCHES.partition('.')[2] if exported else BRANCHES, backbone['branches']
     if expanded and branch is not None:
         raise CheckpointError(
             f"checkpoint {path}: name branch '{branch}' or take the whole expanded backbone, not both"
         )
     if expanded or (expanded is None and branch is None and len(branches) > 1):
-        return prefix, backbone
+        return None, holder.removesuffix('branches.'), backbone
     if branch is None and len(branches) > 1:
         raise CheckpointError(
             f'checkpoint {path} is of the expansion stage with branches {sorted(branches)}: name the one to export, '
@@ -161,10 +162,10 @@ def _locate(
         raise CheckpointError(f"checkpoint {path} has no branch '{branch}', but {sorted(branches)}")
     if backbone.get('widths'):
         raise CheckpointError(
-            f"checkpoint {path} was pruned: branch '{branch}' is no backbone of a config of its own any more; take the "
-            'whole expanded backbone'
+            f"checkpoint {path} was pruned: branch '{branch}' is no independent backbone any more; take the whole "
+            'expanded backbone'
         )
-    return f'{prefix}branches.{branch}.backbone.', branches[branch]
+    return branch, f'{holder}{branch}.backbone.', branches[branch]
 
 
 _LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
@@ -178,23 +179,22 @@ _BACKBONES = (
 _LAYERS = ('torch.nn.', 'mmcv.cnn.', 'mmcv.ops.', 'mmengine.utils.dl_utils.parrots_wrapper')
 # These download, or build what their own settings name.
 _REFUSED = ('TIMMBackbone', 'VPD')
-_STARTS = ('init_cfg', 'pretrained')
 
 
 def without_start(settings: Any) -> Any:
-    """Return settings without what says where weights come from, at every depth: they are in the file."""
+    """Return settings without ``init_cfg`` and ``pretrained``, at every depth: the weights are in the file."""
     if isinstance(settings, Mapping):
-        return {key: without_start(value) for key, value in settings.items() if key not in _STARTS}
+        return {k: without_start(value) for k, value in settings.items() if k not in ('init_cfg', 'pretrained')}
     if isinstance(settings, list | tuple):
         return [without_start(value) for value in settings]
     return settings
 
 
 def build_stored(settings: Mapping[str, Any], what: str) -> nn.Module:
-    """Build the backbone that a file's own settings describe, with random weights.
+    """Build the backbone that a file's settings describe, with random weights.
 
     Args:
-        settings: of a registered backbone, as plain data.
+        settings: of a registered backbone, as plain data; not trusted.
         what: name of their origin, for messages.
 
     Raises:
@@ -204,16 +204,15 @@ def build_stored(settings: Mapping[str, Any], what: str) -> nn.Module:
     for scope, name in _types_in(settings, None, what):
         _check_type(name, scope, what)
     try:
-        backbone = MODELS.build(without_library_defaults(settings))
+        return MODELS.build(without_library_defaults(settings))
     except Exception as error:
         raise CheckpointError(
             f'{what}: its backbone cannot be built, {type(error).__name__}: {error}; was it written by another version?'
         ) from error
-    return backbone
 
 
 def _types_in(settings: Any, scope: str | None, what: str) -> Iterator[tuple[str | None, str]]:
-    """Yield every type that is named, with the scope it is looked up in."""
+    """Yield every type with its scope."""
     if isinstance(settings, Mapping):
         scope = settings.get('_scope_', scope)
         if scope not in (None, 'mmengine', *_LIBRARIES):
@@ -240,27 +239,22 @@ def _check_type(name: Any, scope: str | None, what: str) -> None:
     # `XLearnerResNetV1c` is a function.
     buildable = isinstance(cls, type) or module.startswith(_OURS)
     known = buildable and module.startswith((*_BACKBONES, *_LAYERS)) and name.split('.')[-1] not in _REFUSED
-    # What a user registered himself is code of his own.
+    # Users' own registered classes are code that they trust.
     if stock and not known:
         raise CheckpointError(f"{what} is refused: its settings name '{name}', which is neither a backbone nor a layer")
 
 
 def _registered(name: str, scope: str | None) -> Any:
-    """What a name is registered as; unlike ``Registry.get``, never what can be imported by it."""
+    """Return the registered class or None; unlike ``Registry.get``, never one that must be imported by name."""
     prefix, key = Registry.split_scope_key(name)
     if prefix not in (None, 'mmengine', *_LIBRARIES):
         return None
     for wanted in (prefix,) if prefix else (scope, None):
-        registry = _registry_of(wanted)
+        registry = MODELS
+        if wanted not in (None, 'mmengine'):
+            import_module(f'{wanted}.registry')
+            registry = MODELS.children[wanted]
+            registry.import_from_location()
         if key in registry.module_dict:
             return registry.module_dict[key]
     return None
-
-
-def _registry_of(scope: str | None) -> Registry:
-    if scope in (None, 'mmengine'):
-        return MODELS
-    import_module(f'{scope}.registry')
-    registry = MODELS.children[scope]
-    registry.import_from_location()
-    return registry

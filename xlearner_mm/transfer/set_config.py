@@ -15,7 +15,7 @@ from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.config.options import load_config, parse_option
 from xlearner_mm.engine.recipe_steps import counts_epochs
 from xlearner_mm.errors import CheckpointError, ConfigError
-from xlearner_mm.export.start import Architecture, Start
+from xlearner_mm.export.start import Start, resnet_channels
 from xlearner_mm.registry import bare_name
 from xlearner_mm.transfer.fractions import draw_fraction, leaf_datasets
 from xlearner_mm.transfer.protocol import Protocol
@@ -132,7 +132,7 @@ def fit_backbone(cfg: Config, start: Start | None) -> None:
     if start is None:
         backbone.init_cfg = None
         return
-    own = Architecture(backbone.depth, backbone.get('stem_channels', 64), backbone.get('base_channels', 64)).channels
+    own = resnet_channels(backbone.depth, backbone.get('base_channels', 64))
     if start.expanded:
         kept = {setting: backbone[setting] for setting in _DOWNSTREAM if setting in backbone}
         cfg.model.backbone = {**start.backbone(), **kept}

@@ -9,7 +9,8 @@ from typing import Any
 from xlearner_mm.config.unknown_setting import explained
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.errors import ConfigError, print_error
-from xlearner_mm.export.start import Start, count_flops, count_parameters, read_start
+from xlearner_mm.export.start import Start, count_parameters, read_start
+from xlearner_mm.flops import image_flops
 from xlearner_mm.registry import MODELS
 from xlearner_mm.report.results import read_results
 from xlearner_mm.transfer.probing.run import run_probe
@@ -81,5 +82,5 @@ def _of_the_backbone(backbone: dict[str, Any], start: Start | None) -> dict[str,
         'checkpoint': start.checkpoint if start else None,
         'sha256': start.sha256 if start else None,
         'backbone_parameters': start.parameters if start else count_parameters(built.state_dict()),
-        'backbone_flops': count_flops(built),
+        'backbone_flops': image_flops(built),
     }

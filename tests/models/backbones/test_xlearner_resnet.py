@@ -145,7 +145,7 @@ def test_another_shape_is_an_error_with_both_shapes(saved):
 def test_a_deeper_backbone_is_an_error(saved):
     _, path = saved(depth=34)
     with pytest.raises(
-        CheckpointError, match=r'96 not of this model:\n  layer1\.2.*\n(  .*\n){95}give the checkpoint of this'
+        CheckpointError, match=r'96 not of this model:\n  layer1\.2.*\n(  .*\n){95}give a checkpoint of this'
     ):
         load(path)
 

@@ -238,7 +238,7 @@ def test_the_student_may_start_from_a_branch(build, teacher):
 
 
 def test_a_branch_of_another_shape_is_no_start(build):
-    with pytest.raises(CheckpointError, match='of another shape than XLearnerResNet'):
+    with pytest.raises(CheckpointError, match='another shape than XLearnerResNet'):
         build(start_from='det', student=tiny_resnet(base_channels=8))
 
 

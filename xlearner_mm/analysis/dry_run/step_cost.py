@@ -11,7 +11,8 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 from torch.autograd.profiler import profile, record_function
-from torch.utils.flop_counter import FlopCounterMode
+
+from xlearner_mm.flops import count_flops
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,16 @@ def measure_step(loss: Callable[[], Tensor], parameters: Iterable[nn.Parameter])
         if parameter.requires_grad and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     gc.collect()
-    with Allocations() as allocations, FlopCounterMode(display=False) as counter:
+
+    def step() -> None:
         value = loss()
         allocations.mark()
         value.backward()
-        del value
+
+    with Allocations() as allocations:
+        flops = 2 * count_flops(step)
     saved = allocations.at_mark
-    return StepCost(counter.get_total_flops(), saved, allocations.peak - saved)
+    return StepCost(flops, saved, allocations.peak - saved)
 
 
 _ALLOCATION, _MARK = '[memory]', 'xlearner_mm: mark'

@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import backbone_state, load_strictly, read_checkpoint, state_dict_of
+from xlearner_mm.checkpoint import find_backbone_state, load_strictly, read_checkpoint
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.backbones.xlearner_resnet import pretrained_entries
@@ -40,7 +40,7 @@ def load_pretrained(backbone: nn.Module, pretrained: Mapping[str, Any], may_star
         CheckpointError: unreadable, or of another architecture; lists the differences.
     """
     path, own = pretrained['checkpoint'], backbone.state_dict()
-    state = backbone_state(state_dict_of(read_checkpoint(path)), backbone, pretrained.get('prefix'))
+    state = find_backbone_state(read_checkpoint(path), backbone, path, pretrained.get('prefix'))
     modules = {key.split('.')[0] for key in own}
     # Heads beside the backbone, and norms of outputs it does not give here, are no fault.
     state = {key: value for key, value in state.items() if key.split('.')[0] in modules}

@@ -11,7 +11,7 @@ import torch
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
-from xlearner_mm.checkpoint import load_backbone
+from xlearner_mm.checkpoint import BRANCHES, load_backbone
 from xlearner_mm.config.plain_data import plain
 from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
@@ -155,7 +155,7 @@ class FitNetDistiller(BaseModel):
         """
         super().init_weights()
         if self.start_from is not None:
-            prefix = f'backbone.branches.{self.start_from}.backbone'
+            prefix = f'{BRANCHES}{self.start_from}.backbone'
             load_backbone(self.student, self.teacher.checkpoint, prefix)
         if self._student_start is not None:
             load_student(self.student, self._student_start)

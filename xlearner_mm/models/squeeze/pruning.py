@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.flops import flops_by_layer
 from xlearner_mm.models.expansion import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.inner_widths import InnerWidth, inner_widths
 from xlearner_mm.nearest_name import nearest
@@ -298,7 +298,11 @@ class SizeModel:
             name: [(names[id(parameter)], dim) for parameter, dim in width.parameters()]
             for name, width in inner_widths(backbone).items()
         }
-        self._positions = _count_positions(copy.deepcopy(backbone).to('meta').eval(), input_size)
+        # A layer's FLOPs are its weights, each used once per output position.
+        self._positions = {
+            name: count // math.prod(self._shapes[f'{name}.weight'])
+            for name, count in flops_by_layer(backbone, *input_size).items()
+        }
 
     def __call__(self, widths: Mapping[str, int] | None = None) -> Size:
         """Return the size at these inner widths. Defaults to None: as the backbone was given."""
@@ -310,24 +314,6 @@ class SizeModel:
             params=sum(math.prod(shape) for shape in shapes.values()),
             flops=sum(math.prod(shapes[f'{layer}.weight']) * count for layer, count in self._positions.items()),
         )
-
-
-@torch.no_grad()
-def _count_positions(shapes: nn.Module, input_size: tuple[int, int]) -> dict[str, int]:
-    """Return how often each layer's weights are used for one image: its output positions."""
-    positions: dict[str, int] = {}
-    handles = []
-    for name, module in shapes.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-
-            def count(layer: nn.Module, _: Any, output: torch.Tensor, name: str = name) -> None:
-                positions[name] = positions.get(name, 0) + output.numel() // len(cast(torch.Tensor, layer.weight))
-
-            handles.append(module.register_forward_hook(count))
-    shapes(torch.empty(1, 3, *input_size, device='meta'))
-    for handle in handles:
-        handle.remove()
-    return positions
 
 
 def size_table(sizes: Mapping[str, Mapping[str, int]]) -> str:

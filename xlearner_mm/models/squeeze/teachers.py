@@ -11,7 +11,7 @@ import torch
 from mmcv.cnn import fuse_conv_bn
 from torch import Tensor
 
-from xlearner_mm.checkpoint import State, load_strictly, recorded, recorded_normalization
+from xlearner_mm.checkpoint import BRANCHES, STUDENT, State, below, load_strictly, recorded, recorded_normalization
 from xlearner_mm.errors import CheckpointError, ConfigError, refuse_unknown
 from xlearner_mm.models.distillation import BackboneTeacher, FrozenModel
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
@@ -111,13 +111,13 @@ class Teacher(FrozenModel):
 
 def _check_stage(path: str, meta: Mapping[str, Any], state: State) -> None:
     stage = recorded(meta).get('stage')
-    if stage is None and any(key.startswith('student.') for key in state):
+    if stage is None and any(key.startswith(STUDENT) for key in state):
         stage = 'squeeze'
     if stage not in (None, *_STAGES):
         raise CheckpointError(
             f'teacher {path} is of the {stage} stage, expected the expansion stage: give what its training has saved'
         )
-    if not any(key.startswith('backbone.branches.') for key in state):
+    if not any(key.startswith(BRANCHES) for key in state):
         raise CheckpointError(
             f'teacher {path} holds no branches: it is a plain backbone or another network; give the checkpoint that '
             'the expansion stage has saved'
@@ -127,7 +127,7 @@ def _check_stage(path: str, meta: Mapping[str, Any], state: State) -> None:
 def _check_names(path: str, state: State, learner: ExpansionLearner) -> None:
     """Say which source or branch differs, before hundreds of keys do."""
     own = learner.state_dict()
-    for what, prefix in (('source', 'networks.'), ('branch', 'backbone.branches.')):
+    for what, prefix in (('source', 'networks.'), ('branch', BRANCHES)):
         known, wanted = _names_in(state, prefix), _names_in(own, prefix)
         if known != wanted:
             raise CheckpointError(
@@ -137,7 +137,7 @@ def _check_names(path: str, state: State, learner: ExpansionLearner) -> None:
 
 
 def _names_in(state: Mapping[str, Any], prefix: str) -> set[str]:
-    return {key[len(prefix) :].split('.')[0] for key in state if key.startswith(prefix)}
+    return {key.split('.')[0] for key in below(state, prefix)}
 
 
 SUPERVISE = ('all', 'own')
