@@ -12,8 +12,8 @@ PARTIAL = '.partial'
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str], suffix: str = PARTIAL) -> Iterator[str]:
-    """Yield a temporary file name beside ``path``, and rename that file to ``path`` once it is on the disk.
+def atomic_write(path: str | os.PathLike[str], suffix: str = PARTIAL, durable: bool = True) -> Iterator[str]:
+    """Yield a temporary file name beside ``path``, and rename that file to ``path`` when it is complete.
 
     A process that is killed anywhere within leaves ``path`` as it was: absent, or the old file.
 
@@ -21,6 +21,7 @@ def atomic_write(path: str | os.PathLike[str], suffix: str = PARTIAL) -> Iterato
         path: a file on a local disk; its folder is created.
         suffix: of the temporary file; unique per process where several may write the same file. Defaults to
             :data:`PARTIAL`.
+        durable: flush to the disk, so that the file survives a power failure. Defaults to True.
 
     Raises:
         OSError: the disk is full, or the file cannot be written; the temporary file is removed.
@@ -30,18 +31,19 @@ def atomic_write(path: str | os.PathLike[str], suffix: str = PARTIAL) -> Iterato
     os.makedirs(folder, exist_ok=True)
     try:
         yield partial
-        _sync(partial)
+        if durable:
+            _sync(partial)
         os.replace(partial, path)
-        # Without this a power failure may lose the new name although the bytes are on the disk.
-        _sync(folder)
+        if durable:  # without this a power failure may lose the new name although the bytes are on the disk
+            _sync(folder)
     finally:
         with suppress(FileNotFoundError):
             os.remove(partial)
 
 
-def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
+def atomic_write_text(path: str | os.PathLike[str], text: str, durable: bool = True) -> None:
     """Write a small text file; arguments and errors as of :func:`atomic_write`."""
-    with atomic_write(path) as partial, open(partial, 'w', encoding='utf-8') as file:
+    with atomic_write(path, durable=durable) as partial, open(partial, 'w', encoding='utf-8') as file:
         file.write(text)
 
 

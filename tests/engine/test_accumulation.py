@@ -2,7 +2,7 @@
 
 import pytest
 
-from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
+from xlearner_mm.engine.recovery.stop_signal import TrainingStopped
 from xlearner_mm.errors import ConfigError
 
 from ..soak.killing import in_process

@@ -3,8 +3,9 @@
 import torch
 
 from xlearner_mm.checkpoint import read_checkpoint
-from xlearner_mm.engine import CpuAmpOptimWrapper, XLearnerRunner
+from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.engine.optim.wrapper import CpuAmpOptimWrapper
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_resnet, tiny_sources
 

@@ -8,8 +8,8 @@ import pytest
 from mmengine.hooks import Hook
 
 from xlearner_mm.engine.ending import STOPPED, end_well, end_with
-from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
 from xlearner_mm.engine.recovery import rank_watch
+from xlearner_mm.engine.recovery.stop_signal import TrainingStopped
 from xlearner_mm.registry import HOOKS
 
 from ..soak.killing import in_process

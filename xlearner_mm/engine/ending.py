@@ -8,8 +8,8 @@ import re
 import sys
 
 from xlearner_mm.engine.hooks.finite_loss_hook import NonFiniteLossError
-from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
 from xlearner_mm.engine.recovery.rank_watch import current_watch
+from xlearner_mm.engine.recovery.stop_signal import TrainingStopped
 from xlearner_mm.errors import USER_ERRORS, print_error
 
 STOPPED = os.EX_TEMPFAIL

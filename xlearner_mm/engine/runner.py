@@ -28,13 +28,12 @@ from xlearner_mm.datasets import MultiSourceSampler
 from xlearner_mm.datasets.channel_order import agreed_order
 from xlearner_mm.datasets.integrity.annotations import read_stock
 from xlearner_mm.datasets.integrity.guarded_reading import guard_stock
-from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
-from xlearner_mm.engine.hooks.rank_watch_hook import RankWatchHook
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook, as_whole
 from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
+from xlearner_mm.engine.optim.wrapper import accumulative_counts
 from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
-from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, watch_ranks
+from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, RankWatchHook, watch_ranks
 from xlearner_mm.engine.recovery.resume_point import Places, read_to_resume, resume_point, saved_checkpoints
 from xlearner_mm.engine.recovery.resumed_settings import ConfiguredSettings, chosen_settings, refuse_other_optimizers
 from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
@@ -48,14 +47,12 @@ OWN_HOOKS = (
     'LoopUnitsHook',
     'StepSeedHook',
     'MultiSourceCheckHook',
-    'SameDataHook',
     'HookStateHook',
-    'ValidationCheckHook',
-    'RunRecordHook',
     'FiniteLossHook',
     'AccumulationHook',
     'BadImageHook',
-    'MissedValidationHook',
+    'ValidationHook',
+    'RunRecordHook',
     'ProgressHook',
     'StopSignalHook',
 )

@@ -74,7 +74,7 @@ class ProgressFile:
     def _write(self, step: int, now: float) -> None:
         self._written_at = now
         progress = Progress(min(step, self.steps), self.steps, min(self.first, self.steps), now - self._began)
-        atomic_write_text(self.folder / PROGRESS_FILE, json.dumps(asdict(progress)))
+        atomic_write_text(self.folder / PROGRESS_FILE, json.dumps(asdict(progress)), durable=False)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import subprocess
 
 import mmengine
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 import xlearner_mm
 from xlearner_mm.engine import XLearnerRunner
-from xlearner_mm.engine.run_record import RECORD, read_starts
+from xlearner_mm.engine.hooks import run_record_hook as module
+from xlearner_mm.engine.hooks.run_record_hook import RECORD, add_start, git_state, read_starts
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
@@ -115,3 +117,87 @@ def test_a_damaged_record_ends_the_training_before_its_first_step(tmp_path):
     (tmp_path / 'work' / RECORD).write_text('{')
     with pytest.raises(ConfigError, match=r'run\.json is damaged'):
         train(tmp_path / 'work')
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A repository with one commit, and its commit."""
+    root = tmp_path / 'repository'
+    (root / 'package').mkdir(parents=True)
+    (root / 'package' / 'code.py').write_text('a = 1\n')
+    git(root, 'init', '-q')
+    git(root, 'add', '.')
+    git(root, '-c', 'user.name=x', '-c', 'user.email=x@y', 'commit', '-q', '-m', 'one')
+    return root, git(root, 'rev-parse', 'HEAD')
+
+
+def git(folder, *arguments):
+    done = subprocess.run(['git', '-C', str(folder), *arguments], capture_output=True, check=True, text=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_of_a_clean_repository(repository):
+    root, commit = repository
+    assert git_state(root / 'package') == dict(
+        repository=str(root), commit=commit, dirty=False, diff_sha256=None
+    )  # fmt: skip
+
+
+def test_changed_files_are_told_apart_by_their_difference(repository):
+    root, commit = repository
+    seen = []
+    for text in ('a = 2\n', 'a = 3\n'):
+        (root / 'package' / 'code.py').write_text(text)
+        state = git_state(root)
+        assert (state['commit'], state['dirty']) == (commit, True)
+        seen.append(state['diff_sha256'])
+    assert len(set(seen)) == 2
+    assert git_state(root)['diff_sha256'] == seen[-1]
+
+
+def test_outside_of_a_repository_it_says_so(tmp_path):
+    assert 'not a git repository' in git_state(tmp_path)['none']
+
+
+def test_without_git_it_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert 'git is not installed' in git_state(tmp_path)['none']
+
+
+def test_a_git_that_hangs_does_not_hold_a_training_up(tmp_path, monkeypatch):
+    (tmp_path / 'git').write_text('#!/bin/sh\nexec sleep 60\n')
+    (tmp_path / 'git').chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    monkeypatch.setattr(module, 'SECONDS', 0.5)
+    assert 'git takes longer than 0.5 s' in git_state(tmp_path)['none']
+
+
+def test_a_repository_without_a_commit_says_so(tmp_path):
+    git(tmp_path, 'init', '-q')
+    assert 'HEAD' in git_state(tmp_path)['none']
+
+
+FIRST = dict(time='1', command='train', iteration=0, versions=dict(torch='2.11'), data=dict(birds=dict(images=8)))
+
+
+def test_every_start_is_kept_in_order(tmp_path):
+    assert read_starts(tmp_path) == []
+    assert add_start(tmp_path, FIRST) == []
+    add_start(tmp_path, dict(FIRST, iteration=4))
+    assert [start['iteration'] for start in read_starts(tmp_path)] == [0, 4]
+    assert json.loads((tmp_path / RECORD).read_text())['starts'][0] == FIRST
+
+
+def test_what_differs_from_the_start_before_is_named(tmp_path):
+    add_start(tmp_path, FIRST)
+    assert add_start(tmp_path, dict(FIRST, time='2', command='train --resume', iteration=4)) == []
+    again = dict(FIRST, versions=dict(torch='2.12'), data=dict(birds=dict(images=9), cars=dict(images=3)))
+    assert add_start(tmp_path, again) == ['versions.torch', 'data.birds.images', 'data.cars']
+
+
+@pytest.mark.parametrize('content', ['', '{"starts":', '[]', '{}'])
+def test_a_damaged_record_is_named_and_left_alone(tmp_path, content):
+    (tmp_path / RECORD).write_text(content)
+    with pytest.raises(ConfigError, match='run.json is damaged .*move it away'):
+        add_start(tmp_path, FIRST)
+    assert (tmp_path / RECORD).read_text() == content

@@ -7,7 +7,7 @@ import torch
 from mmengine.hooks import Hook
 
 from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook, NonFiniteLossError
-from xlearner_mm.engine.hooks.stop_signal_hook import TrainingStopped
+from xlearner_mm.engine.recovery.stop_signal import TrainingStopped
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import HOOKS

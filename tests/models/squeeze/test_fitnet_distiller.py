@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from xlearner_mm.engine import CpuAmpOptimWrapper
+from xlearner_mm.engine.optim.wrapper import CpuAmpOptimWrapper
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.squeeze import fitnet_distiller
 from xlearner_mm.registry import MODELS

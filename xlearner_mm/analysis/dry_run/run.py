@@ -20,8 +20,8 @@ from xlearner_mm.analysis.dry_run.source_cost import PIXELS
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.engine.auto_scale import is_scaled
-from xlearner_mm.engine.cpu_amp_optim_wrapper import CpuAmpOptimWrapper
 from xlearner_mm.engine.ending import end_well, end_with
+from xlearner_mm.engine.optim.wrapper import CpuAmpOptimWrapper
 from xlearner_mm.engine.recipe_steps import SETTING, keep_recipe
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import OPTIM_WRAPPERS, names_a

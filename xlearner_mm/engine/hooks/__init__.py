@@ -9,18 +9,16 @@ from xlearner_mm.engine.hooks.finite_loss_hook import FiniteLossHook
 from xlearner_mm.engine.hooks.hook_state_hook import HookStateHook
 from xlearner_mm.engine.hooks.link_strength_hook import LinkStrengthHook
 from xlearner_mm.engine.hooks.loop_units_hook import LoopUnitsHook
-from xlearner_mm.engine.hooks.missed_validation_hook import MissedValidationHook
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.hooks.progress_hook import ProgressHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
 from xlearner_mm.engine.hooks.run_record_hook import RunRecordHook
-from xlearner_mm.engine.hooks.same_data_hook import SameDataHook
 from xlearner_mm.engine.hooks.source_epoch_hook import SourceEpochHook
 from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
 from xlearner_mm.engine.hooks.step_seed_hook import StepSeedHook
-from xlearner_mm.engine.hooks.stop_signal_hook import StopSignalHook
-from xlearner_mm.engine.hooks.validation_check_hook import ValidationCheckHook
+from xlearner_mm.engine.hooks.validation_hook import ValidationHook
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
+from xlearner_mm.engine.recovery.stop_signal import StopSignalHook
 
 __all__ = [
     'AccumulationHook',
@@ -32,16 +30,14 @@ __all__ = [
     'HookStateHook',
     'LinkStrengthHook',
     'LoopUnitsHook',
-    'MissedValidationHook',
     'MultiSourceCheckHook',
     'ProgressHook',
     'PruningHook',
     'RunRecordHook',
-    'SameDataHook',
     'SourceEpochHook',
     'StageMetaHook',
     'StepSeedHook',
     'StopSignalHook',
-    'ValidationCheckHook',
+    'ValidationHook',
     'WholeCheckpointHook',
 ]

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from xlearner_mm.engine.accumulation import accumulative_counts
+from xlearner_mm.engine.optim.wrapper import accumulative_counts
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.registry import HOOKS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os.path as osp
 from collections.abc import Callable, Mapping, Set
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,11 +13,10 @@ from mmengine import dist
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
-from torch import Tensor
+from torch import Tensor, nn
 
-from xlearner_mm.engine.accumulation import accumulative_counts
 from xlearner_mm.engine.optim import BranchClipping, wrappers_of
-from xlearner_mm.engine.recovery.finite_weights import weights_not_finite
+from xlearner_mm.engine.optim.wrapper import accumulative_counts
 from xlearner_mm.engine.recovery.step_record import image_paths, save_step, sources_not_finite
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.unwrapped import unwrapped
@@ -214,3 +214,26 @@ def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         names = [name for name, value in source.items() if value.dtype == dtype]
         # One kernel for all, not one for each of some hundred norms.
         torch._foreach_copy_([target[name] for name in names], [source[name] for name in names])
+
+
+_STATISTICS = ('running_mean', 'running_var')
+
+
+def weights_not_finite(model: nn.Module, statistics: bool = True) -> str | None:
+    """Name the first weight of a model that is infinite or no number, and how many more are; None if all are finite.
+
+    One number is read from the device.
+
+    Args:
+        model: whose parameters are looked at.
+        statistics: whether the running statistics of its norms are as well. Defaults to True.
+    """
+    buffers = ((name, b) for name, b in model.named_buffers() if statistics and name.endswith(_STATISTICS))
+    weights: dict[str, Tensor] = dict(chain(model.named_parameters(), buffers))
+    if not weights:
+        return None
+    finite = torch.stack([torch.isfinite(value).all() for value in weights.values()]).tolist()
+    faulty = [name for name, whole in zip(weights, finite, strict=True) if not whole]
+    if not faulty:
+        return None
+    return faulty[0] + (f' and {len(faulty) - 1} more' if len(faulty) > 1 else '')

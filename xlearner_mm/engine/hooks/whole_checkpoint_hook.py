@@ -12,7 +12,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from xlearner_mm.atomic import PARTIAL, atomic_write_text
-from xlearner_mm.engine.accumulation import accumulative_counts
+from xlearner_mm.engine.optim.wrapper import accumulative_counts
 from xlearner_mm.engine.recovery.resume_point import Places
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import HOOKS, type_of

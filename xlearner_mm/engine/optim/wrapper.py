@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from xlearner_mm.errors import CheckpointError, ConfigError
@@ -229,3 +231,32 @@ def check_schedule_names(schedules: Any, optim_wrapper: OptimWrapper) -> None:
     missing = [name for name in branches if name not in schedules]
     if missing:
         raise ConfigError(f'param_scheduler lacks schedules of branch(es) {missing}; [] is a constant rate')
+
+
+@OPTIM_WRAPPERS.register_module()
+class CpuAmpOptimWrapper(OptimWrapper):
+    """Forward in bfloat16, parameters and their updates in float32, on a CPU.
+
+    MMEngine's ``AmpOptimWrapper`` refuses to be built without a GPU. bfloat16 has float32's range, so unlike float16 it
+    needs no scaled loss.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Run a forward in bfloat16 where that is safe.
+
+        Args:
+            model: the model that is trained.
+        """
+        with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
+            yield
+
+
+def accumulative_counts(runner: Runner) -> int:
+    """Return of how many steps the optimizer adds the gradients before it takes them."""
+    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+
+
+def gradients_pending(runner: Runner) -> bool:
+    """Return whether the optimizer has gradients, after a step, that it has not taken yet."""
+    return accumulative_counts(runner) > 1 and not runner.optim_wrapper.should_update()

@@ -9,11 +9,12 @@ from mmengine.runner import Runner
 from torch import nn
 
 from xlearner_mm.datasets import MultiSourceDataset
-from xlearner_mm.engine.hooks import ValidationCheckHook
+from xlearner_mm.engine.hooks import ValidationHook
 from xlearner_mm.engine.loops import MultiSourceValLoop
 from xlearner_mm.errors import ConfigError
 
-from ..datasets.small_sources import class_folders, coco, label_maps, voc, write_coco
+from ...datasets.small_sources import class_folders, coco, label_maps, voc, write_coco
+from ..toy_training import trained
 
 
 class Guess(nn.Module):
@@ -49,9 +50,9 @@ def runner_of(source, evaluator, hooks=(), **settings):
     )
     sources = {'pets': source | dict(val_dataloader=loader, val_evaluator=evaluator) | settings}
     runner = SimpleNamespace(
-        build_dataloader=Runner.build_dataloader, seed=0, hooks=hooks, logger=MMLogger.get_current_instance()
+        build_dataloader=Runner.build_dataloader, seed=0, iter=0, hooks=hooks, logger=MMLogger.get_current_instance()
     )
-    runner._val_loop = MultiSourceValLoop(
+    runner.val_loop = runner._val_loop = MultiSourceValLoop(
         runner, dict(sources=sources), dict(type='MultiSourceEvaluator', sources=sources)
     )
     runner.train_dataloader = SimpleNamespace(dataset=MultiSourceDataset(sources))
@@ -61,7 +62,7 @@ def runner_of(source, evaluator, hooks=(), **settings):
 
 def check(*args, **kwargs):
     runner = runner_of(*args, **kwargs)
-    ValidationCheckHook().before_train(runner)
+    ValidationHook().before_train(runner)
     return runner
 
 
@@ -175,3 +176,19 @@ def test_classes_in_another_order_than_in_training(tmp_path):
     iou = dict(_scope_='mmseg', type='IoUMetric')
     swapped = dict(metainfo=dict(classes=list('bacd')))
     refused("source 'pets': in training and validation, .*label 0 is 'a' in .*, but 'b'", source, iou, dataset=swapped)
+
+
+SCORES = range(1, 13)
+DYNAMIC = dict(val_begin=2, val_interval=5, dynamic_intervals=[(6, 1), (9, 4)])
+
+
+@pytest.mark.parametrize('train_cfg', [{}, DYNAMIC], ids=['every', 'dynamic'])
+@pytest.mark.parametrize('unit', ['step', 'epoch'])
+def test_every_validation_is_made_once(tmp_path, unit, train_cfg):
+    settings = {f'{unit}s': 12, 'scores': SCORES, 'train_cfg': train_cfg}
+    straight = trained(tmp_path / 'straight', **settings).val_loop.validated
+    assert straight == ([5, 6, 7, 8, 12] if train_cfg else list(range(1, 13)))
+    for at in (5, 7, 12):
+        folder = tmp_path / f'{at}'
+        first = trained(folder, hooks=[dict(type='InterruptHook', **{unit: at})], **settings).val_loop.validated
+        assert first + trained(folder, resume='auto', **settings).val_loop.validated == straight, at
