@@ -109,7 +109,7 @@ def test_a_resumed_training_adds_its_start_and_says_what_has_changed(tmp_path):
     record['starts'][-1]['data']['cars']['fingerprint'] = 'another'
     (tmp_path / 'work' / RECORD).write_text(json.dumps(record))
     train(tmp_path / 'work', max_iters=3, resume=True, log_level='WARNING')
-    assert 'changed since the start before: data.cars.fingerprint' in log()
+    assert 'run.json: changed since the last start: data.cars.fingerprint' in log()
 
 
 def test_a_damaged_record_ends_the_training_before_its_first_step(tmp_path):

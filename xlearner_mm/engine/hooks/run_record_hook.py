@@ -82,7 +82,8 @@ def describe_start(runner: Runner) -> dict[str, Any]:
     settings = {key: value for key, value in runner.cfg.to_dict().items() if key not in _DOES_NOT_MATTER}
     text = json.dumps(settings, sort_keys=True, default=str)
     dataset: Any = runner.train_dataloader.dataset
-    datasets = dataset.datasets if isinstance(dataset, MultiSourceDataset) else {'train_dataloader': dataset}
+    several = isinstance(dataset, MultiSourceDataset)
+    datasets: dict[str, Any] = dict(dataset.datasets) if several else {'train_dataloader': dataset}
     cuda = torch.cuda.is_available()
     # A library that is not imported has no effect on the result.
     versions = {name: str(sys.modules[name].__version__) for name in LIBRARIES if name in sys.modules}
