@@ -14,8 +14,7 @@ import re
 from pathlib import Path
 
 from xlearner_mm.report.report import read_report
-from xlearner_mm.report.rows import is_paper
-from xlearner_mm.report.tables import markdown, summary_table, transfer_table, upstream_table
+from xlearner_mm.report.tables import markdown, summary_table, transfer_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / 'README.md', ROOT / 'docs' / 'variants.md')
@@ -27,12 +26,11 @@ def table_of(folder: Path, kind: str) -> str:
     if not (folder / 'report.json').is_file():
         raise SystemExit(f'{folder}/report.json is not there: run tools/demo.py or tools/run_pipeline.py first')
     report = read_report(folder)
-    rows = [row for row in report.rows if not is_paper(row)]
-    own = {row['method']: row['upstream'] for row in rows if row['upstream']}
+    rows = [row for row in report.rows if not row.is_paper]
     makers = {
         'summary': lambda: summary_table(rows),
         'transfer': lambda: transfer_table(rows),
-        'sources': lambda: upstream_table({**report.upstream, **own}),
+        'sources': report.upstream_table,
     }
     if kind not in makers:
         raise SystemExit(f"unknown table '{kind}': choose from {[*makers]}")

@@ -47,7 +47,7 @@ def main() -> int:
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     from xlearner_mm.errors import ConfigError, print_error
     from xlearner_mm.transfer.protocol import Protocol
-    from xlearner_mm.transfer.run_suite import run_suite
+    from xlearner_mm.transfer.suite import run_suite
 
     frozen = True if args.frozen else False if args.finetune else None
     try:

@@ -1,4 +1,4 @@
-"""What each task of a transfer set is judged by."""
+"""The tasks of transfer sets: one entry per task."""
 
 from __future__ import annotations
 
@@ -6,30 +6,80 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class TaskMetric:
-    """What a task is judged by.
+class Metric:
+    """A stock metric.
 
     Args:
-        key: of the stock metric.
-        label: as papers call it.
-        scale: factor that brings it to percent.
-        seconds: about how long a transfer of XL-Mini takes on one core.
+        key: in the results of the stock evaluator.
+        label: name in papers.
+        scale: factor that converts it to percent. Defaults to 1.
     """
 
     key: str
     label: str
-    scale: float
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of transfer sets.
+
+    Args:
+        library: package with the task's stock models and datasets.
+        metric: default metric of the task's sets.
+        column: key of the report column with the mean over the task's sets.
+        column_title: title of that column.
+        name: name in headings.
+        seconds: approximate duration of one transfer of XL-Mini on one core.
+        other_metrics: metrics that the config of a set may select with ``primary_metric``. Defaults to none.
+    """
+
+    library: str
+    metric: Metric
+    column: str
+    column_title: str
+    name: str
     seconds: float
+    other_metrics: tuple[Metric, ...] = ()
 
 
-TASK_METRICS = {
-    'cls': TaskMetric('accuracy/top1', 'top-1', 1.0, 20.0),
-    'det': TaskMetric('pascal_voc/AP50', 'AP50', 100.0, 25.0),
-    'seg': TaskMetric('mIoU', 'mIoU', 1.0, 18.0),
-    'depth': TaskMetric('d1', 'delta1', 100.0, 40.0),
+TASKS = {
+    'cls': Task(
+        library='mmpretrain',
+        metric=Metric('accuracy/top1', 'top-1'),
+        column='avg_cls',
+        column_title='AVG Cls',
+        name='Classification',
+        seconds=20.0,
+        other_metrics=(Metric('single-label/recall', 'mean per class'),),
+    ),
+    'det': Task(
+        library='mmdet',
+        metric=Metric('pascal_voc/AP50', 'AP50', 100.0),
+        column='det_ap50',
+        column_title='AP50',
+        name='Detection',
+        seconds=25.0,
+        other_metrics=(Metric('coco/bbox_mAP', 'AP', 100.0),),
+    ),
+    'seg': Task(
+        library='mmseg',
+        metric=Metric('mIoU', 'mIoU'),
+        column='seg_miou',
+        column_title='mIoU',
+        name='Segmentation',
+        seconds=18.0,
+    ),
+    'depth': Task(
+        library='mmseg',
+        metric=Metric('d1', 'delta1', 100.0),
+        column='depth_delta1',
+        column_title='delta1',
+        name='Depth',
+        seconds=40.0,
+    ),
 }
-"""What the sets of a task are judged by, unless their config names another ``primary_metric``."""
-OTHER_METRICS = {
-    'single-label/recall': TaskMetric('single-label/recall', 'mean per class', 1.0, 20.0),
-    'coco/bbox_mAP': TaskMetric('coco/bbox_mAP', 'AP', 100.0, 25.0),
-}
+"""Tasks by their key, which starts the file names of transfer configs; reports list them in this order."""
+
+METRICS = {metric.key: metric for task in TASKS.values() for metric in (task.metric, *task.other_metrics)}
+"""All known metrics by key."""

@@ -8,7 +8,7 @@ from xlearner_mm.config.options import load_config
 from xlearner_mm.experiments.variant_jobs import seconds_of, stage_dir, variant_jobs
 from xlearner_mm.experiments.variants import VARIANTS
 from xlearner_mm.pipeline.runner import in_order
-from xlearner_mm.transfer.suite import transfer_sets
+from xlearner_mm.transfer.protocol import transfer_sets
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,21 +1,23 @@
 """What of several rows may be compared."""
 
+from dataclasses import replace
+
 import pytest
 
 from xlearner_mm.report.paper import paper_rows
 from xlearner_mm.report.rows import (
+    RowProtocol,
     all_sets,
     best_rows,
     comparable,
     make_row,
     make_score,
-    protocol_label,
     protocols_differ,
     shared_label,
     titles_of,
 )
 
-FULL, TENTH = {'frozen': True, 'data_fraction': 1.0}, {'frozen': True, 'data_fraction': 0.1}
+FULL, TENTH = RowProtocol(frozen=True, data_fraction=1.0), RowProtocol(frozen=True, data_fraction=0.1)
 
 
 def row(name, protocol=None, **cls):
@@ -24,23 +26,23 @@ def row(name, protocol=None, **cls):
 
 def test_a_mean_over_fewer_sets_than_another_row_has_is_no_mean_to_show():
     rows = comparable([row('few', a=90.0), row('all', a=50.0, b=60.0)])
-    assert [shown['avg_cls'] for shown in rows] == [None, 55.0]
-    assert rows[0]['transfer']['a']['value'] == 90.0
+    assert [shown.summary['avg_cls'] for shown in rows] == [None, 55.0]
+    assert rows[0].transfer['a'].value == 90.0
 
 
 def test_an_extra_set_that_only_one_row_has_takes_nothing_from_the_others():
     more = row('more', a=50.0)
-    more['transfer']['coco'] = make_score('det', 'coco/bbox_mAP', 40.0, extra=True)
-    assert comparable([row('one', a=60.0), more])[0]['avg_cls'] == 60.0
+    more.transfer['coco'] = make_score('det', 'coco/bbox_mAP', 40.0, extra=True)
+    assert comparable([row('one', a=60.0), more])[0].summary['avg_cls'] == 60.0
 
 
 def test_the_papers_rows_come_first_and_keep_their_means():
     rows = comparable([row('ours', a=50.0), *paper_rows(['X-Learner'])])
-    assert [(shown['method'], shown['avg_cls']) for shown in rows] == [('X-Learner (paper)', 77.1), ('ours', 50.0)]
+    assert [(shown.method, shown.summary['avg_cls']) for shown in rows] == [('X-Learner (paper)', 77.1), ('ours', 50.0)]
 
 
 def test_the_papers_single_sets_ask_nothing_of_measured_rows():
-    assert comparable([row('ours', a=50.0), *paper_rows(['X-Learner R152'])])[1]['avg_cls'] == 50.0
+    assert comparable([row('ours', a=50.0), *paper_rows(['X-Learner R152'])])[1].summary['avg_cls'] == 50.0
 
 
 def test_sets_stand_by_task_and_extra_ones_last():
@@ -69,7 +71,7 @@ class TestBest:
 
 class TestProtocol:
     def test_seeds_do_not_make_rows_differ_and_the_paper_does_not_either(self):
-        rows = [row('x', FULL | {'seeds': 1}), row('y', FULL | {'seeds': 3}), *paper_rows()]
+        rows = [row('x', replace(FULL, seeds=1)), row('y', replace(FULL, seeds=3)), *paper_rows()]
         assert not protocols_differ(rows)
         assert protocols_differ([*rows, row('z', TENTH)])
 
@@ -77,7 +79,7 @@ class TestProtocol:
         ('seeds', 'words'), [((2, 2), '2 seeds'), ((1, 3), '1-3 seeds'), ((2, '1-3'), '1-3 seeds')]
     )
     def test_what_is_said_of_all_rows_holds_for_every_one(self, seeds, words):
-        rows = [*paper_rows(['X-Learner']), *(row('x', FULL | {'seeds': number}) for number in seeds)]
+        rows = [*paper_rows(['X-Learner']), *(row('x', replace(FULL, seeds=number)) for number in seeds)]
         assert shared_label(rows) == f'frozen, all data, {words}'
 
     def test_differing_protocols_are_part_of_the_titles(self):
@@ -95,9 +97,9 @@ class TestProtocol:
                 'frozen, lbfgs probe, all data, 3 seeds',
             ),
             ({'frozen': False, 'data_fraction': 0.015, 'seeds': 1}, 'fine-tuned, 1.5% of the data, 1 seed'),
-            ({'image_size': 448}, 'image_size 448'),
-            (None, 'not recorded'),
+            ({'options': 'image_size=448'}, 'options image_size=448'),
+            ({}, 'not recorded'),
         ],
     )
     def test_it_is_told_in_words(self, protocol, words):
-        assert protocol_label(row('x', protocol)) == words
+        assert row('x', RowProtocol(**protocol)).protocol_label == words

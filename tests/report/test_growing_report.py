@@ -9,16 +9,18 @@ from multiprocessing import get_context
 import pytest
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.report.dot_plot import panel_lines
+from xlearner_mm.report.columns import PAPER_TITLES
+from xlearner_mm.report.figure import panel_lines
 from xlearner_mm.report.paper import paper_rows
 from xlearner_mm.report.report import REPORT_FILES, read_report, update_report
 from xlearner_mm.report.results import ResultError
-from xlearner_mm.report.rows import make_row, make_score
-from xlearner_mm.transfer.suite import COLUMNS
+from xlearner_mm.report.rows import RowProtocol, SourceScore, make_row, make_score
 
 
 def row(name, value, **protocol):
-    return make_row(name, {'a': make_score('cls', 'accuracy/top1', value)}, params_m=1.0, protocol=protocol)
+    return make_row(
+        name, {'a': make_score('cls', 'accuracy/top1', value)}, params_m=1.0, protocol=RowProtocol(**protocol)
+    )
 
 
 def methods(folder):
@@ -47,7 +49,7 @@ class TestRows:
     def test_the_same_name_replaces_its_row_in_its_place(self, tmp_path):
         update_report(tmp_path, [row('x', 10.0), row('y', 20.0)])
         report = update_report(tmp_path, [row('x', 30.0)])
-        assert [(entry['method'], entry['avg_cls']) for entry in report.rows] == [('x', 30.0), ('y', 20.0)]
+        assert [(entry.method, entry.summary['avg_cls']) for entry in report.rows] == [('x', 30.0), ('y', 20.0)]
 
     def test_the_same_name_under_another_protocol_is_another_row(self, tmp_path):
         update_report(tmp_path, [row('x', 10.0, data_fraction=1.0)])
@@ -69,7 +71,7 @@ class TestRows:
         assert methods(tmp_path) == ['SimCLR (paper)'] * 2
 
     def test_further_networks_and_chance_stay(self, tmp_path):
-        expanded = {'expanded': {'coco': {'metric': 'm', 'value': 40.0}}}
+        expanded = {'expanded': {'coco': SourceScore('m', 40.0)}}
         update_report(tmp_path, [row('x', 10.0)], upstream=expanded, chance={'a': 5.0})
         report = update_report(tmp_path, [row('y', 20.0)])
         assert (report.upstream, report.chance) == (expanded, {'a': 5.0})
@@ -98,7 +100,7 @@ class TestTheSlidesColumns:
     @pytest.fixture
     def folder(self, tmp_path):
         transfer = {'cifar100': make_score('cls', 'accuracy/top1', 60.0), 'a': make_score('cls', 'x', 40.0)}
-        update_report(tmp_path, [make_row('x', transfer)], titles=COLUMNS['paper'])
+        update_report(tmp_path, [make_row('x', transfer)], titles=PAPER_TITLES)
         update_report(tmp_path, [], paper=['X-Learner R152 w/ seg'])
         return tmp_path
 
@@ -120,11 +122,11 @@ class TestTheSlidesColumns:
     def test_json_says_which_key_is_which_column(self, folder):
         content = json.loads((folder / 'report.json').read_text())
         assert tuple(content['titles'].values()) == self.TITLES
-        assert content['rows'][0]['depth_delta1'] == 91.3
-        assert read_report(folder).titles == COLUMNS['paper']
+        assert content['rows'][0]['summary']['depth_delta1'] == 91.3
+        assert read_report(folder).titles == PAPER_TITLES
 
     def test_the_picture(self, folder):
-        first, *_ = panel_lines(read_report(folder).rows, COLUMNS['paper'])
+        first, *_ = panel_lines(read_report(folder).rows, PAPER_TITLES)
         assert [panel.subtitle for panel in first] == ['AVG Cls, 2 sets', *self.TITLES[2:]]
 
 
@@ -134,19 +136,17 @@ class TestErrors:
             update_report(tmp_path, [row('x', 10.0)], paper=['MAE'])
         assert not (tmp_path / 'report.json').exists()
 
-    @pytest.mark.parametrize('content', ['', '[]', '{"rows": [{}]}', '{"rows": 3}'])
+    @pytest.mark.parametrize('content', ['', '[]', '{"rows": [{}]}', '{"rows": 3}', '{"rows": [], "more": 1}'])
     def test_a_file_of_something_else_is_not_overwritten(self, tmp_path, content):
         (tmp_path / 'report.json').write_text(content)
-        with pytest.raises(ResultError, match=r'report.json is no report of ours .*: move it away'):
+        with pytest.raises(ResultError, match=r'report.json is not a report: .*move it away'):
             update_report(tmp_path, [row('x', 10.0)])
         assert (tmp_path / 'report.json').read_text() == content
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
     rows = [*paper_rows(), row('x', [10.0, 20.0], frozen=True)]
-    written = update_report(
-        tmp_path, [rows[-1]], paper=[entry['method'].removesuffix(' (paper)') for entry in rows[:-1]]
-    )
+    written = update_report(tmp_path, [rows[-1]], paper=[entry.method.removesuffix(' (paper)') for entry in rows[:-1]])
     assert read_report(tmp_path).rows == written.rows == rows
 
 

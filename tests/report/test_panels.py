@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 from matplotlib.figure import Figure
 
-from xlearner_mm.report.dot_plot import Panel, draw_panel, draw_rows, height_of, panel_lines, row_colours
+from xlearner_mm.report.figure import Panel, draw_panel, draw_rows, height_of, panel_lines, row_colors
 from xlearner_mm.report.paper import paper_rows
-from xlearner_mm.report.rows import identity, make_row, make_score
+from xlearner_mm.report.rows import RowProtocol, make_row, make_score
 
 CLS = [f'set{number}' for number in range(10)]
 
@@ -17,7 +17,7 @@ def row(name, cls=CLS, value=50.0, coco=None, **protocol):
     transfer['voc'] = make_score('det', 'pascal_voc/AP50', value)
     if coco is not None:
         transfer['coco'] = make_score('det', 'coco/bbox_mAP', coco, extra=True)
-    return make_row(name, transfer, protocol=protocol)
+    return make_row(name, transfer, protocol=RowProtocol(**protocol))
 
 
 def titles(rows):
@@ -48,8 +48,8 @@ class TestPanel:
     def drawn(self):
         def draw(rows, column, chance=None):
             axes = Figure().subplots()
-            colours = row_colours(rows)
-            draw_panel(axes, Panel(column, 'title', 'metric'), rows, [colours[identity(row)] for row in rows], chance)
+            colors = row_colors(rows)
+            draw_panel(axes, Panel(column, 'title', 'metric'), rows, [colors[row.identity] for row in rows], chance)
             return axes
 
         return draw
@@ -86,9 +86,9 @@ class TestPanel:
         assert right - left > 2
 
 
-def test_a_method_keeps_its_colour_under_every_protocol():
+def test_a_method_keeps_its_color_under_every_protocol():
     rows = [row('x', frozen=True), row('x', frozen=False), row('y', frozen=True)]
-    first, second, other = (row_colours(rows)[identity(entry)] for entry in rows)
+    first, second, other = (row_colors(rows)[entry.identity] for entry in rows)
     assert first == second != other
 
 

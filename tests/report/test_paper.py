@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from xlearner_mm.report.columns import PAPER_TITLES
 from xlearner_mm.report.paper import PaperCell, paper_row_names, paper_rows, paper_tables, print_paper_tables
-from xlearner_mm.transfer.suite import COLUMNS, SUITES, transfer_sets
+from xlearner_mm.report.rows import Row
+from xlearner_mm.transfer.protocol import SUITES, transfer_sets
+from xlearner_mm.typed_json import from_json, to_json
 
 TABLES = paper_tables()
 # Sums of the slides' numbers, without bracketed differences: by column, then by line.
@@ -121,8 +124,8 @@ def test_a_cell_is_taken_apart(text, cell):
 class TestRows:
     def test_the_first_tables_methods_are_the_default(self):
         names = ['ImageNet supervised', 'SimCLR', 'Hard-sharing', 'X-Learner', 'X-Learner++', 'X-Learner w/ seg']
-        assert [row['method'] for row in paper_rows()] == [f'{name} (paper)' for name in names]
-        assert all(row['source'] == 'paper' for row in paper_rows())
+        assert [row.method for row in paper_rows()] == [f'{name} (paper)' for name in names]
+        assert all(row.source == 'paper' for row in paper_rows())
 
     @pytest.mark.parametrize(
         ('name', 'values', 'marks'),
@@ -141,18 +144,18 @@ class TestRows:
     )
     def test_a_row_has_the_values_of_its_line(self, name, values, marks):
         (row,) = paper_rows([name])
-        assert tuple(row[key] for key in ('avg_cls', 'det_ap50', 'seg_miou', 'depth_delta1')) == values
-        assert row.get('marks', {}) == marks
+        assert tuple(row.summary[key] for key in ('avg_cls', 'det_ap50', 'seg_miou', 'depth_delta1')) == values
+        assert row.marks == marks
 
     def test_every_name_has_a_row_that_json_can_hold(self):
         rows = paper_rows(paper_row_names())
-        assert json.loads(json.dumps(rows)) == rows
-        assert len({row['method'] for row in rows}) == len(rows)
+        assert from_json(list[Row], json.loads(json.dumps(to_json(rows)))) == rows
+        assert len({row.method for row in rows}) == len(rows)
 
     def test_cifar_100_is_a_set_of_its_own(self):
         (row,) = paper_rows(['X-Learner R152'])
-        assert row['transfer']['cifar100']['value'] == 88.7
-        assert row['avg_cls'] is None
+        assert row.transfer['cifar100'].value == 88.7
+        assert row.summary['avg_cls'] is None
 
 
 class TestPrint:
@@ -188,12 +191,12 @@ class TestPrint:
 
 
 def test_the_set_that_a_row_names_is_one_of_the_suites():
-    suite = {entry.name for entry in transfer_sets(Path(__file__).parents[2] / SUITES['paper'])}
-    assert {name for row in paper_rows(paper_row_names()) for name in row['transfer']} <= suite
+    suite = {entry.name for entry in transfer_sets(Path(__file__).parents[2] / SUITES['paper'].folder)}
+    assert {name for row in paper_rows(paper_row_names()) for name in row.transfer} <= suite
 
 
 def test_the_papers_suite_has_the_columns_of_the_slides_tables():
     slides = [
         title for title in TABLES['data_efficiency'].header if title not in ('Method', 'Backbone', 'Amount of Data')
     ]
-    assert [title.partition(' (')[0] for title in COLUMNS['paper'].values()] == slides
+    assert [title.partition(' (')[0] for title in PAPER_TITLES.values()] == slides

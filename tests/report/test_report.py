@@ -3,20 +3,20 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
 
-from xlearner_mm.report.figure import grouped
+from xlearner_mm.report.figure import Boxes, Prediction, Predictions, grouped
 from xlearner_mm.report.paper import paper_rows
-from xlearner_mm.report.predictions import Boxes, Prediction, Predictions
 from xlearner_mm.report.report import Report
-from xlearner_mm.report.results import ResultError, read_results
-from xlearner_mm.report.rows import Budget, make_row, make_score
+from xlearner_mm.report.results import ResultError, read_results, read_upstream
+from xlearner_mm.report.rows import Budget, RowProtocol, SourceScore, make_row, make_score
 from xlearner_mm.report.tables import rows_as_csv
-from xlearner_mm.transfer.suite_row import read_upstream
+from xlearner_mm.typed_json import to_json
 
 SOURCES = {'coco': {'primary_metric': 'coco/bbox_mAP_50', 'primary_scale': 100}}
 
@@ -45,7 +45,7 @@ def rows(tmp_path):
 
 
 def test_a_random_start_has_no_upstream(rows):
-    assert rows[0]['upstream'] == {}
+    assert rows[0].upstream == {}
 
 
 def test_a_squeeze_that_measured_its_fidelity_has_it_beside_every_source(tmp_path):
@@ -57,16 +57,16 @@ def test_a_squeeze_that_measured_its_fidelity_has_it_beside_every_source(tmp_pat
     }
     write_run(tmp_path, metrics)
     assert read_upstream(tmp_path, {**SOURCES, 'cars': {'primary_metric': 'accuracy/top1'}}) == {
-        'coco': {'metric': 'coco/bbox_mAP_50', 'value': 25.0, 'fidelity': 81.24},
-        'cars': {'metric': 'accuracy/top1', 'value': 60.0},
+        'coco': SourceScore('coco/bbox_mAP_50', 25.0, 81.24),
+        'cars': SourceScore('accuracy/top1', 60.0),
     }
 
 
 def test_a_detector_that_detected_nothing_has_0_and_a_source_that_was_not_validated_is_an_error(tmp_path):
     write_run(tmp_path, {'cars/accuracy/top1': 60.0, 'coco/fidelity': 0.0, 'sources/mean': 30.0})
     validated = {'coco': {**SOURCES['coco'], 'val_evaluator': {'type': 'CocoMetric'}}}
-    assert read_upstream(tmp_path, validated) == {'coco': {'metric': 'coco/bbox_mAP_50', 'value': 0, 'fidelity': 0}}
-    with pytest.raises(ResultError, match="holds no metric 'coco/coco/bbox_mAP_50'"):
+    assert read_upstream(tmp_path, validated) == {'coco': SourceScore('coco/bbox_mAP_50', 0, 0)}
+    with pytest.raises(ResultError, match="no metric 'coco/coco/bbox_mAP_50'"):
         read_upstream(tmp_path, SOURCES)
 
 
@@ -91,7 +91,7 @@ class TestFiles:
         none = Boxes(np.zeros((0, 4)), np.zeros(0, int))
         return Report(
             rows,
-            upstream={'xlearner': rows[1]['upstream']},
+            upstream={'xlearner': rows[1].upstream},
             trainings={'squeeze': read_results(tmp_path / 'squeeze')},
             predictions={
                 'detector': Predictions(('cat', 'dog'), [Prediction(image, boxes, none)] * 2),
@@ -103,7 +103,7 @@ class TestFiles:
     def test_json_holds_the_rows_and_what_the_tables_need_besides(self, report, tmp_path):
         report.write(tmp_path / 'out')
         written = json.loads((tmp_path / 'out' / 'report.json').read_text())
-        assert written == {'rows': report.rows, 'upstream': report.upstream, 'chance': {'cars': 10.0}}
+        assert written == to_json({'rows': report.rows, 'upstream': report.upstream, 'chance': {'cars': 10.0}})
 
     def test_markdown_has_a_line_for_every_method_set_and_source(self, report):
         text = report.to_markdown()
@@ -127,8 +127,8 @@ class TestFiles:
 
     def test_what_a_row_lacks_is_a_dash_and_the_fidelity_has_a_column(self, rows):
         transfer = {'cars': make_score('cls', 'accuracy/top1', [70.0, 74.0]), 'dtd': make_score('cls', 'x', [])}
-        upstream = {'coco': {'metric': 'coco/bbox_mAP_50', 'value': 20.0, 'fidelity': 80.0}}
-        protocol = {'frozen': True, 'seeds': 2}
+        upstream = {'coco': SourceScore('coco/bbox_mAP_50', 20.0, 80.0)}
+        protocol = RowProtocol(frozen=True, seeds=2)
         text = Report([*rows, make_row('more', transfer, upstream=upstream, protocol=protocol)]).to_markdown()
         assert '| more | - | - | - | - | 80.0 | - | - | frozen, 2 seeds |' in text
         assert '| cars | cls | top-1 | 40.0 | 40.0 | 72.0 ± 2.8 |' in text
@@ -137,7 +137,7 @@ class TestFiles:
         assert 'Rows of different protocols do not compare' in text
 
     def test_the_budget_of_the_training_has_columns_where_a_row_knows_it(self, rows):
-        row = make_row('more', rows[0]['transfer'], budget=Budget(900, 6.5021), seconds=9.0)
+        row = make_row('more', rows[0].transfer, budget=Budget(900, 6.5021), seconds=9.0)
         report = Report([*rows, row])
         text = report.to_markdown()
         assert 'params (M) | steps | train TFLOPs | time |' in text
@@ -148,13 +148,13 @@ class TestFiles:
         assert 'steps' not in Report(rows).to_markdown()
 
     def test_values_of_two_metrics_of_a_source_do_not_share_a_line(self, rows):
-        rows[0]['upstream'] = {'coco': {'metric': 'coco/bbox_mAP', 'value': 9.0}}
+        rows[0].upstream['coco'] = SourceScore('coco/bbox_mAP', 9.0)
         text = Report(rows).to_markdown()
         assert '| coco | coco/bbox_mAP | 9.0 | - |' in text
         assert '| coco | coco/bbox_mAP_50 | - | 25.0 |' in text
 
     def test_the_papers_rows_are_told_apart_and_never_the_best(self, rows):
-        rows = [rows[0], rows[1] | {'det_ap50': 20.0}, *paper_rows(['X-Learner'])]
+        rows = [rows[0], replace(rows[1], summary={**rows[1].summary, 'det_ap50': 20.0}), *paper_rows(['X-Learner'])]
         text = Report(rows).to_markdown()
         assert r'| *X-Learner (paper)* | 77.1 | 84.4 | 77.1\* | - | - | - |' in text
         assert '| xlearner | 30.0 | **20.0** |' in text

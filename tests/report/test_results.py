@@ -57,7 +57,7 @@ def test_an_unknown_metric_is_an_error_that_lists_those_there_are(log):
 
 def test_a_training_without_validation_is_an_error(log):
     folder = log('20260101_000000', step(10, 3.0))
-    with pytest.raises(ResultError, match='holds no validation metrics'):
+    with pytest.raises(ResultError, match='no validation metrics'):
         read_results(folder).metrics()
 
 

@@ -23,7 +23,7 @@ def test_a_mark_of_the_slides_is_no_emphasis():
 
 
 def test_csv_quotes_and_leaves_out_what_is_not_known():
-    assert csv_text(['a', 'b'], [['x, y', None], ['z', 1.5]]) == 'a,b\n"x, y",\nz,1.5\n'
+    assert csv_text([['a', 'b'], ['x, y', None], ['z', 1.5]]) == 'a,b\n"x, y",\nz,1.5\n'
 
 
 def test_a_file_gets_whole_lines_however_long_and_names_are_no_markup():

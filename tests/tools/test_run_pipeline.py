@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import xlearner_mm.pipeline
+from xlearner_mm.experiments import run
 from xlearner_mm.pipeline.runner import INTERRUPTED, Outcome
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def test_an_interruption_leaves_unfinished_variants_out_of_the_report(tool, monk
             return Outcome(INTERRUPTED, {}, failed, [])
 
     monkeypatch.chdir(ROOT)  # where the tool goes, too
-    monkeypatch.setattr(xlearner_mm.pipeline, 'JobRunner', Interrupted)
+    monkeypatch.setattr(run, 'JobRunner', Interrupted)
     monkeypatch.setattr(sys, 'argv', ['run_pipeline.py', 'hard_sharing', '--work-dir', str(tmp_path)])
     assert tool.main() == INTERRUPTED
     assert not (tmp_path / 'report.json').exists()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from xlearner_mm.transfer import run_suite as module
+from xlearner_mm.transfer import suite as module
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_a_probe_of_what_is_fine_tuned_is_refused_in_one_line(run_tool, transfer
     status, _, errors = run_tool('transfer.py', 'scratch', '--finetune', '--probe', 'knn')
     assert status == 1
     (error,) = errors.splitlines()
-    assert error.startswith('error: probe knn judges a frozen backbone')
+    assert error.startswith('error: probe knn needs a frozen backbone')
     assert transferred == []
 
 

@@ -7,7 +7,7 @@ from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import DATASETS
 from xlearner_mm.testing.fixtures.pictures import write_picture
 from xlearner_mm.testing.fixtures.transfer_sets import write_voc0712
-from xlearner_mm.transfer.fractions import draw_fraction, leaf_datasets
+from xlearner_mm.transfer.set_config import Part, draw_fraction, leaf_datasets
 
 COUNTS = {'ant': 20, 'bee': 10, 'cat': 3}
 
@@ -23,8 +23,7 @@ def classification(tmp_path_factory):
 
 def drawn(dataset, fraction, seed=0, name='animals'):
     dataset = copy.deepcopy(dataset)
-    record = draw_fraction(dataset, name, fraction, seed, 'mmpretrain')
-    return dataset, record
+    return dataset, draw_fraction(dataset, f'{name}/{seed}', fraction, 'mmpretrain')
 
 
 def test_every_class_keeps_its_share_and_at_least_one_image(classification):
@@ -34,9 +33,9 @@ def test_every_class_keeps_its_share_and_at_least_one_image(classification):
 
 
 def test_the_draw_depends_on_seed_and_set_alone(classification):
-    digests = [drawn(classification, 0.5, *key)[1]['digest'] for key in ((0, 'a'), (0, 'a'), (1, 'a'), (0, 'b'))]
-    assert digests[0] == digests[1]
-    assert len(set(digests)) == 3
+    indices = [drawn(classification, 0.5, *key)[0]['indices'] for key in ((0, 'a'), (0, 'a'), (1, 'a'), (0, 'b'))]
+    assert indices[0] == indices[1]
+    assert len(set(map(tuple, indices))) == 3
 
 
 def test_a_smaller_share_is_part_of_a_larger_one(classification):
@@ -45,10 +44,8 @@ def test_a_smaller_share_is_part_of_a_larger_one(classification):
 
 
 def test_the_record_says_which_images_of_how_many(classification):
-    dataset, record = drawn(classification, 0.5)
-    assert record['set'] == 'animals'
-    assert record['fraction'] == 0.5
-    assert record['parts'] == [{'dataset': 'CustomDataset', 'total': 33, 'indices': dataset['indices']}]
+    dataset, parts = drawn(classification, 0.5)
+    assert parts == [Part('CustomDataset', 33, dataset['indices'])]
 
 
 def test_every_data_set_within_wrappers_is_reduced(tmp_path):
@@ -59,11 +56,11 @@ def test_every_data_set_within_wrappers_is_reduced(tmp_path):
         for year in (2007, 2012)
     ]
     dataset = dict(type='RepeatDataset', times=3, dataset=dict(type='ConcatDataset', datasets=parts))
-    record = draw_fraction(dataset, 'voc', 0.3, 0, 'mmdet')
+    parts = draw_fraction(dataset, 'voc/0', 0.3, 'mmdet')
     assert [len(leaf['indices']) for leaf in leaf_datasets(dataset)] == [3, 3]
-    assert record['parts'][0]['indices'] != record['parts'][1]['indices']
+    assert parts[0].indices != parts[1].indices
 
 
 def test_a_config_that_chooses_already_is_refused(classification):
-    with pytest.raises(ConfigError, match='CustomDataset chooses indices already'):
+    with pytest.raises(ConfigError, match='CustomDataset.*indices already'):
         drawn({**classification, 'indices': 5}, 0.5)

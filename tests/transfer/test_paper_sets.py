@@ -1,5 +1,6 @@
 """Every set of the paper's suite: its config reads the set's true form on disk, and trains as its stock recipe."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,8 @@ from tests.export.conftest import description
 from xlearner_mm.export import export_backbone
 from xlearner_mm.registry import DATASETS, MODELS, DefaultScope
 from xlearner_mm.testing.fixtures.transfer_sets import TRANSFER_FIXTURES
-from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.suite import transfer_sets
-from xlearner_mm.transfer.suite_row import read_result
+from xlearner_mm.transfer.protocol import Protocol, transfer_sets
+from xlearner_mm.transfer.rows import read_result
 from xlearner_mm.transfer.transfer_set import transfer_to_set
 
 SETS = {entry.name: entry for entry in transfer_sets(Path(__file__).parents[2] / 'configs' / 'transfer')}
@@ -168,10 +168,10 @@ def test_a_backbone_of_another_size_is_probed(inside, tmp_path, backbone, name):
     options = ['test_dataloader.num_workers=0']
     assert transfer_to_set(SETS[name].config, tmp_path, str(backbone), Protocol(), options=options) == 0
     result = read_result(tmp_path)
-    assert SETS[name].metric.key in result['metrics']
+    assert SETS[name].metric.key in result.metrics
     own = name == 'dtd'
-    assert result['validation'] == ("the set's own split 'val'" if own else 'a fifth of every class, seed 0')
-    assert result['validation_images'] == (IMAGES if own else 2)
+    assert result.probe.validation == ("the set's own split 'val'" if own else 'a fifth of every class, seed 0')
+    assert result.probe.validation_images == (IMAGES if own else 2)
 
 
 @pytest.mark.parametrize('probe', ['sgd', 'lbfgs'])
@@ -184,7 +184,7 @@ def test_cifar_s_rgb_arrays_are_fed_as_they_are(inside, tmp_path, backbone, caps
     swapped = [*options, 'model.data_preprocessor.to_rgb=True']
     assert transfer_to_set(config, tmp_path / 'swapped', str(backbone), protocol, options=swapped) == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert 'channels bgr, of images which are loaded in rgb order' in message
+    assert re.search('loaded in rgb order.*channels bgr', message)
     assert 'to_rgb=False' in message
 
 
@@ -195,7 +195,7 @@ def test_every_set_is_trained_by_its_stock_runner(inside, tmp_path, backbone, na
     small += SMALL.get(name, [])
     protocol = Protocol(probe='sgd')
     assert transfer_to_set(SETS[name].config, tmp_path, str(backbone), protocol, options=small) == 0
-    assert SETS[name].metric.key in read_result(tmp_path)['metrics']
+    assert SETS[name].metric.key in read_result(tmp_path).metrics
 
 
 def plain(value):

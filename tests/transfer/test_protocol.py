@@ -1,6 +1,7 @@
 import pytest
 
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.report.rows import RowProtocol
 from xlearner_mm.transfer.protocol import Protocol
 
 
@@ -25,8 +26,8 @@ def test_work_directories_tell_protocols_apart_but_not_numbers_of_seeds(settings
         ({'data_fraction': 0}, 'above 0 and at most 1, got 0'),
         ({'data_fraction': 10}, 'above 0 and at most 1, got 10'),
         ({'seeds': 0}, 'seeds must be at least 1'),
-        ({'frozen': False, 'probe': 'knn'}, 'probe knn judges a frozen backbone, and --finetune trains it'),
-        ({'frozen': False, 'probe': 'sgd'}, 'probe sgd judges a frozen backbone, and --finetune trains it'),
+        ({'frozen': False, 'probe': 'knn'}, 'probe knn needs a frozen backbone.*--finetune'),
+        ({'frozen': False, 'probe': 'sgd'}, 'probe sgd needs a frozen backbone.*--finetune'),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
@@ -37,9 +38,9 @@ def test_settings_out_of_range_are_refused(settings, message):
 def test_overrides_of_the_configs_are_another_protocol():
     longer, shorter = (Protocol(options=(f'train_cfg.max_iters={steps}',)) for steps in (2, 1))
     assert len({Protocol().suffix, longer.suffix, shorter.suffix}) == 3
-    assert longer.describe()['options'] == 'train_cfg.max_iters=2'
+    assert longer.of_row(1).options == 'train_cfg.max_iters=2'
 
 
 def test_a_report_hears_of_frozen_and_of_the_probe_only_where_they_hold_for_all_sets():
-    assert Protocol().describe() == {'data_fraction': 1.0, 'seeds': 1, 'probe': 'lbfgs'}
-    assert Protocol(frozen=False, seeds=2).describe() == {'data_fraction': 1.0, 'seeds': 2, 'frozen': False}
+    assert Protocol().of_row(1) == RowProtocol(1.0, 1, probe='lbfgs')
+    assert Protocol(frozen=False, seeds=2).of_row('1-2') == RowProtocol(1.0, '1-2', frozen=False)

@@ -8,9 +8,8 @@ import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
 from xlearner_mm.export.start import Start
 from xlearner_mm.testing.fixtures.segmentation import write_voc2012
 from xlearner_mm.testing.fixtures.transfer_sets import write_voc0712
-from xlearner_mm.transfer.fractions import leaf_datasets
 from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.set_config import is_frozen, set_config
+from xlearner_mm.transfer.set_config import is_frozen, leaf_datasets, set_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'transfer'
 DETECTION, PROBE = CONFIGS / 'det' / 'det_voc0712.py', CONFIGS / 'cls' / 'cls_pets.py'

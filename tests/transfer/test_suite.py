@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.suite import transfer_jobs, transfer_sets
+from xlearner_mm.transfer.protocol import Protocol, transfer_sets
+from xlearner_mm.transfer.suite import transfer_jobs
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_sets_are_found_by_their_configs_in_the_order_of_the_tasks(configs):
 
 
 def test_a_folder_without_any_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match='holds no transfer config named <task>_<set>'):
+    with pytest.raises(FileNotFoundError, match='no transfer config named <task>_<set>'):
         transfer_sets(tmp_path)
 
 

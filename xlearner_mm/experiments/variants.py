@@ -1,4 +1,4 @@
-"""The slides' variants in miniature: which trainings each takes, in which order, and what is transferred."""
+"""The slides' variants in miniature: their trainings in order, and the backbones that are transferred."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ class Training:
 
     Args:
         config: below ``configs/mini``.
-        seconds: about how long it takes on one core.
-        reads: setting -> what it is set to, with ``{<training>}`` for that training's work directory, which thereby has
-            to come before. Defaults to none.
-        export: whether its backbone is written to ``backbone.pth`` for a later training. Defaults to False.
-        shortened: setting -> what it is set to where the training is tried out in a few steps, beside their number.
+        seconds: approximate duration on one core.
+        reads: setting -> value, with ``{<training>}`` for the work directory of a training, which must run before.
             Defaults to none.
+        export: whether its backbone is written to ``backbone.pth`` for a later training. Defaults to False.
+        shortened: setting -> value for a trial of a few steps, beside their number. Defaults to none.
     """
 
     config: str
@@ -82,7 +81,7 @@ _TRAININGS = [
         'xlearner_p_r18_prune.py',
         200,
         {'load_from': '{xlearner_r18_expansion}'},
-        shortened={'custom_hooks.4.steps': 1, 'custom_hooks.4.interval': 1},  # all at once, in the first step
+        shortened={'custom_hooks.4.steps': 1, 'custom_hooks.4.interval': 1},  # everything in the first step
     ),
 ]
 TRAININGS = {training.name: training for training in _TRAININGS}
@@ -93,9 +92,9 @@ class Variant:
     """A row of the slides.
 
     Args:
-        title: as the slides call it.
+        title: name in the slides.
         result: the training whose backbone is transferred. Defaults to None: a random start.
-        expanded: whether that is the expanded net as it is. Defaults to False: a plain backbone.
+        expanded: whether the expanded network itself is transferred. Defaults to False: a plain backbone.
     """
 
     title: str
@@ -103,7 +102,7 @@ class Variant:
     expanded: bool = False
 
     def trainings(self) -> list[str]:
-        """Return the names of all its trainings, each after those that it reads."""
+        """Return the names of all its trainings in order."""
         return _with_needs(self.result) if self.result else []
 
 
@@ -121,9 +120,9 @@ VARIANTS = {
     'hard_sharing_seg': Variant('Hard-sharing w/ seg', 'hard_sharing_seg_r18'),
     'hard_sharing_seg_flops': Variant('Hard-sharing w/ seg, equal FLOPs', 'hard_sharing_seg_flops_r18'),
 }
-"""Name -> variant: what ``tools/run_pipeline.py`` runs.
+"""Variants of ``tools/run_pipeline.py`` by name.
 
-Hard-sharing trains for as many optimizer steps as X-Learner's expansion and squeeze together, ``*_flops`` for as many
+Hard-sharing trains for as many optimizer steps as X-Learner's expansion and squeeze together, ``*_flops`` with as many
 FLOPs.
 """
 

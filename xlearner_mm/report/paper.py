@@ -13,7 +13,7 @@ import yaml
 from rich.console import Console
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.report.rows import PAPER, SUMMARY, Row, make_row, make_score
+from xlearner_mm.report.rows import PAPER, SUMMARY, Row, Score
 from xlearner_mm.report.tables import Table, csv_text, json_text, markdown, print_table
 
 _CELL = re.compile(r'(?P<value>\d+\.\d+)(?P<mark>\*?)(?: \((?P<delta>[+-]\d+\.\d+)\))?')
@@ -24,10 +24,10 @@ class PaperCell:
     """One cell of a table of the slides.
 
     Args:
-        text: as it stands there, such as ``'77.1* (+1.4)'``.
-        value: its number; None in a cell of words, marks or dashes.
-        mark: ``'*'``, or nothing. The slides do not say what it means.
-        delta: the difference to the table's base line, where it is given.
+        text: as printed, such as ``'77.1* (+1.4)'``.
+        value: its number. Defaults to None: words, marks or dashes.
+        mark: ``'*'``, which the slides do not explain. Defaults to ``''``.
+        delta: printed difference from the table's base line. Defaults to None.
     """
 
     text: str
@@ -37,7 +37,7 @@ class PaperCell:
 
     @classmethod
     def parse(cls, text: str) -> PaperCell:
-        """Return the cell that a text stands for."""
+        """Return the cell with a text."""
         found = _CELL.fullmatch(text)
         if not found:
             return cls(text)
@@ -50,13 +50,13 @@ class PaperTable:
     """One table of the slides.
 
     Args:
-        name: by which it is asked for.
-        title: what it shows.
-        observation: the slides' number of it, such as ``'O1'``.
+        name: unique.
+        title: caption.
+        observation: its number in the slides, such as ``'O1'``.
         header: titles of the columns.
-        lines: cells, as many in each line as the header has.
+        lines: cells, as many per line as the header has.
         groups: titles over several columns: title -> first and last column.
-        base: the line that the cells' ``delta`` refers to; None where there are none.
+        base: line that the cells' ``delta`` refers to; None if there are none.
     """
 
     name: str
@@ -68,7 +68,7 @@ class PaperTable:
     base: int | None
 
     def texts(self) -> list[list[str]]:
-        """Return header and lines as the slides have them."""
+        """Return header and lines as printed in the slides."""
         return [list(self.header), *([cell.text for cell in line] for line in self.lines)]
 
     def cell(self, line: int, column: str) -> PaperCell:
@@ -94,20 +94,18 @@ def paper_tables() -> dict[str, PaperTable]:
 
 
 def paper_row_names() -> list[str]:
-    """Return the names that :func:`paper_rows` knows; those of the first table (O1) are its default."""
+    """Return the names of all rows that :func:`paper_rows` knows."""
     return list(_content()['rows'])
 
 
 def paper_rows(names: Sequence[str] | None = None) -> list[Row]:
-    """Return rows of the slides in the form of a report's.
-
-    They are named ``<name> (paper)``, have ``source='paper'`` and in ``marks`` the slides' marks, column -> mark.
+    """Return rows of the slides as rows of a report, named ``<name> (paper)``.
 
     Args:
-        names: which, of :func:`paper_row_names`. Defaults to None: the six methods of the first table (O1).
+        names: of :func:`paper_row_names`. Defaults to None: the six methods of the first table (O1).
 
     Raises:
-        ConfigError: a name that is none of them.
+        ConfigError: an unknown name.
     """
     known = _content()['rows']
     chosen = [name for name, (table, _) in known.items() if table == 'methods'] if names is None else names
@@ -119,19 +117,19 @@ def paper_rows(names: Sequence[str] | None = None) -> list[Row]:
 
 def _paper_row(name: str, table_name: str, line: int) -> Row:
     table = paper_tables()[table_name]
-    row = make_row(f'{name} (paper)', {})
-    marks = {}
+    summary: dict[str, float | None] = dict.fromkeys(SUMMARY)
+    transfer, marks = {}, {}
     for column, key in _content()['columns'].items():
         cell = table.cell(line, column) if column in table.header else PaperCell('-')
         if cell.value is None:
             continue
         if key in SUMMARY:
-            row[key] = cell.value
+            summary[key] = cell.value
         else:
-            row['transfer'][key.removeprefix('transfer.')] = make_score('cls', 'accuracy/top1', cell.value)
+            transfer[key] = Score('cls', 'accuracy/top1', cell.value)
         if cell.mark:
             marks[key] = cell.mark
-    return row | {'source': PAPER} | ({'marks': marks} if marks else {})
+    return Row(f'{name} (paper)', {}, transfer, summary, source=PAPER, marks=marks)
 
 
 @cache
@@ -143,34 +141,33 @@ def print_paper_tables(tables: Sequence[PaperTable], form: str, console: Console
     """Print tables one after another.
 
     Args:
-        tables: which.
-        form: ``'text'``, ``'markdown'``, ``'csv'`` (a table after an empty line, its first column the table's name) or
+        tables: to print.
+        form: ``'text'``, ``'markdown'``, ``'csv'`` (separated by empty lines, the first column is the table's name) or
             ``'json'`` (one object: name -> table).
-        console: where to. Defaults to None: standard output.
+        console: target. Defaults to None: standard output.
     """
     console = console or Console(soft_wrap=True)
     if form == 'text':
         for table in tables:
-            print_table(shown(table), _heading(table), console)
+            print_table(_shown(table), _heading(table), console)
         return
     texts = {
         'markdown': lambda: (
-            '\n\n'.join(f'**{_heading(table)}**\n\n{markdown(shown(table))}' for table in tables) + '\n'
+            '\n\n'.join(f'**{_heading(table)}**\n\n{markdown(_shown(table))}' for table in tables) + '\n'
         ),
         'csv': lambda: '\n'.join(_csv(table) for table in tables),
-        'json': lambda: json_text({table.name: as_dict(table) for table in tables}),
+        'json': lambda: json_text({table.name: _as_dict(table) for table in tables}),
     }
     console.out(texts[form](), end='', highlight=False)
 
 
-def shown(table: PaperTable) -> Table:
-    """Return a table's cells as they stand in the slides."""
+def _shown(table: PaperTable) -> Table:
     header, *lines = table.texts()
     return Table(header, lines)
 
 
-def as_dict(table: PaperTable) -> dict[str, Any]:
-    """Return a table with every cell taken apart into value, mark and difference."""
+def _as_dict(table: PaperTable) -> dict[str, Any]:
+    """Return a table with every cell parsed into value, mark and difference."""
     groups = {title: list(ends) for title, ends in table.groups.items()}
     lines = [{name: asdict(cell) for name, cell in zip(table.header, line, strict=True)} for line in table.lines]
     about = {'observation': table.observation, 'title': table.title, 'groups': groups, 'base': table.base}
@@ -184,4 +181,4 @@ def _heading(table: PaperTable) -> str:
 
 def _csv(table: PaperTable) -> str:
     header, *lines = table.texts()
-    return csv_text(['table', *header], [[table.name, *line] for line in lines])
+    return csv_text([['table', *header], *([table.name, *line] for line in lines)])

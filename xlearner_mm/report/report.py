@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 from rich.console import Console
@@ -14,11 +14,10 @@ from rich.console import Console
 from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.pipeline.display import duration
 from xlearner_mm.report.paper import paper_rows
-from xlearner_mm.report.predictions import Predictions
 from xlearner_mm.report.results import ResultError, TrainingResults
-from xlearner_mm.report.rows import SUMMARY, Row, identity, is_paper
+from xlearner_mm.report.rows import SUMMARY, Row, Upstream
 from xlearner_mm.report.tables import (
-    Upstream,
+    Table,
     json_text,
     markdown,
     notes,
@@ -28,24 +27,40 @@ from xlearner_mm.report.tables import (
     transfer_table,
     upstream_table,
 )
+from xlearner_mm.typed_json import from_json, to_json
+
+if TYPE_CHECKING:
+    from xlearner_mm.report.figure import Predictions
 
 REPORT_FILES = ('report.json', 'report.md', 'report.csv', 'report.png')
+REPORT_LOCK = '.report.lock'
+"""File in a work directory that locks its report and the names of its rows."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """The content of ``report.json``: a :class:`Report` without curves and pictures."""
+
+    rows: list[Row]
+    titles: dict[str, str] = field(default_factory=lambda: dict(SUMMARY))
+    upstream: dict[str, Upstream] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is reported.
+    """Rows and their illustrations.
 
     Args:
-        rows: one per method, as :func:`~xlearner_mm.report.rows.make_row` makes them; the paper's among them, as
-            :func:`~xlearner_mm.report.paper.paper_rows` returns them.
-        upstream: further trained networks for the table of the sources, such as the expanded one: title -> source ->
-            ``{'metric', 'value'}``. The rows' own come by themselves. Defaults to none.
-        trainings: title -> its results, for the loss curves. Defaults to none.
-        predictions: title -> predictions on test images, for the pictures. Defaults to none.
-        chance: transfer set -> what guessing gets there, in percent. Defaults to none.
-        titles: of the columns: summary or set -> title, as :data:`~xlearner_mm.transfer.suite.COLUMNS` has them.
-            Defaults to the summaries under their metrics.
+        rows: one per method, as :func:`~xlearner_mm.report.rows.make_row` and
+            :func:`~xlearner_mm.report.paper.paper_rows` return them.
+        upstream: title -> scores of further trained networks on their sources, such as the expanded one. Defaults to
+            none: the rows' own are added.
+        trainings: title -> results with the losses to draw. Defaults to none.
+        predictions: title -> predictions on test images. Defaults to none.
+        chance: transfer set -> score of guessing, in percent. Defaults to none.
+        titles: summary or set -> title, the score columns, such as
+            :data:`~xlearner_mm.report.columns.PAPER_TITLES`. Defaults to the summaries.
     """
 
     rows: Sequence[Row]
@@ -56,7 +71,7 @@ class Report:
     titles: Mapping[str, str] = field(default_factory=lambda: SUMMARY)
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the four files, each whole or not at all, over those there are; return their paths."""
+        """Write the four files atomically; return their paths."""
         from xlearner_mm.report.figure import save_figure  # matplotlib is slow to import
 
         data, text, values, picture = paths = [folder / name for name in REPORT_FILES]
@@ -67,45 +82,34 @@ class Report:
         return paths
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what ``report.json`` holds: all but curves and pictures."""
-        titles = {} if self.titles == SUMMARY else dict(self.titles)
-        optional = {'titles': titles, 'upstream': dict(self.upstream), 'chance': dict(self.chance)}
-        return {'rows': list(self.rows), **{key: value for key, value in optional.items() if value}}
+        """Return the content of ``report.json``: everything except curves and pictures."""
+        return to_json(_Stored(list(self.rows), dict(self.titles), dict(self.upstream), dict(self.chance)))
 
     def to_markdown(self) -> str:
         """Return the report as text."""
-        summary = summary_table(self.rows, self.titles)
-        parts = ['# Transfer of the backbones', ' '.join(notes(self.rows)), markdown(summary)]
-        transfer, upstream = transfer_table(self.rows), self._upstream()
-        if transfer.lines:
-            parts += ['## Every transfer set', markdown(transfer)]
-        if upstream:
-            parts += ['## The sources', markdown(upstream_table(upstream))]
-        total = sum(row.get('seconds') or 0 for row in self.rows)
+        parts = ['# Transfer of the backbones', ' '.join(notes(self.rows))]
+        parts += [markdown(summary_table(self.rows, self.titles))]
+        transfer, upstream = transfer_table(self.rows), self.upstream_table()
+        parts += ['## Every transfer set', markdown(transfer)] if transfer.lines else []
+        parts += ['## The sources', markdown(upstream)] if upstream.lines else []
+        total = sum(row.seconds or 0 for row in self.rows)
         parts += [f'The trainings took {duration(total)}, some of it at the same time.'] if total else []
         return '\n\n'.join([*parts, '![The report as a picture](report.png)']) + '\n'
 
     def show(self, console: Console | None = None) -> None:
-        """Print the tables.
-
-        Args:
-            console: where to. Defaults to None: standard output.
-        """
-        transfer, upstream = transfer_table(self.rows), self._upstream()
-        if upstream:
-            print_table(upstream_table(upstream), 'Sources: validation in percent', console)
+        """Print the tables to a console, by default to standard output."""
+        transfer, upstream = transfer_table(self.rows), self.upstream_table()
+        if upstream.lines:
+            print_table(upstream, 'Sources: validation in percent', console)
         if transfer.lines:
             print_table(transfer, 'Transfer sets: test in percent', console)
         print_table(summary_table(self.rows, self.titles), 'Summary', console)
         (console or Console()).print(*notes(self.rows), style='dim')
 
-    def _upstream(self) -> dict[str, Upstream]:
-        own = {row['method']: row['upstream'] for row in self.rows if row['upstream']}
-        return {**self.upstream, **own}
-
-
-REPORT_LOCK = '.report.lock'
-"""In a work directory: held by whoever changes the report, or whose its rows are."""
+    def upstream_table(self) -> Table:
+        """Return the table of the sources, of all networks."""
+        own = {row.method: row.upstream for row in self.rows if row.upstream}
+        return upstream_table({**self.upstream, **own})
 
 
 def update_report(
@@ -118,34 +122,34 @@ def update_report(
     chance: Mapping[str, float] | None = None,
     titles: Mapping[str, str] | None = None,
 ) -> Report:
-    """Add rows to a folder's report, write its files anew, and return it.
+    """Add rows to the report of a folder, write its files again, and return it.
 
-    A row replaces the one of its method and protocol. What the folder's report holds besides stays, but for loss
-    curves and pictures, which are drawn when they are given. Several processes may do this at once: they wait for each
-    other.
+    A row replaces the one with its method and protocol. Everything else in the report is kept, except for loss curves
+    and pictures, which are drawn from the arguments. Safe for concurrent processes.
 
     Args:
-        folder: the work directory; made where it is missing.
-        rows: what has been measured, as :func:`~xlearner_mm.report.rows.make_row` makes them; may be none.
-        paper: names of the slides' rows that stand beside them, of
-            :func:`~xlearner_mm.report.paper.paper_row_names`; none at all takes them out. Defaults to None: those
-            that are there.
-        upstream: as :class:`~xlearner_mm.report.report.Report` takes it. Defaults to what is there.
+        folder: the work directory, created if missing.
+        rows: measured rows, possibly none.
+        paper: names of the slides' rows to show, of :func:`~xlearner_mm.report.paper.paper_row_names`; an empty
+            sequence removes them. Defaults to None: those in the report.
+        upstream: as :class:`Report` has it. Defaults to those in the report.
         trainings: likewise. Defaults to none.
         predictions: likewise. Defaults to none.
-        chance: likewise. Defaults to what is there.
-        titles: likewise. Defaults to what is there.
+        chance: likewise. Defaults to those in the report.
+        titles: likewise. Defaults to those in the report.
 
     Raises:
-        ResultError: the folder's ``report.json`` is not one of ours.
+        ResultError: an unreadable ``report.json``.
         ConfigError: an unknown name of a paper's row.
     """
     wanted = None if paper is None else paper_rows(paper)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / REPORT_LOCK):
         old = read_report(folder)
+        kept = old.rows if wanted is None else [row for row in old.rows if not row.is_paper]
+        merged = {row.identity: row for row in [*(wanted or []), *kept, *rows]}
         report = Report(
-            merge_rows(old.rows if wanted is None else [row for row in old.rows if not is_paper(row)], rows, wanted),
+            sorted(merged.values(), key=lambda row: not row.is_paper),
             {**old.upstream, **(upstream or {})},
             trainings or {},
             predictions or {},
@@ -157,30 +161,16 @@ def update_report(
 
 
 def read_report(folder: Path) -> Report:
-    """Return what a folder's ``report.json`` holds; an empty report where there is none.
+    """Return the report in a folder's ``report.json``; an empty report if there is none.
 
     Raises:
-        ResultError: it is not one of ours.
+        ResultError: the file is no report.
     """
     path = folder / REPORT_FILES[0]
     if not path.exists():
         return Report([])
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
-        rows = content['rows']
-        for row in rows:
-            identity(row)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ResultError(f'{path} is no report of ours ({error!r}): move it away to begin a new one') from error
-    return Report(
-        rows,
-        content.get('upstream', {}),
-        chance=content.get('chance', {}),
-        titles=content.get('titles', SUMMARY),
-    )
-
-
-def merge_rows(old: Sequence[Row], new: Sequence[Row], paper: Sequence[Row] | None = None) -> list[Row]:
-    """Return the old rows with the new ones in their places or behind them; the paper's come first."""
-    merged = {identity(row): row for row in [*(paper or []), *old, *new]}
-    return sorted(merged.values(), key=lambda row: not is_paper(row))
+        stored: _Stored = from_json(_Stored, json.loads(path.read_text(encoding='utf-8')))
+    except ValueError as error:
+        raise ResultError(f'{path} is not a report: {error}; move it away to start a new one') from error
+    return Report(stored.rows, stored.upstream, chance=stored.chance, titles=stored.titles)

@@ -1,20 +1,22 @@
-"""What a training has written: its loss curves and its validation metrics."""
+"""Logged results of a training: loss curves and validation metrics."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.report.rows import SourceScore, Upstream
 
 Curve = list[tuple[int, float]]
 
 
 class ResultError(ConfigError):
-    """A work directory that does not hold what is asked of it."""
+    """A work directory without the requested results; the message names it, what was expected and what was found."""
 
 
 @dataclass
@@ -23,9 +25,9 @@ class TrainingResults:
 
     Args:
         folder: the work directory.
-        curves: key -> (step, value) by rising step, for what was logged while training.
-        validations: the metrics of every validation, in order.
-        validation_steps: the training step after which each of them was.
+        curves: key -> (step, value) by rising step, of the training steps.
+        validations: metrics of every validation, in order.
+        validation_steps: training step before each of them.
     """
 
     folder: Path
@@ -40,22 +42,22 @@ class TrainingResults:
             ResultError: there was none.
         """
         if not self.validations:
-            raise ResultError(f'{self.folder} holds no validation metrics: its training has not come to its end')
+            raise ResultError(f'{self.folder} has no validation metrics: its training is not finished')
         return self.validations[-1]
 
     def metric(self, key: str, scale: float = 1.0) -> float:
         """Return one metric of the last validation, times ``scale``.
 
         Raises:
-            ResultError: there is no such metric; lists those there are.
+            ResultError: there is no such metric; the message lists the known ones.
         """
         metrics = self.metrics()
         if key not in metrics:
-            raise ResultError(f"{self.folder} holds no metric '{key}', but {sorted(metrics)}")
+            raise ResultError(f"{self.folder} has no metric '{key}', but {sorted(metrics)}")
         return float(metrics[key]) * scale
 
     def validation_curves(self) -> dict[str, Curve]:
-        """Return every metric over the training's steps; of a validation that was repeated, the later one counts."""
+        """Return every metric over the training's steps; a repeated validation replaces the earlier one."""
         curves: dict[str, dict[int, float]] = defaultdict(dict)
         for step, metrics in zip(self.validation_steps, self.validations, strict=True):
             for key, value in metrics.items():
@@ -63,15 +65,15 @@ class TrainingResults:
         return {key: sorted(curve.items()) for key, curve in curves.items()}
 
     def losses(self) -> dict[str, Curve]:
-        """Return the curves of all losses, the total (``'loss'``) among them."""
+        """Return the curves of all losses, including the total, ``'loss'``."""
         return {key: curve for key, curve in self.curves.items() if 'loss' in key.rsplit('.', 1)[-1]}
 
 
 def read_results(folder: Path) -> TrainingResults:
-    """Read an MMEngine work directory.
+    """Read the logs of an MMEngine work directory.
 
-    Every run, a resumed one too, writes a folder named by its time. Where two runs logged one step, the later one
-    counts: the earlier one's was lost with its interruption.
+    Every run, including a resumed one, writes a folder named by its time. Steps logged by two runs are taken from the
+    later one: the earlier ones were lost in the interruption.
 
     Args:
         folder: the work directory.
@@ -81,7 +83,7 @@ def read_results(folder: Path) -> TrainingResults:
     """
     logs = sorted(folder.glob('*/vis_data/scalars.json'))
     if not logs:
-        raise ResultError(f'{folder} holds no */vis_data/scalars.json: no training has logged there')
+        raise ResultError(f'{folder} has no */vis_data/scalars.json: no training has logged there')
     curves: dict[str, dict[int, float]] = defaultdict(dict)
     validations: list[dict[str, float]] = []
     validation_steps: list[int] = []
@@ -92,7 +94,7 @@ def read_results(folder: Path) -> TrainingResults:
             trained = step
             for key, value in record.items():
                 curves[key][step] = value
-        else:  # a validation; a logger that counts epochs calls its step 0
+        else:  # a validation; loggers that count epochs log it as step 0
             validations.append(record)
             validation_steps.append(step or trained)
     by_step = {key: sorted(curve.items()) for key, curve in curves.items()}
@@ -103,7 +105,35 @@ def _records(log: Path) -> Iterator[dict[str, float]]:
     for line in log.read_text(encoding='utf-8').splitlines():
         try:
             record = json.loads(line)
-        except ValueError:  # the line that an interruption cut short
+        except ValueError:  # a line truncated by an interruption
             continue
         if 'step' in record:
             yield record
+
+
+def read_upstream(folder: Path, sources: Mapping[str, Mapping[str, Any]]) -> Upstream:
+    """Return the scores of a stage's last validation on its sources, in percent, with the fidelity if it was measured.
+
+    A source without any metric has score 0: stock detection metrics return nothing if there are no detections.
+
+    Args:
+        folder: the stage's work directory.
+        sources: source -> settings, of which ``primary_metric``, ``primary_scale`` and ``val_evaluator`` are read.
+
+    Raises:
+        ResultError: no validation, or none of a source.
+    """
+    results = read_results(folder)
+    metrics = results.metrics()
+    upstream = {}
+    for name, source in sources.items():
+        metric = source.get('primary_metric')
+        if metric:
+            fidelity = metrics.get(f'{name}/fidelity')
+            measured = any(key.startswith(f'{name}/') for key in metrics if key != f'{name}/fidelity')
+            if not measured and source.get('val_evaluator') is not None:
+                value = 0.0
+            else:
+                value = results.metric(f'{name}/{metric}', source.get('primary_scale', 1.0))
+            upstream[name] = SourceScore(metric, round(value, 2), None if fidelity is None else round(fidelity, 2))
+    return upstream

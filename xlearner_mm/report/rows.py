@@ -1,26 +1,70 @@
-"""One method's row of a report: scores per transfer set, over seeds, and what sums them up."""
+"""One method's row of a report, and the comparison of rows."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
-from typing import Any
 
-Score = dict[str, Any]
-Row = dict[str, Any]
+from xlearner_mm.tasks import METRICS, TASKS
 
-SUMMARY = {'avg_cls': 'AVG Cls', 'det_ap50': 'AP50', 'seg_miou': 'mIoU', 'depth_delta1': 'delta1'}
-"""Columns of a row that sum up the tasks, and their titles where a suite has none of its own."""
-SUMMARY_TASKS = {'avg_cls': 'cls', 'det_ap50': 'det', 'seg_miou': 'seg', 'depth_delta1': 'depth'}
+SUMMARY = {task.column: task.column_title for task in TASKS.values()}
+"""Columns with the mean of a task, and their default titles."""
 PAPER = 'paper'
-"""A row's ``source`` when it was not measured here but stands in the paper's slides."""
+"""``Row.source`` of the rows from the paper's slides."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score of a method on one transfer set, in percent.
+
+    Args:
+        task: of :data:`~xlearner_mm.tasks.TASKS`.
+        metric: key of the stock metric, such as ``'accuracy/top1'``.
+        value: mean over the seeds; None, shown as ``-``, for a set that failed or was left out.
+        values: of the single seeds. Defaults to none: there is one seed.
+        std: standard deviation over the seeds. Defaults to None: there is one seed.
+        seeds: of ``values``. Defaults to none.
+        extra: a set beside the paper's suite (COCO, ADE20K): it has its own column and is in no summary. Defaults to
+            False.
+    """
+
+    task: str
+    metric: str
+    value: float | None
+    values: list[float] = field(default_factory=list)
+    std: float | None = None
+    seeds: list[int] = field(default_factory=list)
+    extra: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name of the metric in papers; its key if unknown."""
+        return METRICS[self.metric].label if self.metric in METRICS else self.metric
+
+
+@dataclass(frozen=True)
+class SourceScore:
+    """The validation score of a trained network on one of its sources, in percent.
+
+    Args:
+        metric: key of the source's primary metric.
+        value: the score.
+        fidelity: percentage of the expanded backbone's score, measured by a squeeze. Defaults to None: not measured.
+    """
+
+    metric: str
+    value: float
+    fidelity: float | None = None
+
+
+Upstream = dict[str, SourceScore]
+"""Source -> score."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What it took to train a backbone, from its sources on.
+    """The training cost of a backbone, starting from its sources.
 
     Args:
         steps: optimizer steps of all its trainings.
@@ -31,6 +75,131 @@ class Budget:
     tflops: float
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """The backbone of a row; two are equal if digest and branch are.
+
+    Args:
+        checkpoint: the file, for messages.
+        sha256: of the file; None for the random start.
+        branch: of an expansion checkpoint, the branch that is transferred alone. Defaults to None.
+    """
+
+    checkpoint: str = field(compare=False)
+    sha256: str | None
+    branch: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """The first digits of the SHA-256; ``'random'`` for the random start."""
+        return self.sha256[:8] if self.sha256 else 'random'
+
+    def __str__(self) -> str:
+        branch = f', branch {self.branch}' if self.branch else ''
+        return f'{self.checkpoint} (sha256 {self.digest}{branch})' if self.sha256 else self.checkpoint
+
+
+@dataclass(frozen=True)
+class RowProtocol:
+    """The protocol of a row, as far as it holds for all its sets. All fields default to None: not recorded.
+
+    Args:
+        data_fraction: used share of the training images.
+        seeds: number of seeds; ``'1-3'`` if the sets differ in it.
+        frozen: whether the backbone is frozen.
+        probe: of frozen backbones.
+        options: overrides of every config.
+    """
+
+    data_fraction: float | None = None
+    seeds: int | str | None = None
+    frozen: bool | None = None
+    probe: str | None = None
+    options: str | None = None
+
+    @property
+    def label(self) -> str:
+        """Description, such as ``'frozen, lbfgs probe, 10% of the data, 3 seeds'``."""
+        fraction, seeds = self.data_fraction, self.seeds
+        parts = [] if self.frozen is None else ['frozen' if self.frozen else 'fine-tuned']
+        parts += [f'{self.probe} probe'] if self.probe else []
+        parts += [] if fraction is None else [f'{100 * fraction:g}% of the data' if fraction < 1 else 'all data']
+        parts += [f'options {self.options}'] if self.options else []
+        parts += [] if seeds is None else [f'{seeds} seed{"s" if seeds != 1 else ""}']
+        return ', '.join(parts) or 'not recorded'
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's row of ``report.json``; all metrics in percent. :func:`make_row` computes the derived fields.
+
+    Args:
+        method: name of the row.
+        upstream: source -> score on it.
+        transfer: transfer set -> score on it.
+        summary: column -> mean over the sets of a task; None if a set has no value.
+        params_m: learnable values of the backbone, in millions; None if unknown.
+        seconds: duration of all its trainings and transfers; None if unknown.
+        std: summary column -> standard deviation over the seeds.
+        fidelity: mean over the sources that have one.
+        flops_g: multiply-adds for one image of 224 x 224, in billions.
+        steps: optimizer steps of all its trainings.
+        train_tflops: of all its trainings.
+        protocol: by which the backbone was judged.
+        backbone: that was transferred.
+        source: ``'measured'`` or :data:`PAPER`.
+        marks: column -> mark in the slides.
+    """
+
+    method: str
+    upstream: Upstream
+    transfer: dict[str, Score]
+    summary: dict[str, float | None]
+    params_m: float | None = None
+    seconds: float | None = None
+    std: dict[str, float] = field(default_factory=dict)
+    fidelity: float | None = None
+    flops_g: float | None = None
+    steps: int | None = None
+    train_tflops: float | None = None
+    protocol: RowProtocol = RowProtocol()
+    backbone: Backbone | None = None
+    source: str = 'measured'
+    marks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_paper(self) -> bool:
+        """Whether the numbers are the paper's."""
+        return self.source == PAPER
+
+    @property
+    def comparison_key(self) -> RowProtocol:
+        """What two comparable rows share: the protocol except for the number of seeds."""
+        return replace(self.protocol, seeds=None)
+
+    @property
+    def identity(self) -> tuple[str, str, RowProtocol]:
+        """What identifies a row in a report: source, method, and the protocol except for the number of seeds."""
+        return self.source, self.method, self.comparison_key
+
+    @property
+    def protocol_label(self) -> str:
+        """Description of the protocol."""
+        return "the paper's" if self.is_paper else self.protocol.label
+
+    def value(self, column: str) -> float | None:
+        """Return a summary, or the value of a single set; None if the row has none."""
+        if column in SUMMARY:
+            return self.summary.get(column)
+        return self.transfer[column].value if column in self.transfer else None
+
+    def deviation(self, column: str) -> float | None:
+        """Return the standard deviation over the seeds of a summary or a single set; None for one seed."""
+        if column in SUMMARY:
+            return self.std.get(column)
+        return self.transfer[column].std if column in self.transfer else None
+
+
 def make_score(
     task: str,
     metric: str,
@@ -38,105 +207,79 @@ def make_score(
     extra: bool = False,
     seeds: Sequence[int] | None = None,
 ) -> Score:
-    """Return what one method reached on one transfer set.
+    """Return the score of one method on one transfer set.
 
     Args:
-        task: ``'cls'``, ``'det'``, ``'seg'`` or ``'depth'``.
-        metric: key of the stock metric, such as ``'accuracy/top1'``.
-        values: in percent, one per seed. None at all is a set that failed or was left out: it shows as ``-``.
-        extra: of a set that stands beside the paper's suite (COCO, ADE20K): it has a column of its own and no part in
-            the summary. Defaults to False.
+        task: of :data:`~xlearner_mm.tasks.TASKS`.
+        metric: key of the stock metric.
+        values: in percent, one per seed; none for a set that failed or was left out.
+        extra: as :class:`Score` has it. Defaults to False.
         seeds: of the values. Defaults to None: 0, 1, ...
     """
     numbers = [float(values)] if isinstance(values, (int, float)) else [float(value) for value in values]
-    score: Score = {'task': task, 'metric': metric, 'value': round(fmean(numbers), 2) if numbers else None}
-    if len(numbers) > 1:
-        score |= {'values': [round(value, 4) for value in numbers], 'std': round(stdev(numbers), 2)}
-        score['seeds'] = list(range(len(numbers)) if seeds is None else seeds)
-    if extra:
-        score['extra'] = True
-    return score
+    mean = _mean(numbers)
+    if len(numbers) < 2:
+        return Score(task, metric, mean, extra=extra)
+    used = list(range(len(numbers)) if seeds is None else seeds)
+    return Score(task, metric, mean, [round(value, 4) for value in numbers], round(stdev(numbers), 2), used, extra)
 
 
 def make_row(
     method: str,
     transfer: Mapping[str, Score],
     *,
-    upstream: Mapping[str, Mapping[str, Any]] | None = None,
+    upstream: Upstream | None = None,
     params_m: float | None = None,
     flops_g: float | None = None,
     seconds: float | None = None,
     budget: Budget | None = None,
-    protocol: Mapping[str, Any] | None = None,
-    backbone: Mapping[str, Any] | None = None,
+    protocol: RowProtocol | None = None,
+    backbone: Backbone | None = None,
 ) -> Row:
-    """Return a method's row of ``report.json``; all metrics in percent.
+    """Return a method's row with its summaries, their standard deviations and its mean fidelity.
 
     Args:
-        method: its name.
-        transfer: set -> its score, as :func:`make_score` makes it, for *every* set of the suite: a summary with a set
-            that has no value is none (``-``), for a mean over the rest would be another number.
-        upstream: source -> ``{'metric', 'value'}``, and ``'fidelity'`` where the squeeze has measured it. Defaults to
-            none.
-        params_m: learnable values of the backbone, in millions. Defaults to unknown.
-        flops_g: multiply-adds for one image of 224 x 224, in billions. Defaults to unknown.
-        seconds: how long all its trainings took. Defaults to unknown.
-        budget: what training the backbone took. Defaults to unknown.
-        protocol: how the backbone was judged: ``{'frozen': bool, 'probe': str, 'data_fraction': float,
-            'seeds': int | str}``; ``seeds`` is ``'1-3'`` where sets differ in it. Rows of different protocols are told
-            apart in every table. Defaults to unknown.
-        backbone: whose row it is: ``{'checkpoint': str, 'sha256': str | None, 'branch': str | None}``. Defaults to
-            unknown.
-
-    Returns:
-        A row that JSON can hold. ``std`` has the standard deviation of every summary over the seeds, ``fidelity``
-        the mean over the sources that have one.
+        method: name of the row.
+        transfer: set -> score for *every* set of the suite: without the value of a set its task has no summary, because
+            a mean over the other sets is another quantity.
+        upstream: source -> score. Defaults to none.
+        params_m: as :class:`Row` has it. Defaults to unknown, like all further arguments.
+        flops_g: likewise.
+        seconds: likewise.
+        budget: training cost of the backbone.
+        protocol: as :class:`Row` has it.
+        backbone: likewise.
     """
-    summaries = {column: _summary(transfer, task) for column, task in SUMMARY_TASKS.items()}
-    row: Row = {
-        'method': method,
-        'upstream': {name: dict(values) for name, values in (upstream or {}).items()},
-        'transfer': {name: dict(score) for name, score in transfer.items()},
-        **{column: _mean(values) for column, values in summaries.items()},
-        'params_m': params_m,
-        'seconds': seconds,
-    }
-    deviations = {column: round(stdev(values), 2) for column, values in summaries.items() if len(values) > 1}
-    fidelities = [values['fidelity'] for values in row['upstream'].values() if 'fidelity' in values]
-    optional = {
-        'std': deviations,
-        'fidelity': _mean(fidelities),
-        'flops_g': flops_g,
-        'steps': budget and budget.steps,
-        'train_tflops': budget and round(budget.tflops, 3),
-        'protocol': dict(protocol) if protocol else None,
-        'backbone': dict(backbone) if backbone else None,
-    }
-    return row | {key: value for key, value in optional.items() if value not in (None, {})}
+    summaries = {task.column: _seed_means(transfer, key) for key, task in TASKS.items()}
+    upstream = upstream or {}
+    return Row(
+        method,
+        dict(upstream),
+        dict(transfer),
+        {column: _mean(values) for column, values in summaries.items()},
+        params_m,
+        seconds,
+        {column: round(stdev(values), 2) for column, values in summaries.items() if len(values) > 1},
+        _mean([score.fidelity for score in upstream.values() if score.fidelity is not None]),
+        flops_g,
+        None if budget is None else budget.steps,
+        None if budget is None else round(budget.tflops, 3),
+        protocol or RowProtocol(),
+        backbone,
+    )
 
 
-def is_paper(row: Mapping[str, Any]) -> bool:
-    """Return whether a row's numbers are the paper's."""
-    return row.get('source') == PAPER
+def _seed_means(transfer: Mapping[str, Score], task: str) -> list[float]:
+    """Return the mean over a task's sets, one number per seed; none if a set has no value.
 
-
-def identity(row: Mapping[str, Any]) -> tuple[str | None, str, str]:
-    """Return what a row of one report is known by: whose it is, the method, and the protocol but for its seeds."""
-    protocol = {key: value for key, value in (row.get('protocol') or {}).items() if key != 'seeds'}
-    return row.get('source'), row['method'], json.dumps(protocol, sort_keys=True)
-
-
-def _summary(transfer: Mapping[str, Score], task: str) -> list[float]:
-    """Return the mean over a task's sets, one number per seed; none where a set has no value.
-
-    Sets that were run with differing seeds are not paired: their mean is one number then.
+    Sets with different seeds are not paired: there is one mean, over their values.
     """
-    scores = [score for score in transfer.values() if score['task'] == task and not score.get('extra')]
-    if any(score['value'] is None for score in scores):
+    scores = [score for score in transfer.values() if score.task == task and not score.extra]
+    means = [score.value for score in scores if score.value is not None]
+    if len(means) < len(scores):
         return []
-    runs = [score.get('values', [score['value']]) for score in scores]
-    if len({tuple(score.get('seeds', ())) for score in scores}) > 1:
-        runs = [[score['value']] for score in scores]
+    paired = len({tuple(score.seeds) for score in scores}) <= 1
+    runs = [score.values or [mean] if paired else [mean] for score, mean in zip(scores, means, strict=True)]
     return [fmean(values) for values in zip(*runs, strict=True)]
 
 
@@ -144,103 +287,61 @@ def _mean(values: Sequence[float]) -> float | None:
     return round(fmean(values), 2) if values else None
 
 
-def all_sets(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return set -> the first score found of it: in the order of the measured rows, tasks together, extra ones last."""
-    sets: dict[str, dict[str, Any]] = {}
-    for row in sorted(rows, key=is_paper):
-        for name, score in row['transfer'].items():
+def all_sets(rows: Sequence[Row]) -> dict[str, Score]:
+    """Return set -> the first score on it: in the order of the measured rows, by task, extra sets last."""
+    sets: dict[str, Score] = {}
+    for row in sorted(rows, key=lambda row: row.is_paper):
+        for name, score in row.transfer.items():
             sets.setdefault(name, score)
-    tasks = list(SUMMARY_TASKS.values())
-    return dict(sorted(sets.items(), key=lambda item: (bool(item[1].get('extra')), tasks.index(item[1]['task']))))
+    tasks = list(TASKS)
+    return dict(sorted(sets.items(), key=lambda item: (item[1].extra, tasks.index(item[1].task))))
 
 
 def comparable(rows: Sequence[Row]) -> list[Row]:
     """Return the rows, the paper's first, with only those summaries that are over the same sets.
 
-    A measured row that lacks a set which another measured row has gets no summary of that task: a mean over fewer
-    sets is another quantity.
+    A measured row without a set that another measured row has gets no summary of its task.
     """
-    measured = [row for row in rows if not is_paper(row)]
+    measured = [row for row in rows if not row.is_paper]
     sets = all_sets(measured)
-    shown = [row for row in rows if is_paper(row)]
+    shown = [row for row in rows if row.is_paper]
     for row in measured:
-        lacking = {
-            score['task']
-            for name, score in sets.items()
-            if not score.get('extra') and row['transfer'].get(name, {}).get('value') is None
-        }
-        shown.append(row | {column: None for column, task in SUMMARY_TASKS.items() if task in lacking})
+        incomplete = {score.task for name, score in sets.items() if not score.extra and row.value(name) is None}
+        hidden = dict.fromkeys(TASKS[task].column for task in incomplete)
+        shown.append(replace(row, summary={**row.summary, **hidden}))
     return shown
 
 
-def value_of(row: Mapping[str, Any], column: str) -> float | None:
-    """Return a summary, or the value of a single set; None where the row lacks it."""
-    return row[column] if column in SUMMARY else row['transfer'].get(column, {}).get('value')
-
-
-def deviation_of(row: Mapping[str, Any], column: str) -> float | None:
-    """Return the standard deviation over the seeds of a summary or a single set; None for one seed."""
-    scores = row.get('std', {}) if column in SUMMARY else row['transfer'].get(column, {})
-    return scores.get(column if column in SUMMARY else 'std')
-
-
-def best_rows(rows: Sequence[Mapping[str, Any]], column: str) -> set[int]:
-    """Return which rows are the best in a column, among the measured ones of each protocol.
-
-    The paper's rows take no part, and where all are equal, or alone, none is the best.
-    """
+def best_rows(rows: Sequence[Row], column: str) -> set[int]:
+    """Return the indices of the best measured rows of a column, for each protocol; none if all are equal or alone."""
     best: set[int] = set()
-    for protocol in {protocol_of(row) for row in rows if not is_paper(row)}:
+    for protocol in {row.comparison_key for row in rows}:
         values = {
             index: value
             for index, row in enumerate(rows)
-            if not is_paper(row) and protocol_of(row) == protocol and (value := value_of(row, column)) is not None
+            if not row.is_paper and row.comparison_key == protocol and (value := row.value(column)) is not None
         }
         if len(set(values.values())) > 1:
             best |= {index for index, value in values.items() if value == max(values.values())}
     return best
 
 
-def protocol_of(row: Mapping[str, Any]) -> str:
-    """Return what makes two rows comparable: the protocol but for the number of seeds."""
-    return identity(row)[2]
+def protocols_differ(rows: Sequence[Row]) -> bool:
+    """Return whether the measured rows have different protocols."""
+    return len({row.comparison_key for row in rows if not row.is_paper}) > 1
 
 
-def protocols_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the measured rows were judged in different ways."""
-    return len({protocol_of(row) for row in rows if not is_paper(row)}) > 1
-
-
-def titles_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what the rows are called: the method, with its protocol where the rows differ in it."""
+def titles_of(rows: Sequence[Row]) -> list[str]:
+    """Return the methods, each with its protocol if the rows differ in it."""
     differ = protocols_differ(rows)
-    return [
-        f'{row["method"]} ({protocol_label(row)})' if differ and not is_paper(row) else row['method'] for row in rows
-    ]
+    return [f'{row.method} ({row.protocol_label})' if differ and not row.is_paper else row.method for row in rows]
 
 
-def shared_label(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the one protocol of all measured rows in words; ``'1-3 seeds'`` where they differ in the seeds."""
-    protocols = [row.get('protocol') or {} for row in rows if not is_paper(row)]
-    seeds = [int(number) for protocol in protocols for number in str(protocol.get('seeds', '')).split('-') if number]
-    shared = dict(protocols[0])
+def shared_label(rows: Sequence[Row]) -> str:
+    """Return the description of the protocol of all measured rows; ``'1-3 seeds'`` if they differ in the seeds."""
+    protocols = [row.protocol for row in rows if not row.is_paper]
+    seeds = [int(number) for protocol in protocols for number in str(protocol.seeds or '').split('-') if number]
+    shared = protocols[0]
     if len(set(seeds)) > 1:
-        shared['seeds'] = f'{min(seeds)}-{max(seeds)}'
-    return protocol_label({'protocol': shared})
-
-
-def protocol_label(row: Mapping[str, Any]) -> str:
-    """Return a row's protocol in words, such as ``'frozen, lbfgs probe, 10% of the data, 3 seeds'``."""
-    if is_paper(row):
-        return "the paper's"
-    protocol = dict(row.get('protocol') or {})
-    if not protocol:
-        return 'not recorded'
-    frozen, probe = protocol.pop('frozen', None), protocol.pop('probe', None)
-    fraction, seeds = protocol.pop('data_fraction', None), protocol.pop('seeds', None)
-    parts = [] if frozen is None else ['frozen' if frozen else 'fine-tuned']
-    parts += [f'{probe} probe'] if probe else []
-    parts += [] if fraction is None else [f'{100 * fraction:g}% of the data' if fraction < 1 else 'all data']
-    parts += [f'{key} {value}' for key, value in protocol.items()]
-    parts += [] if seeds is None else [f'{seeds} seed{"s" if seeds != 1 else ""}']
-    return ', '.join(parts)
+        shared = replace(shared, seeds=f'{min(seeds)}-{max(seeds)}')
+    return shared.label

@@ -1,15 +1,21 @@
-"""How a backbone is judged: frozen or not, by which probe, on how much data, how often."""
+"""How a backbone is judged: the transfer sets of a suite, and the protocol."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.report.columns import PAPER_TITLES
+from xlearner_mm.report.rows import SUMMARY, RowProtocol
+from xlearner_mm.tasks import METRICS, TASKS, Metric
 
 PROBES = ('lbfgs', 'sgd', 'knn')
-"""Ways to judge a frozen backbone by classification: logistic regression, a linear head trained by SGD, neighbours."""
+"""Classifiers on a frozen backbone: logistic regression, a linear head trained by SGD, nearest neighbors."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +23,12 @@ class Protocol:
     """The protocol of a transfer.
 
     Args:
-        frozen: True freezes the backbone in every task; False fine-tunes it in every task, by the config's own recipe
-            where that fine-tunes. Defaults to None: as each config says.
-        probe: of :data:`PROBES`, for the classification sets whose backbone stays frozen: fine-tuning leaves it
-            unused, and takes the default alone. Defaults to ``'lbfgs'``.
-        data_fraction: share of the training images to use, above 0 and at most 1. Defaults to 1.
-        seeds: how many times everything is trained, with seeds 0, 1, ... Defaults to 1.
+        frozen: True freezes the backbone in every task, False fine-tunes it in every task, by the config's own recipe
+            if that fine-tunes. Defaults to None: as each config has it.
+        probe: of :data:`PROBES`, for classification sets with a frozen backbone. Defaults to ``'lbfgs'``, the only one
+            allowed with fine-tuning.
+        data_fraction: used share of the training images, above 0 and at most 1. Defaults to 1.
+        seeds: number of repetitions, with seeds 0, 1, ... Defaults to 1.
         options: ``KEY=VALUE`` overrides of every config. Defaults to none.
 
     Raises:
@@ -39,9 +45,7 @@ class Protocol:
         if self.probe not in PROBES:
             raise ConfigError(f"unknown probe '{self.probe}', choose from {PROBES}")
         if self.frozen is False and self.probe != 'lbfgs':
-            raise ConfigError(
-                f'probe {self.probe} judges a frozen backbone, and --finetune trains it: leave one of them out'
-            )
+            raise ConfigError(f'probe {self.probe} needs a frozen backbone, but --finetune trains it: omit one of them')
         if not 0 < self.data_fraction <= 1:
             raise ConfigError(f'data_fraction must be above 0 and at most 1, got {self.data_fraction}')
         if self.seeds < 1:
@@ -49,7 +53,7 @@ class Protocol:
 
     @property
     def suffix(self) -> str:
-        """What tells its work directories from those of the standard protocol; empty for that one."""
+        """Suffix of its work directories; empty for the standard protocol."""
         parts = []
         if self.frozen is not None:
             parts.append('frozen' if self.frozen else 'finetune')
@@ -68,13 +72,98 @@ class Protocol:
             chosen.append('--frozen' if self.frozen else '--finetune')
         return tuple(chosen)
 
-    def describe(self) -> dict[str, Any]:
-        """Return it as plain data for a report; ``'frozen'`` is left out where each config decides."""
-        plain: dict[str, Any] = {'data_fraction': self.data_fraction, 'seeds': self.seeds}
-        if self.frozen is not None:
-            plain['frozen'] = self.frozen
-        if self.frozen is not False:
-            plain['probe'] = self.probe
-        if self.options:
-            plain['options'] = ' '.join(self.options)
-        return plain
+    def of_row(self, seeds: int | str) -> RowProtocol:
+        """Return the protocol of a report's row with a number of seeds: what holds for all its sets."""
+        probe = None if self.frozen is False else self.probe
+        return RowProtocol(self.data_fraction, seeds, self.frozen, probe, ' '.join(self.options) or None)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite of transfer sets.
+
+    Args:
+        folder: of the sets' configs.
+        titles: summary or set -> title, the score columns of its report. Defaults to the summaries.
+    """
+
+    folder: Path
+    titles: Mapping[str, str]
+
+
+SUITES = {
+    'paper': Suite(Path('configs/transfer'), PAPER_TITLES),
+    'mini': Suite(Path('configs/mini/transfer'), SUMMARY),
+}
+
+
+@dataclass(frozen=True)
+class TransferSet:
+    """A transfer set.
+
+    Args:
+        name: unique.
+        task: of :data:`~xlearner_mm.tasks.TASKS`.
+        config: its config file.
+        metric: its metric.
+        extra: whether it is beside the paper's suite, and so in no summary. Defaults to False.
+    """
+
+    name: str
+    task: str
+    config: Path
+    metric: Metric
+    extra: bool = False
+
+    def folder(self, row: Path, seed: int) -> Path:
+        """Return the work directory of the transfer with one seed, in the folder of its row."""
+        return row / self.config.stem / f'seed_{seed}'
+
+
+def transfer_sets(folder: Path, only: Collection[str] = ()) -> list[TransferSet]:
+    """Return the transfer sets of a folder of configs, ordered by task.
+
+    A config may set ``primary_metric`` to the key of a stock metric, and ``extra = True``.
+
+    Args:
+        folder: of configs named ``<task>_<set>.py``, in it or in folders ``<task>``. Sets of two tasks with the same
+            name keep the task in it: ``det_voc`` and ``seg_voc``.
+        only: names of the sets to return. Defaults to all.
+
+    Raises:
+        FileNotFoundError: there is no config.
+        ConfigError: an unknown name in ``only``, or an unknown metric in a config.
+    """
+    found = [
+        (task, config)
+        for task in TASKS
+        for config in sorted([*folder.glob(f'{task}_*.py'), *folder.glob(f'{task}/{task}_*.py')])
+    ]
+    if not found:
+        raise FileNotFoundError(f'{folder} has no transfer config named <task>_<set>.py, task of {list(TASKS)}')
+    short = [config.stem.removeprefix(f'{task}_') for task, config in found]
+    sets = [
+        _transfer_set(name if short.count(name) == 1 else config.stem, task, config)
+        for name, (task, config) in zip(short, found, strict=True)
+    ]
+    unknown = sorted(set(only) - {entry.name for entry in sets})
+    if unknown:
+        raise ConfigError(f'{folder} has no set {unknown}; it has {[entry.name for entry in sets]}')
+    return [entry for entry in sets if not only or entry.name in only]
+
+
+def _transfer_set(name: str, task: str, config: Path) -> TransferSet:
+    settings = _literals(config)
+    key = settings.get('primary_metric', TASKS[task].metric.key)
+    if key not in METRICS:
+        raise ConfigError(f"{config}: unknown primary_metric '{key}', choose from {sorted(METRICS)}")
+    return TransferSet(name, task, config, METRICS[key], bool(settings.get('extra', False)))
+
+
+def _literals(config: Path) -> dict[str, Any]:
+    """Return the literals that a text config itself assigns: parsing it whole would import its library."""
+    values: dict[str, Any] = {}
+    for node in ast.parse(config.read_text(encoding='utf-8')).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            values |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
+    return values

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 from xlearner_mm.analysis.recipes import Training, stock_processes, table, told_once, training_of
-from xlearner_mm.transfer.suite import transfer_sets
+from xlearner_mm.transfer.protocol import transfer_sets
 
 GPUS = (1, 8)
 """Numbers of GPUs for which the table says what a training is."""

@@ -1,9 +1,11 @@
-"""The config of one transfer: a set's config with a backbone, a protocol and a seed."""
+"""The config of one transfer: a set's config with a backbone, a protocol, a seed and a share of the images."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,13 @@ from mmengine.registry import init_default_scope
 from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.config.options import load_config, parse_option
 from xlearner_mm.engine.recipe_steps import counts_epochs
-from xlearner_mm.errors import CheckpointError, ConfigError
+from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.export.start import Start, resnet_channels
-from xlearner_mm.registry import bare_name
-from xlearner_mm.transfer.fractions import draw_fraction, leaf_datasets
+from xlearner_mm.registry import DATASETS, bare_name
 from xlearner_mm.transfer.protocol import Protocol
 
 FRACTION_FILE = 'data_fraction.json'
+"""File in a work directory with the images of a data fraction."""
 
 
 def set_config(
@@ -32,29 +34,34 @@ def set_config(
     name: str = '',
     options: Sequence[str] = (),
 ) -> Config:
-    """Return the config that one transfer is trained with.
+    """Return the config of one transfer.
 
     Args:
         config: of the transfer set.
-        folder: its work directory, which gets the record of a data fraction.
+        folder: work directory, for the record of a data fraction.
         start: the backbone; None is the random start.
-        protocol: how it is judged.
+        protocol: by which it is judged.
         seed: of the training and of the fraction. Defaults to 0.
-        name: of the set, which decides with the seed what a fraction draws. Defaults to the config's own.
-        options: ``KEY=VALUE`` overrides, applied last but for the data fraction. Defaults to none.
+        name: of the set, part of the fraction's seed. Defaults to the config's own.
+        options: ``KEY=VALUE`` overrides, applied last except for the data fraction. Defaults to none.
 
     Raises:
-        FileNotFoundError: no such config.
-        CheckpointError: a backbone that the config cannot take.
-        ConfigError: an option that cannot be read, or a training set that cannot be.
+        FileNotFoundError: there is no such config.
+        CheckpointError: a backbone that does not fit the config.
+        ConfigError: an invalid option, or an unreadable training set.
     """
     cfg = load_config(str(config), str(folder), (), 'none')
     init_default_scope(cfg.default_scope)
     fit_backbone(cfg, start)
-    if protocol.frozen is not None:
-        _set_frozen(cfg, protocol.frozen)
-    if start is None and not is_frozen(cfg):
-        _train_all(cfg)
+    backbone = cfg.model.backbone
+    if protocol.frozen:
+        backbone.update(frozen_stages=4, norm_eval=True)
+    elif protocol.frozen is False and is_frozen(cfg):
+        # A recipe that fine-tunes is kept: detection freezes stage 0 and BN statistics.
+        backbone.update(frozen_stages=-1, norm_eval=False)
+        cfg.merge_from_dict(cfg.get('finetune', {}))
+    if start is None and not is_frozen(cfg):  # a random start has no layer and no BN statistic to keep
+        backbone.update(frozen_stages=-1, norm_eval=False)
     cfg.merge_from_dict({'randomness': {'seed': seed}})
     if options:
         cfg.merge_from_dict(dict(parse_option(option) for option in options))
@@ -63,70 +70,28 @@ def set_config(
     return cfg
 
 
-def write_config(cfg: Config, folder: Path, name: str) -> Path:
-    """Write a config, whole, into a work directory; return its path.
-
-    Args:
-        cfg: the config.
-        folder: the work directory.
-        name: of the file.
-    """
-    path = folder / name
-    atomic_write_text(path, cfg.pretty_text)
-    return path
-
-
 def is_frozen(cfg: Config) -> bool:
-    """Return whether a config's backbone is frozen as a whole."""
+    """Return whether the whole backbone of a config is frozen."""
     return int(cfg.model.backbone.get('frozen_stages', -1)) >= 4
-
-
-def _set_frozen(cfg: Config, frozen: bool) -> None:
-    if frozen:
-        cfg.model.backbone.update(frozen_stages=4, norm_eval=True)
-    elif is_frozen(cfg):  # a recipe that fine-tunes stays as it is: detection's keeps stage 0 and BN statistics
-        _train_all(cfg)
-        cfg.merge_from_dict(cfg.get('finetune', {}))
-
-
-def _train_all(cfg: Config) -> None:
-    """Leave nothing as it starts: of a random start neither a frozen stage nor a BN statistic is worth keeping."""
-    cfg.model.backbone.update(frozen_stages=-1, norm_eval=False)
-
-
-def _reduce(cfg: Config, folder: Path, name: str, fraction: float, seed: int) -> None:
-    dataset = cfg.train_dataloader.dataset
-    try:
-        record = draw_fraction(dataset, name, fraction, seed, cfg.default_scope)
-    except Exception as error:
-        raise ConfigError(
-            f'{fraction:g} of the training set cannot be drawn: {type(error).__name__}: {error} '
-            f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
-        ) from error
-    atomic_write_text(folder / FRACTION_FILE, json.dumps(record) + '\n')
-    if counts_epochs(cfg):
-        # As many optimizer steps as of the whole set: the drawn images again and again make its epoch.
-        for leaf, part in zip(leaf_datasets(dataset), record['parts'], strict=True):
-            leaf['indices'] = np.resize(part['indices'], part['total']).tolist()
 
 
 _WIDTHS = ('in_channels', 'c1_in_channels', 'input_features')
 _HEADS = ('decode_head', 'auxiliary_head', 'head', 'bbox_head', 'rpn_head')
-# What a downstream config chooses of any backbone.
+# Settings of a backbone that a downstream config determines.
 _DOWNSTREAM = ('out_indices', 'frozen_stages', 'norm_eval')
-# A classifier's necks hand on the channels they get, so its head reads the backbone too.
+# Necks that keep the number of channels, so that the head reads the backbone too.
 _PASSING = ('GlobalAveragePooling', 'GeneralizedMeanPooling', 'ClsBatchNormNeck')
 
 
 def fit_backbone(cfg: Config, start: Start | None) -> None:
-    """Make a transfer config take a backbone.
+    """Insert a backbone into a transfer config, and adapt the widths of the modules that read it.
 
     Args:
         cfg: the config, changed in place.
-        start: the backbone. None leaves the config's own, at its random start.
+        start: the backbone; None keeps the config's own, randomly initialized.
 
     Raises:
-        CheckpointError: a part reads the backbone by a width that none of its levels has.
+        CheckpointError: a module reads a width that no level of the config's backbone has.
     """
     backbone = cfg.model.backbone
     if start is None:
@@ -145,12 +110,12 @@ def fit_backbone(cfg: Config, start: Start | None) -> None:
 
 
 def _widths(old: Sequence[int], new: Sequence[int]) -> dict[int, int]:
-    """Map the widths of the levels, and of the last two together, which depth heads read as one."""
+    """Map the widths of the levels, and the sum of the last two, which depth heads read."""
     return dict(zip((*old, old[-2] + old[-1]), (*new, new[-2] + new[-1]), strict=True))
 
 
 def _readers(model: Any) -> Iterator[Any]:
-    """Yield the parts that read the backbone's levels."""
+    """Yield the configs of the modules that read the backbone's levels."""
     necks = model.get('neck') or []
     necks = [necks] if isinstance(necks, Mapping) else necks
     for neck in necks:
@@ -172,6 +137,93 @@ def _resize(part: Any, widths: Mapping[int, int], checkpoint: str) -> None:
                 part[setting] = [widths[width] for width in value]
         except KeyError as error:
             raise CheckpointError(
-                f'{checkpoint}: {part["type"]}.{setting} is {value}, but {error.args[0]} is no width of a level of the '
-                f"config's backbone {list(widths)}: its readers cannot be sized for this backbone"
+                f'{checkpoint} does not fit: {part["type"]}.{setting} is {value}, but {error.args[0]} is no width of a '
+                f"level of the config's backbone {list(widths)}"
             ) from None
+
+
+@dataclass(frozen=True)
+class Part:
+    """The drawn images of one dataset, possibly one of several concatenated ones.
+
+    Args:
+        dataset: its type.
+        total: number of its images.
+        indices: of the drawn images, ascending.
+    """
+
+    dataset: str
+    total: int
+    indices: list[int]
+
+
+def _reduce(cfg: Config, folder: Path, name: str, fraction: float, seed: int) -> None:
+    dataset = cfg.train_dataloader.dataset
+    try:
+        parts = draw_fraction(dataset, f'{name}/{seed}', fraction, cfg.default_scope)
+    except Exception as error:
+        raise ConfigError(
+            f'data_fraction {fraction:g} of the training set cannot be drawn: {describe_error(error)} '
+            f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
+        ) from error
+    digest = hashlib.sha256(json.dumps([part.indices for part in parts]).encode()).hexdigest()
+    record = {'set': name, 'seed': seed, 'fraction': fraction, 'digest': digest, 'parts': [asdict(p) for p in parts]}
+    atomic_write_text(folder / FRACTION_FILE, json.dumps(record) + '\n')
+    if counts_epochs(cfg):
+        # Keep the number of optimizer steps: repeat the drawn images to the original length of an epoch.
+        for leaf, part in zip(leaf_datasets(dataset), parts, strict=True):
+            leaf['indices'] = np.resize(part.indices, part.total).tolist()
+
+
+def draw_fraction(dataset: dict[str, Any], key: str, fraction: float, scope: str) -> list[Part]:
+    """Reduce a config's training set to a random share of its images, through the ``indices`` of its stock datasets.
+
+    Images of a classification set are drawn class by class: every class keeps its share and at least one image. With
+    the same key, the smaller of two shares is a subset of the larger one, except for rounding.
+
+    Args:
+        dataset: config of a dataset; wrappers are looked through, and the datasets in them get ``indices``.
+        key: seed of the draw.
+        fraction: share of the images, above 0 and at most 1.
+        scope: library of the datasets.
+
+    Raises:
+        ConfigError: the config already sets ``indices``.
+    """
+    return [_draw(leaf, f'{key}/{number}', fraction, scope) for number, leaf in enumerate(leaf_datasets(dataset))]
+
+
+def leaf_datasets(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the configs of the datasets in wrappers such as ``ConcatDataset`` and ``RepeatDataset``."""
+    if 'datasets' in dataset:
+        for inner in dataset['datasets']:
+            yield from leaf_datasets(inner)
+    elif 'dataset' in dataset:
+        yield from leaf_datasets(dataset['dataset'])
+    else:
+        yield dataset
+
+
+def stratified(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the indices of a random share of every class, at least one image of each, ascending.
+
+    Args:
+        labels: ``(N,)``, the class of every image.
+        fraction: share of each class.
+        rng: source of randomness.
+    """
+    chosen = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        chosen.append(members[: max(1, round(fraction * len(members)))])
+    return np.sort(np.concatenate(chosen))
+
+
+def _draw(leaf: dict[str, Any], key: str, fraction: float, scope: str) -> Part:
+    if leaf.get('indices') is not None:
+        raise ConfigError(f'{leaf["type"]} sets indices already: leave the choice to data_fraction')
+    built = DATASETS.build({**leaf, 'pipeline': [], '_scope_': scope})
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], 'big'))
+    labels = built.get_gt_labels() if hasattr(built, 'get_gt_labels') else np.zeros(len(built))
+    leaf['indices'] = stratified(labels, fraction, rng).tolist()
+    return Part(leaf['type'], len(built), leaf['indices'])

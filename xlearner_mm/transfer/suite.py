@@ -1,170 +1,217 @@
-"""The transfer trainings of one backbone."""
+"""The transfers of a backbone to all sets of a suite, as jobs, and its row in the report."""
 
 from __future__ import annotations
 
-import ast
+import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from xlearner_mm.errors import ConfigError
-from xlearner_mm.pipeline.job import Job, config_files
-from xlearner_mm.report.rows import SUMMARY
-from xlearner_mm.tasks import OTHER_METRICS, TASK_METRICS, TaskMetric
-from xlearner_mm.transfer.protocol import Protocol
+import torch
 
-SUITES = {'paper': Path('configs/transfer'), 'mini': Path('configs/mini/transfer')}
-"""The folders of configs of the suites."""
-COLUMNS: dict[str, Mapping[str, str]] = {
-    'paper': {
-        'avg_cls': 'AVG Cls',
-        'cifar100': 'CIFAR-100 (top-1)',
-        'det_ap50': 'PASCAL Det (AP50)',
-        'seg_miou': 'PASCAL Seg (mIoU)',
-        'depth_delta1': 'NYU-Depth V2 (delta1)',
-    },
-    'mini': SUMMARY,
-}
-"""The columns of the suites' reports, summaries and single sets, and their titles: the slides', and the metric."""
+from xlearner_mm.checkpoint import resolve_checkpoint
+from xlearner_mm.config.options import parse_option, read_config
+from xlearner_mm.errors import CheckpointError, ConfigError, print_error, refuse_unknown
+from xlearner_mm.export.start import read_start
+from xlearner_mm.pipeline import Job, JobRunner
+from xlearner_mm.pipeline.job import config_files
+from xlearner_mm.pipeline.runner import INTERRUPTED
+from xlearner_mm.report.paper import paper_rows
+from xlearner_mm.report.report import update_report
+from xlearner_mm.report.rows import Backbone
+from xlearner_mm.tasks import TASKS
+from xlearner_mm.transfer.protocol import SUITES, Protocol, TransferSet, transfer_sets
+from xlearner_mm.transfer.rows import RANDOM_START, RESULT_FILE, claim_name, row_name, suite_row
 
-
-@dataclass(frozen=True)
-class TransferSet:
-    """A transfer set.
-
-    Args:
-        name: unique.
-        task: ``'cls'``, ``'det'``, ``'seg'`` or ``'depth'``.
-        config: its config file.
-        judged_by: the metric. Defaults to None: the task's.
-        extra: whether it stands beside the paper's suite, and has no part in the summary. Defaults to False.
-    """
-
-    name: str
-    task: str
-    config: Path
-    judged_by: TaskMetric | None = None
-    extra: bool = False
-
-    @property
-    def metric(self) -> TaskMetric:
-        """What it is judged by."""
-        return self.judged_by or TASK_METRICS[self.task]
-
-
-def transfer_sets(folder: Path, only: Collection[str] = ()) -> list[TransferSet]:
-    """Return the transfer sets that a folder of configs has, in the order of the tasks.
-
-    A config may set ``primary_metric`` to the key of its stock metric, and ``extra = True``.
-
-    Args:
-        folder: of configs named ``<task>_<set>.py``, in it or in folders ``<task>``. Where two tasks have a set of one
-            name, both keep their task in it, as ``det_voc`` and ``seg_voc``.
-        only: names of the sets to return. Defaults to all.
-
-    Raises:
-        FileNotFoundError: it has none.
-        ConfigError: ``only`` names one that it has not, or a config names an unknown metric.
-    """
-    found = [
-        (task, config)
-        for task in TASK_METRICS
-        for config in sorted([*folder.glob(f'{task}_*.py'), *folder.glob(f'{task}/{task}_*.py')])
-    ]
-    short = [config.stem.removeprefix(f'{task}_') for task, config in found]
-    if not found:
-        raise FileNotFoundError(
-            f'{folder} holds no transfer config named <task>_<set>.py, task of {list(TASK_METRICS)}'
-        )
-    sets = [
-        _transfer_set(name if short.count(name) == 1 else config.stem, task, config)
-        for name, (task, config) in zip(short, found, strict=True)
-    ]
-    unknown = sorted(set(only) - {entry.name for entry in sets})
-    if unknown:
-        raise ConfigError(f'{folder} has no set {unknown}; it has {[entry.name for entry in sets]}')
-    return [entry for entry in sets if not only or entry.name in only]
-
-
-def _transfer_set(name: str, task: str, config: Path) -> TransferSet:
-    said = _literals(config)
-    key = said.get('primary_metric', TASK_METRICS[task].key)
-    metrics = {metric.key: metric for metric in [*TASK_METRICS.values(), *OTHER_METRICS.values()]}
-    if key not in metrics:
-        raise ConfigError(f"{config}: unknown primary_metric '{key}', choose from {sorted(metrics)}")
-    return TransferSet(name, task, config, metrics[key], bool(said.get('extra', False)))
-
-
-def _literals(config: Path) -> dict[str, Any]:
-    """Return the plain values that a text config assigns itself: parsing it whole would import its library."""
-    values: dict[str, Any] = {}
-    for node in ast.parse(config.read_text(encoding='utf-8')).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            values |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
-    return values
+SCRATCH = 'scratch'
+"""In place of a checkpoint: the random start."""
 
 
 def transfer_jobs(
-    method: str,
-    backbone: str | Path | None,
+    row: str,
+    checkpoint: str | Path | None,
     sets: Sequence[TransferSet],
     work_dir: Path,
     needs: tuple[str, ...] = (),
-    options: dict[str, object] | None = None,
+    options: Mapping[str, object] | None = None,
     protocol: Protocol | None = None,
     branch: str | None = None,
 ) -> list[Job]:
-    """Return the transfers of a backbone as jobs, in ``work_dir/<method>/<config name>``.
+    """Return the transfers of a backbone as jobs, in ``work_dir/<row>/<config name>/seed_<number>``.
 
     Args:
-        method: first part of the jobs' names.
-        backbone: a checkpoint that holds one, or its address; None is the random start.
-        sets: what to transfer to.
-        work_dir: parent of all work directories.
-        needs: jobs before them, such as the one that exports the backbone. Defaults to none.
+        row: folder of the row and first part of the jobs' names.
+        checkpoint: path or address of the checkpoint with the backbone; None is the random start.
+        sets: to transfer to.
+        work_dir: parent of all rows' folders.
+        needs: jobs before them, such as the export of the backbone. Defaults to none.
         options: overrides of every config. Defaults to none.
-        protocol: how to judge it; every seed has a folder ``seed_<number>`` of its own. Defaults to the standard one.
+        protocol: by which the backbone is judged. Defaults to the standard one.
         branch: of an expansion checkpoint, the branch to transfer. Defaults to None: its only one.
     """
     protocol = protocol or Protocol()
-    start: tuple[str, ...] = ('--random-start',) if backbone is None else ('--checkpoint', str(backbone))
+    start: tuple[str, ...] = ('--random-start',) if checkpoint is None else ('--checkpoint', str(checkpoint))
     start += () if branch is None else ('--branch', branch)
-    return [
-        _transfer_job(method, start, entry, work_dir, needs, options or {}, protocol, seed)
-        for seed in range(protocol.seeds)
-        for entry in sets
-    ]
+    features = str(work_dir / row / 'features')
+    overrides = ('--cfg-options', *(f'{key}={value}' for key, value in options.items())) if options else ()
+    jobs = []
+    for seed in range(protocol.seeds):
+        for entry in sets:
+            folder = entry.folder(work_dir / row, seed)
+            command = (sys.executable, 'tools/transfer_set.py', str(entry.config), *start, *protocol.arguments(seed))
+            command += ('--set-name', entry.name, '--work-dir', str(folder), '--features', features, *overrides)
+            jobs.append(
+                Job(
+                    f'{row}/{entry.config.stem}/seed_{seed}',
+                    command,
+                    needs,
+                    TASKS[entry.task].seconds,
+                    inputs=(*config_files(entry.config), *(Path(path) for path in [checkpoint] if path)),
+                    folder=folder,
+                    outputs=(folder / RESULT_FILE,),
+                    resume=('--resume',),
+                )
+            )
+    return jobs
 
 
-def seed_folder(work_dir: Path, method: str, entry: TransferSet, seed: int) -> Path:
-    """Return the work directory of one set and seed of :func:`transfer_jobs`."""
-    return work_dir / method / entry.config.stem / f'seed_{seed}'
+def run_suite(
+    checkpoint: str,
+    suite: str = 'paper',
+    only: Sequence[str] = (),
+    name: str | None = None,
+    protocol: Protocol | None = None,
+    work_dir: Path | None = None,
+    workers: int | None = None,
+    branch: str | None = None,
+    paper: Sequence[str] | None = None,
+    options: Sequence[str] = (),
+) -> int:
+    """Transfer a backbone to the sets of a suite; continues an earlier call that was interrupted or partly failed.
+
+    Args:
+        checkpoint: path or address of the checkpoint with the backbone, a work directory, the config of a
+            :class:`Baseline`, or ``'scratch'``.
+        suite: of :data:`~xlearner_mm.transfer.protocol.SUITES`. Defaults to ``'paper'``.
+        only: names of the sets to run. Defaults to all.
+        name: of the row in the report, which must not belong to another checkpoint. Defaults to one derived from the
+            checkpoint's path and the branch, with the digest if that belongs to another one.
+        protocol: by which the backbone is judged. Seeds of earlier calls count as well. Defaults to the standard one.
+        work_dir: for all output. Defaults to ``work_dirs/transfer_<suite>``.
+        workers: number of concurrent transfers. Defaults to one per GPU, or one.
+        branch: of an expansion checkpoint. Defaults to its only one, or all of several, with their links.
+        paper: names of the slides' rows to show beside it. Defaults to those in the report.
+        options: ``KEY=VALUE`` overrides of every config, part of the protocol. Defaults to none.
+
+    Returns:
+        The exit status: 0, 1 after a failure, 130 after an interruption.
+    """
+    protocol = replace(protocol or Protocol(), options=tuple(options))
+    work_dir = work_dir or Path('work_dirs') / f'transfer_{suite}'
+    # A forked process cannot use GPUs once this process has initialized CUDA.
+    fork = sys.platform == 'linux' and not torch.cuda.is_available()
+    if fork:
+        torch.set_num_threads(1)  # nor can it use this process's thread pool
+    try:
+        if checkpoint.endswith('.py'):
+            baseline = Baseline.read(checkpoint)
+            checkpoint, name = baseline.checkpoint, name or baseline.name
+            paper = paper if paper is not None else baseline.paper or None
+        if workers is not None and workers < 1:
+            raise ConfigError(f'workers must be at least 1, got {workers}')
+        if checkpoint == SCRATCH and branch is not None:
+            raise ConfigError(f"'{SCRATCH}' is a random start and has no branch '{branch}': omit the branch")
+        overrides = dict(option.partition('=')[::2] for option in options if parse_option(option))
+        sets = transfer_sets(SUITES[suite].folder)
+        chosen = transfer_sets(SUITES[suite].folder, only)
+        paper_rows(paper or [])
+        start = None if checkpoint == SCRATCH else read_start(checkpoint, branch)
+        backbone = RANDOM_START if start is None else Backbone(start.checkpoint, start.sha256, branch)
+        default = row_name(checkpoint, branch)
+        claimed = claim_name(work_dir, backbone, protocol, default, name)
+    except (ValueError, FileNotFoundError, ImportError) as error:  # ImportError: a store whose client is not installed
+        return print_error(error)
+    if name is None and claimed != default:
+        print(f"'{default}' is the row of another checkpoint: the row of {backbone} is '{claimed}'")
+    row = claimed + protocol.suffix
+    source = start.checkpoint if start else None
+    jobs = transfer_jobs(row, source, chosen, work_dir, options=overrides, protocol=protocol, branch=branch)
+    if fork:
+        _import_for_all(chosen)
+    devices = visible_devices()
+    runner = JobRunner(jobs, work_dir / row, workers or len(devices) or 1, fork, devices=devices)
+    outcome = runner.run()
+    if outcome.status == INTERRUPTED:
+        return outcome.status
+    if outcome.failed:
+        failed = ', '.join(outcome.failed)
+        print(f'{len(outcome.failed)} of {len(jobs)} failed: {failed}; fix the errors in their', file=sys.stderr)
+        print('logs and repeat the command: it runs only these', file=sys.stderr)
+    try:
+        seconds = {job: record.seconds for job, record in runner.states.records.items()}  # of all calls, like values
+        measured = suite_row(claimed, work_dir, sets, protocol, backbone, seconds)
+        report = update_report(work_dir, [measured], paper, titles=SUITES[suite].titles)
+    except ValueError as error:
+        return print_error(error)
+    report.show()
+    print(f'written: {work_dir}/report.md, .json, .csv, .png')
+    return outcome.status
 
 
-def _transfer_job(
-    method: str,
-    start: tuple[str, ...],
-    entry: TransferSet,
-    work_dir: Path,
-    needs: tuple[str, ...],
-    options: dict[str, object],
-    protocol: Protocol,
-    seed: int,
-) -> Job:
-    folder = seed_folder(work_dir, method, entry, seed)
-    command = (sys.executable, 'tools/transfer_set.py', str(entry.config), *start, *protocol.arguments(seed))
-    command += ('--set-name', entry.name, '--work-dir', str(folder), '--features', str(work_dir / method / 'features'))
-    if options:
-        command += ('--cfg-options', *(f'{key}={value}' for key, value in options.items()))
-    return Job(
-        f'{method}/{entry.config.stem}/seed_{seed}',
-        command,
-        needs,
-        entry.metric.seconds,
-        inputs=(*config_files(entry.config), *(Path(start[1]) for _ in start[1:2])),
-        folder=folder,
-        outputs=(folder / 'result.json',),
-        resume=('--resume',),
-    )
+def _import_for_all(sets: Sequence[TransferSet]) -> None:
+    """Import the modules of all jobs once, in the process that is forked."""
+    for library in {TASKS[entry.task].library for entry in sets}:
+        import_module(f'{library}.datasets')
+        import_module(f'{library}.models')
+    import_module('xlearner_mm.transfer.transfer_set')
+
+
+def visible_devices() -> list[str]:
+    """Return the GPUs that this process may use, named as in ``CUDA_VISIBLE_DEVICES``."""
+    named = [name for name in os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',') if name]
+    count = torch.cuda.device_count()
+    return named[:count] if named else [str(number) for number in range(count)]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A published backbone, described by a config in ``configs/transfer/baselines``.
+
+    Args:
+        checkpoint: the published file, or its address.
+        name: of its row.
+        paper: rows of the slides to show beside it. Defaults to none.
+    """
+
+    checkpoint: str
+    name: str
+    paper: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, config: str | Path) -> Baseline:
+        """Return the baseline of a config.
+
+        Args:
+            config: a Python config that sets ``checkpoint`` and ``name``, and possibly ``paper``.
+
+        Raises:
+            ConfigError: an unknown or missing setting, or a missing checkpoint.
+            ConfigError: an unknown row of the slides.
+        """
+        settings = read_config(str(config)).to_dict()
+        known = [field.name for field in fields(cls)]
+        refuse_unknown(str(config), settings, known)
+        missing = [name for name in known[:2] if not settings.get(name)]
+        if missing:
+            raise ConfigError(f'{config}: a baseline needs {" and ".join(missing)}')
+        paper_rows(settings.get('paper', []))
+        baseline = cls(settings['checkpoint'], settings['name'], tuple(settings.get('paper', ())))
+        try:
+            resolve_checkpoint(baseline.checkpoint)
+        except CheckpointError as error:
+            raise ConfigError(
+                f"{config}: there is no {baseline.checkpoint}: put the published file there, or change 'checkpoint'"
+            ) from error
+        return baseline

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from xlearner_mm.transfer.probing.features import Features
-from xlearner_mm.transfer.probing.logistic import Fitted, Standardiser, choose, fit
+from xlearner_mm.transfer.probing.logistic import best_strength, choose, fit
 
 CLASSES = 3
 
@@ -24,9 +24,10 @@ def test_it_is_the_minimum_of_the_penalised_loss():
     """Gradient of C * sum of the cross-entropies + |w|^2 / 2, by autograd."""
     data, strength = features(), 0.1
     fitted = fit(data, strength, CLASSES)
-    x = torch.tensor(fitted.standardiser(data.values), dtype=torch.float64)
-    weight = torch.tensor(fitted.weight, dtype=torch.float64, requires_grad=True)
-    bias = torch.tensor(fitted.bias, dtype=torch.float64, requires_grad=True)
+    x = torch.tensor(fitted.standardize(data.values), dtype=torch.float64)
+    weight, bias = fitted.layer()
+    weight = torch.tensor(weight, dtype=torch.float64, requires_grad=True)
+    bias = torch.tensor(bias, dtype=torch.float64, requires_grad=True)
     loss = torch.nn.functional.cross_entropy(x @ weight.T + bias, torch.tensor(data.labels), reduction='sum')
     (strength * loss + weight.square().sum() / 2).backward()
     assert fitted.converged
@@ -46,37 +47,36 @@ def test_features_of_any_scale_are_fitted_alike():
     data = features()
     scaled = Features(data.values * 1000 - 7, data.labels, data.images)
     plain, other = fit(data, 1.0, CLASSES), fit(scaled, 1.0, CLASSES)
-    assert other.weight == pytest.approx(plain.weight, rel=1e-3, abs=1e-3)
+    assert other.layer()[0] == pytest.approx(plain.layer()[0], rel=1e-3, abs=1e-3)
 
 
 def test_the_choice_is_the_best_on_validation_and_of_equals_that_of_the_least_loss():
     training, validation = features(30, noise=3.0), features(300, noise=3.0, seed=1)
-    choice = choose(training, validation, CLASSES, accuracy)
-    for strength, value, loss in choice.curve:
-        scores = fit(training, strength, CLASSES, 200).scores(validation.values)
-        assert value == accuracy(scores, validation.labels)
-        assert loss == pytest.approx(-np.log(scores[np.arange(300), validation.labels]).mean(), rel=1e-4)
-    best = max(tried.value for tried in choice.curve)
-    equals = [tried for tried in choice.curve if tried.value == best]
-    assert choice.best == min(equals, key=lambda tried: tried.loss).strength
-    assert len(choice.curve) > 8
+    curve = choose(training, validation, CLASSES, accuracy)
+    for tried in curve:
+        scores = fit(training, tried.C, CLASSES, 200).scores(validation.values)
+        assert tried.value == accuracy(scores, validation.labels)
+        assert tried.loss == pytest.approx(-np.log(scores[np.arange(300), validation.labels]).mean(), rel=1e-4)
+    best = max(tried.value for tried in curve)
+    equals = [tried for tried in curve if tried.value == best]
+    assert best_strength(curve) == min(equals, key=lambda tried: tried.loss).C
+    assert len(curve) > 8
 
 
 def test_a_penalty_under_which_nothing_is_learnt_is_not_chosen_where_few_images_make_all_equal():
     """Separable features: the direction alone gives every image its class, however little is learnt of it."""
-    choice = choose(features(30, noise=0.1), features(6, noise=0.1, seed=1), CLASSES, accuracy)
-    assert {tried.value for tried in choice.curve} == {100}
-    assert choice.best > 1
+    curve = choose(features(30, noise=0.1), features(6, noise=0.1, seed=1), CLASSES, accuracy)
+    assert {tried.value for tried in curve} == {100}
+    assert best_strength(curve) > 1
 
 
 def test_a_class_without_training_images_makes_no_infinite_loss():
-    choice = choose(features(classes=2), features(seed=1), CLASSES, accuracy)
-    assert np.isfinite([tried.loss for tried in choice.curve]).all()
+    curve = choose(features(classes=2), features(seed=1), CLASSES, accuracy)
+    assert np.isfinite([tried.loss for tried in curve]).all()
 
 
-def test_standardised_features_have_mean_0_and_variance_1():
-    values = features().values
-    standard = Standardiser.of(values)(values)
+def test_standardized_features_have_mean_0_and_variance_1():
+    standard = fit(features(), 1.0, CLASSES).standardize(features().values)
     assert standard.mean(axis=0) == pytest.approx(0, abs=1e-4)
     assert standard.var(axis=0) == pytest.approx(1, abs=1e-4)
 
@@ -85,7 +85,10 @@ def test_two_classes_have_the_probabilities_of_scikit_learn():
     from sklearn.linear_model import LogisticRegression
 
     data = features(classes=2)
-    fitted: Fitted = fit(data, 0.5, classes=2)
-    standard = fitted.standardiser(data.values)
+    fitted = fit(data, 0.5, classes=2)
+    standard = fitted.standardize(data.values)
     reference = LogisticRegression(C=0.5, max_iter=1000).fit(standard, data.labels).predict_proba(standard)
     assert fitted.scores(data.values) == pytest.approx(reference, abs=1e-5)
+    weight, bias = fitted.layer()
+    layer = torch.softmax(torch.tensor(standard @ weight.T + bias), dim=1)
+    assert layer.numpy() == pytest.approx(reference, abs=1e-5)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.export.colours import NORM, config_text, write_colours
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline.progress import ProgressFile
 from xlearner_mm.registry import MODELS
 from xlearner_mm.report.results import read_results
@@ -18,7 +19,7 @@ from xlearner_mm.testing import CHANNELS, tiny_resnet
 from xlearner_mm.transfer.probing.features import FeatureExtractor
 from xlearner_mm.transfer.probing.run import run_probe
 from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.suite_row import read_result
+from xlearner_mm.transfer.rows import read_result
 from xlearner_mm.transfer.transfer_set import transfer_to_set
 
 
@@ -49,8 +50,8 @@ def test_the_test_labels_have_no_part_in_the_choice(task):
     (folders / 'blue').rename(folders / 'red')
     (folders / 'was_red').rename(folders / 'blue')
     permuted = probe(task, 'permuted')
-    assert permuted['metrics'] != honest['metrics']
-    assert (permuted['C'], permuted['curve']) == (honest['C'], honest['curve'])
+    assert permuted.metrics != honest.metrics
+    assert (permuted.probe.C, permuted.probe.curve) == (honest.probe.C, honest.probe.curve)
     weights = [
         torch.load(task[1] / folder / 'probe.pth')['state_dict']['head.fc.weight'] for folder in ('honest', 'permuted')
     ]
@@ -63,7 +64,7 @@ def test_without_a_test_split_the_choice_is_the_same_and_only_the_last_step_fail
     config, root = task
     assert transfer_to_set(config, root / 'blind', str(root / 'backbone.pth'), Protocol()) == 1
     assert read_result(root / 'blind') is None
-    assert torch.load(root / 'blind' / 'probe.pth')['meta']['C'] == honest['C']
+    assert torch.load(root / 'blind' / 'probe.pth')['meta']['C'] == honest.probe.C
     assert 'error: ' in capsys.readouterr().err
 
 
@@ -71,7 +72,7 @@ def test_without_a_test_split_the_choice_is_the_same_and_only_the_last_step_fail
 def test_the_stock_test_of_its_checkpoint_gives_the_same_metrics(task, norm, monkeypatch):
     config, root = task
     config.write_text(config_text(root / 'data', norm))
-    metrics = probe(task)['metrics']
+    metrics = probe(task).metrics
     assert 50 < metrics['accuracy/top1'] < 100
     tested = {}
     monkeypatch.setattr(
@@ -90,8 +91,8 @@ def test_features_are_extracted_once_until_an_image_changes(task, monkeypatch):
     run = FeatureExtractor._run
     monkeypatch.setattr(FeatureExtractor, '_run', lambda self, *args: runs.append(args[1]) or run(self, *args))
     first = probe(task, 'first')
-    assert probe(task, 'second')['metrics'] == first['metrics']
-    assert probe(task, 'third', probe='knn')['probe'] == 'knn'
+    assert probe(task, 'second').metrics == first.metrics
+    assert probe(task, 'third', probe='knn').probe.probe == 'knn'
     assert runs == ['training images', 'test images']
     Image.new('RGB', (32, 32)).save(task[1] / 'data' / 'train' / 'red' / '0.png')
     probe(task, 'fourth')
@@ -137,7 +138,7 @@ def test_a_random_start_is_one_backbone_from_the_first_feature_to_the_checkpoint
     for folder in ('first', 'again'):
         features = root / 'features'
         assert transfer_to_set(config, root / folder, None, Protocol(), seed=3, features=features) == 0
-        results.append(read_result(root / folder)['metrics'])
+        results.append(read_result(root / folder).metrics)
         state = torch.load(root / folder / 'probe.pth')['state_dict']
         backbone = MODELS.build(dict(type='XLearnerResNet', depth=18))
         backbone.load_state_dict(
@@ -166,7 +167,7 @@ def pooled_last_level(backbone, path):
 def test_a_share_of_the_images_is_recorded_and_used(task):
     result = probe(task, 'tenth', data_fraction=0.5)
     record = json.loads((task[1] / 'tenth' / 'data_fraction.json').read_text())
-    assert result['training_images'] == len(record['parts'][0]['indices']) == 18
+    assert result.probe.training_images == len(record['parts'][0]['indices']) == 18
     assert (
         Config.fromfile(task[1] / 'tenth' / 'cls_colours.py').train_dataloader.dataset.indices
         == record['parts'][0]['indices']
@@ -175,14 +176,14 @@ def test_a_share_of_the_images_is_recorded_and_used(task):
 
 def test_a_head_is_trained_by_the_stock_runner_on_request(task):
     result = probe(task, 'sgd', probe='sgd')
-    assert result['metrics'] == read_results(task[1] / 'sgd').metrics()
+    assert result.metrics == read_results(task[1] / 'sgd').metrics()
     kept = torch.load(task[1] / 'sgd' / 'iter_2.pth', weights_only=False)['state_dict']
     given = torch.load(task[1] / 'backbone.pth')['state_dict']
     assert all(torch.equal(kept[f'backbone.{key}'], value) for key, value in given.items())
 
 
 def test_a_fine_tuned_backbone_changes_and_is_not_probed(task):
-    assert 'probe' not in probe(task, 'tuned', frozen=False)
+    assert probe(task, 'tuned', frozen=False).probe is None
     kept = torch.load(task[1] / 'tuned' / 'iter_2.pth', weights_only=False)['state_dict']
     given = torch.load(task[1] / 'backbone.pth')['state_dict']
     assert not torch.equal(kept['backbone.layer1.0.conv1.weight'], given['layer1.0.conv1.weight'])
@@ -193,5 +194,5 @@ def test_a_config_without_a_linear_head_is_refused(task):
     cfg = Config.fromfile(config)
     cfg.merge_from_dict({'model.backbone': {**tiny_resnet(out_indices=(3,)), '_delete_': True}})
     cfg.model.head = dict(type='StackedLinearClsHead', num_classes=3, in_channels=32, mid_channels=[8])
-    with pytest.raises(ValueError, match='StackedLinearClsHead is no linear classifier'):
+    with pytest.raises(ConfigError, match='StackedLinearClsHead is no linear classifier'):
         run_probe(cfg, root / 'out', root / 'features', 'random', 'lbfgs', 0)

@@ -1,4 +1,4 @@
-"""Pooled features of a data set's images, extracted once."""
+"""Pooled features of a dataset's images, cached on disk."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _BAR = '{desc}: {percentage:3.0f}%|{bar:20}| [{n_fmt}/{total_fmt}] {remaining} l
 
 @dataclass(frozen=True)
 class Features:
-    """What a frozen backbone sees in the images of one split.
+    """Features of the images of one split.
 
     Args:
         values: ``(N, C)`` float32, the last level averaged over the image.
         labels: ``(N,)``.
-        images: what tells each image apart: its path, or a hash of its pixels where it has none.
+        images: unique name of each image: its path, or a hash of its pixels if it has none.
     """
 
     values: np.ndarray
@@ -52,14 +52,14 @@ class Features:
 
 
 class FeatureExtractor:
-    """Extracts features with a frozen backbone, and keeps them on disk.
+    """Extracts features with a frozen backbone and caches them on disk.
 
     Args:
-        model: config of a stock classifier, whose backbone and data preprocessor are used.
-        weights: what tells the weights apart, such as the checkpoint's SHA-256.
-        cache: folder of the kept features.
-        scope: library of the model and of the data sets. Defaults to ``'mmpretrain'``.
-        seed: of a backbone that starts at random. Defaults to 0.
+        model: config of a stock classifier with the backbone and the data preprocessor.
+        weights: identifier of the weights, such as the checkpoint's SHA-256.
+        cache: folder of the cached features.
+        scope: library of the model and of the datasets. Defaults to ``'mmpretrain'``.
+        seed: of a randomly initialized backbone. Defaults to 0.
     """
 
     def __init__(
@@ -78,18 +78,18 @@ class FeatureExtractor:
         workers: int = 0,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Features:
-        """Return the features of a data set, from the cache where they are there.
+        """Return the features of a dataset, from the cache if possible.
 
         Args:
-            dataset: config of a stock data set with its test pipeline.
+            dataset: config of a stock dataset with its test pipeline.
             name: of the split, for the progress bar.
-            batch_size: images at once. Defaults to 64.
+            batch_size: images per forward pass. Defaults to 64.
             workers: processes that read images. Defaults to 0.
-            progress: called after every batch with the numbers of images done and of all images. Defaults to nothing.
+            progress: called after every batch with the numbers of processed and of all images. Defaults to nothing.
 
         Raises:
-            CheckpointError: the backbone was trained on images that were normalized in another way.
-            ConfigError: images that are loaded in another channel order than those before.
+            CheckpointError: the backbone was trained with another normalization.
+            ConfigError: images with another channel order than those of an earlier call.
         """
         with DefaultScope.overwrite_default_scope(self.scope):
             built = DATASETS.build(dataset)
@@ -98,7 +98,7 @@ class FeatureExtractor:
             path = self.cache / f'{self._key(dataset, images)}.npz'
             if path.is_file():
                 kept = np.load(path, allow_pickle=False)
-                print(f'{name}: features of {len(built)} images are there already ({path})', flush=True)
+                print(f'{name}: cached features of {len(built)} images ({path})', flush=True)
                 return Features(kept['values'], kept['labels'], kept['images'])
             values = self._run(built, name, batch_size, workers, progress)
         features = Features(values, built.get_gt_labels().astype(np.int64), np.array([image for image, _ in images]))
@@ -107,17 +107,17 @@ class FeatureExtractor:
         return features
 
     def backbone(self) -> nn.Module:
-        """Return the backbone that looks at the images, with its weights."""
+        """Return the backbone with its weights."""
         with DefaultScope.overwrite_default_scope(self.scope):
             return self._build()[0]
 
     def images_of(self, dataset: dict[str, Any]) -> np.ndarray:
-        """Return what tells the images of a data set apart, as :class:`Features` has it; none is looked at."""
+        """Return the unique names of a dataset's images, as :class:`Features` has them."""
         with DefaultScope.overwrite_default_scope(self.scope):
             return np.array([image for image, _ in _images_of(DATASETS.build({**dataset, 'pipeline': []}))])
 
     def classes_of(self, dataset: dict[str, Any]) -> list[str] | None:
-        """Return the names of a data set's classes; None where it names none."""
+        """Return the names of a dataset's classes; None if it has none."""
         with DefaultScope.overwrite_default_scope(self.scope):
             classes = DATASETS.build({**dataset, 'pipeline': []}).metainfo.get('classes')
         return None if classes is None else list(classes)
@@ -127,7 +127,7 @@ class FeatureExtractor:
         if self._order is not None and GRAY not in (order, self._order) and order != self._order:
             raise ConfigError(
                 f'{name} are loaded in {order} channel order, but others of this probe in {self._order} order, and all '
-                'go through the same data preprocessor: load them alike'
+                'share one data preprocessor: load them in the same order'
             )
         self._order = order if self._order in (None, GRAY) else self._order
 
@@ -151,10 +151,10 @@ class FeatureExtractor:
 
     def _build(self) -> tuple[nn.Module, nn.Module]:
         if self._network is None:
-            torch.manual_seed(self.seed)  # a random start is the same, whichever features are there already
+            torch.manual_seed(self.seed)  # the random start must not depend on which features are cached
             preprocessor, backbone = (MODELS.build(self.model[part]) for part in ('data_preprocessor', 'backbone'))
             tell_loaded_order(preprocessor, self._order or BGR)
-            # In a network, as in a training: it then refuses images that are not normalized as it was trained.
+            # Inside a network, as in a training, the backbone refuses another normalization than its own.
             network = nn.Module()
             network.data_preprocessor, network.backbone = preprocessor, backbone
             with nothing_executed():
@@ -165,7 +165,7 @@ class FeatureExtractor:
 
 
 def _images_of(dataset: Any) -> list[tuple[str, str]]:
-    """Return every image's name and state: a file that has been replaced is another image."""
+    """Return unique name and state of every image; a replaced file has another state."""
     found = []
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -181,6 +181,6 @@ def _images_of(dataset: Any) -> list[tuple[str, str]]:
 def _state(path: str) -> str:
     try:
         status = os.stat(path)
-    except OSError:  # not on this file system
+    except OSError:  # not in a local file system
         return ''
     return f'{status.st_size} {status.st_mtime_ns}'

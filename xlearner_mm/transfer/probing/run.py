@@ -1,8 +1,9 @@
-"""The linear probe of one classification set, from its config to its test metric."""
+"""The probe of a frozen backbone on one classification set, from its config to its test metric."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,64 +17,77 @@ from torch.nn.functional import normalize, one_hot
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline.progress import ProgressFile
-from xlearner_mm.transfer.fractions import leaf_datasets, stratified
-from xlearner_mm.transfer.probing.classifier import save_classifier
 from xlearner_mm.transfer.probing.features import FeatureExtractor, Features
-from xlearner_mm.transfer.probing.logistic import Choice, choose, fit
+from xlearner_mm.transfer.probing.logistic import best_strength, choose, fit, save_classifier
+from xlearner_mm.transfer.rows import ProbeRecord
+from xlearner_mm.transfer.set_config import leaf_datasets, stratified
+from xlearner_mm.typed_json import to_json
 
 
-def run_probe(cfg: Config, folder: Path, cache: Path, weights: str, probe: str, seed: int) -> dict[str, Any]:
-    """Probe a frozen backbone; the test split is judged once, after everything has been chosen.
+def run_probe(
+    cfg: Config, folder: Path, cache: Path, weights: str, probe: str, seed: int
+) -> tuple[dict[str, float], ProbeRecord]:
+    """Probe a frozen backbone; the test split is evaluated once, after all choices.
 
-    The config is that of a stock mmpretrain training. Its ``primary_metric`` chooses the regularisation (default:
-    top-1), on the split that its ``validation_split`` names among the set's own, or else on a seeded fifth of the
-    training images. The classifier is then fitted to all of them.
+    The config is that of a stock mmpretrain training. Its ``primary_metric`` (default: top-1) selects the penalty, on
+    the set's own split named by ``validation_split``, or else on a random fifth of the training images. The final
+    classifier is fitted to all of them.
 
     Args:
         cfg: the config, with its backbone.
-        folder: gets the classifier as a checkpoint (``lbfgs``).
+        folder: for the classifier's checkpoint (``lbfgs``).
         cache: folder of the cached features.
-        weights: what tells the backbone's weights apart, such as the checkpoint's SHA-256.
+        weights: identifier of the backbone's weights, such as the checkpoint's SHA-256.
         probe: ``'lbfgs'`` or ``'knn'``.
-        seed: of the validation split, and of a backbone that starts at random.
+        seed: of the validation split, and of a random start.
 
     Returns:
-        ``metrics`` of the test split by the config's own evaluator, and how they came about.
+        The metrics of the test split by the config's own evaluator, and their provenance.
     """
-    MMLogger.get_current_instance().setLevel('WARNING')  # it tells of every parameter that is initialised
+    MMLogger.get_current_instance().setLevel('WARNING')  # it logs every parameter that is initialized
     extractor = FeatureExtractor(cfg.model.to_dict(), weights, cache, cfg.default_scope, seed)
     training = _extract(extractor, cfg, _with_test_pipeline(cfg), 'training images', _progress_file(folder, 0))
     classes = int(cfg.model.head.num_classes)
-    result: dict[str, Any] = {'probe': probe, 'training_images': len(training)}
+    record = ProbeRecord(probe, len(training))
     if probe == 'knn':
         test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images', _progress_file(folder, 1))
-        scores = neighbour_scores(training, test.values, classes)
+        scores = neighbor_scores(training, test.values, classes)
     else:
-        mask, split = _validation(cfg, extractor, training, seed)
-        choice = _choose(cfg, training, mask, classes)
-        fitted = fit(training, choice.best, classes)
-        result |= {
-            'validation': split,
-            'validation_images': int(mask.sum()),
-            'C': choice.best,
-            'curve': [{'C': tried.strength, 'value': tried.value, 'loss': tried.loss} for tried in choice.curve],
-            'iterations': fitted.iterations,
-            'converged': fitted.converged,
-        }
-        # Where mmpretrain's inferencer reads the names of classes.
+        split = cfg.get('validation_split')
+        if split:
+            dataset = cfg.train_dataloader.dataset.to_dict() | {'split': split}
+            dataset.pop('indices', None)
+            mask, name = official(training.images, extractor.images_of(dataset)), f"the set's own split '{split}'"
+        else:
+            mask, name = held_out(training.labels, seed), f'a fifth of every class, seed {seed}'
+        key = cfg.get('primary_metric', 'accuracy/top1')
+        curve = choose(
+            training[~mask], training[mask], classes, lambda scores, labels: evaluate(cfg, scores, labels)[key]
+        )
+        fitted = fit(training, best_strength(curve), classes)
+        record = replace(
+            record,
+            validation=name,
+            validation_images=int(mask.sum()),
+            C=best_strength(curve),
+            curve=curve,
+            iterations=fitted.iterations,
+            converged=fitted.converged,
+        )
+        # mmpretrain's inferencer reads the names of the classes from `dataset_meta`.
         names = extractor.classes_of(cfg.train_dataloader.dataset.to_dict())
-        described = {**result, 'dataset_meta': {} if names is None else {'classes': names}}
-        save_classifier(cfg.model.to_dict(), extractor.backbone(), fitted, folder, described)
+        meta = {**to_json(record), 'dataset_meta': {} if names is None else {'classes': names}}
+        save_classifier(cfg.model.to_dict(), extractor.backbone(), fitted, folder, meta)
         test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images', _progress_file(folder, 1))
         scores = fitted.scores(test.values)
-    return result | {'test_images': len(test), 'metrics': evaluate(cfg, scores, test.labels)}
+    return evaluate(cfg, scores, test.labels), replace(record, test_images=len(test))
 
 
 def evaluate(cfg: Config, scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return the metrics of a config's own evaluator.
 
     Args:
-        cfg: the config, whose ``test_evaluator`` is used.
+        cfg: the config with the ``test_evaluator``.
         scores: ``(N, classes)``.
         labels: ``(N,)``.
     """
@@ -85,24 +99,6 @@ def evaluate(cfg: Config, scores: np.ndarray, labels: np.ndarray) -> dict[str, f
     ]
     evaluator.process(samples)
     return evaluator.evaluate(len(samples))
-
-
-def _choose(cfg: Config, training: Features, mask: np.ndarray, classes: int) -> Choice:
-    key = cfg.get('primary_metric', 'accuracy/top1')
-    return choose(
-        training[~mask], training[mask], classes, lambda scores, labels: evaluate(cfg, scores, labels)[key]
-    )  # fmt: skip
-
-
-def _validation(
-    cfg: Config, extractor: FeatureExtractor, training: Features, seed: int
-) -> tuple[np.ndarray, str]:  # fmt: skip
-    split = cfg.get('validation_split')
-    if not split:
-        return held_out(training.labels, seed), f'a fifth of every class, seed {seed}'
-    dataset = cfg.train_dataloader.dataset.to_dict() | {'split': split}
-    dataset.pop('indices', None)
-    return official(training.images, extractor.images_of(dataset)), f"the set's own split '{split}'"
 
 
 def _with_test_pipeline(cfg: Config) -> dict[str, Any]:
@@ -120,7 +116,7 @@ def _extract(
 
 
 def _progress_file(folder: Path, split: int) -> Callable[[int, int], None]:
-    """Write each split's images as half of the job: the test split is not opened before everything is chosen."""
+    """Write each split's images as half of the job: the test split is not opened before all choices are made."""
     file: ProgressFile | None = None
 
     def progress(done: int, total: int) -> None:
@@ -135,62 +131,62 @@ VALIDATION_SHARE = 0.2
 
 
 def held_out(labels: np.ndarray, seed: int, share: float = VALIDATION_SHARE) -> np.ndarray:
-    """Return a mask of the validation images: a seeded share of every class, at most all images of a class but one.
+    """Return a mask of the validation images: a random share of every class that leaves an image for training.
 
     Args:
         labels: ``(N,)``, the class of every training image.
-        seed: decides the draw.
+        seed: of the draw.
         share: of each class. Defaults to a fifth.
 
     Raises:
-        ConfigError: every class has one image: there is none to spare.
+        ConfigError: every class has one image.
     """
     mask = np.zeros(len(labels), dtype=bool)
     classes, counts = np.unique(labels, return_counts=True)
     spare = np.flatnonzero(np.isin(labels, classes[counts > 1]))
     if not len(spare):
-        raise ConfigError(f'{len(labels)} training images of {len(classes)} classes: none can be spared for validation')
+        raise ConfigError(f'{len(labels)} training images of {len(classes)} classes: none is left for validation')
     mask[spare[stratified(labels[spare], share, np.random.default_rng(seed))]] = True
     return mask
 
 
 def official(images: np.ndarray, validation: np.ndarray) -> np.ndarray:
-    """Return a mask of those training images that are in the set's own validation split.
+    """Return a mask of the training images in the set's own validation split.
 
     Args:
         images: of the training set, see :class:`~xlearner_mm.transfer.probing.features.Features`.
         validation: of the validation split.
 
     Raises:
-        ConfigError: none of them is, or all are.
+        ConfigError: none or all of them are in it.
     """
     mask = np.isin(images, validation)
     if mask.all() or not mask.any():
         raise ConfigError(
-            f'{mask.sum()} of {len(mask)} training images are in the validation split: some must be, and some not'
+            f'{mask.sum()} of {len(mask)} training images are in the validation split, expected some but not all'
         )
     return mask
 
 
-def neighbour_scores(
+def neighbor_scores(
     training: Features,
     values: np.ndarray,
     classes: int,
-    neighbours: int = 20,
+    neighbors: int = 20,
     temperature: float = 0.07,
     chunk: int = 1024,
 ) -> np.ndarray:
-    """Return the share of every class among the neighbours, each weighing exp(cosine / temperature).
+    """Return the share of every class among the nearest neighbors, weighted by exp(cosine / temperature).
 
-    Settings are those of instance discrimination (Wu et al., CVPR 2018), as self-supervised work reports them.
+    The defaults are those of instance discrimination (Wu et al., CVPR 2018), common in self-supervised learning.
 
     Args:
         training: features with labels.
         values: ``(N, C)``, features to classify.
         classes: number of classes.
-        neighbours: how many vote. Defaults to 20, at most all.
+        neighbors: number of voting neighbors, at most all. Defaults to 20.
         temperature: of their weights. Defaults to 0.07.
-        chunk: how many are compared at once. Defaults to 1024.
+        chunk: number of features compared at once. Defaults to 1024.
 
     Returns:
         ``(N, classes)``, rows of sum 1.
@@ -199,7 +195,7 @@ def neighbour_scores(
     labels = one_hot(torch.from_numpy(training.labels), classes).float()
     scores = []
     for queries in torch.from_numpy(values).split(chunk):
-        cosine, nearest = (normalize(queries, dim=1) @ bank.T).topk(min(neighbours, len(bank)), dim=1)
+        cosine, nearest = (normalize(queries, dim=1) @ bank.T).topk(min(neighbors, len(bank)), dim=1)
         weights = (cosine / temperature).softmax(dim=1)
         scores.append((weights.unsqueeze(2) * labels[nearest]).sum(dim=1))
     return torch.cat(scores).numpy()

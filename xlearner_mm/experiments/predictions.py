@@ -1,11 +1,8 @@
-"""What transferred detectors and segmentors see in test images, by the stock libraries' own inference."""
+"""Predictions of transferred detectors and segmentors on test images, by the stock libraries' own inference."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +14,8 @@ from torch import nn
 from xlearner_mm.checkpoint import load_strictly, read_checkpoint, state_dict_of
 from xlearner_mm.config.options import read_config
 from xlearner_mm.registry import DATASETS, DefaultScope
+from xlearner_mm.report.figure import Boxes, Prediction, Predictions
 from xlearner_mm.spread import spread
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """Objects of one image.
-
-    Args:
-        boxes: ``(N, 4)`` as x1, y1, x2, y2 in pixels.
-        labels: ``(N,)``.
-    """
-
-    boxes: np.ndarray
-    labels: np.ndarray
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """One test image, what is in it, and what was predicted.
-
-    Args:
-        image: ``(H, W, 3)``, RGB.
-        truth: objects, or a label map ``(H, W)``.
-        predicted: the same.
-    """
-
-    image: np.ndarray
-    truth: Boxes | np.ndarray
-    predicted: Boxes | np.ndarray
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions of one model.
-
-    Args:
-        classes: names in the order of the labels.
-        items: one per image.
-    """
-
-    classes: tuple[str, ...]
-    items: list[Prediction]
 
 
 def detect(config: Path, checkpoint: Path, count: int = 4, threshold: float = 0.3) -> Predictions:
@@ -67,16 +24,17 @@ def detect(config: Path, checkpoint: Path, count: int = 4, threshold: float = 0.
     Args:
         config: the training's config, as MMEngine writes it into the work directory.
         checkpoint: a checkpoint, or the work directory.
-        count: how many images. Defaults to 4.
-        threshold: least score of a box that is kept. Defaults to 0.3.
+        count: number of images. Defaults to 4.
+        threshold: minimum score of a box. Defaults to 0.3.
 
     Raises:
-        CheckpointError: a checkpoint that is not of this detector.
+        CheckpointError: a checkpoint of another model.
     """
     from mmdet.apis import inference_detector, init_detector
 
     cfg = _read_config(config)
-    with _unwarned():
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # about missing weights, which are loaded next
         model = init_detector(cfg, palette='random', device='cpu')
     _load(model, checkpoint)
     dataset = _test_dataset(cfg)
@@ -100,16 +58,17 @@ def segment(config: Path, checkpoint: Path, count: int = 4) -> Predictions:
     Args:
         config: the training's config, as MMEngine writes it into the work directory.
         checkpoint: a checkpoint, or the work directory.
-        count: how many images. Defaults to 4.
+        count: number of images. Defaults to 4.
 
     Raises:
-        CheckpointError: a checkpoint that is not of this segmentor.
+        CheckpointError: a checkpoint of another model.
     """
     from mmseg.apis import inference_model, init_model
 
     cfg = _read_config(config)
-    cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline  # where mmseg's inference looks for it
-    with _unwarned():
+    cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline  # read by mmseg's inference
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # about missing weights, which are loaded next
         model = init_model(cfg, device='cpu')
     _load(model, checkpoint)
     dataset = _test_dataset(cfg)
@@ -120,14 +79,6 @@ def segment(config: Path, checkpoint: Path, count: int = 4) -> Predictions:
         truth = np.asarray(Image.open(info['seg_map_path']))
         items.append(Prediction(_read_image(info), truth, labels))
     return Predictions(tuple(dataset.metainfo['classes']), items)
-
-
-@contextmanager
-def _unwarned() -> Iterator[None]:
-    """Keep the libraries from warning of a model without weights: it gets them next."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        yield
 
 
 def _read_config(config: Path) -> Config:

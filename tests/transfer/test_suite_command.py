@@ -13,13 +13,13 @@ from tests.export.colours import config_text, write_colours
 from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.pipeline import JobRunner, Outcome
 from xlearner_mm.registry import MODELS
+from xlearner_mm.report.rows import SUMMARY
 from xlearner_mm.testing import tiny_resnet
 from xlearner_mm.testing.fixtures.checkpoints import write_published
-from xlearner_mm.transfer import run_suite as module
-from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.run_suite import run_suite, visible_devices
-from xlearner_mm.transfer.suite import SUITES
-from xlearner_mm.transfer.suite_row import write_result
+from xlearner_mm.transfer import suite as module
+from xlearner_mm.transfer.protocol import SUITES, Protocol, Suite
+from xlearner_mm.transfer.rows import SetResult, write_result
+from xlearner_mm.transfer.suite import run_suite, visible_devices
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def suite(tmp_path, monkeypatch):
     for name in ('one', 'two'):
         (configs / f'cls_{name}.py').write_text(config_text(tmp_path / name))
     write_colours(tmp_path / 'one')
-    monkeypatch.setitem(SUITES, 'mini', configs)
+    monkeypatch.setitem(SUITES, 'mini', Suite(configs, SUMMARY))
     monkeypatch.chdir(Path(__file__).parents[2])  # jobs call tools by paths from here
     torch.save({'state_dict': MODELS.build(tiny_resnet()).state_dict()}, tmp_path / 'tiny.pth')
     return tmp_path
@@ -52,7 +52,7 @@ def test_a_failing_set_does_not_lose_the_others_and_is_made_up_for_alone(suite, 
     assert row['method'] == 'tiny'
     assert row['transfer']['one']['value'] > 50
     assert row['transfer']['two']['value'] is None
-    assert row['avg_cls'] is None, 'the mean over the rest would be another number'
+    assert row['summary']['avg_cls'] is None, 'the mean over the rest would be another number'
     parameters = sum(parameter.numel() for parameter in MODELS.build(tiny_resnet()).parameters())
     assert row['params_m'] == round(parameters / 1e6, 4)
 
@@ -63,7 +63,7 @@ def test_a_failing_set_does_not_lose_the_others_and_is_made_up_for_alone(suite, 
     assert 'cls_two/seed_0: starts' in said
     assert 'cls_one/seed_0: starts' not in said
     (row,) = rows(suite)
-    assert row['avg_cls'] == pytest.approx(
+    assert row['summary']['avg_cls'] == pytest.approx(
         (row['transfer']['one']['value'] + row['transfer']['two']['value']) / 2, abs=0.01
     )
 
@@ -108,10 +108,8 @@ def done_at_once(monkeypatch):
             self.states.begin(job.name, self._fingerprints[job.name])
             self._waiting.remove(job.name)
             of = job.command[job.command.index('--checkpoint') + 1] if '--checkpoint' in job.command else None
-            size = {'backbone_parameters': 1, 'backbone_flops': 1}
             metrics = {'single-label/recall': 10.0 + int(job.folder.name[-1])}
-            sha256 = of and sha256_of(of)
-            write_result(job.folder, {'metrics': metrics, 'checkpoint': of, 'sha256': sha256, **size})
+            write_result(job.folder, SetResult(metrics, of, of and sha256_of(of), 1, 1))
             self.states.add_time(job.name, 8.0, finished=True)
 
     monkeypatch.setattr(module, 'JobRunner', AtOnce)
@@ -138,7 +136,7 @@ class TestAnotherCheckpointOfTheSameName:
         assert self.run(suite, first, 'one') == 0
         assert self.run(suite, second, 'one', 'two') == 0
         assert [row['method'] for row in rows(suite)] == ['xlearner', f'xlearner-{digest}']
-        assert f"that of {second} (sha256 {digest}) is 'xlearner-{digest}'" in capfd.readouterr().out
+        assert f"the row of {second} (sha256 {digest}) is 'xlearner-{digest}'" in capfd.readouterr().out
         assert self.run(suite, first, 'two') == 0
         assert [None not in [score['value'] for score in row['transfer'].values()] for row in rows(suite)] == [True] * 2
         assert [row['backbone']['sha256'] for row in rows(suite)] == [sha256_of(str(first)), sha256_of(str(second))]
@@ -158,7 +156,7 @@ class TestAnotherCheckpointOfTheSameName:
         assert error.startswith("error: 'mine' in ")
         assert f'is the row of {first} (sha256 ' in error
         assert f'not of {second} (sha256 ' in error
-        assert error.endswith('give this one a --name of its own')
+        assert error.endswith('choose another --name')
         assert len(done_at_once) == 1
 
     def test_one_that_no_backbone_is_in_takes_no_name(self, suite, done_at_once, capfd):
@@ -179,7 +177,7 @@ class TestSeedsOfSeveralCalls:
         (row,) = rows(suite)
         assert row['transfer']['one']['values'] == [10, 11]
         assert row['transfer']['two']['value'] == 10
-        assert (row['avg_cls'], row.get('std')) == (10.25, None), 'one set has no deviation to give'
+        assert (row['summary']['avg_cls'], row.get('std')) == (10.25, None), 'one set has no deviation to give'
         assert row['seconds'] == 24, 'of all transfers whose values stand there'
         assert row['protocol']['seeds'] == '1-2'
         assert 'lbfgs probe, all data, 1-2 seeds' in (suite / 'out' / 'report.md').read_text()

@@ -8,9 +8,9 @@ import pytest
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.report.report import update_report
-from xlearner_mm.report.rows import make_row
+from xlearner_mm.report.rows import Backbone, make_row
 from xlearner_mm.transfer.protocol import Protocol
-from xlearner_mm.transfer.row_names import RANDOM_START, Backbone, claim_name, row_name
+from xlearner_mm.transfer.rows import RANDOM_START, claim_name, row_name
 
 FIRST, SECOND = (Backbone(f'{name}/backbone.pth', digit * 64) for name, digit in (('a', '1'), ('b', '2')))
 TENTH = Protocol(data_fraction=0.1)
@@ -62,7 +62,7 @@ class TestClaims:
 
     def test_a_name_that_would_end_in_another_rows_folder_is_taken(self, tmp_path):
         claim_name(tmp_path, FIRST, TENTH, 'x')
-        with pytest.raises(ConfigError, match='give this one a --name of its own'):
+        with pytest.raises(ConfigError, match="'x-10pct'.*choose another --name"):
             claim_name(tmp_path, FIRST, Protocol(), 'x', wanted='x-10pct')
 
     def test_who_deletes_a_rows_folder_gives_its_name_back(self, tmp_path):
@@ -73,7 +73,7 @@ class TestClaims:
     def test_the_rows_of_a_report_have_their_names_too(self, tmp_path, monkeypatch):
         """As ``tools/run_pipeline.py`` and the demo write them."""
         monkeypatch.setattr('xlearner_mm.report.figure.save_figure', lambda *_: None)
-        update_report(tmp_path, [make_row('x', {}, backbone={'checkpoint': 'a', 'sha256': '1' * 64, 'branch': None})])
+        update_report(tmp_path, [make_row('x', {}, backbone=Backbone('a', '1' * 64))])
         assert claim_name(tmp_path, FIRST, Protocol(), 'x') == 'x'
         assert claim_name(tmp_path, SECOND, Protocol(), 'x') == 'x-22222222'
 

@@ -1,0 +1,121 @@
+"""Runs of the demo and of the slides' variants: their jobs, then one report."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from xlearner_mm.errors import print_error
+from xlearner_mm.experiments.variant_jobs import CONFIGS, stage_dir, upstream_of, variant_jobs, variant_row
+from xlearner_mm.experiments.variants import VARIANTS
+from xlearner_mm.mini import CATALOG
+from xlearner_mm.pipeline import JobRunner, Outcome
+from xlearner_mm.pipeline.runner import INTERRUPTED
+from xlearner_mm.report.report import REPORT_FILES, Report, update_report
+from xlearner_mm.report.results import read_results
+from xlearner_mm.transfer.protocol import TransferSet, transfer_sets
+
+DEMO = ('scratch', 'hard_sharing_seg', 'hard_sharing_seg_flops', 'xlearner_seg')
+"""The variants of the demo."""
+PAPER = (
+    *('ImageNet supervised', 'SimCLR', 'Hard-sharing', 'X-Learner', 'X-Learner++', 'X-Learner w/ seg'),
+    *('X-Learner w/o Rec.', 'X-Learner_t', 'X-Learner_r', 'X-Learner_p'),
+)
+"""The slides' rows of the variants."""
+CHANCE = {name: 100 / len(entry.classes) for name, entry in CATALOG.items() if entry.task == 'cls'}
+
+
+def run_pipeline(
+    variants: Sequence[str],
+    work_dir: Path,
+    workers: int,
+    steps: int | None = None,
+    paper: bool = False,
+    fresh: bool = False,
+) -> int:
+    """Run variants and add their rows to the report of the work directory, except for those with failed jobs.
+
+    Args:
+        variants: of :data:`VARIANTS`, or ``['all']``.
+        work_dir: for all output.
+        workers: number of concurrent jobs.
+        steps: length of every training. Defaults to None: as in the configs.
+        paper: show the slides' rows beside them. Defaults to False: those in the report.
+        fresh: delete the work directory first. Defaults to False.
+
+    Returns:
+        The exit status: 0, 1 after a failure, 130 after an interruption.
+    """
+    names = list(VARIANTS) if list(variants) == ['all'] else variants
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown:
+        return print_error(f"unknown variant(s) {unknown}; choose from {[*VARIANTS]} or 'all'")
+    outcome, sets = _run(names, work_dir, workers, steps, fresh)
+    if outcome.status == INTERRUPTED:
+        return outcome.status
+    lost = set(outcome.failed) | set(outcome.left_out)
+    rows = [
+        variant_row(name, work_dir, sets, outcome.seconds)
+        for name in names
+        if not lost.intersection(job.name for job in variant_jobs([name], work_dir, sets))
+    ]
+    if outcome.status and not (lost and rows):
+        return outcome.status
+    _show(update_report(work_dir, rows, PAPER if paper else None, chance=CHANCE), work_dir)
+    return outcome.status
+
+
+def run_demo(work_dir: Path, workers: int, steps: int | None = None, fresh: bool = False) -> int:
+    """Run the demo; arguments and exit status as :func:`run_pipeline` has them."""
+    began = time.monotonic()
+    print('X-Learner in miniature: about 12 minutes on 2 cores', flush=True)
+    outcome, sets = _run(DEMO, work_dir, workers, steps, fresh)
+    if outcome.status:
+        return outcome.status
+    from xlearner_mm.experiments.predictions import detect, segment  # needs matplotlib, which is slow to import
+
+    squeeze = VARIANTS['xlearner_seg'].trainings()
+    stages = {
+        'Hard-sharing': 'hard_sharing_seg_r18',
+        'X-Learner, expanded': squeeze[0],
+        'X-Learner, squeezed': squeeze[-1],
+    }
+    predictions = {}
+    for entry in sets:
+        folder = entry.folder(work_dir / 'xlearner_seg', 0)
+        predict = {'det': detect, 'seg': segment}.get(entry.task)
+        if predict:
+            title = f'xlearner_seg transferred to {entry.name}: test images'
+            predictions[title] = predict(folder / entry.config.name, folder)
+    report = update_report(
+        work_dir,
+        [variant_row(name, work_dir, sets, outcome.seconds) for name in DEMO],
+        upstream={'xlearner_seg, expanded': upstream_of(squeeze[0], work_dir)},
+        trainings={f'{title}: loss': read_results(stage_dir(work_dir, name)) for title, name in stages.items()},
+        predictions=predictions,
+        chance=CHANCE,
+    )
+    _show(report, work_dir)
+    print(f'this run took {(time.monotonic() - began) / 60:.1f} min')
+    return 0
+
+
+def _run(
+    names: Sequence[str], work_dir: Path, workers: int, steps: int | None, fresh: bool
+) -> tuple[Outcome, list[TransferSet]]:
+    if fresh:
+        shutil.rmtree(work_dir, ignore_errors=True)
+    sets = transfer_sets(CONFIGS / 'transfer')
+    # A forked process cannot use GPUs once this process has initialized CUDA.
+    fork = sys.platform == 'linux' and not torch.cuda.is_available()
+    return JobRunner(variant_jobs(names, work_dir, sets, steps), work_dir, workers, fork).run(), sets
+
+
+def _show(report: Report, work_dir: Path) -> None:
+    report.show()
+    print('written:', *(work_dir / name for name in REPORT_FILES))
