@@ -13,7 +13,7 @@ import torch
 
 from xlearner_mm.checkpoint import resolve_checkpoint
 from xlearner_mm.config.options import parse_option, read_config
-from xlearner_mm.errors import CheckpointError, ConfigError, print_error, refuse_unknown
+from xlearner_mm.errors import USER_ERRORS, CheckpointError, ConfigError, print_error, refuse_unknown
 from xlearner_mm.export.start import read_start
 from xlearner_mm.pipeline import Job, JobRunner
 from xlearner_mm.pipeline.job import config_files
@@ -131,7 +131,7 @@ def run_suite(
         backbone = RANDOM_START if start is None else Backbone(start.checkpoint, start.sha256, branch)
         default = row_name(checkpoint, branch)
         claimed = claim_name(work_dir, backbone, protocol, default, name)
-    except (ValueError, FileNotFoundError, ImportError) as error:  # ImportError: a store whose client is not installed
+    except (*USER_ERRORS, ImportError) as error:  # ImportError: the client of a store is not installed
         return print_error(error)
     if name is None and claimed != default:
         print(f"'{default}' is the row of another checkpoint: the row of {backbone} is '{claimed}'")
@@ -153,7 +153,7 @@ def run_suite(
         seconds = {job: record.seconds for job, record in runner.states.records.items()}  # of all calls, like values
         measured = suite_row(claimed, work_dir, sets, protocol, backbone, seconds)
         report = update_report(work_dir, [measured], paper, titles=SUITES[suite].titles)
-    except ValueError as error:
+    except ConfigError as error:
         return print_error(error)
     report.show()
     print(f'written: {work_dir}/report.md, .json, .csv, .png')
