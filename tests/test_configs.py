@@ -109,7 +109,7 @@ def test_a_squeeze_builds_on_the_checkpoint_of_its_expansion(path, tmp_path):
     teacher = MODELS.build({key: value for key, value in model.teacher.model.items() if key != 'hints'})
     torch.save({'state_dict': teacher.state_dict()}, tmp_path / 'expansion.pth')
     distiller = MODELS.build(model)
-    assert set(distiller.branch_channels) == set(teacher.backbone.branches)
+    assert set(distiller.branch_of.values()) == set(teacher.backbone.branches)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_half_width_branches_start_as_the_students_of_their_squeezes(path, tmp_p
         settings.init_cfg.checkpoint = str(tmp_path / f'{branch}.pth')
         torch.save({'state_dict': distiller.state_dict()}, settings.init_cfg.checkpoint)
         students[branch] = distiller.student.state_dict()
-        assert next(iter(distiller.branch_channels.values()))[-1] == 2 * distiller.student.feat_dim
+        assert next(iter(distiller.targets.values())).channels[3] == 2 * distiller.student.feat_dim
     learner = MODELS.build(with_sources(cfg)['model'])
     learner.init_weights()
     for branch, state in students.items():

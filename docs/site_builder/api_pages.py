@@ -27,7 +27,7 @@ SETTINGS_WITHIN = {
     'A branch': 'xlearner_mm.models.expansion.branch.Branch',
     'Hints': 'xlearner_mm.models.expansion.hints.HintTeacher',
     'The teacher of a squeeze': 'xlearner_mm.models.squeeze.teachers.Teacher',
-    'Further teachers': 'xlearner_mm.models.distillation.backbone_teacher.BackboneTeacher',
+    'Further teachers': 'xlearner_mm.models.distillation.teachers.BackboneTeacher',
 }
 
 

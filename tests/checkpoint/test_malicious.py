@@ -8,7 +8,7 @@ import torch
 import xlearner_mm
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export import export_backbone
-from xlearner_mm.models.distillation import FrozenModel
+from xlearner_mm.models.distillation.teachers import FrozenModel
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet, tiny_sources
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.checkpoint.reading import safetensors_bytes
 from xlearner_mm.errors import CheckpointError
-from xlearner_mm.models.distillation import FrozenModel
+from xlearner_mm.models.distillation.teachers import FrozenModel
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
 

@@ -54,7 +54,7 @@ def test_ranks_whose_images_differ_in_size_share_their_moments_and_do_not_wait_f
 
 
 def test_ranks_whose_images_differ_in_size_take_the_step_of_the_slides_formula(distiller, tmp_path):
-    model, batch = distiller(standardize='none', supervise='own', source_weights=dict(cars=2.0)), tiny_batch(4)
+    model, batch = distiller(standardize=None, supervise='own', source_weights=dict(cars=2.0)), tiny_batch(4)
     for images in (batch['boxes']['inputs'], batch['masks']['inputs']):
         images[2:] = [F.pad(image, (0, 0, 0, 32)) for image in images[2:]]
     (first, _), (second, _) = in_two_processes(model, batch, tmp_path / 'ranks')
@@ -82,7 +82,7 @@ def test_a_student_that_recomputes_takes_the_step_of_one_that_keeps_everything(d
 def measured(work_dir, teacher, **kwargs):
     """Fidelity and similarity of a squeeze that stays as it was."""
     # No step, and nothing that follows the batch: what is left is what was measured.
-    model = tiny_squeeze(teacher, standardize='none')
+    model = tiny_squeeze(teacher, standardize=None)
     model['student'] = tiny_resnet(norm_eval=True)
     runner = tiny_runner(
         work_dir,

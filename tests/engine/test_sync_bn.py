@@ -89,7 +89,9 @@ def tiny_learner(tmp_path, with_cp=False):
 
 
 def tiny_distiller(tmp_path):
-    return MODELS.build(tiny_squeeze(write_teacher(tmp_path / 'teacher.pth'), guidance_norm=True))
+    return MODELS.build(
+        tiny_squeeze(write_teacher(tmp_path / 'teacher.pth'), guidance=dict(type='GuidanceLayer', norm=True))
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import torchvision
 from mmengine.model import convert_sync_batchnorm
 from torch import nn
 
-from xlearner_mm.models.expansion.inner_widths import inner_widths
+from xlearner_mm.models.expansion.links import inner_widths
 from xlearner_mm.models.norms import any_batch_statistics, is_batch_norm, uses_batch_statistics
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet, tiny_sources

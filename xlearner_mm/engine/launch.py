@@ -20,7 +20,7 @@ from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
-from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import RUNNERS, registered_name, type_of
 

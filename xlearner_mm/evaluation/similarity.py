@@ -11,7 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.models.distillation import by_level
+from xlearner_mm.models.distillation.teachers import by_level
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
 from xlearner_mm.models.squeeze.fitnet_distiller import FitNetDistiller
 
@@ -163,13 +163,8 @@ def _of_squeeze(model: FitNetDistiller, images: Tensor) -> SideBySide:
     teachers = {name: {i: shown[name][i] for i in target.channels} for name, target in model.targets.items()}
     student = by_level(model.student, model.student(images))
     guided = {
-        name: {i: _guided(model, name, i, student[i], feature) for i, feature in levels.items()}
+        name: {i: model.guided(name, i, student[i], (f.shape[-2], f.shape[-1])) for i, f in levels.items()}
         for name, levels in teachers.items()
     }
     compared = sorted({i for levels in teachers.values() for i in levels})
     return SideBySide(teachers, {i: student[i] for i in compared}, guided)
-
-
-def _guided(model: FitNetDistiller, teacher: str, level: int, student: Tensor, feature: Tensor) -> Tensor:
-    guided = model.guidance(student, teacher, level, (feature.shape[-2], feature.shape[-1]))
-    return guided if model.standardizers is None else model.standardizers[f'{teacher}_{level}'].inverse(guided)

@@ -20,7 +20,7 @@ from xlearner_mm.config.options import load_config
 from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.expansion import ExpansionLearner
-from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.registry import MODELS, DefaultScope
 

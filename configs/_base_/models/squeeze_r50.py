@@ -5,5 +5,6 @@ squeeze = dict(
     start_from='cls',
     levels=(0, 1, 2, 3),
     supervise='all',
-    standardize='channel',
+    loss=dict(type='FitNetLoss', reduction='mean'),
+    standardize=dict(type='ChannelStandardize'),
 )

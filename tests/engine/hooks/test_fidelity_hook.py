@@ -67,7 +67,7 @@ def test_it_is_the_students_metric_as_a_share_of_the_branchs_own(squeeze):
         learner = runner.model.teacher.learner
         port = learner.networks[source].backbone
         student = score_of(runner.model, source)
-        port.bind(learner.backbone)
+        port.bind(learner.backbone.forward_task)
         shares[source] = 100 * student / score_of(learner, source)
         assert seen[-1][f'{source}/fidelity'] == pytest.approx(shares[source], rel=1e-4)
         assert abs(shares[source] - 100) > 1e-3
@@ -99,7 +99,7 @@ def test_a_student_that_reproduces_the_branches_keeps_all(squeeze, teacher):
                     if key.startswith('backbone.branches.cls.backbone.')
                 }
             )
-            for layer in runner.model.guidance.layers.values():
+            for layer in runner.model.guidance.values():
                 layer.conv.weight.data = torch.eye(layer.conv.out_channels)[:, :, None, None]
                 layer.conv.bias.data.zero_()
 
@@ -108,7 +108,7 @@ def test_a_student_that_reproduces_the_branches_keeps_all(squeeze, teacher):
     state = {key: value for key, value in state.items() if not key.startswith('backbone.links')}
     torch.save(dict(state_dict=state), teacher['checkpoint'])
     cfg = dict(teacher, model=dict(teacher['model'], backbone=unlinked))
-    runner, seen = squeeze(model=tiny_squeeze(cfg, standardize='none'))
+    runner, seen = squeeze(model=tiny_squeeze(cfg, standardize=None))
     runner.register_hook(Reproduce())
     runner.train()
     assert seen[-1]['sources/fidelity'] == pytest.approx(100, abs=0.01)

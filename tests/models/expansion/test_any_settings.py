@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.any_settings import FEW, MANY
-from xlearner_mm.models.expansion.reconciliation import LINKS, TOPOLOGIES
+from xlearner_mm.models.expansion.reconciliation import TOPOLOGIES
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_resnet
 
@@ -42,7 +42,7 @@ def backbones(draw):
     reconciliation = dict(
         topology=topology,
         fuse='output' if topology in ('higher', 'all') else draw(st.sampled_from(['stream', 'output'])),
-        link=draw(st.sampled_from(LINKS)),
+        link=dict(type=draw(st.sampled_from(['ConvLink', 'PoolLink']))),
         link_levels=draw(st.lists(st.integers(0, shared - 1), unique=True)),
         include_self=draw(st.booleans()),
         detach=draw(st.booleans()),

@@ -211,7 +211,7 @@ def test_without_batch_norms_images_of_each_size_run_on_their_own(batch):
     learner = build(
         backbone=tiny_expanded(
             branches={name: tiny_resnet(norm_cfg=group_norm) for name in ('cls', 'det', 'seg')},
-            reconciliation=dict(norm_cfg=group_norm),
+            reconciliation=dict(link=dict(type='ConvLink', norm_cfg=group_norm)),
         )
     )
     sizes = {1: [[64, 64]], 2: [[64, 64], [128, 96]]}[1 if batch is tiny_batch else 2]

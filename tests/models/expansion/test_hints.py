@@ -55,7 +55,7 @@ def hints_of(losses):
 
 
 def test_the_losses_are_fitnets_on_the_sources_own_images(hint):
-    learner = build(hints=dict(boxes={**hint, 'standardize': 'none', 'weight': 0.5})).eval()
+    learner = build(hints=dict(boxes={**hint, 'standardize': None, 'weight': 0.5})).eval()
     batch = tiny_batch()
     x = learner.data_preprocessor(copy.deepcopy(batch), True)['inputs']['boxes']
     T = MODELS.build(hint['model']).eval()
@@ -167,7 +167,7 @@ def test_a_backbones_own_levels_count(tmp_path):
     hint = dict(model=tiny_resnet(out_indices=(2, 3)), checkpoint=path)
     learner = build(hints=dict(boxes={**hint, 'levels': (3,)}))
     assert learner.hints['boxes'].teacher.channels == {2: 16, 3: 32}
-    with pytest.raises(SourceError, match=r"source 'boxes': levels \[0, 1\] of its hint are beyond its hint teacher"):
+    with pytest.raises(ConfigError, match=r"source 'boxes': its hint: levels \[0, 1\].*'hint teacher'.*\[2, 3\]"):
         build(hints=dict(boxes=hint))
 
 
@@ -196,14 +196,14 @@ def test_the_checkpoint_says_who_taught(hint):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(wieght=2.0), "source 'boxes': its hint: unknown setting 'wieght'; did you mean 'weight'?"),
-        (dict(weight=-1.0), "source 'boxes': weight of its hint must not be negative, got -1.0"),
-        (dict(standardize='batch'), "source 'boxes': unknown standardize 'batch'"),
-        (dict(levels=(0, 4)), r"source 'boxes': levels \[4\] of its hint are beyond its branch"),
+        (dict(wieght=2.0), "source 'boxes': its hint: unknown setting 'wieght'; did you mean 'weight'"),
+        (dict(weight=-1.0), "source 'boxes': its hint: weight.*not negative, got -1.0"),
+        (dict(standardize='batch'), r"source 'boxes': its hint: standardize.*ChannelStandardize.*'batch'"),
+        (dict(levels=(0, 4)), r"source 'boxes': its hint: levels \[4\].*'branch'.*\[0, 1, 2, 3\]"),
     ],
 )
 def test_what_cannot_work_is_refused_at_build(hint, change, message):
-    with pytest.raises(ConfigError, match=message.replace('?', r'\?')):
+    with pytest.raises(ConfigError, match=message):
         build(hints=dict(boxes={**hint, **change}))
 
 
@@ -214,18 +214,18 @@ def test_an_unknown_source_is_refused(hint):
 
 def test_a_hint_without_checkpoint_is_refused(hint):
     del hint['checkpoint']
-    with pytest.raises(SourceError, match=r"source 'boxes': its hint lacks \['checkpoint'\]"):
+    with pytest.raises(ConfigError, match=r"source 'boxes': its hint lacks \['checkpoint'\]"):
         build(hints=dict(boxes=hint))
 
 
 def test_a_teacher_of_another_task_is_refused(hint):
-    with pytest.raises(SourceError, match=r"source 'masks': its hint teacher serves \['det'\], expected task 'seg'"):
+    with pytest.raises(ConfigError, match=r"source 'masks': its hint teacher serves \['det'\], expected task 'seg'"):
         build(hints=dict(masks=hint))
 
 
 def test_a_teacher_of_another_normalization_is_refused(backbone_hint):
     other = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, mean=[0.0] * 3, std=[255.0] * 3)
-    with pytest.raises(ConfigError, match=r"hint teacher of source 'boxes' .*normalization .*mean \[0.0"):
+    with pytest.raises(SourceError, match=r"hint teacher of source 'boxes' .*normalization .*mean \[0.0"):
         build(hints=dict(boxes=dict(**backbone_hint, data_preprocessor=other)))
 
 

@@ -125,13 +125,13 @@ class Features:
 
 def test_a_port_gives_the_levels_its_network_reads():
     port = TaskPort('det', out_indices=(1, 3))
-    port.bind(Features())
+    port.bind(Features().forward_task)
     assert [float(f) for f in port(torch.zeros(()))] == [1.0, 3.0]
 
 
 def test_a_port_serves_what_was_computed_already_for_that_very_input():
     port = TaskPort('det', out_indices=(0,))
-    port.bind(Features())
+    port.bind(Features().forward_task)
     x = torch.zeros(())
     with port.serving(x, (torch.tensor(9.0),)):
         assert port(x)[0] == 9

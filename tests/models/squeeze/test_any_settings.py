@@ -37,11 +37,11 @@ def squeezes(draw):
         student=tiny_resnet_ending_at(max(levels), base_channels=draw(st.sampled_from([4, 6]))),
         levels=levels,
         supervise=draw(st.sampled_from(['all', 'own'])),
-        standardize=draw(st.sampled_from(['none', 'channel'])),
-        guidance_norm=draw(st.booleans()),
+        standardize=draw(st.sampled_from([None, dict(type='ChannelStandardize')])),
+        guidance=dict(type='GuidanceLayer', norm=draw(st.booleans())),
         balance=draw(st.sampled_from(['source', 'image'])),
         source_weights=draw(st.dictionaries(st.sampled_from(list(SOURCES)), st.sampled_from([0.5, 1.0, 3.0]))),
-        reduction=draw(st.sampled_from(['mean', 'sum'])),
+        loss=dict(type='FitNetLoss', reduction=draw(st.sampled_from(['mean', 'sum']))),
         branch_weights=draw(st.dictionaries(st.sampled_from(BRANCHES), weights)),
         level_weights=draw(st.dictionaries(st.sampled_from(levels), weights)),
     )
@@ -83,7 +83,7 @@ def check_gradients(distiller, losses, drawn, before):
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
     assert not any('teacher' in name for name in distiller.state_dict())
     for name, parameter in distiller.guidance.named_parameters():
-        branch, level = name.split('.')[1].rsplit('_', 1)
+        branch, level = name.split('.')[0].rsplit('_', 1)
         assert parameter.grad is not None
         if weight_of(drawn, branch, int(level)) == 0:
             assert parameter.grad.abs().max() == 0

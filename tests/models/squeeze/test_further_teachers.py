@@ -39,14 +39,14 @@ def losses_of(distiller, batch=None):
 def test_its_losses_are_fitnets_on_all_images(build, further, supervise):
     cfg = further(weight=0.5, levels=(1, 3))
     settings = dict(supervise=supervise, source_weights=dict(boxes=3.0))
-    distiller = build(further_teachers=dict(imagenet=cfg), standardize='none', **settings).eval()
+    distiller = build(further_teachers=dict(imagenet=cfg), standardize=None, **settings).eval()
     images = unequal_images()
     losses = distiller(images, mode='loss')
     assert {name for name in losses if 'imagenet' in name} == {'loss_imagenet_1', 'loss_imagenet_3'}
     T = MODELS.build(cfg['model']).eval()
     T.load_state_dict(torch.load(cfg['checkpoint'], weights_only=True)['state_dict'])
     for i in (1, 3):
-        G = distiller.guidance.layers[f'imagenet_{i}'].conv
+        G = distiller.guidance[f'imagenet_{i}'].conv
         of_source = {s: ((T(x)[i] - G(distiller.student(x)[i])) ** 2).mean() for s, x in images.items()}
         wanted = 0.5 * (3 * of_source['boxes'] + of_source['birds'] + of_source['cars'] + of_source['masks']) / 6
         torch.testing.assert_close(losses[f'loss_imagenet_{i}'], wanted, rtol=1e-4, atol=1e-5)
@@ -54,7 +54,7 @@ def test_its_losses_are_fitnets_on_all_images(build, further, supervise):
 
 def test_its_channels_are_measured_and_its_targets_standardised(build, further):
     distiller = build(further_teachers=dict(imagenet=further()))
-    widths = [distiller.guidance.layers[f'imagenet_{i}'].conv.out_channels for i in range(4)]
+    widths = [distiller.guidance[f'imagenet_{i}'].conv.out_channels for i in range(4)]
     assert widths == [6, 12, 24, 48]
     losses_of(distiller.train())
     assert distiller.standardizers['imagenet_2'].count > 0
@@ -62,8 +62,8 @@ def test_its_channels_are_measured_and_its_targets_standardised(build, further):
 
 def test_branches_lose_nothing_by_a_further_teacher(build, further):
     torch.manual_seed(3)
-    alone = build(standardize='none').eval()
-    both = build(further_teachers=dict(imagenet=further()), standardize='none').eval()
+    alone = build(standardize=None).eval()
+    both = build(further_teachers=dict(imagenet=further()), standardize=None).eval()
     both.load_state_dict(alone.state_dict(), strict=False)
     found = losses_of(both)
     assert all(torch.equal(loss, found[name]) for name, loss in losses_of(alone).items())
@@ -110,15 +110,15 @@ def test_a_stock_preprocessor_says_how_its_images_were_normalized(build, further
 @pytest.mark.parametrize(
     ('name', 'settings', 'error', 'message'),
     [
-        ('det', {}, ConfigError, "further teacher 'det' has the name of a branch; give it another"),
-        ('image net', {}, ConfigError, "the name of further teacher 'image net' must be an identifier"),
-        ('it', dict(levels=(4,)), ConfigError, r"levels \[4\] are beyond 'it', which gives out \[0, 1, 2, 3\]"),
-        ('it', dict(levels=()), ConfigError, 'levels must name every level once, and one at least'),
+        ('det', {}, ConfigError, "further teacher 'det'.*name of a branch"),
+        ('image net', {}, ConfigError, "further teacher 'image net'.*identifier"),
+        ('it', dict(levels=(4,)), ConfigError, r"levels \[4\].*'it'.*\[0, 1, 2, 3\]"),
+        ('it', dict(levels=()), ConfigError, r'levels.*at least one.*\(\)'),
         (
             'it',
             dict(weight=-1.0),
             ConfigError,
-            "weight of further teacher 'it' must be a number and not negative, got -1.0",
+            "further teacher 'it': weight.*not negative, got -1.0",
         ),
         ('it', dict(wieght=2.0), ConfigError, "further teacher 'it': unknown setting 'wieght'; did you mean 'weight'"),
         ('it', dict(meta={}), ConfigError, "further teacher 'it': .* does not say how its images were normalized"),
@@ -132,7 +132,7 @@ def test_a_stock_preprocessor_says_how_its_images_were_normalized(build, further
             'it',
             dict(model=dict(_scope_='mmpretrain', type='VisionTransformer', arch='deit-tiny', img_size=224)),
             ConfigError,
-            r"further teacher 'it': VisionTransformer gives out \(a tensor of shape \(1, 192\)\), expected a tuple",
+            r"further teacher 'it': VisionTransformer returns \(a tensor of shape \(1, 192\)\), expected a tuple",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import torch
 from torch_pruning import utils
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.models.expansion.inner_widths import inner_widths
+from xlearner_mm.models.expansion.links import inner_widths
 from xlearner_mm.models.squeeze.pruning import CRITERIA, Pruning, build_criterion
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import CHANNELS, tiny_expanded, tiny_resnet, tiny_sources

@@ -9,7 +9,7 @@ IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 def test_teachers_student_and_guided_features_of_a_squeeze(build):
-    model = build(levels=(1, 3), standardize='none')
+    model = build(levels=(1, 3), standardize=None)
     seen = side_by_side(model, IMAGES)
     model.eval()
     teacher, student = model.teacher.features(IMAGES), model.student(IMAGES)
@@ -20,12 +20,12 @@ def test_teachers_student_and_guided_features_of_a_squeeze(build):
             feature = teacher[branch][level]
             assert torch.equal(seen.teachers[branch][level], feature)
             assert torch.equal(seen.student[level], student[level])
-            layer = model.guidance.layers[f'{branch}_{level}']
+            layer = model.guidance[f'{branch}_{level}']
             assert torch.allclose(seen.guided[branch][level], layer(student[level], feature.shape[-2:]))
 
 
 def test_what_the_heads_read_is_what_is_shown(build):
-    model = build(standardize='channel').train()
+    model = build(standardize=dict(type='ChannelStandardize')).train()
     model.loss(dict.fromkeys(model.sources, IMAGES))
     seen = side_by_side(model, IMAGES)
     read = model.eval().forward_task(IMAGES, 'det')

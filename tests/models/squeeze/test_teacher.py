@@ -63,8 +63,8 @@ def test_an_unknown_precision_is_refused(teacher):
 
 def test_in_mixed_precision_it_teaches_as_before(build):
     data = build().eval().data_preprocessor(tiny_batch(), True)
-    plain = build(standardize='none').eval()(**data, mode='loss')
-    distiller = build(standardize='none').eval()
+    plain = build(standardize=None).eval()(**data, mode='loss')
+    distiller = build(standardize=None).eval()
     distiller.teacher.autocast = 'bfloat16'
     mixed = distiller(**data, mode='loss')
     for name, loss in plain.items():

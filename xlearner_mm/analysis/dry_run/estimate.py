@@ -18,7 +18,7 @@ from xlearner_mm.analysis.dry_run.source_data import SourceData
 from xlearner_mm.engine.auto_scale import is_scaled
 from xlearner_mm.engine.optim import like, wrappers_of
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.models.distillation import FrozenModel
+from xlearner_mm.models.distillation.teachers import FrozenModel
 
 
 def estimate(blueprint: Blueprint, world_size: int, folder: str, half: bool = False, pixels: int = PIXELS) -> Estimate:

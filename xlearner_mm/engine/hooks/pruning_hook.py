@@ -18,7 +18,7 @@ from xlearner_mm.engine.optim import wrappers_of
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion.branch import pretrained_of
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone, expanded_backbone_of
-from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.squeeze.pruning import (
     NEEDS_GRADIENTS,
     Pruning,

@@ -25,7 +25,7 @@ from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.fingerprint import fingerprint
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.backbones.xlearner_resnet import pretrained_entries
-from xlearner_mm.models.distillation import FrozenModel
+from xlearner_mm.models.distillation.teachers import FrozenModel
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS

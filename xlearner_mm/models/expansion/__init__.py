@@ -2,13 +2,14 @@
 
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
-from xlearner_mm.models.expansion.reconciliation import Reconciliation, ReconciliationLink
+from xlearner_mm.models.expansion.links import Link
+from xlearner_mm.models.expansion.reconciliation import Reconciliation
 from xlearner_mm.models.expansion.stock_network import TaskPort
 
 __all__ = [
     'ExpansionLearner',
+    'Link',
     'Reconciliation',
-    'ReconciliationLink',
     'TaskPort',
     'XLearnerExpandedBackbone',
 ]

@@ -14,13 +14,8 @@ from torch import Tensor, nn
 from xlearner_mm.checkpoint import load_backbone, read_checkpoint, recorded_widths
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.expansion.branch import Branch, freeze, frozen_modules, pretrained_of
-from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_to
-from xlearner_mm.models.expansion.reconciliation import (
-    DepthPlan,
-    LinkKey,
-    Reconciliation,
-    ReconciliationLink,
-)
+from xlearner_mm.models.expansion.links import Link, inner_widths, narrow_to
+from xlearner_mm.models.expansion.reconciliation import DepthPlan, LinkKey, Reconciliation
 from xlearner_mm.models.norms import ModuleState, any_batch_statistics, apply_norm_eval
 from xlearner_mm.models.ragged import Batch, ragged_forwards
 from xlearner_mm.models.unwrapped import unwrapped
@@ -154,16 +149,15 @@ class XLearnerExpandedBackbone(BaseModule):
             apply_norm_eval(self)
         return self
 
-    def _build_link(self, key: LinkKey) -> ReconciliationLink:
+    def _build_link(self, key: LinkKey) -> Link:
         sender, receiver = self.branches[key.sender], self.branches[key.receiver]
-        return ReconciliationLink(
-            in_channels=sender.channels[key.sender_level],
-            out_channels=receiver.channels[key.receiver_level],
-            in_stride=sender.strides[key.sender_level],
-            out_stride=receiver.strides[key.receiver_level],
-            link=self.reconciliation.link,
-            norm_cfg=self.reconciliation.norm_cfg,
-        )
+        ends = {
+            'in_channels': sender.channels[key.sender_level],
+            'out_channels': receiver.channels[key.receiver_level],
+            'in_stride': sender.strides[key.sender_level],
+            'out_stride': receiver.strides[key.receiver_level],
+        }
+        return MODELS.build({**self.reconciliation.link, **ends})
 
     def channels_of(self, task: str) -> tuple[int, ...]:
         """Channels of F^t at every level."""

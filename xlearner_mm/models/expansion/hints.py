@@ -10,23 +10,24 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor
 
 from xlearner_mm.checkpoint import State
-from xlearner_mm.errors import ConfigError, SourceError, refuse_unknown
+from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import source_order
-from xlearner_mm.models.distillation import (
+from xlearner_mm.models.distillation.comparison import (
+    GUIDANCE,
+    LOSS,
     STANDARDIZE,
-    BackboneTeacher,
-    ChannelStandardizer,
-    FrozenModel,
-    GuidanceLayer,
-    fitnet_loss,
+    build_part,
+    build_parts,
+    compare,
 )
+from xlearner_mm.models.distillation.teachers import BackboneTeacher, FrozenModel, check_levels, check_weight
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
-from xlearner_mm.models.expansion.inner_widths import narrow_as
+from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.normalization import Normalization
 from xlearner_mm.sources import Source
 
 _TEACHER = ('model', 'checkpoint', 'data_preprocessor', 'channel_order')
-_SETTINGS = (*_TEACHER, 'weight', 'levels', 'standardize')
+_SETTINGS = (*_TEACHER, 'weight', 'levels', 'standardize', 'loss', 'guidance')
 
 
 class Hint(BaseModule):
@@ -40,11 +41,13 @@ class Hint(BaseModule):
         channels: the branch's channels at every level.
         weight: w. Defaults to 1.
         levels: the levels i. Defaults to (0, 1, 2, 3).
-        standardize: ``'none'``: FitNet's plain targets; ``'channel'``: running mean and standard deviation of each of
-            the teacher's channels, so that the weight means the same for every teacher. Defaults to ``'channel'``.
+        standardize: transform of the targets, or None for FitNet's plain ones. Defaults to
+            ``dict(type='ChannelStandardize')``, so that the weight means the same for every teacher.
+        loss: the distance. Defaults to ``dict(type='FitNetLoss')``.
+        guidance: the layers G_i. Defaults to ``dict(type='GuidanceLayer')``.
 
     Raises:
-        SourceError: a negative weight, an unknown choice, or a level that teacher or branch does not have.
+        ConfigError: a negative weight, or a level that teacher or branch does not have.
     """
 
     def __init__(
@@ -54,21 +57,22 @@ class Hint(BaseModule):
         channels: Sequence[int],
         weight: float = 1.0,
         levels: Sequence[int] = (0, 1, 2, 3),
-        standardize: str = 'channel',
+        standardize: Mapping[str, Any] | None = STANDARDIZE,
+        loss: Mapping[str, Any] = LOSS,
+        guidance: Mapping[str, Any] = GUIDANCE,
     ) -> None:
         super().__init__()
-        if weight < 0:
-            raise SourceError(f"source '{source.name}': weight of its hint must not be negative, got {weight}")
-        if standardize not in STANDARDIZE:
-            raise SourceError(
-                f"source '{source.name}': unknown standardize '{standardize}' of its hint, choose from {STANDARDIZE}"
-            )
-        _check_levels(source, 'branch', levels, range(len(channels)))
-        _check_levels(source, 'hint teacher', levels, teacher.channels)
-        self.teacher, self.weight, self.levels = teacher, weight, tuple(levels)
-        self.guidance = ModuleDict({str(i): GuidanceLayer(channels[i], teacher.channels[i]) for i in self.levels})
-        standardized = self.levels if standardize == 'channel' else ()
-        self.standardizers = ModuleDict({str(i): ChannelStandardizer(teacher.channels[i]) for i in standardized})
+        owner = f"source '{source.name}': its hint"
+        self.teacher, self.weight = teacher, check_weight(f'{owner}: weight', weight)
+        self.levels = check_levels(owner, levels, {'branch': range(len(channels)), 'hint teacher': teacher.channels})
+        self.distance = build_part(owner, 'loss', loss)
+        widths = {str(i): (channels[i], teacher.channels[i]) for i in self.levels}
+        own = {key: {'in_channels': student, 'out_channels': taught} for key, (student, taught) in widths.items()}
+        self.guidance = build_parts(owner, 'guidance', guidance, own)
+        self.standardizers = ModuleDict()
+        if standardize is not None:
+            targets = {key: {'channels': taught} for key, (_, taught) in widths.items()}
+            self.standardizers = build_parts(owner, 'standardize', standardize, targets)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Hint:
         self.teacher.apply(fn)
@@ -85,13 +89,10 @@ class Hint(BaseModule):
         return {f'hint_loss_{i}': self.weight * self._compare(i, targets[i], features[i]) for i in self.levels}
 
     def _compare(self, level: int, target: Tensor, feature: Tensor) -> Tensor:
-        if str(level) in self.standardizers:
-            standardizer = self.standardizers[str(level)]
-            if self.training:
-                standardizer.update(target)
-            target = standardizer(target)
-        guided = self.guidance[str(level)](feature, (target.shape[-2], target.shape[-1]))
-        return fitnet_loss(target, guided)
+        standardize: Any = self.standardizers[str(level)] if self.standardizers else None
+        if standardize is not None and self.training:
+            standardize.update(target)
+        return compare([target], [feature], self.guidance[str(level)], self.distance, standardize)[0].mean()
 
 
 def build_hints(
@@ -103,48 +104,31 @@ def build_hints(
     """Build the hints of some sources.
 
     Args:
-        hints: source name -> ``dict(model=..., checkpoint=...)`` of a
-            :class:`~xlearner_mm.models.expansion.hints.HintTeacher` and settings of :class:`Hint`.
+        hints: source name -> ``dict(model=..., checkpoint=...)`` of a :class:`HintTeacher` and settings of
+            :class:`Hint`.
         sources: all sources, by name.
         backbone: the expanded backbone whose branches learn.
-        normalization: how the sources' images are normalized.
+        normalization: input normalization of the sources.
 
     Raises:
-        SourceError: an unknown source or setting, a teacher whose input normalization differs, or what
+        ConfigError: an unknown source or setting, a teacher of another input normalization, or a setting that
             :class:`Hint` refuses.
         CheckpointError: a teacher's checkpoint is missing, damaged, or not of its model.
     """
     unknown = [name for name in hints if name not in sources]
     if unknown:
         raise ConfigError(f'hints name unknown source(s) {unknown}; the sources are {list(sources)}')
-    return ModuleDict(
-        {name: _build_hint(sources[name], dict(given), backbone, normalization) for name, given in hints.items()}
-    )
-
-
-def _build_hint(
-    source: Source, given: dict[str, Any], backbone: XLearnerExpandedBackbone, normalization: Normalization
-) -> Hint:
-    _check_settings(source, given)
-    own = {key: given.pop(key) for key in _TEACHER if key in given}
-    teacher = HintTeacher(source, **own)
-    teacher.check_normalization(normalization)
-    return Hint(source, teacher, backbone.channels_of(source.task), **given)
-
-
-def _check_settings(source: Source, given: Mapping[str, Any]) -> None:
-    refuse_unknown(f"source '{source.name}': its hint", given, _SETTINGS)
-    missing = [key for key in ('model', 'checkpoint') if key not in given]
-    if missing:
-        raise SourceError(f"source '{source.name}': its hint lacks {missing}")
-
-
-def _check_levels(source: Source, what: str, levels: Sequence[int], available: Any) -> None:
-    beyond = [i for i in levels if i not in available]
-    if beyond:
-        raise SourceError(
-            f"source '{source.name}': levels {beyond} of its hint are beyond its {what}, which has {list(available)}"
-        )
+    built = {}
+    for name, given in hints.items():
+        refuse_unknown(f"source '{name}': its hint", given, _SETTINGS)
+        missing = [key for key in ('model', 'checkpoint') if key not in given]
+        if missing:
+            raise ConfigError(f"source '{name}': its hint lacks {missing}")
+        source, settings = sources[name], dict(given)
+        teacher = HintTeacher(source, **{key: settings.pop(key) for key in _TEACHER if key in settings})
+        teacher.check_normalization(normalization)
+        built[name] = Hint(source, teacher, backbone.channels_of(source.task), **settings)
+    return ModuleDict(built)
 
 
 class HintTeacher(BackboneTeacher):
@@ -156,13 +140,13 @@ class HintTeacher(BackboneTeacher):
             of any registered backbone (with its ``_scope_``).
         checkpoint: its checkpoint; for a backbone also one of a stock network that holds it.
         data_preprocessor: for a backbone, config of the stock data preprocessor that it was trained with. Defaults to
-            None: its checkpoint says how its images were normalized.
+            None: its checkpoint records how its images were normalized.
         channel_order: for that data preprocessor, the order in which its training images were loaded. Defaults to
             None: as the source's images are loaded.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
-        SourceError: a learner that does not serve the task, or a backbone of unknown input normalization.
+        ConfigError: a learner that does not serve the task, or a backbone of unknown input normalization.
     """
 
     def __init__(
@@ -174,13 +158,9 @@ class HintTeacher(BackboneTeacher):
         channel_order: str | None = None,
     ) -> None:
         self.source = source
-        super().__init__(
-            model,
-            checkpoint,
-            f"hint teacher of source '{source.name}'",
-            data_preprocessor,
-            channel_order=channel_order or source_order(source),
-        )
+        order = channel_order or source_order(source)
+        what = f"hint teacher of source '{source.name}'"
+        super().__init__(model, checkpoint, what, data_preprocessor, channel_order=order)
 
     @property
     def expanded(self) -> XLearnerExpandedBackbone | None:
@@ -199,7 +179,7 @@ class HintTeacher(BackboneTeacher):
         if self.expanded is None:
             return super()._channels()
         if self.source.task not in self.expanded.tasks:
-            raise SourceError(
+            raise ConfigError(
                 f"source '{self.source.name}': its hint teacher serves {sorted(self.expanded.tasks)}, "
                 f"expected task '{self.source.task}'"
             )

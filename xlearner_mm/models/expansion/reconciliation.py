@@ -1,23 +1,15 @@
-"""Reconciliation links gamma and their topology."""
+"""The topology of the reconciliation links: which level of which branch is linked to which."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-import torch.nn.functional as F
-from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule, Sequential
-from torch import Tensor, nn
-
 from xlearner_mm.errors import ConfigError, refuse_unknown
-from xlearner_mm.models.ragged import each
 
 TOPOLOGIES = ('lower', 'same', 'higher', 'all', 'none')
 FUSES = ('stream', 'output')
-LINKS = ('conv3x3', 'pool1x1')
 
 
 class LinkKey(NamedTuple):
@@ -46,9 +38,9 @@ class Reconciliation:
         include_self: whether a branch also sends to itself, as the formula's sum over all k. Defaults to False.
         detach: whether senders' features are cut from the gradient, sg(E). Defaults to True.
         fuse: ``'stream'``: F feeds the next stage; ``'output'``: F only leaves. Defaults to ``'stream'``.
-        link: ``'conv3x3'``: chain of 3x3 stride-2 convolutions; ``'pool1x1'``: average pool and 1x1, a
-            fraction of the parameters. Defaults to ``'conv3x3'``.
-        norm_cfg: the links' normalization layer. Defaults to BN.
+        link: config of the links, without their channels and strides: ``dict(type='ConvLink')``, chains of 3x3
+            stride-2 convolutions; ``dict(type='PoolLink')``, average pool and 1x1, a fraction of the parameters; or
+            your own :class:`~xlearner_mm.models.expansion.links.Link`. Defaults to ``dict(type='ConvLink')``.
 
     Raises:
         ConfigError: an unknown choice, or a topology that needs a level before it is computed.
@@ -59,14 +51,17 @@ class Reconciliation:
     include_self: bool = False
     detach: bool = True
     fuse: str = 'stream'
-    link: str = 'conv3x3'
-    norm_cfg: Mapping[str, Any] = field(default_factory=lambda: {'type': 'BN'})
+    link: Mapping[str, Any] = field(default_factory=lambda: {'type': 'ConvLink'})
 
     def __post_init__(self) -> None:
-        for name, choices in (('topology', TOPOLOGIES), ('fuse', FUSES), ('link', LINKS)):
+        for name, choices in (('topology', TOPOLOGIES), ('fuse', FUSES)):
             value = getattr(self, name)
             if value not in choices:
                 raise ConfigError(f"reconciliation: unknown {name} '{value}', choose from {choices}")
+        if not isinstance(self.link, Mapping) or 'type' not in self.link:
+            raise ConfigError(
+                f"reconciliation: link must be a dict with a type, as dict(type='ConvLink'), got {self.link!r}"
+            )
         if self.fuse == 'stream' and self.topology in ('higher', 'all'):
             raise ConfigError(
                 f"reconciliation: topology='{self.topology}' needs fuse='output': a higher level of a sender "
@@ -116,80 +111,6 @@ class Reconciliation:
             for j in range(levels)
             if self.sends(j, i)
         ]
-
-
-class ReconciliationLink(BaseModule):
-    """One link gamma_{j->i}^{k->t}: a sender's features in a receiver's channels and resolution.
-
-    Same resolution: 1x1 convolution and norm. Down: a chain of 3x3 stride-2 convolutions and norms with ReLU in
-    between (``conv3x3``), or average pooling before the 1x1 (``pool1x1``). Up: 1x1, norm, nearest upsampling.
-    The last norm's weight starts at zero, so a new link adds nothing.
-
-    Args:
-        in_channels: the sender's channels at its level.
-        out_channels: the receiver's channels at its level.
-        in_stride: pixels of the image per feature of the sender.
-        out_stride: the same of the receiver.
-        link: ``'conv3x3'`` or ``'pool1x1'``. Defaults to ``'conv3x3'``.
-        norm_cfg: normalization layer. Defaults to BN.
-
-    Raises:
-        ConfigError: strides whose ratio is not a power of two.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        in_stride: int,
-        out_stride: int,
-        link: str = 'conv3x3',
-        norm_cfg: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
-        halvings = math.log2(out_stride / in_stride)
-        if halvings != int(halvings):
-            raise ConfigError(f'a link from stride {in_stride} to stride {out_stride} is not a power of two')
-        norm_cfg = dict(norm_cfg or {'type': 'BN'})
-        steps = max(int(halvings), 0)
-        if steps == 0:
-            self.gamma = _conv(in_channels, out_channels, 1, norm_cfg, last=True)
-        elif link == 'pool1x1':
-            pool = nn.AvgPool2d(2**steps, ceil_mode=True, count_include_pad=False)
-            self.gamma = Sequential(pool, _conv(in_channels, out_channels, 1, norm_cfg, last=True))
-        else:
-            chain = [_conv(in_channels, in_channels, 3, norm_cfg) for _ in range(steps - 1)]
-            self.gamma = Sequential(*chain, _conv(in_channels, out_channels, 3, norm_cfg, last=True))
-
-    def init_weights(self) -> None:
-        """Start at zero: convolutions from N(0, 1e-3), the last norm's weight 0."""
-        convs = [m for m in self.modules() if isinstance(m, ConvModule)]
-        for conv in convs:
-            nn.init.normal_(conv.conv.weight, std=1e-3)
-            nn.init.ones_(conv.norm.weight)
-            nn.init.zeros_(conv.norm.bias)
-        nn.init.zeros_(convs[-1].norm.weight)
-        self._is_init = True
-
-    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        """Map a sender's ``(B, C_j, H_j, W_j)`` to the receiver's ``(B, C_i, H_i, W_i)``, ``size`` being its H, W."""
-        return each(_resized, self.gamma(x), size)
-
-
-def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode='nearest')
-
-
-def _conv(in_channels: int, out_channels: int, kernel: int, norm_cfg: dict, last: bool = False) -> ConvModule:
-    return ConvModule(
-        in_channels,
-        out_channels,
-        kernel,
-        stride=1 if kernel == 1 else 2,
-        padding=kernel // 2,
-        norm_cfg=norm_cfg,
-        act_cfg=None if last else {'type': 'ReLU'},
-    )
 
 
 @dataclass(frozen=True)

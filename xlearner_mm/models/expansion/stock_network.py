@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from mmengine.config import ConfigDict
 from mmengine.logging import print_log
@@ -22,13 +22,8 @@ from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackb
 from xlearner_mm.registry import MODELS, bare_name, type_of
 from xlearner_mm.sources import Source
 
-
-class TaskFeatures(Protocol):
-    """Anything that gives one task's features, such as the expanded backbone."""
-
-    def forward_task(self, x: Tensor, task: str) -> Sequence[Tensor] | Mapping[int, Tensor]:
-        """Return ``(B, C_i, H_i, W_i)`` by level for images ``(B, 3, H, W)``."""
-        ...
+# F^t by level of images (B, 3, H, W), for the name of a task.
+ForwardTask = Callable[[Tensor, str], Sequence[Tensor] | Mapping[int, Tensor]]
 
 
 @MODELS.register_module()
@@ -44,13 +39,13 @@ class TaskPort(BaseModule):
         super().__init__()
         self.task = task
         self.out_indices = tuple(out_indices)
-        # A list hides the module from nn.Module: its parameters belong to the learner, once.
-        self._features: list[TaskFeatures] = []
+        # A function, no module: the parameters behind it belong to the learner.
+        self._forward_task: ForwardTask | None = None
         self._served: tuple[Tensor, tuple[Tensor, ...]] | None = None
 
-    def bind(self, features: TaskFeatures) -> None:
-        """Read from these features from now on."""
-        self._features = [features]
+    def bind(self, forward_task: ForwardTask) -> None:
+        """Read from a function of images and task from now on, as ``XLearnerExpandedBackbone.forward_task``."""
+        self._forward_task = forward_task
 
     @contextmanager
     def serving(self, x: Tensor, levels: tuple[Tensor, ...]) -> Iterator[None]:
@@ -72,7 +67,7 @@ class TaskPort(BaseModule):
         Raises:
             RuntimeError: the port was never bound.
         """
-        if not self._features:
+        if self._forward_task is None:
             raise RuntimeError(
                 f"the port of task '{self.task}' is not bound to an expanded backbone; networks with ports "
                 'are built by ExpansionLearner'
@@ -80,7 +75,7 @@ class TaskPort(BaseModule):
         if self._served is not None and self._served[0] is x:
             levels: Sequence[Tensor] | Mapping[int, Tensor] = self._served[1]
         else:
-            levels = self._features[0].forward_task(x, self.task)
+            levels = self._forward_task(x, self.task)
         return tuple(levels[i] for i in self.out_indices)
 
 
@@ -124,7 +119,7 @@ def build_stock_network(source: Source, expanded: XLearnerExpandedBackbone) -> n
             f"source '{source.name}': {type(network).__name__} builds its backbone inside instead of from its "
             '`backbone` setting, so no port can be put in its place'
         )
-    port.bind(expanded)
+    port.bind(expanded.forward_task)
     check_class_weights(f"source '{source.name}'", network)
     check_channels(source, network, [branch.channels[i] for i in port.out_indices])
     return network

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModel, ModuleDict
@@ -15,39 +16,41 @@ from xlearner_mm.checkpoint import BRANCHES, load_backbone
 from xlearner_mm.config.plain_data import plain
 from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
-from xlearner_mm.models.distillation import (
-    REDUCTIONS,
-    STANDARDIZE,
-    ChannelStandardizer,
-    Guidance,
-    by_level,
-    fitnet_distances,
-    probe_channels,
-)
+from xlearner_mm.models.distillation.comparison import GUIDANCE, LOSS, STANDARDIZE, build_part, build_parts, compare
+from xlearner_mm.models.distillation.teachers import by_level, check_levels, probe_channels
 from xlearner_mm.models.expansion.stock_network import port_of
 from xlearner_mm.models.norms import any_batch_statistics, apply_norm_eval
 from xlearner_mm.models.ragged import joint_groups, parts_of, ragged, ragged_forwards
 from xlearner_mm.models.squeeze.student import build_student, check_all_trains, load_student
-from xlearner_mm.models.squeeze.teachers import (
-    BALANCE,
-    SUPERVISE,
-    Lesson,
-    Lessons,
-    Teacher,
-    branch_targets,
-    build_further_teachers,
-    check_levels,
-    check_weights,
-    pick_levels,
-)
+from xlearner_mm.models.squeeze.teachers import Teacher, branch_targets, build_further_teachers, fill_weights
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import MODELS
 from xlearner_mm.sources import parse_sources
 
+_OWNER = 'FitNetDistiller'
+
+
+class Shown(NamedTuple):
+    """A teacher's features of the images of a batch that it teaches.
+
+    Args:
+        features: level i -> F_i^t ``(R, C_i, H_i, W_i)``.
+        owners: the source of each of the R images.
+        rows: the R rows of the batch, or None for all.
+    """
+
+    features: Mapping[int, Tensor]
+    owners: Sequence[str]
+    rows: Tensor | None = None
+
+    def of(self, student: Tensor) -> Tensor:
+        """Return the student's features ``(B, C, H, W)`` of these rows."""
+        return student if self.rows is None else student[self.rows]
+
 
 @MODELS.register_module()
 class FitNetDistiller(BaseModel):
-    r"""Distil the frozen branches F^t into one student by hints.
+    r"""Distill the frozen branches F^t into one student by hints.
 
         L = sum over teachers t, levels i of w^t w_i || F_i^t - G_i^t(Fhat_i) ||^2
 
@@ -60,27 +63,31 @@ class FitNetDistiller(BaseModel):
         teacher: ``dict(model=<config of the ExpansionLearner>, checkpoint=<its checkpoint>)`` and settings of
             :class:`~xlearner_mm.models.squeeze.teachers.Teacher` (``autocast``, ``fold_norms``).
         student: config of the student: an :class:`~xlearner_mm.models.backbones.XLearnerResNet`, or any registered
-            backbone, with its ``_scope_``, that gives out the levels. It starts from scratch, or from the checkpoint
+            backbone, with its ``_scope_``, that returns the levels. It starts from scratch, or from the checkpoint
             of its ``init_cfg=dict(type='Pretrained', checkpoint=...)``. It ends at the last level that is distilled.
         start_from: the branch whose weights the student starts from; it must have the student's architecture.
             Defaults to None: the student's own ``init_cfg``.
         levels: the levels i that are distilled. Defaults to (0, 1, 2, 3).
         supervise: ``'all'``: every branch teaches every image; ``'own'``: a branch teaches its own sources' images.
             Defaults to ``'all'``.
-        standardize: ``'none'``: the slides' plain formula; ``'channel'``: running mean and standard deviation of each
-            channel of the teacher, so that branches of different scale weigh the same. Defaults to ``'channel'``.
-        guidance_norm: whether guidance layers have a BN. Defaults to False.
+        loss: the distance, a registered module as :class:`~xlearner_mm.models.distillation.comparison.FitNetLoss`.
+            Defaults to ``dict(type='FitNetLoss')``.
+        standardize: transform of the targets, a registered
+            :class:`~xlearner_mm.models.distillation.comparison.TargetTransform`, or None for the slides' plain formula.
+            Defaults to ``dict(type='ChannelStandardize')``: branches of different scale weigh the same.
+        guidance: the layers G_i^t, registered modules as
+            :class:`~xlearner_mm.models.distillation.comparison.GuidanceLayer`. Defaults to
+            ``dict(type='GuidanceLayer')``.
         balance: ``'source'``: as above; ``'image'``: a source counts w_s times its number of images in the step, so
             with w_s = 1 all images count the same. Defaults to ``'source'``.
-        source_weights: source s -> w_s. A source's ``loss_weight`` plays no part: it balances the expansion's losses on
-            labels, which are of other scales. Defaults to None: 1 for all.
-        reduction: ``'mean'`` per element, or ``'sum'`` over an image. Defaults to ``'mean'``.
+        source_weights: source s -> w_s, independent of its ``loss_weight``, which balances losses on labels. Defaults
+            to None: 1 for all.
         branch_weights: branch -> w^t. Defaults to None: 1 for all.
         level_weights: level -> w_i. Defaults to None: 1 for all.
         further_teachers: X-Learner++'s: name -> ``dict(model=<config of any registered backbone>, checkpoint=...,
             data_preprocessor=None, channel_order='bgr', autocast=None, weight=1.0, levels=<those above>)``; they teach
-            every image, see :class:`~xlearner_mm.models.distillation.BackboneTeacher`. Defaults to None.
-        init_cfg: mmengine's weight initialisation. Defaults to None.
+            every image, see :class:`~xlearner_mm.models.distillation.teachers.BackboneTeacher`. Defaults to None.
+        init_cfg: mmengine's weight initialization. Defaults to None.
 
     Raises:
         CheckpointError: a teacher's or the student's checkpoint that is missing, not of its model, or of a student
@@ -97,58 +104,70 @@ class FitNetDistiller(BaseModel):
         start_from: str | None = None,
         levels: Sequence[int] = (0, 1, 2, 3),
         supervise: str = 'all',
-        standardize: str = 'channel',
-        guidance_norm: bool = False,
+        loss: Mapping[str, Any] = LOSS,
+        standardize: Mapping[str, Any] | None = STANDARDIZE,
+        guidance: Mapping[str, Any] = GUIDANCE,
         balance: str = 'source',
         source_weights: Mapping[str, float] | None = None,
-        reduction: str = 'mean',
         branch_weights: Mapping[str, float] | None = None,
         level_weights: Mapping[int, float] | None = None,
         further_teachers: Mapping[str, Mapping[str, Any]] | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        _check_choice('supervise', supervise, SUPERVISE)
-        _check_choice('standardize', standardize, STANDARDIZE)
-        _check_choice('balance', balance, BALANCE)
-        _check_choice('reduction', reduction, REDUCTIONS)
-        self.levels, self.reduction = check_levels(levels), reduction
-        refuse_unknown('FitNetDistiller: teacher', teacher, settings_of(Teacher))
+        _check_choice('supervise', supervise, ('all', 'own'))
+        _check_choice('balance', balance, ('source', 'image'))
+        self.supervise, self.balance = supervise, balance
+        self.levels = check_levels(_OWNER, levels, {})
+        refuse_unknown(f'{_OWNER}: teacher', teacher, settings_of(Teacher))
         self.teacher = Teacher(**teacher)
         learner = self.teacher.learner
         backbone, normalization = learner.backbone, learner.normalization
         self.sources = parse_sources(learner.sources)
-        self.branch_channels = {n: b.channels for n, b in backbone.branches.items()}
-        self.targets = branch_targets(backbone, self.levels, branch_weights)
-        further, targets = build_further_teachers(
-            further_teachers or {}, self.levels, tuple(backbone.branches), normalization
+        self.branch_of = {name: backbone.branch_of(source.task) for name, source in self.sources.items()}
+        self.targets = branch_targets(self.teacher, self.levels, branch_weights, _OWNER)
+        self.further_teachers, targets = build_further_teachers(
+            further_teachers or {}, self.levels, tuple(backbone.branches), normalization, _OWNER
         )
-        self.further_teachers = further
         self.targets.update(targets)
         compared = sorted({level for target in self.targets.values() for level in target.channels})
-        self.level_weights = check_weights('level', level_weights, compared)
-        branch_of = {name: backbone.branch_of(source.task) for name, source in self.sources.items()}
-        weights = check_weights('source', source_weights, list(self.sources))
-        depth = 1 + max(self.levels)
-        self.lessons = Lessons(self.teacher, further, branch_of, depth, supervise, balance, weights)
+        self.level_weights = fill_weights(f'{_OWNER}: level_weights', level_weights, compared)
+        self.source_weights = fill_weights(f'{_OWNER}: source_weights', source_weights, list(self.sources))
+        self._check_every_teacher_weighs()
 
         if start_from is not None:
-            _check_choice('start_from', start_from, tuple(self.branch_channels))
+            _check_choice('start_from', start_from, tuple(backbone.branches))
         self.start_from, self._student_cfg = start_from, plain(student)
         self.student, self._student_start = build_student(student, start_from, normalization)
-        student_channels = pick_levels('student', compared, probe_channels(self.student, 'student'))
+        widths = probe_channels(self.student, 'student')
+        check_levels(_OWNER, compared, {'student': widths})
         check_all_trains(self.student, compared)
-        channels = {name: target.channels for name, target in self.targets.items()}
-        self.guidance = Guidance(student_channels, channels, guidance_norm)
-        self.standardizers = _standardizers(channels) if standardize == 'channel' else None
+
+        pairs = {(t, i): (widths[i], wide) for t, target in self.targets.items() for i, wide in target.channels.items()}
+        ends = {f'{t}_{i}': {'in_channels': own, 'out_channels': wide} for (t, i), (own, wide) in pairs.items()}
+        self.guidance = build_parts(_OWNER, 'guidance', guidance, ends)
+        self.distance = build_part(_OWNER, 'loss', loss)
+        self.standardizers = ModuleDict()
+        if standardize is not None:
+            channels = {key: {'channels': own['out_channels']} for key, own in ends.items()}
+            self.standardizers = build_parts(_OWNER, 'standardize', standardize, channels)
         # The teacher's own preprocessors: student and teacher see the same normalized images by construction.
         self.data_preprocessor = MultiSourceDataPreprocessor(
             {name: net.data_preprocessor for name, net in learner.networks.items()}
         )
         self._heads_read_branches = False
 
+    def _check_every_teacher_weighs(self) -> None:
+        for name in self.targets:
+            taught = self._taught_by(name)
+            if taught and not any(self.source_weights[source] for source in taught):
+                raise ConfigError(
+                    f"{_OWNER}: source_weights are 0 for every source that '{name}' teaches, {taught}; to leave out a "
+                    'teacher, give it weight 0'
+                )
+
     def init_weights(self) -> None:
-        """Initialise student and guidance layers; the student from a branch or a checkpoint if asked.
+        """Initialize student and guidance layers; the student from a branch or a checkpoint if asked.
 
         Raises:
             CheckpointError: the branch or checkpoint is of another architecture than the student.
@@ -198,31 +217,75 @@ class FitNetDistiller(BaseModel):
 
     def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss_<teacher>_<level>`` for every teacher and level."""
-        counts = {name: len(images) for name, images in inputs.items()}
-        passes = self._passes(inputs)
-        losses: dict[str, Tensor] = {}
-        # A fixed order, whatever sizes this rank's images have: standardizers talk to the other ranks.
-        for name, target in self.targets.items():
-            shown = [(student, lessons[name]) for student, lessons in passes if name in lessons]
-            of_source = self.lessons.image_weights(name, counts)
-            weights = [lesson.image_weights(of_source) for _, lesson in shown]
-            for level in target.channels:
-                targets = [lesson.features[level] for _, lesson in shown]
-                features = [lesson.seen_by(student[level]) for student, lesson in shown]
-                self._update(name, level, targets)
-                total = next(iter(inputs.values())).new_zeros(())
-                for weight, distances in zip(weights, self._compare(name, level, targets, features), strict=True):
-                    total = total + (weight * distances).sum()
-                losses[f'loss_{name}_{level}'] = total
-        return losses
-
-    def _passes(self, inputs: Mapping[str, Tensor]) -> list[tuple[dict[int, Tensor], dict[str, Lesson]]]:
-        """Student and teachers on all images, one size after another."""
         groups = joint_groups(inputs)
         batches = [torch.cat([inputs[name] for name in group]) for group in groups]
         owners = [[name for name in group for _ in range(len(inputs[name]))] for group in groups]
-        lessons = [self.lessons.give(images, own) for images, own in zip(batches, owners, strict=True)]
-        return list(zip(self._student_levels(batches), lessons, strict=True))
+        taught = [self.teach(images, own) for images, own in zip(batches, owners, strict=True)]
+        students = self._student_levels(batches)
+        losses, weight_of = {}, self.teacher_weights()
+        # A fixed order, whatever sizes this rank's images have: transforms of targets talk to the other ranks.
+        for name, target in self.targets.items():
+            pairs = [(own[name], student) for own, student in zip(taught, students, strict=True) if name in own]
+            of_source = self.image_weights(name, {source: len(images) for source, images in inputs.items()})
+            weights = [batches[0].new_tensor([of_source[source] for source in shown.owners]) for shown, _ in pairs]
+            for level in target.channels:
+                targets = [shown.features[level] for shown, _ in pairs]
+                features = [shown.of(student[level]) for shown, student in pairs]
+                standardize = self._standardizer(name, level)
+                if standardize is not None and self.training:
+                    standardize.update(*targets)
+                distances = compare(targets, features, self.guidance[f'{name}_{level}'], self.distance, standardize)
+                total = sum((w * own).sum() for w, own in zip(weights, distances, strict=True))
+                weight = weight_of[name] * self.level_weights[level]
+                losses[f'loss_{name}_{level}'] = batches[0].new_zeros(()) + weight * total
+        return losses
+
+    def teacher_weights(self) -> dict[str, float]:
+        """Return w^t of this step, by teacher; a subclass may vary it from step to step."""
+        return {name: target.weight for name, target in self.targets.items()}
+
+    def teach(self, images: Tensor, owners: Sequence[str]) -> dict[str, Shown]:
+        """Return what every teacher shows of a batch; a branch that teaches none of its images is left out.
+
+        A branch runs on the images that it teaches only, and no deeper than the levels that are compared.
+
+        Args:
+            images: ``(B, 3, H, W)``.
+            owners: the source of every image.
+        """
+        depth, shown = 1 + max(self.levels), {}
+        if self.supervise == 'all':
+            for branch, levels in self.teacher.features(images, depth=depth).items():
+                shown[branch] = Shown(dict(enumerate(levels)), owners)
+        else:
+            for branch in dict.fromkeys(self.branch_of.values()):
+                mine = [row for row, source in enumerate(owners) if self.branch_of[source] == branch]
+                if mine:
+                    rows = torch.tensor(mine, device=images.device)
+                    levels = self.teacher.features(images[rows], [branch], depth)[branch]
+                    shown[branch] = Shown(dict(enumerate(levels)), [owners[row] for row in mine], rows)
+        for name, teacher in self.further_teachers.items():
+            shown[name] = Shown(teacher.features(images), owners)
+        return shown
+
+    def image_weights(self, teacher: str, images: Mapping[str, int]) -> dict[str, float]:
+        """Return the weight of one image in a teacher's loss of a step, by source; over all images they add up to 1.
+
+        Args:
+            teacher: a branch or further teacher.
+            images: source -> its number of images in the step.
+        """
+        weights = {
+            source: self.source_weights[source] / (images[source] if self.balance == 'source' else 1)
+            for source in self._taught_by(teacher)
+            if images.get(source)
+        }
+        total = sum(weight * images[source] for source, weight in weights.items())
+        return {source: weight / total if total else 0.0 for source, weight in weights.items()}
+
+    def _taught_by(self, teacher: str) -> list[str]:
+        everything = teacher in self.further_teachers or self.supervise == 'all'
+        return [source for source, branch in self.branch_of.items() if everything or branch == teacher]
 
     def _student_levels(self, batches: Sequence[Tensor]) -> list[dict[int, Tensor]]:
         """The student's features of every batch: one pass for all where its norms see the batch."""
@@ -235,23 +298,14 @@ class FitNetDistiller(BaseModel):
             found += [dict(zip(levels, own, strict=True)) for own in parts]
         return found
 
-    def _update(self, teacher: str, level: int, targets: Sequence[Tensor]) -> None:
-        if self.standardizers is not None and self.training:
-            self.standardizers[f'{teacher}_{level}'].update(*targets)
+    def _standardizer(self, teacher: str, level: int) -> Any:
+        return self.standardizers[f'{teacher}_{level}'] if self.standardizers else None
 
-    def _compare(self, teacher: str, level: int, targets: Sequence[Tensor], features: Sequence[Tensor]) -> list[Tensor]:
-        """Weighted distance of every image, ``(B,)``, of every batch that the teacher shows."""
-        if not targets:
-            return []
-        if self.standardizers is not None:
-            targets = [self.standardizers[f'{teacher}_{level}'](target) for target in targets]
-        sizes = ragged([(target.shape[-2], target.shape[-1]) for target in targets])
-        shared = ragged(features)
-        # Together: guidance layers may have a norm that sees the batch, and talks to other ranks.
-        with ragged_forwards(self.guidance, shared):
-            guided = parts_of(self.guidance(shared, teacher, level, sizes))
-        weight = self.targets[teacher].weight * self.level_weights[level]
-        return [weight * fitnet_distances(*pair, self.reduction) for pair in zip(targets, guided, strict=True)]
+    def guided(self, teacher: str, level: int, feature: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return G_i^t(Fhat_i) of a spatial size, in the teacher's own scale."""
+        guided = self.guidance[f'{teacher}_{level}'](feature, size)
+        standardize = self._standardizer(teacher, level)
+        return guided if standardize is None else standardize.inverse(guided)
 
     def predict(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list] | None) -> list:
         """Predict with the expansion stage's frozen heads on the student: the squeeze's fidelity."""
@@ -260,29 +314,45 @@ class FitNetDistiller(BaseModel):
             port = port_of(learner.networks[name])
             assert port is not None
             # Bound anew: copies of this model (EMA) share the heads.
-            port.bind(learner.backbone if self._heads_read_branches else StudentFeatures(self, port.out_indices))
+            student = partial(self.forward_task, levels=port.out_indices)
+            port.bind(learner.backbone.forward_task if self._heads_read_branches else student)
         return learner(inputs, data_samples, mode='predict')
 
     @contextmanager
     def heads_on_branches(self) -> Iterator[None]:
-        """Let ``predict`` read the branches themselves for the while: what the student is measured against."""
+        """Let ``predict`` read the branches themselves meanwhile, with which the student is compared."""
         self._heads_read_branches = True
         try:
             yield
         finally:
             self._heads_read_branches = False
 
-    def forward_task(self, x: Tensor, task: str) -> dict[int, Tensor]:
-        """G^t(Fhat) of one task in the branch's own scale: what the branch's heads read in place of F^t.
+    def forward_task(self, x: Tensor, task: str, levels: Sequence[int] | None = None) -> dict[int, Tensor]:
+        """Return G^t(Fhat) of one task in the branch's own scale and sizes, which its heads read in place of F^t.
 
         Args:
             x: images ``(B, 3, H, W)``.
             task: the task t.
+            levels: the levels wanted; no others are computed. Defaults to None: all.
 
         Returns:
-            ``(B, C_i^t, H_i, W_i)`` by level; levels that are not distilled are the teacher's own.
+            ``(B, C_i^t, H_i, W_i)`` by level; levels that are not distilled are the branch's own.
         """
-        return StudentFeatures(self).forward_task(x, task)
+        backbone = self.teacher.learner.backbone
+        branch = backbone.branch_of(task)
+        wanted = range(len(backbone.channels_of(task))) if levels is None else levels
+        distilled = [i for i in wanted if i in self.targets[branch].channels]
+        missing = [i for i in wanted if i not in distilled]
+        out: dict[int, Tensor] = {}
+        if distilled:
+            student = by_level(self.student, self.student(x))
+            strides = backbone.branches[branch].strides
+            sizes = {i: (ceil(x.shape[-2] / strides[i]), ceil(x.shape[-1] / strides[i])) for i in distilled}
+            out.update({i: self.guided(branch, i, student[i], sizes[i]) for i in distilled})
+        if missing:
+            own = self.teacher.features(x, [branch], 1 + max(missing))[branch]
+            out.update({i: own[i] for i in missing})
+        return out
 
     def describe(self) -> dict[str, Any]:
         """Return stage, student, teachers, sources and input normalization as plain data."""
@@ -295,7 +365,7 @@ class FitNetDistiller(BaseModel):
         }
 
     def check_resumed(self, described: Mapping[str, Any]) -> None:
-        """Go on with the teachers that a training began with, also where the config names another file by now.
+        """Keep the teachers that a resumed training started with, also if the config names other files now.
 
         Args:
             described: :meth:`describe` of the checkpoint that is resumed.
@@ -309,61 +379,6 @@ class FitNetDistiller(BaseModel):
                 self.further_teachers[name].hold_to(recorded)
 
 
-def _standardizers(channels: Mapping[str, Mapping[int, int]]) -> ModuleDict:
-    return ModuleDict(
-        {
-            f'{teacher}_{level}': ChannelStandardizer(width)
-            for teacher, levels in channels.items()
-            for level, width in levels.items()
-        }
-    )
-
-
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ConfigError(f"FitNetDistiller: unknown {name} '{value}', choose from {choices}")
-
-
-if TYPE_CHECKING:
-    from xlearner_mm.models.squeeze.fitnet_distiller import FitNetDistiller
-
-
-class StudentFeatures:
-    """G^t(Fhat) in place of F^t, for a :class:`~xlearner_mm.models.expansion.stock_network.TaskPort`.
-
-    Args:
-        distiller: the model of the squeeze stage.
-        levels: the levels that are read; no others are computed. Defaults to None: all.
-    """
-
-    def __init__(self, distiller: FitNetDistiller, levels: Sequence[int] | None = None) -> None:
-        self.distiller, self.levels = distiller, levels
-
-    def forward_task(self, x: Tensor, task: str) -> dict[int, Tensor]:
-        """Return ``(B, C_i^t, H_i, W_i)`` by level; levels that are not distilled are the branch's own.
-
-        Args:
-            x: images ``(B, 3, H, W)``.
-            task: the task t.
-        """
-        distiller, backbone = self.distiller, self.distiller.teacher.learner.backbone
-        branch = backbone.branch_of(task)
-        wanted = range(len(backbone.channels_of(task))) if self.levels is None else self.levels
-        distilled = [i for i in wanted if i in distiller.targets[branch].channels]
-        missing = [i for i in wanted if i not in distilled]
-        out: dict[int, Tensor] = {}
-        if distilled:
-            student = by_level(distiller.student, distiller.student(x))
-            out.update({i: self._guided(x, branch, i, student[i]) for i in distilled})
-        if missing:
-            own = distiller.teacher.features(x, [branch], 1 + max(missing))[branch]
-            out.update({i: own[i] for i in missing})
-        return out
-
-    def _guided(self, x: Tensor, branch: str, level: int, feature: Tensor) -> Tensor:
-        """G_i^t(Fhat_i) in the branch's own scale and size: heads know its strides, not the student's."""
-        stride = self.distiller.teacher.learner.backbone.branches[branch].strides[level]
-        size = (ceil(x.shape[-2] / stride), ceil(x.shape[-1] / stride))
-        guided = self.distiller.guidance(feature, branch, level, size)
-        standardizers = self.distiller.standardizers
-        return guided if standardizers is None else standardizers[f'{branch}_{level}'].inverse(guided)
+        raise ConfigError(f"{_OWNER}: unknown {name} '{value}', choose from {choices}")

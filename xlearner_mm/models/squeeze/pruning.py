@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.flops import flops_by_layer
 from xlearner_mm.models.expansion import XLearnerExpandedBackbone
-from xlearner_mm.models.expansion.inner_widths import InnerWidth, inner_widths
+from xlearner_mm.models.expansion.links import InnerWidth, inner_widths
 from xlearner_mm.nearest_name import nearest
 
 if TYPE_CHECKING:

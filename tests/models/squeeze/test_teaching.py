@@ -14,24 +14,24 @@ def inputs_of(distiller):
 
 
 @pytest.mark.parametrize('levels', [(0, 1, 2, 3), (1,), (0, 2)])
-def test_a_branchs_own_lessons_are_what_it_shows_of_all_images(build, levels):
+def test_a_branch_shows_the_same_features_of_its_own_images_as_of_all(build, levels):
     settings = dict(levels=levels, student=tiny_resnet_ending_at(max(levels)))
-    own, everything = build(supervise='own', **settings).lessons, build(**settings).lessons
+    own, everything = build(supervise='own', **settings), build(**settings)
     inputs = inputs_of(build())
     images, owners = torch.cat(list(inputs.values())), [name for name in inputs for _ in range(2)]
     branch_of = dict(birds='cls', cars='cls', boxes='det', masks='seg')
-    whole = everything.give(images, owners)
-    for branch, lesson in own.give(images, owners).items():
+    whole = everything.teach(images, owners)
+    for branch, shown in own.teach(images, owners).items():
         mine = [row for row, owner in enumerate(owners) if branch_of[owner] == branch]
-        assert lesson.rows.tolist() == mine
-        assert lesson.owners == [owners[row] for row in mine]
+        assert shown.rows.tolist() == mine
+        assert shown.owners == [owners[row] for row in mine]
         for level in levels:
-            torch.testing.assert_close(lesson.features[level], whole[branch].features[level][mine])
+            torch.testing.assert_close(shown.features[level], whole[branch].features[level][mine])
 
 
-def test_a_branch_that_owns_none_of_the_images_gives_no_lesson(build):
-    lessons = build(supervise='own').lessons.give(torch.randn(2, 3, 64, 64), ['boxes', 'boxes'])
-    assert set(lessons) == {'det'}
+def test_a_branch_that_owns_none_of_the_images_is_left_out(build):
+    shown = build(supervise='own').teach(torch.randn(2, 3, 64, 64), ['boxes', 'boxes'])
+    assert set(shown) == {'det'}
 
 
 @pytest.mark.parametrize('supervise', ['all', 'own'])

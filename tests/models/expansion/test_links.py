@@ -1,4 +1,4 @@
-"""Which widths pruning may narrow, and that a narrowed backbone is built anew by their record alone."""
+"""Links, the widths that pruning may narrow, and backbones that are rebuilt from their record."""
 
 import copy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xlearner_mm.errors import CheckpointError, ConfigError
-from xlearner_mm.models.expansion.inner_widths import inner_widths, narrow_as, narrow_to
+from xlearner_mm.models.expansion.links import inner_widths, narrow_as, narrow_to
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 
@@ -21,6 +21,11 @@ NARROW = {
 
 def build(*branches, **kwargs):
     return randomise(MODELS.build(tiny_expanded(*(branches or ('cls', 'det')), **kwargs)))
+
+
+def build_link(in_channels, out_channels, in_stride, out_stride, kind='ConvLink'):
+    ends = dict(in_channels=in_channels, out_channels=out_channels, in_stride=in_stride, out_stride=out_stride)
+    return MODELS.build(dict(type=kind, **ends))
 
 
 def with_branch(**branch):
@@ -110,3 +115,35 @@ def test_a_checkpoint_of_before_pruning_changes_nothing_and_one_of_another_backb
     assert backbone.widths == {}
     with pytest.raises(CheckpointError, match='the checkpoint is of another expanded backbone, pruned'):
         narrow_as(backbone, {'meta': {'xlearner': {'backbone': {'widths': {'branches.x.conv1': 1}}}}})
+
+
+@pytest.mark.parametrize('link', ['ConvLink', 'PoolLink'])
+@pytest.mark.parametrize(('in_stride', 'out_stride'), [(4, 4), (4, 8), (4, 32), (16, 4)])
+def test_a_new_link_adds_nothing_and_has_the_receivers_shape(link, in_stride, out_stride):
+    gamma = build_link(6, 10, in_stride, out_stride, link)
+    gamma.init_weights()
+    size = (64 // out_stride, 96 // out_stride)
+    out = gamma(torch.randn(2, 6, 64 // in_stride, 96 // in_stride), size)
+    assert out.shape == (2, 10, *size)
+    assert out.abs().max() == 0
+
+
+def test_a_new_link_can_learn():
+    gamma = build_link(6, 10, 4, 16)
+    gamma.init_weights()
+    gamma(torch.randn(2, 6, 16, 16), (4, 4)).square().mean().backward()
+    out = gamma(torch.randn(2, 6, 16, 16), (4, 4))
+    (out * torch.randn_like(out)).sum().backward()
+    assert list(gamma.parameters())[-2].grad.abs().sum() > 0
+
+
+def test_pooling_links_need_a_fraction_of_the_parameters():
+    def size(link):
+        return sum(p.numel() for p in build_link(64, 256, 4, 16, link).parameters())
+
+    assert size('PoolLink') < size('ConvLink') / 5
+
+
+def test_strides_that_are_no_power_of_two_apart_are_refused():
+    with pytest.raises(ConfigError, match='stride 4 to stride 12 is not a power of two'):
+        build_link(4, 4, 4, 12)

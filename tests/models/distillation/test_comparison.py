@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from xlearner_mm.models.distillation.comparison import ChannelStandardize, FitNetLoss, GuidanceLayer, build_parts
+
+
+def test_the_students_features_get_the_branchs_channels_and_size():
+    out = GuidanceLayer(8, 7)(torch.randn(2, 8, 4, 4), (8, 8))
+    assert out.shape == (2, 7, 8, 8)
+
+
+def test_every_branch_and_level_has_its_own_layer():
+    ends = {key: dict(in_channels=4, out_channels=6) for key in ('cls_1', 'det_0', 'det_1')}
+    layers = build_parts('squeeze', 'guidance', dict(type='GuidanceLayer', norm=True), ends)
+    assert set(layers) == {'cls_1', 'det_0', 'det_1'}
+    assert len({id(layer.conv.weight) for layer in layers.values()}) == 3
+    assert all(isinstance(layer.norm, torch.nn.BatchNorm2d) for layer in layers.values())
+
+
+def test_with_a_norm_it_is_standardised_before_the_comparison():
+    layer, x = GuidanceLayer(4, 6, norm=True), 3 * torch.randn(2, 4, 5, 5) + 1
+    mapped = layer.conv(x)
+    wanted = (mapped - mapped.mean((0, 2, 3), keepdim=True)) / mapped.std((0, 2, 3), unbiased=False, keepdim=True)
+    torch.testing.assert_close(layer(x, (5, 5)), wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('reduction', ['mean', 'sum'])
+def test_the_loss_is_zero_when_equal_and_positive_otherwise(reduction):
+    target = torch.randn(2, 3, 4, 4)
+    assert (FitNetLoss(reduction)(target.clone(), target) == 0).all()
+    assert (FitNetLoss(reduction)(target + 0.1, target) > 0).all()
+
+
+def test_reductions_differ_by_the_number_of_elements_of_an_image():
+    target, guided = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(FitNetLoss('sum')(guided, target), FitNetLoss('mean')(guided, target) * 3 * 4 * 5)
+
+
+def test_standardised_features_have_mean_0_and_deviation_1_per_channel():
+    standardizer = ChannelStandardize(3)
+    scale = torch.tensor([1.0, 10.0, 0.1])[:, None, None]
+    batches = [torch.randn(8, 3, 6, 6) * scale + 2 * scale for _ in range(20)]
+    for batch in batches:
+        standardizer.update(batch)
+    out = standardizer(torch.cat(batches))
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3), atol=1e-2, rtol=0)
+
+
+def test_a_step_without_images_changes_nothing():
+    standardizer = ChannelStandardize(3)
+    standardizer.update(torch.randn(8, 3, 6, 6))
+    before = standardizer.mean.clone()
+    standardizer.update()
+    assert torch.equal(standardizer.mean, before)
+
+
+def test_inverse_undoes_standardising():
+    standardizer = ChannelStandardize(3)
+    features = torch.randn(8, 3, 6, 6) * 5 + 1
+    standardizer.update(features)
+    torch.testing.assert_close(standardizer.inverse(standardizer(features)), features)

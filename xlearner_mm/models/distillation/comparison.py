@@ -1,0 +1,207 @@
+"""The distance of a teacher's features to a student's, || F_i^t - G_i^t(Fhat_i) ||^2, and its replaceable parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.dist import all_reduce
+from mmengine.model import BaseModule, ModuleDict
+from torch import Tensor, nn
+
+from xlearner_mm.errors import ConfigError
+from xlearner_mm.models.ragged import each, parts_of, ragged, ragged_forwards
+from xlearner_mm.registry import MODELS
+
+GUIDANCE = {'type': 'GuidanceLayer'}
+LOSS = {'type': 'FitNetLoss'}
+STANDARDIZE = {'type': 'ChannelStandardize'}
+_STOCK = {'guidance': GUIDANCE, 'loss': LOSS, 'standardize': STANDARDIZE}
+
+
+def compare(
+    targets: Sequence[Tensor],
+    features: Sequence[Tensor],
+    guidance: nn.Module,
+    loss: nn.Module,
+    standardize: nn.Module | None = None,
+) -> list[Tensor]:
+    """Return the distance of every image, ``(B,)``, of every batch.
+
+    Args:
+        targets: a teacher's features F_i^t of batches of one image size each, ``(B, C, H, W)``.
+        features: the student's features Fhat_i of the same images.
+        guidance: G_i^t; it sees all batches as one, because it may have a norm.
+        loss: the distance, see :class:`FitNetLoss`.
+        standardize: transform of the targets. Defaults to None.
+    """
+    if not targets:
+        return []
+    sizes, batch = ragged([(target.shape[-2], target.shape[-1]) for target in targets]), ragged(features)
+    with ragged_forwards(guidance, batch):
+        guided = parts_of(guidance(batch, sizes))
+    wanted = targets if standardize is None else [standardize(target) for target in targets]
+    return [loss(*pair) for pair in zip(guided, wanted, strict=True)]
+
+
+def build_part(owner: str, setting: str, config: Mapping[str, Any], **given: Any) -> Any:
+    """Build a replaceable part from its config.
+
+    Args:
+        owner: whose setting it is, for messages.
+        setting: ``'guidance'``, ``'loss'`` or ``'standardize'``.
+        config: ``dict(type=..., ...)``.
+        given: further arguments of the part.
+
+    Raises:
+        ConfigError: the setting is no dict with a type.
+    """
+    if not isinstance(config, Mapping) or 'type' not in config:
+        example = f"dict(type='{_STOCK[setting]['type']}')" + (' or None' if setting == 'standardize' else '')
+        raise ConfigError(f'{owner}: {setting} must be {example}, or of another type, got {config!r}')
+    return MODELS.build({**config, **given})
+
+
+def build_parts(
+    owner: str, setting: str, config: Mapping[str, Any], given: Mapping[str, Mapping[str, Any]]
+) -> ModuleDict:
+    """Build one part per key, see :func:`build_part`; ``given`` has each one's further arguments."""
+    return ModuleDict({key: build_part(owner, setting, config, **own) for key, own in given.items()})
+
+
+@MODELS.register_module()
+class GuidanceLayer(BaseModule):
+    """G_i^t: the student's features in a teacher's channels and resolution, by a 1x1 convolution.
+
+    Args:
+        in_channels: the student's channels at level i.
+        out_channels: the teacher's channels at level i.
+        norm: whether a BN follows the convolution. Defaults to False.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, norm: bool = False) -> None:
+        # Small: a large first guess costs the student a hundred steps to undo, and its initial weights.
+        super().__init__(init_cfg={'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01})
+        self.conv = nn.Conv2d(in_channels, out_channels, 1)
+        self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map the student's ``(B, C, H, W)`` to the teacher's channels and spatial ``size``."""
+        return each(_resize, self.norm(self.conv(x)), size)
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode='bilinear', align_corners=False)
+
+
+@MODELS.register_module()
+class FitNetLoss(nn.Module):
+    """The squared distance ||F_i^t - G_i^t(Fhat_i)||^2 of every image.
+
+    A loss of your own is a registered module with the same ``forward``.
+
+    Args:
+        reduction: ``'mean'`` per element, or ``'sum'`` over C, H, W. Defaults to ``'mean'``.
+
+    Raises:
+        ConfigError: an unknown reduction.
+
+    Source: Romero et al., FitNets, ICLR 2015; X-Learner's slides, L_squeeze.
+    """
+
+    def __init__(self, reduction: str = 'mean') -> None:
+        super().__init__()
+        if reduction not in ('mean', 'sum'):
+            raise ConfigError(f"FitNetLoss: unknown reduction '{reduction}', choose 'mean' or 'sum'")
+        self.reduction = reduction
+
+    def forward(self, guided: Tensor, target: Tensor) -> Tensor:
+        """Return the distances ``(B,)`` of two features ``(B, C, H, W)``."""
+        squares = F.mse_loss(guided, target, reduction='none').flatten(1)
+        return squares.mean(1) if self.reduction == 'mean' else squares.sum(1)
+
+
+class TargetTransform(nn.Module):
+    """Base class of transforms of a teacher's features before they are compared, one per teacher and level.
+
+    A transform of your own is a registered subclass; its buffers are saved in checkpoints.
+
+    Args:
+        channels: C of the features ``(B, C, H, W)``.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def update(self, *features: Tensor) -> None:
+        """Update statistics with the features of one training step.
+
+        Args:
+            features: any number of ``(B, C, H, W)``, also none: every rank calls this once per step, in the same order.
+        """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return transformed features, ``(B, C, H, W)``."""
+        raise NotImplementedError
+
+    def inverse(self, features: Tensor) -> Tensor:
+        """Return transformed features in the teacher's own scale, which its heads read, ``(B, C, H, W)``."""
+        raise NotImplementedError
+
+
+@MODELS.register_module()
+class ChannelStandardize(TargetTransform):
+    """Standardize by the running mean and standard deviation of every channel.
+
+    Teachers of different scale then weigh the same in the loss. The moments are averages over all training images so
+    far, each position of a feature map counting once, shared between the ranks.
+
+    Args:
+        channels: C of the features ``(B, C, H, W)``.
+        eps: added to the variance. Defaults to 1e-6.
+    """
+
+    mean: Tensor
+    square: Tensor
+    count: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__(channels)
+        self.eps = eps
+        self.register_buffer('mean', torch.zeros(channels))
+        self.register_buffer('square', torch.ones(channels))
+        self.register_buffer('count', torch.zeros((), dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, *features: Tensor) -> None:
+        """Update the moments with the features of one training step, of all ranks."""
+        sums = self.mean.new_zeros(3, self.channels, dtype=torch.float64)
+        for feature in features:
+            feature = feature.double()
+            sums[0] += feature.sum((0, 2, 3))
+            sums[1] += feature.square().sum((0, 2, 3))
+            sums[2] += feature.numel() // self.channels
+        all_reduce(sums)
+        new = sums[2, 0]
+        self.count += new
+        # clamp and tensors throughout: no step waits for the device to ask whether there was anything
+        weight = (new / self.count.clamp_min(1)).to(self.mean.dtype)
+        moments = (sums[:2] / new.clamp_min(1)).to(self.mean.dtype)
+        self.mean.lerp_(moments[0], weight)
+        self.square.lerp_(moments[1], weight)
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation per channel, ``(C,)``."""
+        return (self.square - self.mean.square()).clamp_min(0).add(self.eps).sqrt()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return standardized features, ``(B, C, H, W)``."""
+        return (features - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def inverse(self, features: Tensor) -> Tensor:
+        """Return features in the teacher's own scale, ``(B, C, H, W)``."""
+        return features * self.std[:, None, None] + self.mean[:, None, None]
