@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from xlearner_mm.errors import CheckpointError, ConfigError, SourceError
+from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 
@@ -225,7 +225,7 @@ def test_a_teacher_of_another_task_is_refused(hint):
 
 def test_a_teacher_of_another_normalization_is_refused(backbone_hint):
     other = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, mean=[0.0] * 3, std=[255.0] * 3)
-    with pytest.raises(SourceError, match=r"hint teacher of source 'boxes' .*normalization .*mean \[0.0"):
+    with pytest.raises(ConfigError, match=r"hint teacher of source 'boxes' .*normalization .*mean \[0.0"):
         build(hints=dict(boxes=dict(**backbone_hint, data_preprocessor=other)))
 
 
