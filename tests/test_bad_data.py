@@ -100,7 +100,7 @@ def test_an_error_of_a_worker_names_the_image(tmp_path, source):
 
 def test_a_fault_of_the_pipeline_is_not_hidden_by_skipping(source):
     source['dataset']['pipeline'].insert(1, dict(type='Resize', scale='large'))
-    with pytest.raises(SourceError, match=r"'pets': (its dataset cannot be built|.*Resize .*no file is to blame)"):
+    with pytest.raises(SourceError, match=r"'pets': (its dataset cannot be built|.*Resize .*correct the settings)"):
         MultiSourceDataset({'pets': source})[0]
 
 

@@ -19,7 +19,6 @@ UNSAFE = {
 TOLD_NOT_TO = {'torch.load': ('weights_only', True), 'np.load': ('allow_pickle', False)}
 ALLOWED = {
     ('xlearner_mm/datasets/shared_annotations.py', 'pickle.loads'): 'memory of another process of the same training',
-    ('xlearner_mm/datasets/shared_memory.py', 'pickle.loads'): 'the same',
     ('xlearner_mm/mini/material.py', 'np.load'): 'an array that scikit-image carries; not pickled by default',
 }
 """``(file, call)`` -> why it may."""

@@ -73,17 +73,20 @@ def print_error(error: object, prefix: str = '') -> int:
     return 1
 
 
-def refuse_unknown(owner: str, settings: Collection[str], known: Collection[str]) -> None:
+def refuse_unknown(
+    owner: str, settings: Collection[str], known: Collection[str], error: type[ConfigError] = ConfigError
+) -> None:
     """Refuse unknown settings, and name the nearest known one.
 
     Args:
         owner: whose settings they are, for the message.
         settings: their names.
         known: the known names.
+        error: class of the error. Defaults to :class:`ConfigError`.
 
     Raises:
         ConfigError: a setting is not known.
     """
     for key in settings:
         if key not in known:
-            raise ConfigError(f"{owner}: unknown setting '{key}'{nearest(key, known)}")
+            raise error(f"{owner}: unknown setting '{key}'{nearest(key, known)}")

@@ -37,7 +37,7 @@ class BadData:
             return settings
         if not isinstance(settings, Mapping):
             raise SourceError(f"source '{source}': bad_data must be a dict of settings, got {settings!r}")
-        refuse_unknown(f"source '{source}': bad_data", settings, {f.name for f in fields(cls)})
+        refuse_unknown(f"source '{source}': bad_data", settings, {f.name for f in fields(cls)}, SourceError)
         parsed = cls(**settings)
         if parsed.policy not in POLICIES:
             raise SourceError(f"source '{source}': bad_data.policy is '{parsed.policy}', choose from {POLICIES}")
@@ -143,7 +143,7 @@ class Source:
             raise SourceError(
                 f"source '{self.name}': val_dataloader and val_evaluator go together; give both or neither"
             )
-        refuse_unknown(f"source '{self.name}': declared", self.declared, DECLARED)
+        refuse_unknown(f"source '{self.name}': declared", self.declared, DECLARED, SourceError)
 
     @property
     def head_classes(self) -> int | None:
@@ -199,7 +199,7 @@ def _parse_one(name: str, settings: Any) -> Source:
     if not isinstance(settings, Mapping):
         raise SourceError(f"source '{name}': expected a dict of settings, got {settings!r}")
     known = {f.name for f in fields(Source)} - {'name'}
-    refuse_unknown(f"source '{name}'", settings, known)
+    refuse_unknown(f"source '{name}'", settings, known, SourceError)
     missing = {'task', 'dataset', 'batch_size'} - set(settings)
     if missing:
         raise SourceError(f"source '{name}': missing setting(s) {sorted(missing)}")

@@ -16,9 +16,16 @@ from torch.utils.data import DataLoader
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets import shared_annotations as module
 from xlearner_mm.datasets.fingerprint import fingerprint
-from xlearner_mm.datasets.integrity.guarded_reading import leaves
-from xlearner_mm.datasets.shared_annotations import is_copy, read_once
-from xlearner_mm.datasets.shared_memory import SharedArray, SharedItems, SharedMemory, give_back_freed, write_arrays
+from xlearner_mm.datasets.shared_annotations import (
+    SharedArray,
+    SharedItems,
+    SharedMemory,
+    give_back_freed,
+    is_copy,
+    read_once,
+    write_arrays,
+)
+from xlearner_mm.datasets.stock_datasets import leaves
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import DATASETS

@@ -23,7 +23,7 @@ def test_an_image_that_its_loader_drops_is_an_error_that_names_it(tmp_path, work
     source['dataset']['pipeline'][0]['ignore_empty'] = True
     (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(b'')
     with pytest.raises(
-        BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg cannot be read: its loader gave noth"
+        BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg cannot be read: its loader returned None"
     ):
         next(iter(loader_of(source, workers)))
 

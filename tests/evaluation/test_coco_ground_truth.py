@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from xlearner_mm.datasets.building import build_deferred
+from xlearner_mm.datasets.stock_datasets import build_deferred
 from xlearner_mm.errors import SourceError
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.evaluation.coco_ground_truth import perfect_results

@@ -1,8 +1,7 @@
 """Sources: many datasets in, one batch out."""
 
-from xlearner_mm.datasets.collate import multi_source_collate
 from xlearner_mm.datasets.inat2021 import INat2021
-from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset
+from xlearner_mm.datasets.multi_source_dataset import MultiSourceDataset, multi_source_collate
 from xlearner_mm.datasets.multi_source_sampler import MultiSourceSampler
 from xlearner_mm.datasets.places365 import Places365
 from xlearner_mm.datasets.stanford_dogs import StanfordDogs

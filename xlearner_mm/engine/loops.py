@@ -10,10 +10,10 @@ import torch
 from mmengine.runner import BaseLoop, Runner, autocast
 from torch.utils.data import DataLoader
 
-from xlearner_mm.datasets.building import as_config, build_deferred
 from xlearner_mm.datasets.integrity.annotations import read_annotations
-from xlearner_mm.datasets.integrity.guarded_reading import guard, leaves
+from xlearner_mm.datasets.integrity.images import guard
 from xlearner_mm.datasets.shared_annotations import read_once
+from xlearner_mm.datasets.stock_datasets import as_config, build_deferred, leaves
 from xlearner_mm.errors import SourceError, one_line, refuse_unknown
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.registry import EVALUATOR, LOOPS

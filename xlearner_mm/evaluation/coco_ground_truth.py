@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from mmengine.dataset import BaseDataset
 
-from xlearner_mm.datasets.categories import labels_of_categories
-from xlearner_mm.datasets.integrity.coco_file import refuse_lost_images
+from xlearner_mm.datasets.classes import labels_of_categories
+from xlearner_mm.datasets.integrity.annotations import refuse_lost_images
 from xlearner_mm.spread import spread
 
 _POLYGON = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xlearner_mm.datasets.integrity.guarded_reading import leaves
+from xlearner_mm.datasets.stock_datasets import leaves
 from xlearner_mm.errors import ConfigError, SourceError, describe_error, one_line
 from xlearner_mm.evaluation.coco_ground_truth import compare_images, prepare_ground_truth
 from xlearner_mm.registry import EVALUATOR, METRICS, Evaluator

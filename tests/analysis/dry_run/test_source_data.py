@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 
 from xlearner_mm.analysis.dry_run.source_data import read_source, stand_in_items
-from xlearner_mm.datasets.building import build_deferred
-from xlearner_mm.errors import ConfigError, SourceError
+from xlearner_mm.datasets.stock_datasets import build_deferred
+from xlearner_mm.errors import SourceError
 from xlearner_mm.sources import parse_sources
 from xlearner_mm.testing.fixtures import write_fixtures
 
@@ -68,5 +68,5 @@ def test_a_data_set_that_mixes_pictures_needs_its_data(tmp_path):
 
 def test_what_a_source_declares_is_checked():
     settings = dict(task='det', dataset=COCO, batch_size=2, declared=dict(image=3))
-    with pytest.raises(ConfigError, match="source 'coco': declared: unknown setting 'image'; did you mean 'images'"):
+    with pytest.raises(SourceError, match="source 'coco': declared: unknown setting 'image'; did you mean 'images'"):
         parse_sources(dict(coco=settings))

@@ -19,9 +19,8 @@ from xlearner_mm.analysis.dry_run.source_data import SourceData, read_source
 from xlearner_mm.checkpoint import META_KEY, resolve_checkpoint
 from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.datasets import MultiSourceDataset
-from xlearner_mm.datasets.building import build_deferred
-from xlearner_mm.datasets.categories import classes_of
-from xlearner_mm.datasets.integrity.guarded_reading import refuse_more_classes
+from xlearner_mm.datasets.classes import classes_of, refuse_more_classes
+from xlearner_mm.datasets.stock_datasets import build_deferred
 from xlearner_mm.engine.hooks.loop_units_hook import check_units
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook

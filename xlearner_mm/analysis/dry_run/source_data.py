@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from xlearner_mm.datasets.integrity.annotations import read_annotations, read_by_name
-from xlearner_mm.datasets.integrity.guarded_reading import leaves
-from xlearner_mm.datasets.shared_faults import place_of
+from xlearner_mm.datasets.classes import read_by_name
+from xlearner_mm.datasets.integrity.annotations import read_annotations
+from xlearner_mm.datasets.integrity.images import place_of
+from xlearner_mm.datasets.stock_datasets import leaves
 from xlearner_mm.errors import SourceError, describe_error, refuse_unknown
 from xlearner_mm.sources import DECLARED, Source
 from xlearner_mm.spread import spread
@@ -83,7 +84,7 @@ def read_source(
     Raises:
         SourceError: the files are there, but cannot be read or hold no image; an unknown setting in ``declared``.
     """
-    refuse_unknown('declared', declared, DECLARED)
+    refuse_unknown('declared', declared, DECLARED, SourceError)
     absent = None
     if all(osp.isdir(root) for root in _roots(settings)):
         try:
