@@ -1,4 +1,4 @@
-"""Many datasets of many tasks behind one ``Dataset``."""
+"""The datasets of all sources as one ``Dataset``, and its collate function."""
 
 from __future__ import annotations
 
@@ -9,46 +9,45 @@ from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
 
+from mmengine.dataset import pseudo_collate
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
-from xlearner_mm.datasets.building import build_deferred
 from xlearner_mm.datasets.integrity.annotations import read_annotations
-from xlearner_mm.datasets.integrity.guarded_reading import describe, guard, leaves
+from xlearner_mm.datasets.integrity.images import Witnesses, fault_of, guard
 from xlearner_mm.datasets.shared_annotations import read_once
-from xlearner_mm.datasets.shared_faults import Witnesses, fault_of
+from xlearner_mm.datasets.stock_datasets import build_deferred, describe, leaves
 from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
 from xlearner_mm.errors import BadImageError, SourceError, one_line
-from xlearner_mm.registry import DATASETS
+from xlearner_mm.registry import DATASETS, FUNCTIONS
 from xlearner_mm.sources import Source, parse_sources
 
 REPLACED = 'replaced_images'
-"""Name in a sample's metainfo: ``[[path, reason], ...]`` of the bad images in whose place the sample stands."""
+"""Key in a sample's metainfo: ``[[path, reason], ...]`` of the bad images that it replaces."""
 
 
 @DATASETS.register_module()
 class MultiSourceDataset(Dataset):
     """Hold the unmodified datasets of all sources, each with its own pipeline, metainfo and scope.
 
-    Indices run through the sources one after the other. mmengine's ``ConcatDataset`` refuses differing
-    metainfo, which sources of different tasks always have.
+    Indices run through the sources one after the other. MMEngine's ``ConcatDataset`` refuses differing metainfo, which
+    sources of different tasks always have.
 
-    An image that cannot be used ends the training, or another stands in its place, as its source's ``bad_data`` says:
-    the next readable one in the order of the source's stream, so that ranks and resumed trainings agree on it.
+    By its source's ``bad_data``, an image that cannot be used ends the training or is replaced by the next readable one
+    of the source's stream, on which all ranks and resumed runs agree.
 
     Args:
         sources: source name -> settings, see :class:`~xlearner_mm.sources.Source`. ``XLearnerRunner.from_cfg`` passes
             those at the top level of a config. Required.
-        lazy_init: leave reading the annotations to :meth:`full_init`. Defaults to False.
+        lazy_init: read the annotations in :meth:`full_init` only. Defaults to False.
 
     Attributes:
-        bad_images: source name -> path -> reason of the images that were skipped, by this process.
-        images: source name -> number of its images, those left out for unreadable annotations among them.
-        images_per_step: source name -> images of a batch, as its sampler draws them; None without one.
+        bad_images: source name -> path -> reason of the images that this process has skipped.
+        images: source name -> number of images, including those left out for unreadable annotations.
+        images_per_step: source name -> images of a batch, set by the sampler; None without one.
 
     Raises:
-        SourceError: a dataset cannot be built or read, is empty, or has more classes than its head; the message names
-            the source.
+        SourceError: a dataset cannot be built or read, is empty, or has more classes than its head.
     """
 
     def __init__(self, sources: Mapping[str, Any] | None = None, lazy_init: bool = False) -> None:
@@ -57,7 +56,7 @@ class MultiSourceDataset(Dataset):
         self.bad_images: dict[str, dict[str, str]] = {name: {} for name in self.sources}
         self.images: dict[str, int] = {}
         self.images_per_step: Mapping[str, int] | None = None
-        self._initialised = False
+        self._initialized = False
         if not lazy_init:
             self.full_init()
 
@@ -71,13 +70,13 @@ class MultiSourceDataset(Dataset):
             ) from error
 
     def full_init(self) -> None:
-        """Read the annotations of every source. Does nothing the second time."""
-        if self._initialised:
+        """Read the annotations of every source, once."""
+        if self._initialized:
             return
         for source in self.sources.values():
             self._read(source)
         self._ends = list(accumulate(self.lengths.values()))
-        self._initialised = True
+        self._initialized = True
 
     def _read(self, source: Source) -> None:
         dataset: Any = self.datasets[source.name]
@@ -126,9 +125,7 @@ class MultiSourceDataset(Dataset):
         return name, index - self.offsets[name]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return ``{'source': name, 'data': what that source's own pipeline gives}``.
-
-        An index of a :class:`~xlearner_mm.datasets.MultiSourceSampler` brings the seed of its augmentation.
+        """Return ``{'source': name, 'data': output of its pipeline}``; a :class:`StreamIndex` seeds the augmentation.
 
         Raises:
             SourceError: an image cannot be used, or more than the source allows; the message names source and image.
@@ -152,14 +149,13 @@ class MultiSourceDataset(Dataset):
         """Return the samples of one batch of a loader.
 
         Raises:
-            SourceError: it is not one step of its sampler, so sources would have other shares than they should; or as
-                for one image.
+            SourceError: the batch is not a step of the sampler, or as for one image.
         """
         refuse_other_batches(self, Counter(self.locate(index)[0] for index in indices))
         return [self[index] for index in indices]
 
     def _candidates(self, index: int, name: str, local: int) -> Iterator[int]:
-        """Give an image's index within its source, then those that may stand in its place."""
+        """Yield an image's index within its source, then those of its replacements."""
         yield local
         length = self.lengths[name]
         for further in range(1, 2 * length):
@@ -190,7 +186,7 @@ class MultiSourceDataset(Dataset):
         return describe(dataset.get_data_info(local) if hasattr(dataset, 'get_data_info') else {}, local)
 
     def _skip(self, name: str, error: BadImageError) -> None:
-        """Note a bad image, or end the training with it."""
+        """Record a bad image, or raise its error."""
         policy, bad = self.sources[name].bad_data, self.bad_images[name]
         if not policy.skips:
             raise error
@@ -199,19 +195,19 @@ class MultiSourceDataset(Dataset):
 
 
 def refuse_other_batches(dataset: MultiSourceDataset, found: Mapping[str, int]) -> None:
-    """Refuse a batch in which sources have other shares than their sampler gives them.
+    """Refuse a batch in which sources have other shares than in a step of the sampler.
 
     Args:
-        dataset: what it is drawn from.
-        found: source name -> images of it in the batch.
+        dataset: the dataset of the batch.
+        found: source name -> its images in the batch.
 
     Raises:
-        SourceError: says what ``batch_size`` or ``sampler`` must be.
+        SourceError: names the expected ``batch_size`` or ``sampler``.
     """
     expected = dataset.images_per_step
     if expected is None:
         raise SourceError(
-            'train_dataloader.sampler is not a MultiSourceSampler, which alone gives every source its share of a '
+            'train_dataloader.sampler is not a MultiSourceSampler, without which sources have no fixed share of a '
             f"batch: set sampler=dict(type='MultiSourceSampler'); this batch is of {dict(found)}"
         )
     if dict(found) != dict(expected):
@@ -223,10 +219,10 @@ def refuse_other_batches(dataset: MultiSourceDataset, found: Mapping[str, int]) 
 
 
 def refuse_batch_size(batch_size: int | None, expected: Mapping[str, int]) -> None:
-    """Refuse a loader that does not cut steps where its sampler begins them.
+    """Refuse a dataloader whose batches are not the steps of its sampler.
 
     Args:
-        batch_size: of the loader.
+        batch_size: of the dataloader.
         expected: source name -> images of a step.
 
     Raises:
@@ -241,19 +237,36 @@ def refuse_batch_size(batch_size: int | None, expected: Mapping[str, int]) -> No
 
 
 def _mark(name: str, data: Any, replaced: list[list[str]]) -> None:
-    """Note in a sample in whose place it stands: that is how the training learns of it, also from a worker."""
+    """Record in a sample which images it replaces, for the main process."""
     sample = data.get('data_samples') if isinstance(data, Mapping) else None
     if not isinstance(sample, BaseDataElement):
         raise SourceError(
             f"source '{name}': bad_data.policy='skip' needs a pipeline that ends with its library's Pack transform: "
-            f'nobody would hear that {" ".join(replaced[0])}'
+            f'without it, nothing reports that {" ".join(replaced[0])}'
         )
     sample.set_metainfo({REPLACED: replaced})
 
 
 def _settings(source: Source) -> str:
-    """The settings that say where a source's dataset is, for messages."""
+    """Describe the location of a source's dataset."""
     where = {
         key: source.dataset[key] for key in ('type', 'data_root', 'ann_file', 'data_prefix') if key in source.dataset
     }
     return f'dataset settings {where}'
+
+
+@FUNCTIONS.register_module()
+def multi_source_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Group samples by source and collate each group as the stock libraries do.
+
+    Args:
+        samples: items of :class:`MultiSourceDataset`.
+
+    Returns:
+        ``{'coco': {'inputs': [...], 'data_samples': [...]}, 'imagenet': ...}``, in the order of first appearance.
+        Images stay a list: those of a detection source differ in size until its data preprocessor pads them.
+    """
+    groups: dict[str, list] = {}
+    for sample in samples:
+        groups.setdefault(sample['source'], []).append(sample['data'])
+    return {source: pseudo_collate(group) for source, group in groups.items()}

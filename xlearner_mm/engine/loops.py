@@ -14,7 +14,7 @@ from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.images import guard
 from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.stock_datasets import as_config, build_deferred, leaves
-from xlearner_mm.errors import SourceError, one_line, refuse_unknown
+from xlearner_mm.errors import ConfigError, SourceError, one_line, refuse_unknown
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.registry import EVALUATOR, LOOPS
 from xlearner_mm.sources import BadData, Source
@@ -31,7 +31,7 @@ class MultiSourceValLoop(BaseLoop):
         fp16: run in autocast. Defaults to False.
 
     Raises:
-        SourceError: a loader that cannot be built, or other settings than ``sources`` in ``dataloader``.
+        ConfigError: a loader that cannot be built, or other settings than ``sources`` in ``dataloader``.
     """
 
     stage = 'val'
@@ -114,7 +114,7 @@ def _build_loader(runner: Runner, source: Source) -> DataLoader:
         read_once(lambda: read_annotations(strict, dataset, parts, whole=source.bad_data.skips), parts)
         loader = Runner.build_dataloader({**config, 'dataset': as_config(dataset)}, seed=runner.seed)
         guard(strict, loader.dataset)
-    except SourceError:
+    except ConfigError:
         raise
     except Exception as error:
         raise SourceError(

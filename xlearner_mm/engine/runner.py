@@ -26,8 +26,8 @@ from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.datasets import MultiSourceSampler
 from xlearner_mm.datasets.channel_order import agreed_order
-from xlearner_mm.datasets.integrity.annotations import read_stock
-from xlearner_mm.datasets.integrity.guarded_reading import guard_stock
+from xlearner_mm.datasets.classes import read_stock
+from xlearner_mm.datasets.integrity.images import guard_stock
 from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook, as_whole
 from xlearner_mm.engine.optim import check_schedule_names, wrappers_of

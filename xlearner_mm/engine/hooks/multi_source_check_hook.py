@@ -11,11 +11,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler
+from xlearner_mm.datasets.classes import values_of_maps
 from xlearner_mm.datasets.fingerprint import fingerprint
-from xlearner_mm.datasets.integrity.guarded_reading import ignored_value, leaves
-from xlearner_mm.datasets.label_maps import values_of_maps
+from xlearner_mm.datasets.integrity.images import ignored_value
 from xlearner_mm.datasets.multi_source_dataset import refuse_batch_size
 from xlearner_mm.datasets.shared_annotations import is_copy
+from xlearner_mm.datasets.stock_datasets import leaves
 from xlearner_mm.engine.optim import refuse_weights_without_effect
 from xlearner_mm.errors import ConfigError, SourceError, refuse_unknown
 from xlearner_mm.models.expansion import ExpansionLearner

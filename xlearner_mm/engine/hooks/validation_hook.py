@@ -18,8 +18,8 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, R
 from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets import MultiSourceDataset
-from xlearner_mm.datasets.categories import check_same_classes, classes_of
-from xlearner_mm.datasets.integrity.guarded_reading import leaves
+from xlearner_mm.datasets.classes import check_same_classes, classes_of
+from xlearner_mm.datasets.stock_datasets import leaves
 from xlearner_mm.engine.loops import MultiSourceValLoop
 from xlearner_mm.errors import ConfigError, SourceError, one_line
 from xlearner_mm.evaluation.coco_ground_truth import compare_images, perfect_results, prepare_ground_truth
