@@ -100,7 +100,7 @@ setup(
         'report': ['filelock', 'matplotlib', 'scikit-learn'],
         'export': ['onnx', 'onnxruntime', 'onnxscript', 'safetensors', 'timm'],
         'prune': ['torch-pruning'],
-        'docs': ['mkdocs', 'mkdocs-material', 'mkdocstrings-python'],
+        'docs': ['mkdocs', 'mkdocs-gen-files', 'mkdocs-literate-nav', 'mkdocs-material', 'mkdocstrings-python'],
     },
     classifiers=[
         'Development Status :: 3 - Alpha',
