@@ -15,9 +15,14 @@ LINK = re.compile(r'(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s:#]+)(#[^()\s]*)?\
 REGISTRIES = ['MODELS', 'DATASETS', 'DATA_SAMPLERS', 'FUNCTIONS', 'HOOKS', 'LOOPS', 'EVALUATOR', 'RUNNERS']
 REGISTRIES += ['OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS']
 # Read as dicts within the settings of registered classes.
-DICTS = ['sources.Source', 'sources.BadData', 'models.expansion.Reconciliation', 'models.expansion.branch.Branch']
+DICTS = [
+    'sources.Source',
+    'sources.BadData',
+    'models.expansion.reconciliation.Reconciliation',
+    'models.expansion.branch.Branch',
+]
 DICTS += ['models.expansion.hints.HintTeacher', 'models.squeeze.teachers.Teacher']
-DICTS += ['models.distillation.BackboneTeacher']
+DICTS += ['models.distillation.teachers.BackboneTeacher']
 
 
 def file_pages() -> dict[str, str]:
