@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xlearner_mm.mini.recipes.depth import FARTHEST, NEAREST, room
+from xlearner_mm.mini.depth import FARTHEST, NEAREST, room
 
 
 def depths(count):

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.ft2font import FT2Font
 
 from xlearner_mm.mini import CATALOG, MaterialError, material
-from xlearner_mm.mini.recipes.objects import PICTOGRAMS, TEST_FONTS, TRAIN_FONTS
+from xlearner_mm.mini.recipes import PICTOGRAMS, TEST_FONTS, TRAIN_FONTS
 
 
 def test_material_is_in_the_wheels():

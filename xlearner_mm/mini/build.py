@@ -1,7 +1,8 @@
-"""Writes XL-Mini to disk: a set at a time, all or nothing."""
+"""Writing XL-Mini to disk: one set at a time, atomically, each with a contact sheet."""
 
 from __future__ import annotations
 
+import colorsys
 import json
 import os
 import shutil
@@ -9,19 +10,24 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from zlib import crc32
 
+import matplotlib
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.mini.catalog import CATALOG, VERSION, MiniSet
+from xlearner_mm.mini.catalog import CATALOG, IGNORE, IMAGE_SIZE, VERSION, MiniSet, Sample
+from xlearner_mm.mini.depth import FARTHEST
 from xlearner_mm.mini.layouts import WRITERS
+from xlearner_mm.mini.material import font_file
 from xlearner_mm.mini.recipes import RECIPES
-from xlearner_mm.mini.sample import Sample
-from xlearner_mm.mini.sheets import save_sheet
 
 MARKER = 'xl_mini.json'
-"""File in a set's folder that says what it was made from; the last one written."""
+"""File in a set's folder with its version, seed and counts; written last."""
 
 _SHEET = 48  # pictures on a contact sheet
+_COLUMNS = 8
+_ZOOM = 2
+_TEXT = 14  # height of the line under a picture, in pixels
 
 Report = Callable[[str], None]
 
@@ -35,22 +41,22 @@ def make_mini(
 ) -> list[Path]:
     """Write XL-Mini, with a contact sheet of each set in ``sheets/``.
 
-    Sets that are there already, complete and made from the same seed, scale and version, are kept.
+    Complete sets of the same seed, scale and version are kept.
 
     Args:
-        root: Folder to write to; made when it is missing.
-        seed: Same seed, same bytes. Default: 0.
-        only: Names of the sets to write. Default: None, all.
-        scale: Factor on the number of pictures. Default: 1.0.
-        report: Called with a line of text as each set is done. Default: says nothing.
+        root: folder to write to, created if missing.
+        seed: determines every byte. Defaults to 0.
+        only: names of the sets to write. Defaults to all.
+        scale: factor of the number of pictures. Defaults to 1.
+        report: called with a line of text for every set. Defaults to nothing.
 
     Returns:
         The folders of the sets, in the order of ``CATALOG``.
 
     Raises:
-        ConfigError: An unknown set, or a scale that is not positive.
+        ConfigError: an unknown set, or a scale that is not positive.
         OSError: ``root`` cannot be written to.
-        MaterialError: An installed package lacks a picture or font.
+        MaterialError: an installed package lacks a picture or a font.
     """
     base = _writable(Path(root))
     if scale <= 0:
@@ -70,7 +76,7 @@ def make_mini(
 
 
 def is_complete(folder: Path, seed: int, counts: dict[str, int]) -> bool:
-    """Return whether a set's folder holds all of what this version makes from seed and counts."""
+    """Return whether a set's folder is complete for this version, seed and counts."""
     try:
         return json.loads((folder / MARKER).read_text()) == _marker(seed, counts)
     except (OSError, ValueError):
@@ -84,7 +90,7 @@ def _marker(seed: int, counts: dict[str, int]) -> dict[str, object]:
 def _writable(root: Path) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Two processes may write sets of one root at the same time.
+        # Unique per process: two may write sets of one root concurrently.
         probe = root / f'.writable-{os.getpid()}'
         probe.touch()
         probe.unlink()
@@ -104,7 +110,7 @@ def _chosen(only: Iterable[str] | None) -> list[MiniSet]:
 
 
 def _make_set(root: Path, entry: MiniSet, seed: int, counts: dict[str, int]) -> bool:
-    """Write a set unless it is there; return whether it was written."""
+    """Write a set unless it is complete; return whether it was written."""
     final, aside = root / entry.name, root / f'.{entry.name}.partial'
     if is_complete(final, seed, counts):
         return False
@@ -112,7 +118,7 @@ def _make_set(root: Path, entry: MiniSet, seed: int, counts: dict[str, int]) -> 
     for split, count in counts.items():
         WRITERS[entry.layout](aside, entry, split, _samples(entry, split, seed, count))
     (aside / MARKER).write_text(json.dumps(_marker(seed, counts)))
-    # Swapped by renaming, so that a training that reads the old set is not left without files.
+    # Replaced by renaming, so that a training that reads the old set keeps its files.
     old = root / f'.{entry.name}.old'
     shutil.rmtree(old, ignore_errors=True)
     if final.exists():
@@ -123,8 +129,80 @@ def _make_set(root: Path, entry: MiniSet, seed: int, counts: dict[str, int]) -> 
 
 
 def _samples(entry: MiniSet, split: str, seed: int, count: int) -> Iterator[Sample]:
-    """Yield the pictures of a split; each depends on its own number alone."""
+    """Yield the pictures of a split, each seeded by its own number."""
     recipe = RECIPES[entry.name]
     for index in range(count):
         key = [seed, crc32(entry.name.encode()), crc32(split.encode()), index]
         yield recipe(np.random.default_rng(key), index, split == entry.held_out)
+
+
+def save_sheet(path: Path, entry: MiniSet, samples: Iterable[Sample]) -> None:
+    """Write a PNG with samples of a set and their labels."""
+    tiles = [_tile(entry, sample) for sample in samples]
+    width, height = tiles[0].size
+    rows = -(-len(tiles) // _COLUMNS)
+    sheet = Image.new('RGB', (_COLUMNS * (width + 4), rows * (height + 4) + 20), 'white')
+    title = f'{entry.name} ({entry.role}, {entry.task}): {entry.about}'
+    ImageDraw.Draw(sheet).text((4, 2), title, fill='black', font=_font(12))
+    for place, tile in enumerate(tiles):
+        row, column = divmod(place, _COLUMNS)
+        sheet.paste(tile, (column * (width + 4) + 2, row * (height + 4) + 20))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(font_file('DejaVuSans')), size)
+
+
+def _color(label: int, count: int) -> tuple[int, int, int]:
+    r, g, b = colorsys.hsv_to_rgb(label / count, 0.9, 1)
+    return round(r * 255), round(g * 255), round(b * 255)
+
+
+def _enlarged(image: np.ndarray) -> Image.Image:
+    side = IMAGE_SIZE * _ZOOM
+    return Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST)
+
+
+def _tile(entry: MiniSet, sample: Sample) -> Image.Image:
+    """Return the picture, its mask or depth to the right, and its class names below."""
+    parts = [_enlarged(sample.image)]
+    if sample.mask is not None:
+        parts.append(_enlarged(_colored_mask(sample.mask, len(entry.classes))))
+    elif sample.depth is not None:
+        colored = matplotlib.colormaps['turbo'](1 - sample.depth / FARTHEST)[..., :3]
+        parts.append(_enlarged((colored * 255).astype(np.uint8)))
+    side = IMAGE_SIZE * _ZOOM
+    tile = Image.new('RGB', (side * len(parts), side + _TEXT), 'white')
+    for place, part in enumerate(parts):
+        tile.paste(part, (place * side, 0))
+    pen = ImageDraw.Draw(tile)
+    count = max(1, len(entry.classes))
+    if sample.mask is None:
+        for instance in sample.instances:
+            corners = [_ZOOM * v for v in instance.box]
+            pen.rectangle(corners, outline=_color(instance.label, count), width=2)
+    words = _words(entry, sample)
+    at = 2.0
+    for text, label in words:
+        fill = 'black' if label < 0 else tuple(int(c * 0.75) for c in _color(label, count))
+        pen.text((at, side), text, fill=fill, font=_font(10))
+        at += pen.textlength(text + ' ', font=_font(10))
+    return tile
+
+
+def _words(entry: MiniSet, sample: Sample) -> list[tuple[str, int]]:
+    """Return the words of the caption with the labels of their colors, -1 for black."""
+    if sample.depth is not None:
+        return [(f'{sample.depth.min():.1f} to {sample.depth.max():.1f} m', -1)]
+    if sample.label >= 0:
+        return [(entry.classes[sample.label], -1)]
+    return [(entry.classes[instance.label], instance.label) for instance in sample.instances]
+
+
+def _colored_mask(mask: np.ndarray, count: int) -> np.ndarray:
+    colors = np.zeros((256, 3), dtype=np.uint8)
+    colors[1 : count + 1] = [_color(label, count) for label in range(count)]
+    colors[IGNORE] = 255
+    return colors[mask]

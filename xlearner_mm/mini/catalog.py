@@ -1,21 +1,30 @@
-"""What XL-Mini consists of.
+"""The contents of XL-Mini: its sets, and the pictures with labels that they consist of.
 
-Sources are for pre-training, transfer sets for judging a backbone; no class of a transfer set
-occurs in a source. Pictures are 64 x 64 RGB. Each set lies in its own folder, in the layout of the
-real data sets that it stands for (see ``Layout``).
+Sources are for pre-training, transfer sets for judging a backbone; no class of a transfer set occurs in a source.
+Pictures are 64 x 64 RGB. Each set has its own folder, in the layout of the real datasets that it represents
+(see ``Layout``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
 
 VERSION = '3'
-"""Changes whenever the same seed gives other bytes."""
+"""Must change whenever the bytes of a seed change."""
+
+IMAGE_SIZE = 64
+"""Side of every XL-Mini picture, in pixels."""
+
+IGNORE = 255
+"""Mask value of pixels that no metric counts (outlines of objects)."""
 
 
 class Layout(Enum):
-    """How a set lies on disk, below its own folder."""
+    """Files of a set below its own folder."""
 
     CLASS_FOLDERS = '{split}/{class}/*.jpg'
     CLASS_FOLDERS_PNG = '{split}/{class}/*.png'
@@ -31,14 +40,13 @@ class MiniSet:
     """One source or transfer set.
 
     Args:
-        name: Name of its folder.
+        name: of its folder.
         role: ``'source'`` or ``'transfer'``.
         task: ``'cls'``, ``'det'``, ``'seg'`` or ``'depth'``.
-        layout: How it lies on disk.
-        classes: Class names in label order, without background; empty for depth.
-        counts: Pictures per split. The last split is the one held out: it uses handwriting, faces
-            and fonts that no other split shows.
-        about: One sentence on what is seen and what is asked.
+        layout: of its files.
+        classes: names in label order, without background; empty for depth.
+        counts: pictures per split. The last split is held out: it has its own handwriting, faces and fonts.
+        about: description in one sentence.
     """
 
     name: str
@@ -51,13 +59,74 @@ class MiniSet:
 
     @property
     def held_out(self) -> str:
-        """The split that is kept for measuring."""
+        """The held-out split, for measuring."""
         return list(self.counts)[-1]
 
     def scaled(self, scale: float) -> dict[str, int]:
-        """Return the counts times ``scale``, at least 2 and for ``cls`` one of each class."""
+        """Return the counts times ``scale``, at least 2, and at least one per class for ``cls``."""
         least = len(self.classes) if self.task == 'cls' else 2
         return {split: max(least, round(n * scale)) for split, n in self.counts.items()}
+
+
+class Box(NamedTuple):
+    """A pixel box of one object; ``x1`` and ``y1`` are exclusive."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    def overlap(self, other: Box) -> float:
+        """Return the shared area divided by the smaller of the two areas, in ``[0, 1]``."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        if width <= 0 or height <= 0:
+            return 0.0
+        return width * height / min(self.area, other.area)
+
+    @property
+    def area(self) -> int:
+        """Number of pixels in the box."""
+        return (self.x1 - self.x0) * (self.y1 - self.y0)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object of a scene.
+
+    Args:
+        label: index of its class, without background.
+        box: tight box around the visible pixels.
+        visible: ``(H, W)`` bool, the visible pixels.
+        truncated: whether part of the object is outside the picture. Defaults to False.
+        occluded: whether another object hides part of it. Defaults to False.
+    """
+
+    label: int
+    box: Box
+    visible: np.ndarray
+    truncated: bool = False
+    occluded: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its label.
+
+    Args:
+        image: ``(H, W, 3)`` uint8, RGB.
+        label: class index of a classification picture. Defaults to -1.
+        instances: objects of a scene. Defaults to none.
+        mask: ``(H, W)`` uint8 class indices of a segmentation picture: 0 is background, ``IGNORE`` an outline.
+            Defaults to None.
+        depth: ``(H, W)`` float32, meters along the optical axis. Defaults to None.
+    """
+
+    image: np.ndarray
+    label: int = -1
+    instances: tuple[Instance, ...] = ()
+    mask: np.ndarray | None = None
+    depth: np.ndarray | None = None
 
 
 DIGITS = tuple('0123456789')

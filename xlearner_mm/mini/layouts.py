@@ -12,17 +12,11 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from xlearner_mm.mini.catalog import Layout, MiniSet
-from xlearner_mm.mini.sample import IMAGE_SIZE, Instance, Sample
+from xlearner_mm.mini.catalog import IMAGE_SIZE, Instance, Layout, MiniSet, Sample
 
 
 def save_photo(path: Path, image: np.ndarray) -> None:
-    """Write an RGB picture as JPEG, or as PNG if the name says so.
-
-    Args:
-        path: Where to; its folder is made when it is missing.
-        image: ``(H, W, 3)`` uint8.
-    """
+    """Write an RGB picture ``(H, W, 3)`` uint8 as JPEG, or as PNG by its suffix; creates the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == '.png':
         Image.fromarray(image).save(path, compress_level=1)
@@ -31,12 +25,12 @@ def save_photo(path: Path, image: np.ndarray) -> None:
 
 
 def save_map(path: Path, values: np.ndarray, palette: list[int] | None = None) -> None:
-    """Write a map of labels or depths as PNG.
+    """Write a map of labels or depths as PNG; creates the folder.
 
     Args:
-        path: Where to; its folder is made when it is missing.
+        path: of the file.
         values: ``(H, W)`` uint8 or uint16.
-        palette: Colours of the values of a uint8 map, as RGB triples in one list. Default: None.
+        palette: colors of the values of a uint8 map, as RGB triples in one list. Defaults to None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(values)
@@ -46,7 +40,7 @@ def save_map(path: Path, values: np.ndarray, palette: list[int] | None = None) -
 
 
 def save_lines(path: Path, lines: list[str]) -> None:
-    """Write lines of text; the folder is made when it is missing."""
+    """Write lines of text; creates the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(''.join(f'{line}\n' for line in lines))
 
@@ -93,11 +87,7 @@ def _annotation(number: int, image_id: int, instance: Instance) -> dict[str, Any
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
-    """Return COCO's uncompressed run lengths of a mask: column by column, zeros first.
-
-    Args:
-        mask: ``(H, W)`` bool.
-    """
+    """Return COCO's uncompressed run lengths of a mask ``(H, W)``: column by column, zeros first."""
     flat = np.concatenate([[False], mask.ravel(order='F')])
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     return np.diff([0, *changes, mask.size]).tolist()
@@ -106,16 +96,16 @@ def run_lengths(mask: np.ndarray) -> list[int]:
 def write_nyu(root: Path, entry: MiniSet, split: str, samples: Iterable[Sample]) -> None:
     """Write one split of NYU-Depth V2."""
     for number, sample in enumerate(samples):
-        assert sample.depth is not None  # the recipe of a depth set gives one
+        assert sample.depth is not None
         millimetres = np.round(sample.depth * 1000).astype(np.uint16)
         save_photo(root / 'images' / split / f'{number:05d}.jpg', sample.image)
         save_map(root / 'annotations' / split / f'{number:05d}.png', millimetres)
 
 
 def write_seg_dirs(root: Path, entry: MiniSet, split: str, samples: Iterable[Sample]) -> None:
-    """Write one split of Segmentation as ADE20K has it."""
+    """Write one split of segmentation in the layout of ADE20K."""
     for number, sample in enumerate(samples):
-        assert sample.mask is not None  # the recipe of a segmentation set gives one
+        assert sample.mask is not None
         save_photo(root / 'img_dir' / split / f'{number:05d}.jpg', sample.image)
         save_map(root / 'ann_dir' / split / f'{number:05d}.png', sample.mask)
 
@@ -124,7 +114,7 @@ _HARD_AREA = 60  # visible pixels below which an object counts as difficult
 
 
 def write_voc_det(root: Path, entry: MiniSet, split: str, samples: Iterable[Sample]) -> None:
-    """Write one split of PASCAL VOC detection; picture numbers go on where the splits before it ended."""
+    """Write one split of PASCAL VOC detection; its picture numbers continue those of the previous splits."""
     base = root / 'VOC2007'
     before = list(entry.counts)[: list(entry.counts).index(split)]
     lists = base / 'ImageSets' / 'Main'
@@ -164,7 +154,7 @@ def _add_object(top: ElementTree.Element, name: str, instance: Instance) -> None
         difficult=int(instance.visible.sum() < _HARD_AREA),
     )
     box = instance.box
-    # VOC counts pixels from 1 and its xmax and ymax belong to the object.
+    # VOC counts pixels from 1, and xmax and ymax are inside the object.
     bounds = {'xmin': box.x0 + 1, 'ymin': box.y0 + 1, 'xmax': box.x1, 'ymax': box.y1}
     _leaves(ElementTree.SubElement(node, 'bndbox'), **bounds)
 
@@ -180,7 +170,7 @@ def write_voc_seg(root: Path, entry: MiniSet, split: str, samples: Iterable[Samp
     palette = voc_palette()
     names = []
     for number, sample in enumerate(samples):
-        assert sample.mask is not None  # the recipe of a segmentation set gives one
+        assert sample.mask is not None
         name = f'{split}_{number:06d}'
         names.append(name)
         save_photo(base / 'JPEGImages' / f'{name}.jpg', sample.image)
@@ -189,7 +179,7 @@ def write_voc_seg(root: Path, entry: MiniSet, split: str, samples: Iterable[Samp
 
 
 def voc_palette() -> list[int]:
-    """Return VOC's colours of the values 0 to 255: three times 256 numbers."""
+    """Return VOC's colors of the values 0 to 255, as RGB triples in one list."""
     palette = []
     for value in range(256):
         rgb = [0, 0, 0]

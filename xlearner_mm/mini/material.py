@@ -1,7 +1,6 @@
-"""Real pictures that scikit-learn, scikit-image and matplotlib carry inside their wheels.
+"""Real pictures in the wheels of scikit-learn, scikit-image and matplotlib.
 
-Files are opened where the packages keep them: scikit-image's own loaders would try to download what
-an installation lacks, and XL-Mini must never need a network.
+Files are opened directly: scikit-image's own loaders would download missing ones, and XL-Mini must not need a network.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from sklearn.datasets import load_digits
 from xlearner_mm.errors import ConfigError
 
 PHOTOGRAPHS = ('astronaut.png', 'coffee.png', 'chelsea.png', 'rocket.jpg', 'camera.png')
-"""Photographs that serve as backgrounds; a grey one is read as RGB."""
+"""Photographs for backgrounds; the gray one is read as RGB."""
 
 SURFACES = ('brick', 'grass', 'gravel')
-"""Texture photographs (grey, 512 x 512)."""
+"""Texture photographs (gray, 512 x 512)."""
 
 
 class MaterialError(ConfigError):
-    """Something XL-Mini is composed of is missing from an installed package."""
+    """A picture or font is missing from an installed package."""
 
 
 def _packaged(path: Path, package: str) -> Path:
-    """Return ``path`` if it is there, else raise an error that names the fix."""
+    """Return an existing path, or raise an error with the fix."""
     if not path.is_file():
         raise MaterialError(
-            f'XL-Mini needs {path.name}, which the {package} wheel carries, but {path} does not '
+            f'XL-Mini needs {path.name}, which is part of the {package} wheel, but {path} does not '
             f'exist: reinstall it with `pip install --force-reinstall --no-deps {package}`.'
         )
     return path
@@ -43,13 +42,10 @@ def _skimage_file(name: str) -> Path:
 
 
 def font_file(name: str) -> Path:
-    """Return the path of a font that matplotlib ships.
-
-    Args:
-        name: File name without its suffix, such as ``'DejaVuSans-Bold'``.
+    """Return the path of one of matplotlib's fonts, by its file name without suffix.
 
     Raises:
-        MaterialError: The installed matplotlib has no such font.
+        MaterialError: the installed matplotlib has no such font.
     """
     return _packaged(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / f'{name}.ttf', 'matplotlib')
 
@@ -63,21 +59,18 @@ def photograph(name: str) -> Image.Image:
 
 @cache
 def surface(name: str) -> Image.Image:
-    """Return one of ``SURFACES`` as a grey image."""
+    """Return one of ``SURFACES`` as a gray image."""
     with Image.open(_skimage_file(f'{name}.png')) as image:
         return image.convert('L')
 
 
 @cache
 def digit_scans(digit: int, held_out: bool) -> np.ndarray:
-    """Return handwritten scans of one digit.
+    """Return handwritten scans of one digit, ``(N, 8, 8)`` float32 in ``[0, 1]``, 1 is ink.
 
     Args:
         digit: 0 to 9.
-        held_out: The quarter kept for validation instead of the three quarters for training.
-
-    Returns:
-        ``(N, 8, 8)`` float32 in ``[0, 1]``, 1 is ink.
+        held_out: the quarter for validation, instead of the three quarters for training.
     """
     data = load_digits()
     scans = data.images[data.target == digit].astype(np.float32) / 16
@@ -87,13 +80,10 @@ def digit_scans(digit: int, held_out: bool) -> np.ndarray:
 
 @cache
 def faces(held_out: bool) -> np.ndarray:
-    """Return grey crops of faces (Labeled Faces in the Wild).
+    """Return gray crops of faces (Labeled Faces in the Wild), ``(N, 25, 25)`` float32 in ``[0, 1]``.
 
     Args:
-        held_out: The 30 people kept for testing instead of the 70 for training.
-
-    Returns:
-        ``(N, 25, 25)`` float32 in ``[0, 1]``.
+        held_out: the 30 people for testing, instead of the 70 for training.
     """
     crops = np.load(_skimage_file('lfw_subset.npy'))[:100].astype(np.float32)
     return crops[70:] if held_out else crops[:70]

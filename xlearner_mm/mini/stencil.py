@@ -1,4 +1,4 @@
-"""Stencils: everything XL-Mini can put into a picture, as a mask that can be turned and scaled."""
+"""Stencils: all objects of XL-Mini as masks that can be rotated and scaled."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from xlearner_mm.mini import material
-from xlearner_mm.mini.sample import IMAGE_SIZE
+from xlearner_mm.mini.catalog import IMAGE_SIZE
 
-_LEVELS = (96, 48, 24)  # a stencil is kept at these sides, so that shrinking it does not alias
+_LEVELS = (96, 48, 24)  # sides at which a stencil is stored, against aliasing
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how a stencil is put into the picture.
+    """The position and the transformation of a stencil in the picture.
 
     Args:
-        x: Centre, in pixels.
-        y: Centre, in pixels.
-        size: Side of the stencil's square, in pixels.
-        angle: Rotation in degrees, anticlockwise.
-        squeeze: Width divided by height; 1 keeps the stencil's own.
-        shear: Horizontal shift per unit of height.
+        x: center, in pixels.
+        y: center, in pixels.
+        size: side of the stencil's square, in pixels.
+        angle: rotation in degrees, counterclockwise. Defaults to 0.
+        squeeze: factor of the aspect ratio. Defaults to 1.
+        shear: horizontal shift per unit of height. Defaults to 0.
     """
 
     x: float
@@ -37,11 +37,11 @@ class Pose:
 
 
 class Stencil:
-    """A square mask at several sizes, and for faces the tone inside it.
+    """A square mask at several sizes, for faces with a tone inside.
 
     Args:
-        mask: Grey image, 255 inside.
-        tone: Grey image of the same size to fill the mask with. Default: None, any fill.
+        mask: gray image, 255 inside.
+        tone: gray image of the same size as fill of the mask. Defaults to None: any fill.
     """
 
     def __init__(self, mask: Image.Image, tone: Image.Image | None = None) -> None:
@@ -62,14 +62,14 @@ def _pyramid(image: Image.Image) -> list[Image.Image]:
 
 
 def _warp(levels: list[Image.Image], pose: Pose) -> np.ndarray:
-    """Sample the fitting level at the pose; outside the stencil is 0."""
+    """Sample the level of the right size at the pose; 0 outside the stencil."""
     level = next((im for im in reversed(levels) if im.width >= pose.size), levels[0])
     side = level.width
     theta = np.deg2rad(pose.angle)
     turn = np.array([[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]])
     width = pose.size * np.sqrt(pose.squeeze)
     height = pose.size / np.sqrt(pose.squeeze)
-    # PIL wants the map from the picture back to the stencil.
+    # PIL needs the inverse map, from the picture to the stencil.
     back = np.diag([side / width, side / height]) @ np.array([[1, pose.shear], [0, 1]]) @ turn
     shift = side / 2 - back @ np.array([pose.x, pose.y])
     coefficients = (back[0, 0], back[0, 1], shift[0], back[1, 0], back[1, 1], shift[1])
@@ -79,12 +79,7 @@ def _warp(levels: list[Image.Image], pose: Pose) -> np.ndarray:
 
 @cache
 def glyph(char: str, font: str = 'DejaVuSans') -> Stencil:
-    """Return a letter or a pictogram of a font that matplotlib ships.
-
-    Args:
-        char: One character the font has.
-        font: File name of the font without suffix. Default: ``'DejaVuSans'``.
-    """
+    """Return a letter or a pictogram in one of matplotlib's fonts."""
     face = ImageFont.truetype(str(material.font_file(font)), 160)
     left, top, right, bottom = face.getbbox(char)
     side = int(max(right - left, bottom - top)) + 4
@@ -96,13 +91,7 @@ def glyph(char: str, font: str = 'DejaVuSans') -> Stencil:
 
 @cache
 def digit(value: int, index: int, held_out: bool) -> Stencil:
-    """Return a handwritten digit.
-
-    Args:
-        value: 0 to 9.
-        index: Which scan; counted modulo the number there are.
-        held_out: See ``material.digit_scans``.
-    """
+    """Return a scan of a handwritten digit; the index is taken modulo the number of scans."""
     scans = material.digit_scans(value, held_out)
     scan = np.pad(scans[index % len(scans)], 1)
     grown = Image.fromarray((scan * 255).astype(np.uint8)).resize((96, 96), Image.Resampling.BICUBIC)
@@ -111,12 +100,7 @@ def digit(value: int, index: int, held_out: bool) -> Stencil:
 
 @cache
 def face(index: int, held_out: bool) -> Stencil:
-    """Return a face inside an oval.
-
-    Args:
-        index: Which face; counted modulo the number there are.
-        held_out: See ``material.faces``.
-    """
+    """Return a face inside an oval; the index is taken modulo the number of faces."""
     crops = material.faces(held_out)
     crop = np.clip(crops[index % len(crops)] * 255, 0, 255).astype(np.uint8)
     tone = Image.fromarray(crop).resize((96, 96), Image.Resampling.BICUBIC)
@@ -125,7 +109,7 @@ def face(index: int, held_out: bool) -> Stencil:
 
 
 def _draw(paint: Callable[[ImageDraw.ImageDraw, int], None], side: int = 192) -> Image.Image:
-    """Return what ``paint(pen, side)`` draws on an empty square."""
+    """Return a square drawn by ``paint(pen, side)``."""
     image = Image.new('L', (side, side))
     paint(ImageDraw.Draw(image), side)
     return image
@@ -139,11 +123,7 @@ def polygon(points: tuple[tuple[float, float], ...]) -> Stencil:
 
 @cache
 def disc(hole: tuple[float, float, float] | None = None) -> Stencil:
-    """Return a disc.
-
-    Args:
-        hole: ``(x, y, radius)`` in the unit square of a round hole. Default: None, no hole.
-    """
+    """Return a disc, with a round hole ``(x, y, radius)`` in the unit square, if given."""
 
     def paint(pen: ImageDraw.ImageDraw, s: int) -> None:
         pen.ellipse((0, 0, s - 1, s - 1), fill=255)

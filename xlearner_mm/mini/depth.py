@@ -1,8 +1,8 @@
-"""A room with boxes, ray-traced, with the depth of every pixel.
+"""A ray-traced room with boxes, and the depth of every pixel.
 
-The camera's height, tilt and focal length and the size of the room vary, so that neither a pixel's
-place nor the mean depth tells much. What does tell: where things stand on the floor, how fine a
-texture is, how much light a surface gets from the lamp at the camera, and haze.
+Height, tilt and focal length of the camera and the size of the room vary, so that neither the position of a pixel nor
+the mean depth is a good guess. The cues are the positions of things on the floor, the scale of textures, the light of a
+lamp at the camera, and haze.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xlearner_mm.mini import canvas, material, procedural
-from xlearner_mm.mini.sample import IMAGE_SIZE, Sample
+from xlearner_mm.mini import canvas, material
+from xlearner_mm.mini.catalog import IMAGE_SIZE, Sample
 
-NEAREST, FARTHEST = 0.5, 10.0  # metres
-_SURFACE_METRES = 2.0  # what a texture photograph shows, edge to edge
-_TILES = ('stripes', 'checks', 'dots', 'weave', 'scales')  # patterns that need no picture grid
+NEAREST, FARTHEST = 0.5, 10.0  # meters
+_SURFACE_METRES = 2.0  # side of what a texture photograph shows
+_TILES = ('stripes', 'checks', 'dots', 'weave', 'scales')  # patterns that do not need the grid of a picture
 
 
 @dataclass
 class _Buffer:
-    """The picture and its depth, while things are added.
+    """A picture and its depth.
 
     Args:
-        rays: ``(3, H, W)``, right, up and ahead in the room, per metre along the optical axis.
+        rays: ``(3, H, W)``, right, up and ahead in the room, per meter along the optical axis.
         picture: ``(H, W, 3)`` float, before light and haze.
-        depth: ``(H, W)``, metres along the optical axis.
+        depth: ``(H, W)``, meters along the optical axis.
     """
 
     rays: np.ndarray
@@ -34,14 +34,14 @@ class _Buffer:
     depth: np.ndarray
 
     def add(self, depth: np.ndarray, fill: np.ndarray) -> None:
-        """Show a surface where it is nearer than all before it."""
+        """Draw a surface where it is nearer than the previous ones."""
         nearer = depth < self.depth
         self.depth = np.where(nearer, depth, self.depth)
         self.picture = np.where(nearer[..., None], fill, self.picture)
 
 
 def room(rng: np.random.Generator, index: int, held_out: bool) -> Sample:
-    """Return a view of a room and its depth in metres."""
+    """Return a view of a room and its depth in meters."""
     far = float(np.exp(rng.uniform(np.log(1.8), np.log(9.5))))
     eye = rng.uniform(0.5, 2.0)
     buffer = _Buffer(
@@ -87,7 +87,7 @@ def _add_walls(rng: np.random.Generator, buffer: _Buffer, far: float, eye: float
 
 
 def _add_box(rng: np.random.Generator, buffer: _Buffer, far: float, eye: float) -> None:
-    """Add a box that stands on the floor somewhere in view."""
+    """Add a box on the floor, in view."""
     width, height, length = rng.uniform(0.2, 0.9, 3)
     ahead = rng.uniform(0.25, 0.95) * (far - length) + 0.5
     side = rng.uniform(-0.45, 0.45) * ahead
@@ -100,17 +100,13 @@ def _add_box(rng: np.random.Generator, buffer: _Buffer, far: float, eye: float) 
     face = enter.argmax(0)
     depth = np.where((depth > 0) & (depth < leave.min(0)), depth, np.inf)
     x, y, z = buffer.rays * np.where(np.isfinite(depth), depth, 0)
-    # Every face shows the same coat: its own two axes span it, and top and sides differ in shade.
+    # All faces have the same material, along their own two axes, with different shades.
     fill = _Coat(rng).fill(np.where(face == 0, z, x), np.where(face == 1, z, y))
     buffer.add(depth, fill * np.array([0.65, 1.15, 0.9])[face][..., None])
 
 
 class _Coat:
-    """What a surface is covered with, at the scale of the room.
-
-    Args:
-        rng: Chooses material, colours and scale.
-    """
+    """A random material of a surface, at the scale of the room."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         names = (*material.SURFACES, *_TILES)
@@ -121,9 +117,9 @@ class _Coat:
         self._light = np.clip(self._dark + rng.uniform(30, 110, 3), 0, 255)
 
     def fill(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Return the coat's colour at places given in metres, ``(H, W, 3)``."""
+        """Return the color at positions in meters, ``(H, W, 3)``."""
         if self._name in _TILES:
-            tone = procedural.ALL[self._name](self._rng, u / self._period, v / self._period)
+            tone = canvas.PATTERNS[self._name](self._rng, u / self._period, v / self._period)
         else:
             texture = np.asarray(material.surface(self._name), dtype=np.float32) / 255
             scale = len(texture) / _SURFACE_METRES
@@ -133,7 +129,7 @@ class _Coat:
 
 
 def _lit(rng: np.random.Generator, picture: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Dim what is far from the lamp, then lay haze over it."""
+    """Return the picture with the light of the lamp and haze."""
     light = 1.25 / (1 + (depth / rng.uniform(7, 12)) ** 2)
     haze = 1 - np.exp(-depth / rng.uniform(14, 30))
     grey = np.full(3, rng.uniform(110, 145))
