@@ -153,7 +153,7 @@ def test_as_a_downstream_backbone_it_gives_no_level_that_a_branch_does_not_give_
     [
         (
             dict(_scope_='mmpretrain', type='LeNet5'),
-            'LeNet5 does not expose its stages.*families: ResNet .*, Swin, ConvNeXt',
+            'LeNet5 does not expose its stages.*families: ConvNeXt, ResNet .*, Swin',
         ),
         ({**CONVNEXT, 'gap_before_final_norm': True}, 'pooled vectors.*set gap_before_final_norm=False'),
         ({**MMDET_SWIN, 'use_abs_pos_embed': True}, 'use_abs_pos_embed=True is tied to one image size'),

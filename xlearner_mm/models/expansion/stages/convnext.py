@@ -8,10 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from xlearner_mm.models.expansion.stages.base import Stages, StagesError
+from xlearner_mm.registry import MODELS
 
 
+@MODELS.register_module()
 class ConvNeXtStages(Stages):
-    """ConvNeXt (and V2): the down-sampling before a stage belongs to it, ``norm{i}`` to what it gives out.
+    """ConvNeXt (and V2): the down-sampling before a stage belongs to it, ``norm{i}`` to what it returns.
 
     The stock forward normalizes its outputs but not the stream that feeds the next stage; so does this.
 
@@ -20,25 +22,17 @@ class ConvNeXtStages(Stages):
     """
 
     family = 'ConvNeXt'
+    types = ('ConvNeXt',)
     normalizes_outputs = True
 
     def __init__(self, backbone: Any) -> None:
         super().__init__(backbone)
         if backbone.gap_before_final_norm:
             raise StagesError(
-                'ConvNeXt gives out pooled vectors instead of features; set gap_before_final_norm=False '
+                'ConvNeXt returns pooled vectors instead of features; set gap_before_final_norm=False '
                 '(a classification source pools by its neck, GlobalAveragePooling)'
             )
         self.output_levels = tuple(backbone.out_indices)
-
-    @classmethod
-    def fits(cls, backbone: Any) -> bool:
-        """Whether it is a ``ConvNeXt`` of any library."""
-        return cls.is_a(backbone, 'ConvNeXt')
-
-    def count(self) -> int:
-        """Number of stages."""
-        return len(self.backbone.stages)
 
     def stem(self, x: Tensor) -> Tensor:
         """Image ``(B, 3, H, W)`` to ``(B, C, H/4, W/4)``."""

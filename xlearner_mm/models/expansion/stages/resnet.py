@@ -8,23 +8,25 @@ from typing import Any
 from torch import Tensor
 
 from xlearner_mm.models.expansion.stages.base import Stages
+from xlearner_mm.registry import MODELS
 
 
+@MODELS.register_module()
 class ResNetStages(Stages):
     """Backbones of mmdet, mmseg and mmpretrain that list their stages in ``res_layers``.
 
-    Of any depth and width; with a deep stem, and without a pooling one (``RegNet``). They give out their stream.
+    Of any depth and width; with a deep stem, and without a pooling one (``RegNet``). Their outputs are the stream.
     """
 
     family = 'ResNet (with ResNeXt, RegNet, Res2Net, ...)'
 
     @classmethod
     def fits(cls, backbone: Any) -> bool:
-        """Whether it lists its stages."""
+        """Return whether it lists its stages."""
         return bool(getattr(backbone, 'res_layers', None))
 
     def count(self) -> int:
-        """Number of stages."""
+        """Return the number of stages."""
         return len(self.backbone.res_layers)
 
     def stem(self, x: Tensor) -> Tensor:

@@ -8,14 +8,16 @@ from typing import Any
 from torch import Tensor
 
 from xlearner_mm.models.expansion.stages.base import Stages, StagesError
+from xlearner_mm.registry import MODELS
 
 
+@MODELS.register_module()
 class SwinStages(Stages):
     """Swin: tokens ``(B, L, C)`` within a stage, ``(B, C, H, W)`` between stages, ``norm{i}`` on what leaves.
 
     The stock stage ends in the patch merging for the next one, which its output does not pass (unless
     ``out_after_downsample``). So patch merging comes first here, at the start of the next stage: links are added before
-    it, at the resolution of what the stage gives out. The stock forward normalizes its outputs but not the stream
+    it, at the resolution of what the stage returns. The stock forward normalizes its outputs but not the stream
     that feeds the next stage; so does this.
 
     Raises:
@@ -23,6 +25,7 @@ class SwinStages(Stages):
     """
 
     family = 'Swin'
+    types = ('SwinTransformer',)
     normalizes_outputs = True
 
     def __init__(self, backbone: Any) -> None:
@@ -39,15 +42,6 @@ class SwinStages(Stages):
         if not getattr(attention, 'pad_small_map', True):
             # mmpretrain's default refuses maps smaller than a window; the last one is 32 times smaller than the image.
             self.probe_size = 32 * attention.window_size
-
-    @classmethod
-    def fits(cls, backbone: Any) -> bool:
-        """Whether it is a ``SwinTransformer`` of any library (``SwinTransformerV2`` is another)."""
-        return cls.is_a(backbone, 'SwinTransformer')
-
-    def count(self) -> int:
-        """Number of stages."""
-        return len(self.backbone.stages)
 
     @property
     def _merges_last(self) -> bool:
