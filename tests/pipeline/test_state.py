@@ -18,7 +18,7 @@ def test_a_finished_job_is_known_to_later_runs(path):
     later = JobStates(path)
     assert later.is_finished('a', 'print')
     assert not later.is_finished('a', 'another print')
-    assert later.seconds('a') == 2.5
+    assert later.records['a'].seconds == 2.5
 
 
 def test_an_interrupted_job_goes_on_and_adds_up_its_time(path):
@@ -28,7 +28,7 @@ def test_an_interrupted_job_goes_on_and_adds_up_its_time(path):
     later = JobStates(path)
     assert later.begin('a', 'print')
     later.add_time('a', 3, finished=True)
-    assert later.seconds('a') == 5
+    assert later.records['a'].seconds == 5
 
 
 def test_a_killed_run_counts_as_interrupted(path):

@@ -1,4 +1,4 @@
-"""Validate all sources, one after the other, each with its own loader and metrics."""
+"""Validation and test of all sources, each with its own loader and metrics."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class MultiSourceValLoop(BaseLoop):
         return metrics
 
     def measure(self, run_iter: Callable[[int, str, Any], None]) -> dict[str, float]:
-        """Evaluate every source without calling the hooks of a validation.
+        """Evaluate every source without the hooks of a validation.
 
         Args:
             run_iter: called with ``(index, source, batch)``; calls :meth:`predict`.
@@ -89,7 +89,7 @@ class MultiSourceValLoop(BaseLoop):
 
     @torch.no_grad()
     def predict(self, source: str, batch: Any) -> Any:
-        """Hand one source's predictions for a batch to its metrics, and return them."""
+        """Predict a batch of one source, and pass the predictions to its metrics."""
         with autocast(enabled=self.fp16):
             outputs = self.runner.model.val_step({source: batch})
         self.evaluator.process(source, outputs, batch)
@@ -98,7 +98,7 @@ class MultiSourceValLoop(BaseLoop):
 
 @LOOPS.register_module()
 class MultiSourceTestLoop(MultiSourceValLoop):
-    """The same for ``tools/test.py``, with the test hooks called."""
+    """Test loop over all sources, with the hooks of a test."""
 
     stage = 'test'
 
@@ -106,7 +106,7 @@ class MultiSourceTestLoop(MultiSourceValLoop):
 def _build_loader(runner: Runner, source: Source) -> DataLoader:
     config = dict(source.val_dataloader or {})
     settings = config.get('dataset', {})
-    # A metric of fewer images is another metric: validation skips none.
+    # Validation skips no image: a metric of fewer images is another metric.
     strict = replace(source, bad_data=BadData())
     try:
         dataset = build_deferred(settings)

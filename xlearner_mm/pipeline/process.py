@@ -1,4 +1,4 @@
-"""Starting and ending the process of a job."""
+"""Processes of jobs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 
 class Process(Protocol):
-    """What the runner knows of a process that leads a process group of its own."""
+    """A process that leads its own process group."""
 
     pid: int
 
@@ -24,7 +25,7 @@ class Process(Protocol):
 
 
 class _Forked:
-    """A copy of this process that runs a Python script; nothing imported here is imported again."""
+    """A fork of this process that runs a Python script without importing again what is imported here."""
 
     def __init__(self, script: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
         sys.stdout.flush()
@@ -40,20 +41,20 @@ class _Forked:
 
 
 def start(command: Sequence[str], log: Path, env: Mapping[str, str], fork: bool = False) -> Process:
-    """Start a command with its output at the end of a log.
+    """Start a command whose output is appended to a log.
 
     Args:
         command: program and arguments.
-        log: file to append to; its folder is made.
-        env: environment variables to add to ours.
-        fork: run commands that begin with this Python and a script in a copy of this process. Defaults to False.
+        log: its folder is created.
+        env: environment variables to add.
+        fork: run commands of the form ``[sys.executable, '<script>.py', ...]`` in a fork. Defaults to False.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('ab') as stream:
         stream.write(f'$ {" ".join(command)}\n'.encode())
-    if fork and command[0] == sys.executable and command[1].endswith('.py'):
-        return _Forked(command[1:], log, env)
-    with log.open('ab') as stream:
+        stream.flush()
+        if fork and command[0] == sys.executable and command[1].endswith('.py'):
+            return _Forked(command[1:], log, env)
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -65,36 +66,27 @@ def start(command: Sequence[str], log: Path, env: Mapping[str, str], fork: bool 
 
 
 def stop(processes: Sequence[Process], patience: float = 5.0) -> None:
-    """End processes with all that they have started: asked first, then by force.
-
-    Args:
-        processes: the leaders of the process groups.
-        patience: seconds between the two. Defaults to 5.
-    """
+    """End process groups by SIGTERM, and after ``patience`` seconds by SIGKILL. Defaults to 5."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:
-            _signal_group(process, sign)
+            if process.poll() is None:
+                try:
+                    os.killpg(process.pid, sign)
+                except ProcessLookupError:  # a fork so young that it does not lead its group yet
+                    with suppress(ProcessLookupError):
+                        os.kill(process.pid, sign)
         end = time.monotonic() + patience
         while any(process.poll() is None for process in processes) and time.monotonic() < end:
             time.sleep(0.02)
 
 
-def _signal_group(process: Process, sign: signal.Signals) -> None:
-    if process.poll() is not None:
-        return
-    try:
-        os.killpg(process.pid, sign)
-    except ProcessLookupError:  # a fork so young that it does not lead its group yet
-        os.kill(process.pid, sign)
-
-
 def tail(log: Path, lines: int = 15, size: int = 20_000) -> list[str]:
-    """Return the last lines of a log, without empty ones.
+    """Return the last lines of a log, without empty ones; none of a missing file.
 
     Args:
-        log: the file; a missing one is empty.
-        lines: how many at most. Defaults to 15.
-        size: how many bytes from its end to look at. Defaults to 20,000.
+        log: the file.
+        lines: most lines. Defaults to 15.
+        size: bytes to read from its end. Defaults to 20,000.
     """
     if not log.is_file():
         return []
@@ -105,7 +97,7 @@ def tail(log: Path, lines: int = 15, size: int = 20_000) -> list[str]:
 
 
 def _run_script(script: list[str], log: Path, env: dict[str, str]) -> None:
-    """Become what ``python SCRIPT ARGS`` would be; runs in the forked copy."""
+    """Run in the fork what ``python SCRIPT ARGS`` would."""
     os.setsid()
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.SIG_DFL)
@@ -113,11 +105,11 @@ def _run_script(script: list[str], log: Path, env: dict[str, str]) -> None:
         os.dup2(nothing.fileno(), 0)
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-    # This process may have put something else in their place.
+    # This process may have replaced them.
     sys.stdout = os.fdopen(1, 'w', buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, 'w', buffering=1, closefd=False)
     os.environ.update(env)
-    if 'torch' in sys.modules and 'OMP_NUM_THREADS' in env:  # has read the variable when it was imported
+    if 'torch' in sys.modules and 'OMP_NUM_THREADS' in env:  # which torch reads when it is imported
         sys.modules['torch'].set_num_threads(int(env['OMP_NUM_THREADS']))
     sys.argv = script
     sys.path.insert(0, str(Path(script[0]).resolve().parent))

@@ -1,4 +1,4 @@
-"""What has been done, on disk."""
+"""Record of finished and interrupted jobs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from xlearner_mm.atomic import atomic_write_text
 
 @dataclass
 class Record:
-    """The state of one job.
+    """State of one job.
 
     Args:
-        fingerprint: of the job when it was started last.
+        fingerprint: of the job when it was last started.
         finished: whether it has succeeded since. Defaults to False.
-        seconds: how long it has run, over all its interrupted runs. Defaults to 0.
+        seconds: its run time, interrupted runs included. Defaults to 0.
     """
 
     fingerprint: str
@@ -25,10 +25,10 @@ class Record:
 
 
 class JobStates:
-    """The records of all jobs, in a file that is whole at every moment.
+    """Records of all jobs in a JSON file, which is written atomically at every change.
 
     Args:
-        path: the JSON file; made by the first change. One that cannot be read counts as none.
+        path: the file; a missing or damaged one holds no records.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,37 +40,33 @@ class JobStates:
             self.records = {}
 
     def is_finished(self, name: str, fingerprint: str) -> bool:
-        """Return whether the job has succeeded as it is now."""
-        record = self.records.get(name)
-        return record is not None and record.finished and record.fingerprint == fingerprint
+        """Return whether a job with this fingerprint has succeeded."""
+        return self._is(name, fingerprint, finished=True)
 
     def begin(self, name: str, fingerprint: str) -> bool:
-        """Note that a job starts; return whether it goes on from an interrupted run of the same job."""
-        record = self.records.get(name)
-        interrupted = record is not None and not record.finished and record.fingerprint == fingerprint
-        if not interrupted:
-            self.records[name] = Record(fingerprint)
-            self._save()
-        return interrupted
+        """Record the start of a job; return whether it continues an interrupted run of the same job."""
+        if self._is(name, fingerprint, finished=False):
+            return True
+        self.records[name] = Record(fingerprint)
+        self._save()
+        return False
 
     def add_time(self, name: str, seconds: float, finished: bool) -> None:
-        """Note that a job has run for some more seconds, and whether it has succeeded."""
+        """Record the end of a run of a job, and whether it succeeded."""
         record = self.records[name]
         record.seconds += seconds
         record.finished = finished
         self._save()
 
     def forget(self, name: str) -> None:
-        """Make the next run of a job start anew."""
+        """Let the next run of a job start over."""
         if self.records.pop(name, None):
             self._save()
 
-    def seconds(self, name: str) -> float:
-        """Return how long a job has run in all; 0 where it never has."""
+    def _is(self, name: str, fingerprint: str, finished: bool) -> bool:
         record = self.records.get(name)
-        return record.seconds if record else 0.0
+        return record is not None and (record.fingerprint, record.finished) == (fingerprint, finished)
 
     def _save(self) -> None:
-        atomic_write_text(
-            self.path, json.dumps({name: asdict(record) for name, record in self.records.items()}, indent=1)
-        )
+        records = {name: asdict(record) for name, record in self.records.items()}
+        atomic_write_text(self.path, json.dumps(records, indent=1))

@@ -144,7 +144,7 @@ def test_about_fifty_measurements_are_made_unless_said_otherwise(max_iters, line
 
 
 def test_without_validation_images_there_is_an_error(squeeze):
-    with pytest.raises(ConfigError, match=r'FeatureSimilarityHook looks at validation images: .* val_dataloader'):
+    with pytest.raises(ConfigError, match=r'FeatureSimilarityHook.* validation images.* val_dataloader'):
         squeeze(validated=False).train()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
@@ -190,7 +191,7 @@ def test_a_test_on_other_images_than_the_validations_is_measured_against_the_bra
 @pytest.mark.parametrize('wanted', ['sources/fidelity', 'boxes/fidelity'])
 def test_a_best_checkpoint_by_a_fidelity_that_there_will_not_be_is_refused(squeeze, wanted):
     hooks = dict(checkpoint=dict(type='CheckpointHook', save_best=wanted, rule='greater', by_epoch=False, interval=2))
-    message = rf"save_best: there will be no {wanted}, only \[\]: .* set save_best='sources/mean'"
+    message = rf"save_best: .*{wanted}.*\[\].* save_best='sources/mean'"
     with pytest.raises(ConfigError, match=message):
         squeeze(sources=('boxes',), default_hooks=hooks)[0].train()
 
@@ -201,7 +202,7 @@ def test_a_branch_that_reaches_nothing_itself_is_named_and_left_out(squeeze, cap
     runner.train()
     assert 'boxes/fidelity' not in seen[-1]
     assert seen[-1]['sources/fidelity'] == seen[-1]['birds/fidelity']
-    assert "source 'boxes': score of its branch itself is 0, so nothing can be a share of it" in caplog.text
+    assert re.search("source 'boxes': score .*is 0.* boxes/fidelity", caplog.text)
 
 
 def test_measuring_leaves_random_numbers_and_the_model_as_they_were(squeeze):

@@ -159,9 +159,7 @@ def test_a_pruned_checkpoint_is_tested_without_the_data_of_its_training(straight
 
 def test_a_pruned_checkpoint_is_no_start_of_a_training_that_does_not_know_its_widths(straight, tmp_path):
     path = str(straight[0] / 'iter_6.pth')
-    with pytest.raises(
-        CheckpointError, match=r'load_from: .*iter_6.pth is of another backbone: backbone.* more differ'
-    ):
+    with pytest.raises(CheckpointError, match=r'load_from: .*iter_6.pth.* backbone.* more differ'):
         trained(tmp_path / 'full', hook=dict(type='SourceEpochHook'), load_from=path)
     narrow = model(widths=straight[1].model.backbone.widths)
     trained(tmp_path / 'narrow', hook=dict(type='SourceEpochHook'), load_from=path, model=narrow, max_iters=1)

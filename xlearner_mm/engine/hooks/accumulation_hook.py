@@ -1,4 +1,4 @@
-"""Gradients of several batches that one optimizer step takes."""
+"""Optimizer steps of several batches."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ _KEY = 'accumulative_counts'
 
 @HOOKS.register_module()
 class AccumulationHook(Hook):
-    """End an epoch with the optimizer step that takes what is left, and hold a resumed training to its counting.
+    """End every epoch with an optimizer step, and resume only with the same number of batches per step.
 
-    MMEngine adds the last batches of an epoch to the first of the next. With this hook an epoch has as many optimizer
-    steps as one of large batches, the last of which is smaller, and a checkpoint between two epochs leaves no gradient
-    out.
+    MMEngine adds the last batches of an epoch to the first of the next, so that a checkpoint between them loses
+    gradients. With this hook the last optimizer step of an epoch may be smaller.
 
     Raises:
-        CheckpointError: a training is resumed whose iterations are other shares of an optimizer step.
+        CheckpointError: a training is resumed with another number of batches per optimizer step.
     """
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -32,19 +31,14 @@ class AccumulationHook(Hook):
             runner.optim_wrapper.initialize_count_status(runner.model, 0, len(runner.train_dataloader))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Record how many batches a step takes."""
-        checkpoint['meta'][_KEY] = _of(runner)
+        """Record the batches per optimizer step."""
+        checkpoint['meta'][_KEY] = accumulative_counts(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Compare how many batches a step takes where a training is resumed."""
-        recorded, own = checkpoint.get('meta', {}).get(_KEY), _of(runner)
+        """Compare the batches per optimizer step with the checkpoint's."""
+        recorded, own = checkpoint.get('meta', {}).get(_KEY), accumulative_counts(runner)
         if runner._resume and recorded not in (None, own):
             raise CheckpointError(
-                f'the checkpoint to resume counts iterations of which an optimizer step takes {recorded}, but here it '
-                f'takes {own}: resume with the number of processes and the batch size that it began with'
+                f'the checkpoint to resume was trained with accumulative_counts={recorded}, here it is {own}: resume '
+                'with as many processes and images per batch'
             )
-
-
-def _of(runner: Runner) -> int:
-    wrapper: Any = runner.optim_wrapper
-    return wrapper.get(_KEY, 1) if isinstance(wrapper, dict) else accumulative_counts(runner)

@@ -1,10 +1,9 @@
-"""Count, log and list the images that a training leaves out."""
+"""Images that a training skips."""
 
 from __future__ import annotations
 
-import logging
-import os.path as osp
-from collections.abc import Iterator
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
@@ -19,19 +18,18 @@ from xlearner_mm.engine.hooks.logged_step import is_logged_step
 from xlearner_mm.registry import HOOKS
 
 LIST = 'bad_images.txt'
-"""Name of the list in the work directory: source, path and reason of every bad image, with tabs between."""
+"""List in the work directory: source, path and reason of every bad image, separated by tabs."""
 
 
 @HOOKS.register_module()
 class BadImageHook(Hook):
-    """Tell which images the sources with ``bad_data=dict(policy='skip')`` leave out.
+    """Log, count and list the images that sources with ``bad_data=dict(policy='skip')`` skip.
 
-    Logs every one as a warning and ``bad_images/<source>``, their number so far; lists them in
-    ``<work_dir>/bad_images.txt``; ends the training when a source has more than its ``max_share``. Several ranks put
-    together what they have found at the steps that are logged. Does nothing without such a source.
+    Every bad image is a warning in the log and a line of ``<work_dir>/bad_images.txt``; their number is logged as
+    ``bad_images/<source>``. Ranks exchange what they have found in logged steps.
 
     Raises:
-        SourceError: a source has more bad images than it may.
+        SourceError: a source has more bad images than its ``max_share``.
     """
 
     def __init__(self) -> None:
@@ -39,7 +37,7 @@ class BadImageHook(Hook):
         self._listed = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Take over what was found when annotations were read, and by the training that is resumed."""
+        """Start from the bad annotations, and from the bad images of the training that is resumed."""
         dataset = runner.train_dataloader.dataset
         if not isinstance(dataset, MultiSourceDataset):
             return
@@ -50,13 +48,14 @@ class BadImageHook(Hook):
         self._write(runner)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Look for marks in a batch."""
+        """Collect the bad images that the batch's images replace."""
         if not self._bad:
             return
         for name in self._bad.keys() & data_batch.keys():
-            self._add(runner, name, _replaced(data_batch[name]))
+            for sample in data_batch[name].get('data_samples', ()):
+                self._add(runner, name, getattr(sample, 'metainfo', {}).get(REPLACED, ()))
         if is_logged_step(runner):
-            self._put_together(runner)
+            self._gather(runner)
             for name, bad in self._bad.items():
                 runner.message_hub.update_scalar(f'train/bad_images/{name}', len(bad))
         if is_logged_step(runner) or get_world_size() == 1:
@@ -65,44 +64,37 @@ class BadImageHook(Hook):
                 self._dataset.sources[name].bad_data.refuse_more(name, bad, self._dataset.images[name])
 
     def after_train(self, runner: Runner) -> None:
-        """Put together what the last steps found."""
+        """List the bad images of the last steps."""
         if self._bad:
-            self._put_together(runner)
+            self._gather(runner)
             self._write(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Keep what was found."""
+        """Record the bad images."""
         checkpoint['meta']['bad_images'] = self._bad
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Go on counting where the interrupted training was."""
+        """Restore the bad images of a resumed training."""
         if runner._resume:
             self._bad = checkpoint['meta'].get('bad_images', {})
 
-    def _add(self, runner: Runner, name: str, found: Any) -> None:
+    def _add(self, runner: Runner, name: str, found: Iterable[tuple[str, str]]) -> None:
         known = self._bad.setdefault(name, {})
         for path, reason in found:
             if path not in known:
                 known[path] = reason
-                runner.logger.log(logging.WARNING, f"source '{name}': {path} {reason}; it is left out")
+                runner.logger.warning(f"source '{name}': {path} {reason}; it is skipped")
 
-    def _put_together(self, runner: Runner) -> None:
+    def _gather(self, runner: Runner) -> None:
         if get_world_size() == 1:
             return
-        everyones: list[Any] = [None] * get_world_size()
-        dist.all_gather_object(everyones, self._bad)
-        for found in everyones:
-            for name, bad in found.items():
-                self._add(runner, name, bad.items())
+        found: list[Any] = [None] * get_world_size()
+        dist.all_gather_object(found, self._bad)
+        for name, bad in (entry for rank in found for entry in rank.items()):
+            self._add(runner, name, bad.items())
 
     def _write(self, runner: Runner) -> None:
-        count = sum(map(len, self._bad.values()))
-        if runner.rank == 0 and count > self._listed:
-            lines = [f'{name}\t{path}\t{reason}\n' for name, bad in self._bad.items() for path, reason in bad.items()]
-            atomic_write_text(osp.join(runner.work_dir, LIST), ''.join(lines))
-            self._listed = count
-
-
-def _replaced(batch: Any) -> Iterator[tuple[str, str]]:
-    for sample in batch.get('data_samples', ()):
-        yield from getattr(sample, 'metainfo', {}).get(REPLACED, ())
+        lines = [f'{name}\t{path}\t{reason}\n' for name, bad in self._bad.items() for path, reason in bad.items()]
+        if runner.rank == 0 and len(lines) > self._listed:
+            atomic_write_text(Path(runner.work_dir) / LIST, ''.join(lines))
+            self._listed = len(lines)

@@ -1,4 +1,4 @@
-"""How hard every branch is pulled."""
+"""Gradient norm per branch."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from xlearner_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class BranchGradientHook(Hook):
-    """Log ``gradient/<branch>``: the norm of the gradient that the optimizer applies to a branch.
+    """Log ``gradient/<branch>``, the norm of the gradient that the optimizer applies to each branch.
 
-    After averaging over processes, unscaling (AMP) and clipping. Measured in logged steps only; in the squeeze stage,
+    It is measured in logged steps, after averaging over processes, unscaling (AMP) and clipping; in the squeeze stage,
     which has no branches, never.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Be called by the optimizer before its steps: after them the gradients are gone."""
+        """Register hooks before the optimizers' steps: after them the gradients are gone."""
         self._norms: dict[str, Tensor] = {}
         self._handles: list[RemovableHandle] = []
         backbone = expanded_backbone_of(runner.model)
@@ -44,21 +44,19 @@ class BranchGradientHook(Hook):
             self._handles.append(wrapper.optimizer.register_step_pre_hook(own))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Hand what was measured to the log."""
+        """Log the norms."""
         for name, norm in self._norms.items():
             runner.message_hub.update_scalar(f'train/gradient/{name}', norm)
         self._norms = {}
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the optimizer as it was."""
+        """Remove the hooks of the optimizers."""
         for handle in self._handles:
             handle.remove()
 
 
 @torch.no_grad()
 def gradient_norm(parameters: list[torch.nn.Parameter]) -> Tensor:
-    """Return the 2-norm of all gradients together, on their device; 0 where there are none."""
+    """Return the 2-norm of all gradients together, on their device; 0 without gradients."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
-        return torch.zeros(())
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    return torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())

@@ -1,4 +1,4 @@
-"""How alike the student's features and the branches' are."""
+"""Similarity of the student's features and its teachers'."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from xlearner_mm.spread import spread
 
 PREFIX = 'similarity/'
 _LOGGED = f'train/{PREFIX}'
-_TIMES = 50  # in a training, unless said otherwise
+_TIMES = 50  # default number of measurements in a training
 
 
 @HOOKS.register_module()
@@ -30,60 +30,55 @@ class FeatureSimilarityHook(Hook):
 
         similarity/<t>_<i> = CKA(F_i^t, Fhat_i)                over positions of validation images of all sources
 
-    It tells whether the student's own features hold what the branch's do, whatever the guidance layers make of them.
-    The images are the same ones every time, spread evenly over each source's validation set. The main process alone
-    looks at them, in evaluation mode: the value is the same for any number of processes, and the training is the same
-    with it and without. In the expansion stage there is nothing to measure.
+    It measures the student's own features, without guidance layers, on images spread evenly over each source's
+    validation set. Only the main process measures, in eval mode and without effect on the training. In the expansion
+    stage it does nothing.
 
     Args:
-        interval: steps between measurements, rounded up to a step that the logger writes about. Defaults to None: about
-            50 measurements in the training.
+        interval: steps between measurements, rounded up to logged steps. Defaults to None: about 50 measurements.
         images: images of every source. Defaults to 16.
         grid: most positions along a side of a feature map, see :func:`~xlearner_mm.evaluation.similarity.positions`.
             Defaults to 8.
 
     Raises:
-        ConfigError: before training, if there are no validation images.
+        ConfigError: before training, without validation images.
     """
 
     def __init__(self, interval: int | None = None, images: int = 16, grid: int = 8) -> None:
         self.interval, self.images, self.grid = interval, images, grid
 
     def before_train(self, runner: Runner) -> None:
-        """Check that there is something to look at."""
-        if _distiller_of(runner) is not None and not _loaders_of(runner):
+        """Check that there are validation images."""
+        if isinstance(unwrapped(runner.model), FitNetDistiller) and not _loaders_of(runner):
             raise ConfigError(
-                'FeatureSimilarityHook looks at validation images: give the config a MultiSourceValLoop and the '
-                'sources a val_dataloader, or remove the hook'
+                'FeatureSimilarityHook needs validation images: give the config a MultiSourceValLoop and the sources a '
+                'val_dataloader, or remove the hook'
             )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Take what was written, also before an interruption, out of the log: its next line has measured none of it."""
+        """Remove logged values, those before an interruption too: the logger would repeat them in its next line."""
         scalars = runner.message_hub.log_scalars
         for name in [name for name in scalars if name.startswith(_LOGGED)]:
             del scalars[name]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Measure, and hand the values to the log."""
-        distiller = _distiller_of(runner)
-        if distiller is None or not is_main_process() or not self._is_measured(runner):
-            return
-        for name, value in self.measure(distiller, _loaders_of(runner)).items():
-            runner.message_hub.update_scalar(f'{_LOGGED}{name}', value)
+        """Measure and log."""
+        distiller = unwrapped(runner.model)
+        if isinstance(distiller, FitNetDistiller) and is_main_process() and self._is_measured(runner):
+            for name, value in self.measure(distiller, _loaders_of(runner)).items():
+                runner.message_hub.update_scalar(f'{_LOGGED}{name}', value)
 
     def _is_measured(self, runner: Runner) -> bool:
-        line = logging_interval(runner)
-        if not line:
-            return False
-        wanted = runner.max_iters // _TIMES if self.interval is None else self.interval
-        return self.every_n_train_iters(runner, max(1, -(-wanted // line)) * line)
+        logged = logging_interval(runner)
+        interval = runner.max_iters // _TIMES if self.interval is None else self.interval
+        return logged > 0 and self.every_n_train_iters(runner, max(1, -(-interval // logged)) * logged)
 
     def measure(self, distiller: FitNetDistiller, loaders: dict[str, DataLoader]) -> dict[str, float]:
         """Return the CKA by ``<teacher>_<level>``.
 
         Args:
-            distiller: the squeeze stage's model.
-            loaders: source -> the loader of its validation images.
+            distiller: the model of the squeeze stage.
+            loaders: source -> its validation loader.
         """
         similarities: dict[str, LinearCKA] = {}
         for images in self._images(distiller, loaders):
@@ -95,18 +90,13 @@ class FeatureSimilarityHook(Hook):
         return {name: similarity.compute() for name, similarity in similarities.items()}
 
     def _images(self, distiller: FitNetDistiller, loaders: dict[str, DataLoader]) -> Iterator[Tensor]:
-        """Batches ``(B, 3, H, W)`` of every source, no larger than those of its validation."""
+        """Yield batches ``(B, 3, H, W)`` of every source, at most as large as its validation batches."""
         for source, loader in loaders.items():
             indices = spread(len(loader.dataset), self.images)  # type: ignore[arg-type]
             size = loader.batch_size or 1
             for start in range(0, len(indices), size):
                 batch = loader.collate_fn([loader.dataset[i] for i in indices[start : start + size]])
                 yield distiller.data_preprocessor({source: batch}, False)['inputs'][source]
-
-
-def _distiller_of(runner: Runner) -> FitNetDistiller | None:
-    model = unwrapped(runner.model)
-    return model if isinstance(model, FitNetDistiller) else None
 
 
 def _loaders_of(runner: Runner) -> dict[str, DataLoader]:

@@ -1,4 +1,4 @@
-"""Keep in checkpoints what other hooks count."""
+"""State of hooks in checkpoints."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _ENDED = 'ended_early'
 
 @dataclass(frozen=True)
 class HookState:
-    """What a hook carries from step to step.
+    """State that a hook carries from step to step.
 
     Args:
         attributes: names of its attributes; plain data or tensors, the same on every rank.
-        meaning: names of settings without which the attributes mean something else. Defaults to none.
+        meaning: names of settings that the attributes depend on. Defaults to none.
         after: called with the hook when its attributes are restored. Defaults to None.
     """
 
@@ -35,7 +35,7 @@ class HookState:
 
 
 def _stop_profiler(hook: Any) -> None:
-    """A profiler that has done its work is started all the same when the resumed training begins."""
+    """Stop a profiler that has finished: it is started again when the training is resumed."""
     if hook._closed:
         hook.profiler.on_trace_ready = None
         hook.profiler.stop()
@@ -45,18 +45,17 @@ STOCK_STATES: dict[str, HookState] = {
     'EarlyStoppingHook': HookState(('wait_count', 'best_score'), ('monitor', 'rule')),
     'ProfilerHook': HookState(('_closed',), after=_stop_profiler),
 }
-"""Stock hooks that lose state in a resumed training. The others keep it in checkpoints, or derive it from the step."""
+"""Stock hooks that lose state in a resumed training. The others save it themselves, or derive it from the step."""
 
 
 @HOOKS.register_module()
 class HookStateHook(Hook):
     """Save and restore the state of hooks that do not do so themselves, and that a training has ended early.
 
-    A hook of one's own names its attributes itself: ``hook_state = HookState(('count',))``.
+    A user's hook declares its attributes: ``hook_state = HookState(('count',))``.
 
     Raises:
-        ConfigError: when a checkpoint is saved, a hook's state that is no plain data, which reading it again would
-            execute.
+        ConfigError: when a checkpoint is saved, the state of a hook is neither plain data nor tensors.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -69,7 +68,7 @@ class HookStateHook(Hook):
         checkpoint[_ENDED] = bool(getattr(runner.train_loop, 'stop_training', False))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Go on with the states that the interrupted training had; one that has ended stays ended."""
+        """Restore the states; a training that had ended early stays ended, unless a setting has changed."""
         if not runner._resume:
             return
         saved: dict[str, Any] = checkpoint.get(_STATES, {})
@@ -87,26 +86,25 @@ class HookStateHook(Hook):
                     state.after(hook)
         if checkpoint.get(_ENDED) and not changed:
             runner.train_loop.stop_training = True  # type: ignore[attr-defined]
-            runner.logger.info('the training that is resumed had ended early: nothing is left to do')
+            runner.logger.info('the training to resume had ended early: nothing to do')
         elif checkpoint.get(_ENDED):
-            told = ', '.join(changed)
-            runner.logger.warning(f'the training that is resumed had ended early; it goes on, for {told}')
+            runner.logger.warning(f'the training to resume had ended early; it goes on, because {", ".join(changed)}')
 
 
 def _stateful(runner: Runner) -> Iterator[tuple[str, Hook, HookState]]:
-    """Hooks with state; several of one kind have numbers."""
+    """Yield the hooks with state; several of one class are numbered."""
     seen: Counter[str] = Counter()
     for hook in runner.hooks:
-        kind = type(hook).__name__
+        name = type(hook).__name__
         known = [STOCK_STATES[cls.__name__] for cls in type(hook).__mro__ if cls.__name__ in STOCK_STATES]
         state = getattr(hook, 'hook_state', known[0] if known else None)
         if state is not None:
-            seen[kind] += 1
-            yield kind if seen[kind] == 1 else f'{kind} {seen[kind]}', hook, state
+            seen[name] += 1
+            yield name if seen[name] == 1 else f'{name} {seen[name]}', hook, state
 
 
 def _settings(hook: Hook) -> dict[str, Any]:
-    """The numbers, strings and switches that a hook was built with."""
+    """Return the numbers, strings and flags that a hook was built with."""
     known = getattr(hook, 'hook_state', None) or HookState(())
     state = {*known.attributes, *(name for stock in STOCK_STATES.values() for name in stock.attributes)}
     return {
@@ -117,7 +115,7 @@ def _settings(hook: Hook) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A state as plain data; numbers of NumPy and torch become Python's."""
+    """Return a state as plain data; scalars of NumPy and torch become Python's."""
     if isinstance(value, np.generic) or (isinstance(value, Tensor) and value.ndim == 0):
         return value.item()
     if isinstance(value, (str | int | float | None, Tensor)):

@@ -1,4 +1,4 @@
-"""How much every link brings."""
+"""Strength of the links."""
 
 from __future__ import annotations
 
@@ -21,18 +21,16 @@ LINKS_KEY = 'xlearner_links'
 
 @HOOKS.register_module()
 class LinkStrengthHook(Hook):
-    """Log the strength of every link, and keep the last ones in every checkpoint.
+    """Log the strength of every link, and record the last ones in every checkpoint.
 
         strength of gamma_{j->i}^{k->t} = mean |gamma(E_j^k)| / mean |E_j^k|        on images of t's own sources
 
-    In the log as ``link/<k><j>_to_<t><i>``; under ``meta['xlearner_links']`` of checkpoints as plain data, which
-    ``tools/visualize_links.py`` draws. The links are watched in the measured steps only and cost nothing in the
-    others. In the squeeze stage and without links there is nothing to measure.
+    It is logged as ``link/<k><j>_to_<t><i>``; checkpoints have it under ``meta['xlearner_links']`` as plain data for
+    ``tools/visualize_links.py``. Steps that are not measured cost nothing. Without links it does nothing.
 
     Args:
-        interval: measure in every so manyth step, and in the last. Defaults to None: where the logger writes.
-        per_link: whether the log has every link or, for many branches, the mean of each pair (``link/<k>_to_<t>``).
-            Defaults to True.
+        interval: steps between measurements; the last step is measured too. Defaults to None: logged steps.
+        per_link: log every link or, for many branches, the mean of each pair (``link/<k>_to_<t>``). Defaults to True.
     """
 
     def __init__(self, interval: int | None = None, per_link: bool = True) -> None:
@@ -42,7 +40,7 @@ class LinkStrengthHook(Hook):
         self._last: dict[str, Any] | None = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Watch the links if this step is measured."""
+        """Register forward hooks in steps that are measured."""
         backbone = expanded_backbone_of(runner.model)
         interval = logging_interval(runner) if self.interval is None else self.interval
         if backbone is None or not (self.every_n_train_iters(runner, interval) or self.is_last_train_iter(runner)):
@@ -52,7 +50,7 @@ class LinkStrengthHook(Hook):
             self._handles.append(backbone.links[key.module_name].register_forward_hook(_watcher(seen)))
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Hand what was measured to the log: one transfer from the device for all links."""
+        """Log the strengths, with one transfer from the device for all links."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -62,33 +60,30 @@ class LinkStrengthHook(Hook):
             return
         strengths = dict(zip(measured, torch.stack(list(measured.values())).tolist(), strict=True))
         self._last = {'step': runner.iter + 1, 'links': [[*key, value] for key, value in strengths.items()]}
-        named = {f'{k.sender}{k.sender_level}_to_{k.receiver}{k.receiver_level}': v for k, v in strengths.items()}
-        for name, value in (named if self.per_link else _means_of_pairs(strengths)).items():
-            runner.message_hub.update_scalar(f'train/link/{name}', value)
+        logged: dict[str, list[float]] = {}
+        for key, value in strengths.items():
+            sender, receiver = (f'{key.sender}{key.sender_level}', f'{key.receiver}{key.receiver_level}')
+            name = f'{sender}_to_{receiver}' if self.per_link else f'{key.sender}_to_{key.receiver}'
+            logged.setdefault(name, []).append(value)
+        for name, values in logged.items():
+            runner.message_hub.update_scalar(f'train/link/{name}', sum(values) / len(values))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Add the strengths that were measured last."""
+        """Record the strengths that were measured last."""
         if self._last is not None:
             checkpoint['meta'][LINKS_KEY] = self._last
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Go on with the strengths that were measured before an interruption."""
+        """Restore the strengths."""
         self._last = checkpoint.get('meta', {}).get(LINKS_KEY)
 
 
 def _watcher(seen: list[Tensor]) -> Any:
-    def watch(link: nn.Module, inputs: tuple[Batch, ...], brought: Batch) -> None:
-        # A link trains on the images of its receiver's own sources; others' pass through it in inference mode.
+    def watch(link: nn.Module, inputs: tuple[Batch, ...], output: Batch) -> None:
+        # A link trains on images of its receiver's own sources; others pass through it in eval mode.
         if link.training:
-            for own, received in zip(parts_of(inputs[0]), parts_of(brought), strict=True):
-                sent = own.detach().float().abs().mean()
-                seen.append(received.detach().float().abs().mean() / sent.clamp_min(1e-12))
+            for sent, received in zip(parts_of(inputs[0]), parts_of(output), strict=True):
+                size = sent.detach().float().abs().mean().clamp_min(1e-12)
+                seen.append(received.detach().float().abs().mean() / size)
 
     return watch
-
-
-def _means_of_pairs(strengths: dict[LinkKey, float]) -> dict[str, float]:
-    pairs: dict[str, list[float]] = {}
-    for key, value in strengths.items():
-        pairs.setdefault(f'{key.sender}_to_{key.receiver}', []).append(value)
-    return {pair: sum(values) / len(values) for pair, values in pairs.items()}

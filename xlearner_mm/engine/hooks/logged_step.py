@@ -1,4 +1,4 @@
-"""Which steps the logger writes about: only there is anything measured or read from the device."""
+"""Steps that are logged: measurements read from the device in these steps only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def logging_interval(runner: Runner) -> int:
 
 
 def is_logged_step(runner: Runner) -> bool:
-    """Whether the logger writes after the training step that is running."""
+    """Return whether the current training step is logged."""
     interval = logging_interval(runner)
     return interval > 0 and (runner.iter + 1) % interval == 0

@@ -162,7 +162,7 @@ def _validation_notes(runner: Runner, length: int, unit: str) -> Iterator[str]:
     if runner._val_loop is None:
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and hook.save_best:
-                yield f'default_hooks.checkpoint: save_best={hook.save_best} saves nothing without validations'
+                yield f'default_hooks.checkpoint: save_best={hook.save_best} without effect: no validation'
         return
     milestones = list(zip(loop.dynamic_milestones, loop.dynamic_intervals, strict=True))
     for (start, interval), end in zip(milestones, [*loop.dynamic_milestones[1:], length], strict=True):

@@ -1,4 +1,4 @@
-"""Say in every checkpoint what was trained, as plain data."""
+"""Record of what was trained in every checkpoint."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from xlearner_mm.version import __version__
 
 @HOOKS.register_module()
 class StageMetaHook(Hook):
-    """Record stage, backbones, sources and input normalization under ``meta['xlearner']`` of every checkpoint.
+    """Record stage, backbones, sources and input normalization as plain data under ``meta['xlearner']``.
 
-    Exporting and transferring then need neither the config file nor to run the config text that mmengine stores.
+    Export and transfer read it in place of the config file, or the config text that MMEngine stores.
 
     Raises:
         ConfigError: before training, if the model is of neither stage.
+        CheckpointError: a resumed training of the other stage, or with a changed or missing teacher.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -34,15 +35,11 @@ class StageMetaHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Add the description."""
-        description = unwrapped(runner.model).describe()
+        description: Any = unwrapped(runner.model).describe()
         checkpoint['meta'][META_KEY] = {**description, 'xlearner_mm_version': __version__}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Hold a resumed training to its stage, and a squeeze to the teachers that it began with.
-
-        Raises:
-            CheckpointError: it is of the other stage, or a teacher's file has changed or is missing.
-        """
+        """Compare stage and teachers of a resumed training with the checkpoint's."""
         recorded, model = checkpoint.get('meta', {}).get(META_KEY), unwrapped(runner.model)
         if not runner._resume or recorded is None:
             return

@@ -19,9 +19,9 @@ _SAMPLER_SEED = 'sampler_seed'
 class StepSeedHook(Hook):
     """Seed Python, NumPy and torch in every step by (seed, rank, step).
 
-    What a model draws (dropout, sampled boxes) is then a pure function of the step: a training that was interrupted
-    goes on as if it had not been, and no random state is in its checkpoints. What augmentations draw is a function of
-    the image's place in its source's stream, see :class:`~xlearner_mm.datasets.multi_source_sampler.StreamIndex`.
+    Random numbers of the model (dropout, sampled boxes) are then a pure function of the step, so that a resumed
+    training needs no random state. Those of augmentations are a function of the image's place in its source's stream,
+    see :class:`~xlearner_mm.datasets.multi_source_sampler.StreamIndex`.
     """
 
     priority = 'VERY_HIGH'
@@ -31,18 +31,18 @@ class StepSeedHook(Hook):
         seed_step(runner.seed, runner.rank, runner.iter)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Keep the seed of the order of samples: a training without a set seed has drawn one."""
+        """Record the seed of the order of samples, which may have been drawn."""
         checkpoint['meta'][_SAMPLER_SEED] = getattr(runner.train_dataloader.sampler, 'seed', None)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Go on in the order of samples that the interrupted training had."""
+        """Resume in the same order of samples."""
         seed = checkpoint['meta'].get(_SAMPLER_SEED)
         if runner._resume and seed is not None:
             runner.train_dataloader.sampler.seed = seed
 
 
 def seed_step(seed: int, rank: int, iter: int) -> None:
-    """Bring all generators of this process to where they are at the start of a step."""
+    """Seed all generators of this process as at the start of a step."""
     number = int(np.random.SeedSequence([seed, rank, iter]).generate_state(1)[0])
     random.seed(number)
     np.random.seed(number)

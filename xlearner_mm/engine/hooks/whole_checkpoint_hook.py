@@ -1,4 +1,4 @@
-"""Checkpoints of which there is always a whole one."""
+"""Checkpoints that survive an interruption anywhere."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ _OUTDATED_BEST = 'outdated_best'
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
-    """MMEngine's hook in an order that survives being killed between any two operations.
+    """MMEngine's hook in an order that survives a kill between any two operations.
 
-    The new checkpoint is written whole (by :class:`~xlearner_mm.engine.runner.XLearnerRunner`), then the pointer
-    ``last_checkpoint`` moves to it, and only then older ones go. MMEngine's own hook first deletes, then writes.
+    :class:`~xlearner_mm.engine.runner.XLearnerRunner` writes the new checkpoint atomically, then the pointer
+    ``last_checkpoint`` moves to it, and only then are older ones deleted. MMEngine's own hook first deletes, then
+    writes.
 
-    A training that ends early is saved at its end, like one that reaches it: resumed, it stays ended.
-
-    A checkpoint holds no gradients (those that several ranks have accumulated are different ones), so it is written
-    only where none are pending.
+    A training that ends early is saved at its end, so that it stays ended when resumed. Checkpoints hold no gradients
+    (those accumulated by several ranks differ), so they are only written where none are pending.
 
     Args:
         kwargs: as for MMEngine's ``CheckpointHook``.
 
     Raises:
-        ConfigError: it is to save between two steps whose gradients are accumulated.
+        ConfigError: it saves between two steps whose gradients are accumulated.
     """
 
     file_backend: Any
@@ -44,14 +43,13 @@ class WholeCheckpointHook(CheckpointHook):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for unknown in self.args:
-            # MMEngine's own would hand it on, and fail when it saves for the first time.
+        for unknown in self.args:  # which MMEngine's hook passes on, and fails when it saves for the first time
             raise TypeError(f"WholeCheckpointHook.__init__() got an unexpected keyword argument '{unknown}'")
         out_dir: Any = self.out_dir
         self.places = Places(None if out_dir is None else str(out_dir), self.filename_tmpl)
 
     def before_train(self, runner: Runner) -> None:
-        """Take up where an interrupted training was, and clear away what it left half written or undeleted."""
+        """Restore the state of an interrupted training, and delete its partial and outdated files."""
         self._refuse_pending_gradients(runner)
         self._first_iter = runner.iter
         super().before_train(runner)
@@ -64,7 +62,7 @@ class WholeCheckpointHook(CheckpointHook):
                 self.file_backend.remove(self.file_backend.join_path(self.out_dir, partial))
 
     def after_train(self, runner: Runner) -> None:
-        """Save a training that has ended early, whose checkpoints are of before its last validation."""
+        """Save a training that has ended early: its last checkpoint precedes its last validation."""
         ended_early = getattr(runner.train_loop, 'stop_training', False)
         if ended_early and self.save_last and runner.iter > self._first_iter:
             step = runner.epoch if self.by_epoch else runner.iter
@@ -76,21 +74,19 @@ class WholeCheckpointHook(CheckpointHook):
         epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
         if counts == 1 or self.interval <= 0 or (epochs and self.by_epoch):  # AccumulationHook: none after an epoch
             return
-        steps = len(runner.train_dataloader) if self.by_epoch else 1
-        if epochs and len(runner.train_dataloader) % counts:
+        batches = len(runner.train_dataloader) if epochs or self.by_epoch else 1
+        if epochs and batches % counts:
             raise ConfigError(
-                f'default_hooks.checkpoint: with by_epoch=False and epochs of {len(runner.train_dataloader)} steps, no '
-                f'multiple of optim_wrapper.accumulative_counts={counts}, a checkpoint would lose gradients that are '
-                'not yet used: save by epochs'
+                f'default_hooks.checkpoint: with by_epoch=False and epochs of {batches} steps, no multiple of '
+                f'optim_wrapper.accumulative_counts={counts}, a checkpoint would lose pending gradients: save by epochs'
             )
         for setting in ('interval', 'save_begin'):
             value = getattr(self, setting)
-            if value * steps % counts:
-                saves = f'{setting}={value}' + (f' epochs of {steps} steps' if self.by_epoch else '')
+            if value * (batches if self.by_epoch else 1) % counts:
+                saves = f'{setting}={value}' + (f' epochs of {batches} steps' if self.by_epoch else '')
                 raise ConfigError(
                     f'default_hooks.checkpoint: {saves} is no multiple of optim_wrapper.accumulative_counts={counts}: '
-                    'a checkpoint would lose the gradients that are not yet used, and a resumed training would not be '
-                    'the same'
+                    'a checkpoint would lose pending gradients, and a resumed training would differ'
                 )
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
@@ -110,7 +106,6 @@ class WholeCheckpointHook(CheckpointHook):
             meta=meta,
             by_epoch=self.by_epoch,
             backend_args=self.backend_args,
-            **self.args,
         )
         if is_main_process():
             atomic_write_text(osp.join(runner.work_dir, 'last_checkpoint'), str(self.last_ckpt))
@@ -130,10 +125,8 @@ class WholeCheckpointHook(CheckpointHook):
         self._remove_best(later)
 
     def _remove_best(self, paths: list[str]) -> None:
-        self._remove([osp.basename(path) for path in paths if path not in self._best()])
-
-    def _best(self) -> list[str | None]:
-        return [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
+        best = [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
+        self._remove([osp.basename(path) for path in paths if path not in best])
 
     def _remove(self, names: list[str]) -> None:
         for name in names if is_main_process() else []:
@@ -143,17 +136,13 @@ class WholeCheckpointHook(CheckpointHook):
 
 
 def as_whole(hook: Any) -> Any:
-    """Return a hook's config with MMEngine's ``CheckpointHook`` replaced by ours; other hooks as they are.
-
-    Args:
-        hook: a config, or a hook that is built.
-    """
+    """Replace MMEngine's ``CheckpointHook`` by ours in a hook's config; return other hooks, built ones too, as is."""
     is_stock = isinstance(hook, Mapping) and type_of(hook, HOOKS) is CheckpointHook
     return {**hook, 'type': 'WholeCheckpointHook'} if is_stock else hook
 
 
 class _RemovingLater:
-    """A file backend that notes what it is asked to remove: MMEngine removes the last best before writing the next."""
+    """File backend that delays removals: MMEngine removes the last best checkpoint before it writes the next."""
 
     def __init__(self, backend: Any, later: list[str]) -> None:
         self._backend, self._later = backend, later

@@ -1,4 +1,4 @@
-"""Build optimizers that treat every branch as if it were trained alone."""
+"""Constructor of optimizers per branch."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.nearest_name import nearest, settings_of
 
 _OWN = ('optimizer', 'clip_grad', 'paramwise_cfg', 'constructor')
-"""What a branch may have of its own; all else belongs to the one backward pass."""
+"""Settings that a branch can have of its own; the others are of the shared backward pass."""
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PerBranchOptimWrapperConstructor:
     """Optimize every branch of an expansion as if it were trained alone.
 
-    To a branch belong its sub-backbone, the links into it, and the networks and hints of its sources. By default one
-    optimizer trains all of them, and ``clip_grad`` clips every branch by itself. Branches that are named have
-    optimizers of their own, and so have then the others:
+    A branch consists of its sub-backbone, the links into it, and the networks and hints of its sources. By default one
+    optimizer trains all branches, and ``clip_grad`` clips each separately. If any branch has settings of its own, every
+    branch has its own optimizer:
 
         optim_wrapper = dict(
             constructor='PerBranchOptimWrapperConstructor',
@@ -35,21 +35,21 @@ class PerBranchOptimWrapperConstructor:
             det=dict(optimizer=dict(lr=0.02)),
             seg=dict(optimizer=dict(type='AdamW', lr=6e-5, weight_decay=0.01), clip_grad=None))
 
-    What a branch does not set, it takes from the settings of all; an ``optimizer`` without ``type`` changes single
-    settings of theirs. ``param_scheduler`` is then a list for all or a dict of lists by branch. ``paramwise_cfg`` finds
-    parameters by their names in the learner (``backbone.branches.det.backbone.layer1...``). A branch's own stock
-    ``constructor``, as for layer-wise decay, sees it as a stock network, its sub-backbone as ``backbone``.
+    Branches inherit the common settings; an ``optimizer`` without ``type`` changes single ones. ``param_scheduler`` is
+    a list for all or a dict of lists by branch. ``paramwise_cfg`` matches names in the learner
+    (``backbone.branches.det.backbone.layer1...``). A branch's own stock ``constructor``, as for layer-wise decay, sees
+    it as a stock network with its sub-backbone as ``backbone``.
 
-    One branch that serves several tasks (hard-sharing) is clipped as one: it has one gradient. A model without branches
-    (a squeeze's) is optimized by the stock constructor.
+    A branch that serves several tasks (hard-sharing) has one gradient and is clipped as one. A model without branches
+    (a squeeze's) gets the stock constructor.
 
     Args:
         optim_wrapper_cfg: settings of the wrapper as for the stock constructor, and those of branches by name.
         paramwise_cfg: as for the stock constructor. Defaults to None.
 
     Raises:
-        ConfigError: when called: an unknown setting or branch, a branch without optimizer, a setting of a branch that
-            only all can have, or parameters that are not of exactly one branch.
+        ConfigError: when called: an unknown setting or branch, a branch without optimizer, a setting that branches
+            cannot have of their own, or parameters that are not of exactly one branch.
     """
 
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
@@ -62,11 +62,7 @@ class PerBranchOptimWrapperConstructor:
         self._of_branches = {key: value for key, value in settings.items() if key not in self._known}
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Return a stock wrapper, or a :class:`PerBranchOptimWrapper` where branches have optimizers of their own.
-
-        Args:
-            model: the model to train.
-        """
+        """Return a stock wrapper, or a :class:`PerBranchOptimWrapper` if a branch has settings of its own."""
         learner: Any = unwrapped(model)
         branches = list(learner.backbone.branches) if isinstance(learner, ExpansionLearner) else []
         self._check_names(branches, type(learner).__name__)
@@ -96,7 +92,7 @@ class PerBranchOptimWrapperConstructor:
 
     def _build(self, learner: ExpansionLearner, branch: str) -> OptimWrapper:
         own = dict(self._of_branches.get(branch, {}))
-        # Stock recipes say that they are.
+        # Stock recipes name it.
         if 'type' in own and _class_of(own['type']) in (OptimWrapper, _class_of(self._of_all['type'])):
             del own['type']
         for key in own:
@@ -134,11 +130,7 @@ def _class_of(kind: str | type) -> type[OptimWrapper]:
 
 
 def _parameters_of(learner: ExpansionLearner) -> dict[str, list[nn.Parameter]]:
-    """The parameters of every branch.
-
-    Raises:
-        ConfigError: a parameter is of no branch, or of several.
-    """
+    """Return the parameters of every branch; each parameter must be of exactly one."""
     found = {name: list(_view(learner.parts_of(name)).parameters()) for name in learner.backbone.branches}
     owners: dict[int, list[str]] = {}
     for branch, parameters in found.items():
@@ -156,7 +148,7 @@ def _parameters_of(learner: ExpansionLearner) -> dict[str, list[nn.Parameter]]:
 
 
 def _view(parts: Mapping[str, nn.Module]) -> nn.Module:
-    """A module of some parts of another one, under the names that they have there."""
+    """Return a module of some parts of another one, under their names there."""
     root = nn.Module()
     for path, part in parts.items():
         *outer, last = path.split('.')
@@ -170,7 +162,7 @@ def _view(parts: Mapping[str, nn.Module]) -> nn.Module:
 
 
 class _StockNetwork(nn.Module):
-    """A branch as the constructors of the libraries expect a network."""
+    """A branch in the form that the libraries' constructors expect."""
 
     backbone: Any
 

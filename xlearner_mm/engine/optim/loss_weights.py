@@ -1,4 +1,4 @@
-"""Loss weights that an optimizer does not notice."""
+"""Loss weights without effect."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ from xlearner_mm.models.expansion import ExpansionLearner
 
 
 def refuse_weights_without_effect(learner: ExpansionLearner, optim_wrapper: OptimWrapper) -> None:
-    """Refuse loss weights that are meant as learning rates where the optimizer divides them out again.
+    """Refuse loss weights meant as learning rates where the optimizer divides them out again.
 
-    All losses of a branch scaled alike scale its gradients. Adam and its like divide by the gradients' size, so that
-    nothing changes; what a weight does there is to set a source against the others of its branch.
-
-    Args:
-        learner: with sources and branches.
-        optim_wrapper: with the optimizers that train them.
+    The losses of a branch with one weight scale its gradients, by whose size Adam and the like divide. There, weights
+    only balance the sources of a branch against each other.
 
     Raises:
         SourceError: all sources of a branch have the same weight, neither 1 nor 0, and it has no effect.
@@ -47,12 +43,12 @@ def refuse_weights_without_effect(learner: ExpansionLearner, optim_wrapper: Opti
 
 
 def like(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, **settings: float) -> torch.optim.Optimizer:
-    """Return an optimizer of the same kind and settings for one parameter, to try things.
+    """Return an optimizer of the same class for one parameter, to try things.
 
     Args:
-        optimizer: the one to be like.
+        optimizer: whose class and settings it has.
         parameter: what the new one updates.
-        settings: what is set otherwise, as far as the kind has it.
+        settings: other settings, if the class has them.
     """
     kind = type(optimizer)
     taken = inspect.signature(kind).parameters
@@ -61,7 +57,7 @@ def like(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, **settings: 
 
 
 def _same_steps(optimizer: torch.optim.Optimizer, weight: float) -> bool:
-    """Whether it makes of weighted gradients what it makes of unweighted ones."""
+    """Return whether weighted gradients lead to the same steps."""
     plain, weighted = (_moved(optimizer, factor) for factor in (1.0, weight))
     return torch.allclose(plain, weighted, rtol=0.01, atol=0.0)
 

@@ -1,4 +1,4 @@
-"""Gradient clipping and optimizers of branches, each as if its branch were trained alone."""
+"""Optimizer wrappers: one optimizer or clipping per branch, and mixed precision on a CPU."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from xlearner_mm.nearest_name import nearest
 
 
 class BranchClipping:
-    """Clip the gradients of every branch by themselves, as the ``clip_func`` of an :class:`OptimWrapper`.
+    """Clip the gradients of each branch separately, as the ``clip_func`` of an :class:`OptimWrapper`.
 
-    Clipped together, one task's large gradient would shrink the steps of all others. Logs ``grad_norm/<branch>``, the
-    norms before clipping.
+    Clipped together, a large gradient of one task would shrink the steps of all others. Logs ``grad_norm/<branch>``,
+    the norms before clipping.
 
     Args:
         branches: branch -> all parameters that only its losses reach.
@@ -36,10 +36,10 @@ class BranchClipping:
         self.norms: dict[str, float] = {}
 
     def __call__(self, parameters: Sequence[nn.Parameter], **settings: Any) -> Tensor | None:
-        """Clip, and return the norm of all gradients before it; None where values are clipped.
+        """Clip, and return the norm of all gradients before it; None if values are clipped.
 
         Args:
-            parameters: those that the optimizer updates; of each branch, these are clipped together.
+            parameters: all that the optimizer updates.
             settings: as for ``clip``.
         """
         updated = {id(parameter) for parameter in parameters}
@@ -60,15 +60,15 @@ class BranchClipping:
 
 
 class PerBranchOptimWrapper(OptimWrapperDict):
-    """An optimizer for every branch, and one backward pass for all of them.
+    """One optimizer per branch, and one backward pass for all of them.
 
     A branch's parameters get gradients from its own losses only, so each is optimized as if it were trained alone.
-    Schedules may differ too: ``param_scheduler=dict(cls=[...], det=[...])``. Gradients are accumulated, and losses are
-    scaled in mixed precision, in step: an overflow in one branch leaves out that branch's update only.
+    Schedules may differ too: ``param_scheduler=dict(cls=[...], det=[...])``. Accumulation and loss scaling are shared:
+    an overflow in one branch skips that branch's update only.
 
     Args:
-        optim_wrappers: branch -> its wrapper, all of one type that is MMEngine's :class:`OptimWrapper` or
-            :class:`AmpOptimWrapper`, or leaves their ``step`` as it is.
+        optim_wrappers: branch -> its wrapper, all of one type: MMEngine's :class:`OptimWrapper` or
+            :class:`AmpOptimWrapper`, or a subclass with the same ``step``.
 
     Raises:
         ConfigError: wrappers with a ``step`` of their own.
@@ -95,37 +95,22 @@ class PerBranchOptimWrapper(OptimWrapperDict):
 
     @property
     def inner_count(self) -> int:
-        """How many backward passes there were."""
+        """Return the number of backward passes."""
         return self._lead.inner_count
 
     def update_params(self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None) -> None:
-        """Run the backward pass, and update all branches when enough gradients are accumulated.
-
-        Args:
-            loss: the sum of all losses.
-            step_kwargs: arguments of the optimizers' ``step``. Defaults to None.
-            zero_kwargs: arguments of their ``zero_grad``. Defaults to None.
-        """
+        """Run the backward pass, and update all branches when enough gradients are accumulated."""
         self.backward(self.scale_loss(loss))
         if self.should_update():
             self.step(**(step_kwargs or {}))
             self.zero_grad(**(zero_kwargs or {}))
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
-        """Run the backward pass of all branches.
-
-        Args:
-            loss: the sum of all losses.
-            kwargs: arguments of ``Tensor.backward``.
-        """
+        """Run the backward pass of all branches."""
         self._lead.backward(loss, **kwargs)
 
     def step(self, **kwargs: Any) -> None:
-        """Clip every branch's gradients, then update all branches: what clipping finds comes before any update.
-
-        Args:
-            kwargs: arguments of the optimizers' ``step``.
-        """
+        """Clip every branch's gradients, then update all branches: clipping may find non-finite gradients."""
         for wrapper in self.values():
             if wrapper.clip_grad_kwargs:
                 if self._scaler is not None:
@@ -140,54 +125,37 @@ class PerBranchOptimWrapper(OptimWrapperDict):
             self._scaler.update(self._lead._scale_update_param)
 
     def zero_grad(self, **kwargs: Any) -> None:
-        """Forget all gradients.
-
-        Args:
-            kwargs: arguments of the optimizers' ``zero_grad``.
-        """
+        """Reset all gradients."""
         for wrapper in self.values():
             wrapper.zero_grad(**kwargs)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Run the forward pass in the wrappers' precision, without averaging gradients that are only accumulated.
-
-        Args:
-            model: the model that is trained.
-        """
+        """Run the forward pass in the wrappers' precision, without averaging gradients that are only accumulated."""
         with self._lead.optim_context(model):
             yield
 
     def initialize_count_status(self, model: nn.Module, cur_iter: int, max_iters: int) -> None:
-        """Begin counting for accumulated gradients.
-
-        Args:
-            model: the model that is trained.
-            cur_iter: steps that are done.
-            max_iters: steps of the training.
-        """
+        """Start counting accumulated gradients."""
         self._lead.initialize_count_status(model, cur_iter, max_iters)
 
     def should_update(self) -> bool:
-        """Whether enough gradients are accumulated."""
+        """Return whether enough gradients are accumulated."""
         return self._lead.should_update()
 
     def should_sync(self) -> bool:
-        """Whether the next backward pass is followed by an update."""
+        """Return whether the next backward pass is followed by an update."""
         return self._lead.should_sync()
 
     def scale_loss(self, loss: Tensor) -> Tensor:
-        """Return the loss divided by the steps that are accumulated."""
+        """Return the loss divided by the number of accumulated steps."""
         return self._lead.scale_loss(loss)
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Take on the state of every branch's optimizer.
-
-        Args:
-            state_dict: branch -> state.
+        """Load the state of every branch's optimizer.
 
         Raises:
-            CheckpointError: it is of other branches.
+            CheckpointError: the state is of other branches.
         """
         if set(state_dict) != set(self.keys()):
             raise CheckpointError(
@@ -199,16 +167,16 @@ class PerBranchOptimWrapper(OptimWrapperDict):
 
 
 def wrappers_of(optim_wrapper: OptimWrapper) -> dict[str, OptimWrapper]:
-    """Return the wrappers with an optimizer each: by branch, or the one of all under ``''``."""
+    """Return the wrappers by branch, or the single one under ``''``."""
     return dict(optim_wrapper.items()) if isinstance(optim_wrapper, OptimWrapperDict) else {'': optim_wrapper}
 
 
 def check_schedule_names(schedules: Any, optim_wrapper: OptimWrapper) -> None:
-    """Refuse schedules by branch that are not those of the optimizers.
+    """Refuse schedules by branch that do not match the optimizers.
 
     Args:
         schedules: ``param_scheduler`` of a config.
-        optim_wrapper: what they schedule.
+        optim_wrapper: its optimizers.
 
     Raises:
         ConfigError: schedules of unknown branches, none of a branch, or several for one optimizer.
@@ -235,28 +203,28 @@ def check_schedule_names(schedules: Any, optim_wrapper: OptimWrapper) -> None:
 
 @OPTIM_WRAPPERS.register_module()
 class CpuAmpOptimWrapper(OptimWrapper):
-    """Forward in bfloat16, parameters and their updates in float32, on a CPU.
+    """Mixed precision on a CPU: forward in bfloat16, parameters and updates in float32.
 
-    MMEngine's ``AmpOptimWrapper`` refuses to be built without a GPU. bfloat16 has float32's range, so unlike float16 it
-    needs no scaled loss.
+    MMEngine's ``AmpOptimWrapper`` needs a GPU. bfloat16 has float32's range, so the loss is not scaled.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Run a forward in bfloat16 where that is safe.
-
-        Args:
-            model: the model that is trained.
-        """
+        """Run the forward pass in autocast."""
         with super().optim_context(model), torch.autocast('cpu', dtype=torch.bfloat16):
             yield
 
 
 def accumulative_counts(runner: Runner) -> int:
-    """Return of how many steps the optimizer adds the gradients before it takes them."""
-    return getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+    """Return the number of steps whose gradients one optimizer step accumulates."""
+    wrapper: Any = runner.optim_wrapper
+    return (
+        wrapper.get('accumulative_counts', 1)
+        if isinstance(wrapper, dict)
+        else getattr(wrapper, '_accumulative_counts', 1)
+    )
 
 
 def gradients_pending(runner: Runner) -> bool:
-    """Return whether the optimizer has gradients, after a step, that it has not taken yet."""
+    """Return whether the optimizer has accumulated gradients after a step."""
     return accumulative_counts(runner) > 1 and not runner.optim_wrapper.should_update()
