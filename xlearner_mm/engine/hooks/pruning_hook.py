@@ -1,4 +1,4 @@
-"""Prune the expanded backbone while it trains on."""
+"""Pruning of the expanded backbone during training."""
 
 from __future__ import annotations
 
@@ -30,28 +30,27 @@ from xlearner_mm.models.squeeze.pruning import (
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS, MODELS
 
-# A step of pruning may fall on one in which gradients are accumulated, or are left out for their overflow.
+# The iteration of a pruning step may only accumulate gradients, or be skipped for an overflow.
 _LOOK_BACK = 10
 
 
 @HOOKS.register_module()
 class PruningHook(Hook):
-    """X-Learner_p: prune a step every ``interval`` iterations, then only fine-tune.
+    """X-Learner_p: prune in steps, ``interval`` iterations apart, then fine-tune.
 
-    On a training of an :class:`~xlearner_mm.models.expansion.ExpansionLearner` that starts from the expansion stage's
-    checkpoint (``load_from``), which its own ones record. Nothing of the training changes but the shapes: sources,
-    losses, schedule and optimizer, whose state is narrowed along with the parameters. Checkpoints record the widths, so
-    that a resumed training, a test, an export and a downstream backbone are built alike. All processes prune the same:
+    It trains an :class:`~xlearner_mm.models.expansion.ExpansionLearner` from the expansion stage's checkpoint
+    (``load_from``) with the same sources, losses, schedule and optimizer, whose state is pruned too. Checkpoints record
+    origin and widths for resumed trainings, tests, exports and downstream backbones. All processes prune alike, since
     their weights and averaged gradients are the same.
 
     Args:
-        interval: iterations of fine-tuning after each step, and before the first.
-        criterion: name of torch-pruning's criterion, see :data:`~xlearner_mm.models.squeeze.pruning.CRITERIA`.
-            Defaults to ``'magnitude'``.
+        interval: iterations before each step.
+        criterion: torch-pruning's criterion, see :data:`~xlearner_mm.models.squeeze.pruning.CRITERIA`. Defaults to
+            ``'magnitude'``.
         target_params: parameters of the expanded backbone to reach. Defaults to None.
-        target_flops: multiply-adds for one image to reach, in place of parameters. Defaults to None.
+        target_flops: multiply-adds for one image to reach, instead of parameters. Defaults to None.
         steps: steps to the target. Defaults to 5.
-        keep: share of each inner width that always stays. Defaults to 0.1.
+        keep: share of each inner width that is never pruned. Defaults to 0.1.
         input_size: height and width of the image that FLOPs are counted for. Defaults to (224, 224).
 
     Raises:
@@ -90,7 +89,7 @@ class PruningHook(Hook):
         self._origin: dict[str, str] | None = None
 
     def before_run(self, runner: Runner) -> None:
-        """Plan the steps from the shapes that the config builds, whatever a checkpoint's are."""
+        """Plan the steps from the config's shapes, whatever those of a checkpoint."""
         learner = unwrapped(runner.model)
         self._backbone = self._check(runner)
         learner.stage = 'pruning'
@@ -100,7 +99,7 @@ class PruningHook(Hook):
         # In a test, asking for its length would build the training with its data.
         if isinstance(runner._train_loop, BaseLoop):
             self._check_length(runner)
-        self._log(runner, f'pruning from {self.pruning.full}, {self.pruning.floor} at the least')
+        runner.logger.info(f'pruning from {self.pruning.full}, {self.pruning.floor} at the least')
 
     def _check(self, runner: Runner) -> XLearnerExpandedBackbone:
         backbone = expanded_backbone_of(runner.model)
@@ -113,7 +112,7 @@ class PruningHook(Hook):
         return backbone
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Take on the widths of a checkpoint before its weights are loaded."""
+        """Prune to the widths of a checkpoint before its weights are loaded."""
         narrow_as(self._backbone, checkpoint)
         if runner._resume:
             self._origin = checkpoint.get('meta', {}).get(META_KEY, {}).get('pruned_from')
@@ -122,7 +121,7 @@ class PruningHook(Hook):
             self._origin = {'checkpoint': path, 'sha256': sha256_of(path)}
 
     def before_train(self, runner: Runner) -> None:
-        """Wrap the model anew if it was narrowed, and look at gradients where the criterion needs them."""
+        """Wrap a pruned model again, and keep gradients if the criterion needs them."""
         if not runner._has_loaded and not _start_pretrained(self._backbone):
             raise ConfigError(
                 'pruning: the backbone starts at random: set load_from to what the expansion stage has saved'
@@ -144,7 +143,7 @@ class PruningHook(Hook):
             )
 
     def _remember(self, runner: Runner) -> None:
-        """Keep the gradients of the last update of weights before pruning: the optimizer's wrapper drops them."""
+        """Keep the gradients of the last update before a pruning step: the optimizer wrapper resets them."""
         if any(self._step_after(runner.iter + 1 + ahead) for ahead in range(_LOOK_BACK)):
             self._gradients = {
                 name: parameter.grad.clone()
@@ -153,12 +152,12 @@ class PruningHook(Hook):
             }
 
     def _step_after(self, iteration: int) -> int:
-        """Return which step is due after so many iterations, from 1; 0 is none."""
+        """Return the number of the step that is due after an iteration, from 1, or 0."""
         step, rest = divmod(iteration, self.interval)
         return step if rest == 0 and step <= self.pruning.steps else 0
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Prune when a step is due."""
+        """Prune if a step is due."""
         step = self._step_after(runner.iter + 1)
         if not step:
             return
@@ -176,33 +175,24 @@ class PruningHook(Hook):
         _forget_graphs(outputs)
         _wrap_anew(runner)
         following = f'next at iteration {(step + 1) * self.interval}' if step < self.pruning.steps else 'the last'
-        self._log(
-            runner,
+        runner.logger.info(
             f'pruning step {step} of {self.pruning.steps}: {size}; target {self.pruning.target / 1e6:.3f} M '
-            f'{self.pruning.measure}; {following}',
+            f'{self.pruning.measure}; {following}'
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Add the measured sizes, and what was pruned, to the record of the stage."""
-        checkpoint['meta'][META_KEY] |= {'sizes': self._sizes(), 'pruned_from': self._origin}
+        """Add sizes and origin to the record of the stage."""
+        checkpoint['meta'][META_KEY] |= {'sizes': self.pruning.sizes(self._backbone), 'pruned_from': self._origin}
 
     def after_train(self, runner: Runner) -> None:
-        """Say what came out, beside a plain backbone."""
+        """Log the sizes, beside that of a plain backbone."""
         for handle in self._handles:
             handle.remove()
-        self._log(runner, f'pruned:\n{size_table(self._sizes())}')
-
-    def _sizes(self) -> dict[str, dict[str, int]]:
-        """Return parameters and FLOPs before and after, and those of each branch's plain backbone."""
-        return self.pruning.sizes(self._backbone)
-
-    @staticmethod
-    def _log(runner: Runner, text: str) -> None:
-        runner.logger.info(text)
+        runner.logger.info(f'pruned:\n{size_table(self.pruning.sizes(self._backbone))}')
 
 
 def _start_pretrained(backbone: XLearnerExpandedBackbone) -> bool:
-    """Return whether it, or every branch of it, has an ``init_cfg`` that reads a checkpoint."""
+    """Return whether the backbone, or every branch of it, has an ``init_cfg`` that reads a checkpoint."""
     return _reads_checkpoint(backbone) or all(_reads_checkpoint(b.backbone) for b in backbone.branches.values())
 
 
@@ -212,10 +202,7 @@ def _reads_checkpoint(module: nn.Module) -> bool:
 
 
 def _forget_graphs(outputs: Any) -> None:
-    """Let go of the step's graph, and of the dependency graph, which holds one too.
-
-    As long as one lives, autograd takes gradients of a parameter to be of the shape that it had then.
-    """
+    """Free the graphs of the step and of the dependencies: autograd would expect gradients of their old shapes."""
     for name, value in (outputs or {}).items():
         if isinstance(value, Tensor):
             outputs[name] = value.detach()
@@ -223,7 +210,7 @@ def _forget_graphs(outputs: Any) -> None:
 
 
 def _wrap_anew(runner: Runner) -> None:
-    """DDP lays out its buckets by the shapes that it was made with."""
+    """Wrap the model again: DDP's buckets have the shapes of its construction."""
     if is_model_wrapper(runner.model):
         model, runner.model = runner.model.module, None
         gc.collect()  # the old wrapper's hooks on the parameters go with it
