@@ -1,0 +1,309 @@
+"""Measure a step of both stages against stock networks trained one by one.
+
+python tools/benchmark/step.py --scale mini
+python tools/benchmark/step.py --scale r50 --device cuda
+
+Expansion: the forward and backward pass of all sources, against the same stock networks, one after another. Squeeze: a
+step of the distiller, against the student's forward and backward pass and the frozen teacher's forward pass. Optimizer:
+one update of all parameters, against the expansion's forward and backward pass. Random images and labels; medians of
+interleaved rounds, on a CPU of the process's CPU time with one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+OBJECTS = 5  # on an image of a detection source
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line; answers ``--help`` before anything heavy is imported."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--scale', choices=('mini', 'r50'), default='mini', help='XL-Mini w/ seg, or ResNet-50')
+    parser.add_argument('--device', default='cpu', help='cpu, or a CUDA device')
+    parser.add_argument('--size', type=int, help='height and width of the images; as trained, or 224 for r50')
+    parser.add_argument('--batch-size', type=int, help='images of every source; as trained, or 4 for r50')
+    parser.add_argument('--links', nargs='+', help='types of link; as the config has them')
+    parser.add_argument('--rounds', type=int, default=15, help='rounds that count')
+    parser.add_argument('--json', type=Path, help='file for the figures')
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the ratios of both stages."""
+    args = parse_args()
+    import torch
+    from measurement import Ratio, medians, print_ratios
+    from mmengine.logging import MMLogger
+
+    MMLogger.get_instance('mmengine', log_level='ERROR')
+    torch.manual_seed(0)
+    if args.device == 'cpu':
+        torch.set_num_threads(1)
+    model, sources = training_of(args.scale, args.batch_size)
+    batches = {name: batch_of(source, args.size or source['size'], args.device) for name, source in sources.items()}
+    lines: list[Ratio] = []
+    for link in args.links or [None]:
+        learner = build_learner(model, sources, link, args.device)
+        ways = {f'expansion {link or ""}'.strip(): step_of(learner, batches)}
+        stock = {name: step_of_stock(learner, name, batches[name], args.device) for name in sources}
+        distill, student, teacher = squeeze_of(learner, model, sources, batches, args.device)
+        ways |= {'squeeze': distill, 'student': student, 'teacher': teacher, 'optimizer': optimizer_step(learner)}
+        flops = {name: flops_of(way) for name, way in {**ways, **stock}.items() if name != 'optimizer'}
+        taken = medians({**ways, **stock}, args.rounds, args.device)
+        (first, *_) = ways
+        lines += [
+            Ratio(
+                'expansion',
+                link or 'as configured',
+                'stock networks',
+                taken[first],
+                sum(taken[name] for name in stock),
+                flops[first] / sum(flops[name] for name in stock),
+            ),
+            Ratio(
+                'squeeze',
+                link or 'as configured',
+                'student + teacher',
+                taken['squeeze'],
+                taken['student'] + taken['teacher'],
+                flops['squeeze'] / (flops['student'] + flops['teacher']),
+            ),
+            Ratio('optimizer', link or 'as configured', 'expansion', taken['optimizer'], taken[first]),
+        ]
+    images = sum(len(batch['inputs']) for batch in batches.values())
+    print_ratios(f'{args.scale}, {images} images a step of {len(sources)} sources, {args.device}', lines, args.json)
+
+
+def training_of(scale: str, batch_size: int | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the learner's config without sources, and the sources, each with a ``size`` of its images."""
+    from mmengine.config import Config
+
+    if scale == 'mini':
+        config = Config.fromfile(CONFIGS / 'mini' / 'xlearner_seg_r18_expansion.py')
+        sources = {name: {**source.to_dict(), 'size': 64} for name, source in config.sources.items()}
+    else:
+        config = Config.fromfile(CONFIGS / '_base_' / 'models' / 'xlearner_seg_r50.py')
+        sources = {name: {'task': name, 'network': own, 'size': 224} for name, own in r50_networks().items()}
+    for source in sources.values():
+        source['batch_size'] = batch_size or source.get('batch_size', 4)
+        source.setdefault('dataset', {'type': 'BaseDataset'})
+    model = config.model.to_dict()
+    model.pop('sources', None)
+    return model, sources
+
+
+def r50_networks() -> dict[str, dict[str, Any]]:
+    """A stock classifier, RetinaNet and FCN of ResNet-50."""
+    from mmengine.hub import get_config
+
+    normalization = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
+    detector = get_config('mmdet::retinanet/retinanet_r50_fpn_1x_coco.py').model.to_dict()
+    detector['backbone'] = {'type': 'ResNet', 'depth': 50, 'out_indices': (0, 1, 2, 3)}
+    return {
+        'cls': {
+            '_scope_': 'mmpretrain',
+            'type': 'ImageClassifier',
+            'data_preprocessor': {'type': 'ClsDataPreprocessor', 'num_classes': 1000, 'to_rgb': True, **normalization},
+            'backbone': {'type': 'ResNet', 'depth': 50, 'out_indices': (3,)},
+            'neck': {'type': 'GlobalAveragePooling'},
+            'head': {'type': 'LinearClsHead', 'num_classes': 1000, 'in_channels': 2048},
+        },
+        'det': {'_scope_': 'mmdet', **detector},
+        'seg': {
+            '_scope_': 'mmseg',
+            'type': 'EncoderDecoder',
+            'data_preprocessor': {
+                'type': 'SegDataPreProcessor',
+                'size': (224, 224),
+                'bgr_to_rgb': True,
+                **normalization,
+            },
+            'backbone': {'type': 'ResNet', 'depth': 50, 'out_indices': (0, 1, 2, 3)},
+            'decode_head': {'type': 'FCNHead', 'in_channels': 2048, 'in_index': 3, 'channels': 512, 'num_classes': 150},
+        },
+    }
+
+
+def batch_of(source: Mapping[str, Any], size: int, device: str) -> dict[str, Any]:
+    """Random images and labels of one source, as its preprocessor gives them."""
+    import torch
+
+    count = source['batch_size']
+    make = {'cls': labels_of_class, 'det': labels_of_boxes, 'seg': labels_of_pixels}[source['task']]
+    samples = [make(source, size).to(device) for _ in range(count)]
+    return {'inputs': torch.randn(count, 3, size, size, device=device), 'data_samples': samples}
+
+
+def classes_of(source: Mapping[str, Any]) -> int:
+    """Classes of a source's head."""
+    from xlearner_mm.sources import settings_named
+
+    return min(value for _, value in settings_named('num_classes', source['network']))
+
+
+def labels_of_class(source: Mapping[str, Any], size: int) -> Any:
+    """A random class."""
+    import torch
+    from mmpretrain.structures import DataSample
+
+    return DataSample().set_gt_label(torch.randint(classes_of(source), (1,)))
+
+
+def labels_of_boxes(source: Mapping[str, Any], size: int) -> Any:
+    """Random boxes."""
+    import torch
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    corners = torch.rand(OBJECTS, 2) * size * 0.6
+    boxes = torch.cat([corners, corners + size * (0.1 + 0.3 * torch.rand(OBJECTS, 2))], 1)
+    shape = (size, size)
+    sample = DetDataSample(
+        metainfo={'img_shape': shape, 'ori_shape': shape, 'pad_shape': shape, 'batch_input_shape': shape}
+    )
+    sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.randint(classes_of(source), (OBJECTS,)))
+    sample.ignored_instances = InstanceData(bboxes=torch.empty(0, 4), labels=torch.empty(0, dtype=torch.long))
+    return sample
+
+
+def labels_of_pixels(source: Mapping[str, Any], size: int) -> Any:
+    """A random map of classes."""
+    import torch
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    sample = SegDataSample(metainfo={'img_shape': (size, size), 'ori_shape': (size, size), 'pad_shape': (size, size)})
+    sample.gt_sem_seg = PixelData(data=torch.randint(classes_of(source), (1, size, size)))
+    return sample
+
+
+def build_learner(
+    model: Mapping[str, Any], sources: Mapping[str, Mapping[str, Any]], link: str | None, device: str
+) -> Any:
+    """The learner with one type of link."""
+    import copy
+
+    from xlearner_mm.registry import MODELS
+
+    config = copy.deepcopy(dict(model))
+    if link is not None:
+        config['backbone'].setdefault('reconciliation', {})['link'] = {'type': link}
+    own = {name: {key: value for key, value in source.items() if key != 'size'} for name, source in sources.items()}
+    learner = MODELS.build({**config, 'sources': own})
+    return learner.to(device).train()
+
+
+def step_of(learner: Any, batches: Mapping[str, dict[str, Any]]) -> Callable[[], None]:
+    """The forward and backward pass of all sources."""
+    inputs = {name: batch['inputs'] for name, batch in batches.items()}
+    samples = {name: batch['data_samples'] for name, batch in batches.items()}
+
+    def run() -> None:
+        learner.zero_grad()
+        learner.parse_losses(learner.loss(inputs, samples))[0].backward()
+
+    return run
+
+
+def step_of_stock(learner: Any, name: str, batch: dict[str, Any], device: str) -> Callable[[], None]:
+    """The forward and backward pass of one source's stock network, alone."""
+    import copy
+
+    from mmengine.registry import MODELS
+
+    source = learner.sources[name]
+    network = copy.deepcopy(dict(source.network))
+    own = dict(learner.backbone_cfg['branches'][learner.backbone.branch_of(source.task)])
+    network['backbone'] = {**own, 'type': 'XLearnerResNet', 'out_indices': network['backbone']['out_indices']}
+    model = MODELS.build(network).to(device).train()
+
+    def run() -> None:
+        model.zero_grad()
+        model.parse_losses(model(batch['inputs'], batch['data_samples'], mode='loss'))[0].backward()
+
+    return run
+
+
+def squeeze_of(
+    learner: Any,
+    model: Mapping[str, Any],
+    sources: Mapping[str, Mapping[str, Any]],
+    batches: Mapping[str, dict[str, Any]],
+    device: str,
+) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:
+    """A step of the distiller, the student's forward and backward pass, and the teacher's forward pass."""
+    import torch
+    from mmengine.config import Config
+
+    from xlearner_mm.registry import MODELS
+
+    depth = learner.backbone_cfg['branches']['cls']['depth']
+    base = 'mini_squeeze_r18' if depth == 18 else f'squeeze_r{depth}'
+    config = Config.fromfile(CONFIGS / '_base_' / 'models' / f'{base}.py').squeeze.to_dict()
+    own = {name: {key: value for key, value in source.items() if key != 'size'} for name, source in sources.items()}
+    teacher_config = {**model, 'backbone': learner.backbone_cfg, 'sources': own}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'expansion.pth'
+        torch.save({'state_dict': learner.state_dict(), 'meta': {}}, path)
+        distiller = MODELS.build({**config, 'teacher': {'model': teacher_config, 'checkpoint': str(path)}})
+    distiller.to(device).train()
+    inputs = {name: batch['inputs'] for name, batch in batches.items()}
+    images = list(inputs.values())
+    whole = torch.cat(images) if len({tuple(part.shape[1:]) for part in images}) == 1 else None
+    teacher = learner.backbone
+
+    def distill() -> None:
+        distiller.zero_grad()
+        distiller.parse_losses(distiller.loss(inputs))[0].backward()
+
+    def student() -> None:
+        distiller.zero_grad()
+        for part in images if whole is None else [whole]:
+            sum(level.mean() for level in distiller.student(part)).backward()
+
+    @torch.no_grad()
+    def teach() -> None:
+        training = teacher.training
+        teacher.eval()
+        for part in images if whole is None else [whole]:
+            teacher.forward_branches(part)
+        teacher.train(training)
+
+    return distill, student, teach
+
+
+def optimizer_step(learner: Any) -> Callable[[], None]:
+    """An update of all parameters by SGD, as the wrapper of the expansion's configs builds it."""
+    from mmengine.optim import build_optim_wrapper
+
+    settings = {
+        'type': 'OptimWrapper',
+        'constructor': 'PerBranchOptimWrapperConstructor',
+        'optimizer': {'type': 'SGD', 'lr': 1e-6, 'momentum': 0.9, 'weight_decay': 1e-4},
+        'paramwise_cfg': {'norm_decay_mult': 0.0},
+    }
+    wrapper = build_optim_wrapper(learner, settings)
+
+    def run() -> None:
+        wrapper.step()
+
+    return run
+
+
+def flops_of(way: Callable[[], object]) -> int:
+    """FLOPs of one call."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        way()
+    return counter.get_total_flops()
+
+
+if __name__ == '__main__':
+    main()
