@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--depth', type=int, default=50, help='of the ResNet branches')
     parser.add_argument('--branches', type=int, nargs='+', default=[2, 3], help='numbers of branches T')
     parser.add_argument('--size', type=int, default=224, help='height and width of the image')
-    parser.add_argument('--links', nargs='+', default=['ConvLink', 'PoolLink'], help='kinds of link')
+    parser.add_argument('--links', nargs='+', default=['ConvLink', 'BottleneckLink', 'PoolLink'], help='kinds of link')
     return parser.parse_args()
 
 

@@ -42,7 +42,7 @@ def backbones(draw):
     reconciliation = dict(
         topology=topology,
         fuse='output' if topology in ('higher', 'all') else draw(st.sampled_from(['stream', 'output'])),
-        link=dict(type=draw(st.sampled_from(['ConvLink', 'PoolLink']))),
+        link=dict(type=draw(st.sampled_from(['ConvLink', 'BottleneckLink', 'PoolLink']))),
         link_levels=draw(st.lists(st.integers(0, shared - 1), unique=True)),
         include_self=draw(st.booleans()),
         detach=draw(st.booleans()),

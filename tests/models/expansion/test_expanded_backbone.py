@@ -19,6 +19,7 @@ SETTINGS = [
     dict(topology='lower', include_self=True),
     dict(topology='lower', fuse='output'),
     dict(topology='lower', link=dict(type='PoolLink')),
+    dict(topology='lower', link=dict(type='BottleneckLink')),
     dict(topology='lower', detach=False),
     dict(topology='same'),
     dict(topology='same', fuse='output', include_self=True),

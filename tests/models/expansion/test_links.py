@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.expansion.links import inner_widths, narrow_as, narrow_to
@@ -23,9 +24,9 @@ def build(*branches, **kwargs):
     return randomise(MODELS.build(tiny_expanded(*(branches or ('cls', 'det')), **kwargs)))
 
 
-def build_link(in_channels, out_channels, in_stride, out_stride, kind='ConvLink'):
+def build_link(in_channels, out_channels, in_stride, out_stride, kind='ConvLink', **settings):
     ends = dict(in_channels=in_channels, out_channels=out_channels, in_stride=in_stride, out_stride=out_stride)
-    return MODELS.build(dict(type=kind, **ends))
+    return MODELS.build(dict(type=kind, **ends, **settings))
 
 
 def with_branch(**branch):
@@ -117,7 +118,7 @@ def test_a_checkpoint_of_before_pruning_changes_nothing_and_one_of_another_backb
         narrow_as(backbone, {'meta': {'xlearner': {'backbone': {'widths': {'branches.x.conv1': 1}}}}})
 
 
-@pytest.mark.parametrize('link', ['ConvLink', 'PoolLink'])
+@pytest.mark.parametrize('link', ['ConvLink', 'BottleneckLink', 'PoolLink'])
 @pytest.mark.parametrize(('in_stride', 'out_stride'), [(4, 4), (4, 8), (4, 32), (16, 4)])
 def test_a_new_link_adds_nothing_and_has_the_receivers_shape(link, in_stride, out_stride):
     gamma = build_link(6, 10, in_stride, out_stride, link)
@@ -142,6 +143,19 @@ def test_pooling_links_need_a_fraction_of_the_parameters():
         return sum(p.numel() for p in build_link(64, 256, 4, 16, link).parameters())
 
     assert size('PoolLink') < size('ConvLink') / 5
+
+
+def test_bottleneck_links_run_their_chain_at_a_fraction_of_the_width():
+    link = build_link(64, 256, 4, 16, 'BottleneckLink')
+    shapes = [tuple(module.weight.shape) for module in link.modules() if isinstance(module, nn.Conv2d)]
+    assert shapes == [(16, 64, 1, 1), (16, 16, 3, 3), (16, 16, 3, 3), (256, 16, 1, 1)]
+    assert [width.channels for _, width in link.inner_widths()] == [16, 16, 16]
+
+
+@pytest.mark.parametrize('reduction', [0, 7])
+def test_a_reduction_that_leaves_no_channel_is_refused(reduction):
+    with pytest.raises(ConfigError, match=f'BottleneckLink.*{reduction}.*6 channels'):
+        build_link(6, 10, 4, 4, 'BottleneckLink', reduction=reduction)
 
 
 def test_strides_that_are_no_power_of_two_apart_are_refused():

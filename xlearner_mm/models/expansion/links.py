@@ -103,6 +103,49 @@ class ConvLink(Link):
 
 
 @MODELS.register_module()
+class BottleneckLink(Link):
+    """1x1 convolution to a fraction of the sender's width, the chain of a :class:`ConvLink` there, 1x1 to the receiver.
+
+    Every convolution has a norm, and a ReLU unless it is the last.
+
+    Args:
+        in_channels: the sender's channels at its level.
+        out_channels: the receiver's channels at its level.
+        in_stride: pixels of the image per feature of the sender.
+        out_stride: the same of the receiver.
+        norm_cfg: normalization layer. Defaults to None: BN.
+        reduction: the sender's channels per inner channel. Defaults to 4.
+
+    Raises:
+        ConfigError: a reduction that leaves no channel.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        in_stride: int,
+        out_stride: int,
+        norm_cfg: Mapping[str, Any] | None = None,
+        reduction: int = 4,
+    ) -> None:
+        super().__init__(in_stride, out_stride)
+        if not 1 <= reduction <= in_channels:
+            raise ConfigError(
+                f'BottleneckLink: reduction={reduction} must be from 1 to the {in_channels} channels sent'
+            )
+        inner = in_channels // reduction
+        chain = [conv_norm(inner, inner, norm_cfg, 3) for _ in range(self.halvings)]
+        self.gamma = Sequential(
+            conv_norm(in_channels, inner, norm_cfg), *chain, conv_norm(inner, out_channels, norm_cfg, last=True)
+        )
+
+    def inner_widths(self) -> Iterator[tuple[str, InnerWidth]]:
+        """Yield the widths between the convolutions."""
+        return widths_between(conv_modules(self))
+
+
+@MODELS.register_module()
 class PoolLink(Link):
     """Average pooling, 1x1 convolution and norm: a fraction of the parameters of a :class:`ConvLink`.
 

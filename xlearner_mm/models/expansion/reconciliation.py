@@ -39,7 +39,8 @@ class Reconciliation:
         detach: whether senders' features are cut from the gradient, sg(E). Defaults to True.
         fuse: ``'stream'``: F feeds the next stage; ``'output'``: F only leaves. Defaults to ``'stream'``.
         link: config of the links, without their channels and strides: ``dict(type='ConvLink')``, chains of 3x3
-            stride-2 convolutions; ``dict(type='PoolLink')``, average pool and 1x1, a fraction of the parameters; or
+            stride-2 convolutions; ``dict(type='BottleneckLink')``, those at a quarter of the width between 1x1;
+            ``dict(type='PoolLink')``, average pool and 1x1; or
             your own :class:`~xlearner_mm.models.expansion.links.Link`. Defaults to ``dict(type='ConvLink')``.
 
     Raises:
