@@ -48,8 +48,7 @@ class TestPanel:
     def drawn(self):
         def draw(rows, column, chance=None):
             axes = Figure().subplots()
-            colors = row_colors(rows)
-            draw_panel(axes, Panel(column, 'title', 'metric'), rows, [colors[row.identity] for row in rows], chance)
+            draw_panel(axes, Panel(column, 'title', 'metric'), rows, row_colors(rows), chance)
             return axes
 
         return draw
@@ -88,7 +87,7 @@ class TestPanel:
 
 def test_a_method_keeps_its_color_under_every_protocol():
     rows = [row('x', frozen=True), row('x', frozen=False), row('y', frozen=True)]
-    first, second, other = (row_colors(rows)[entry.identity] for entry in rows)
+    first, second, other = (row_colors(rows)[entry.method] for entry in rows)
     assert first == second != other
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from xlearner_mm.atomic import atomic_write
+from xlearner_mm.report.columns import score_text
 from xlearner_mm.report.results import Curve, TrainingResults
 from xlearner_mm.report.rows import (
     SUMMARY,
     Row,
-    RowProtocol,
     Score,
     all_sets,
     best_rows,
@@ -31,12 +32,9 @@ from xlearner_mm.report.rows import (
 )
 from xlearner_mm.tasks import TASKS
 
-# Colors that are distinct in print and for color-blind readers; the demo's methods have fixed ones.
-_METHOD_COLORS = {'scratch': '#7f7f7f', 'hard_sharing': '#3a6ea5', 'xlearner': '#d1603d'}
-_COLORS = ('#5a9367', '#8d6cab', '#c99a2e', '#4aa3a2', '#a14a6b', '#41507a', '#8a6a4f', '#d1603d', '#3a6ea5')
-_LINES = ('#d1603d', '#3a6ea5', '#5a9367', '#8d6cab', '#c99a2e', '#4aa3a2', '#a14a6b', '#7a7a7a')
-_CLASS_COLORS = ('#e6194b', '#3cb44b', '#ffe119', '#4363d8', '#f58231', '#46f0f0', '#f032e6', '#bcf60c', '#fabebe')
-_PAPER_COLOR, _GUIDE_COLOR, _TEXT_COLOR, _BACKGROUND = '#8c8c8c', '#e4e4e4', '#555555', '#00000000'
+# Classes, methods and curves have the colors of matplotlib's cycle: 'C0', 'C1', ...
+_COLORS = [f'C{index}' for index in range(10)]
+_PAPER_COLOR, _LINE_COLOR, _TEXT_COLOR = '#8c8c8c', '#c8c8c8', '#555555'
 _TICKS = MaxNLocator(4, steps=[1, 2, 5, 10])
 _LEAST_WIDTH = 2.0  # percent: noise must not fill a panel
 _ROW_INCHES, _AROUND_INCHES, _TITLE_INCHES, _CURVE_INCHES, _PICTURE_INCHES = 0.25, 0.75, 0.55, 3.4, 2.4
@@ -45,12 +43,7 @@ _PANELS_PER_LINE = 5
 
 @dataclass(frozen=True)
 class Boxes:
-    """Objects of one image.
-
-    Args:
-        boxes: ``(N, 4)`` as x1, y1, x2, y2 in pixels.
-        labels: ``(N,)``.
-    """
+    """Boxes ``(N, 4)``, as x1, y1, x2, y2 in pixels, and labels ``(N,)`` of the objects in one image."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -58,13 +51,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One test image with ground truth and prediction.
-
-    Args:
-        image: ``(H, W, 3)``, RGB.
-        truth: objects, or a label map ``(H, W)``.
-        predicted: the same.
-    """
+    """One test image, ``(H, W, 3)`` RGB, with ground truth and prediction: objects, or a label map ``(H, W)``."""
 
     image: np.ndarray
     truth: Boxes | np.ndarray
@@ -73,12 +60,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of one model.
-
-    Args:
-        classes: names in the order of the labels.
-        items: one per image.
-    """
+    """Predictions of one model, one per image, and the names of its classes in label order."""
 
     classes: tuple[str, ...]
     items: list[Prediction]
@@ -122,13 +104,7 @@ def save_figure(
 
 @dataclass(frozen=True)
 class Panel:
-    """One column of the report's table.
-
-    Args:
-        column: key of a summary, or name of a set.
-        title: printed above the panel.
-        subtitle: the metric.
-    """
+    """One column of the report's table: a summary or a set, its title, and its metric."""
 
     column: str
     title: str
@@ -136,12 +112,7 @@ class Panel:
 
 
 def panel_lines(rows: Sequence[Row], titles: Mapping[str, str] = SUMMARY) -> list[list[Panel]]:
-    """Return the panels line by line: one per task and extra set, then the sets of every mean.
-
-    Args:
-        rows: of the report, as :func:`~xlearner_mm.report.rows.comparable` returns them.
-        titles: summary or set -> title of the report's column. Defaults to the summaries.
-    """
+    """Return the panels line by line: one per task and extra set, then the sets of every mean."""
     sets = all_sets(rows)
     names = {key: [name for name, score in sets.items() if score.task == key and not score.extra] for key in TASKS}
     first = []
@@ -169,15 +140,9 @@ def height_of(rows: Sequence[Row]) -> float:
 def draw_rows(
     figure: SubFigure, rows: Sequence[Row], chance: Mapping[str, float], titles: Mapping[str, str] = SUMMARY
 ) -> None:
-    """Draw all rows as dots: one panel per column, one line per method.
+    """Draw all rows as dots, with the arguments of :func:`save_figure`: one panel per column, one line per method.
 
     Dots, not bars: the differences of interest are a few percent of values that are far from zero.
-
-    Args:
-        figure: target.
-        rows: of the report.
-        chance: transfer set -> score of guessing, drawn as a line.
-        titles: summary or set -> title of the report's column. Defaults to the summaries.
     """
     rows = comparable(rows)
     lines = panel_lines(rows, titles)
@@ -191,20 +156,12 @@ def draw_rows(
         for unused in axes[len(line) :]:
             unused.set_axis_off()
         for panel_axes, panel in zip(axes, line, strict=False):
-            draw_panel(panel_axes, panel, shown, [colors[row.identity] for row in shown], chance.get(panel.column))
+            draw_panel(panel_axes, panel, shown, colors, chance.get(panel.column))
         _name_rows(axes[0], shown)
 
 
-def draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row], colors: Sequence[str], chance: float | None) -> None:
-    """Draw one column of the table.
-
-    Args:
-        axes: target.
-        panel: the column.
-        rows: one per line, the first on top.
-        colors: one per row.
-        chance: score of guessing; None draws nothing.
-    """
+def draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row], colors: Mapping[str, str], chance: float | None) -> None:
+    """Draw one column of the table, one row per line, with the colors of :func:`row_colors`."""
     best = best_rows(rows, panel.column)
     room = 0.36 if any(row.deviation(panel.column) is not None for row in rows) else 0.2
     left, end = _ends(rows, panel.column, chance)
@@ -213,44 +170,42 @@ def draw_panel(axes: Axes, panel: Panel, rows: Sequence[Row], colors: Sequence[s
     axes.set_ylim(len(rows) - 0.4, -0.6)
     published = sum(row.is_paper for row in rows)
     if 0 < published < len(rows):
-        axes.axhline(published - 0.5, color='#bbbbbb', linewidth=0.8)
-    for place, (row, color) in enumerate(zip(rows, colors, strict=True)):
-        value, deviation = row.value(panel.column), row.deviation(panel.column)
-        number = '-' if value is None else f'{value:.1f}{row.marks.get(panel.column, "")}'
-        number += '' if deviation is None else f' ± {deviation:.1f}'
-        axes.text(
-            0.995, place, number, transform=axes.get_yaxis_transform(), ha='right', va='center', fontsize=8.5,
-            weight='bold' if place in best else 'normal', color=_PAPER_COLOR if row.is_paper else 'black',
-        )  # fmt: skip
-        if value is None:
-            continue
-        axes.hlines(place, left, value, color=_GUIDE_COLOR, linewidth=1.2, zorder=1)
-        axes.errorbar(value, place, xerr=deviation, color=color, elinewidth=1.4, capsize=2.5, zorder=3, **_marker(row))
+        axes.axhline(published - 0.5, color=_LINE_COLOR, linewidth=0.8)
+    for place, row in enumerate(rows):
+        value, weight = row.value(panel.column), 'bold' if place in best else 'normal'
+        style: dict[str, Any] = {
+            'ha': 'right',
+            'va': 'center',
+            'fontsize': 8.5,
+            'weight': weight,
+            'color': _text_color(row),
+        }
+        text = score_text(row, panel.column)
+        axes.text(0.995, place, text, transform=axes.get_yaxis_transform(), **style)
+        if value is not None:
+            axes.hlines(place, left, value, color=_LINE_COLOR, linewidth=1.2, zorder=1)
+            color = _PAPER_COLOR if row.is_paper else colors[row.method]
+            style = {'color': color, 'elinewidth': 1.4, 'capsize': 2.5, 'zorder': 3, **_marker(row)}
+            axes.errorbar(value, place, xerr=row.deviation(panel.column), **style)
     if chance is not None:
         axes.axvline(chance, color='black', linestyle=':', linewidth=1.1, zorder=2)
     axes.set_title(panel.title, loc='left', weight='bold', fontsize=10, pad=16)
     axes.annotate(
-        panel.subtitle,
-        (0, 1),
-        (0, 4),
-        'axes fraction',
-        'offset points',
-        fontsize=8.5,
-        color=_TEXT_COLOR,
-        va='bottom',
+        panel.subtitle, (0, 1), (0, 4), 'axes fraction', 'offset points', fontsize=8.5, color=_TEXT_COLOR, va='bottom'
     )
     axes.tick_params(axis='x', labelsize=8, colors=_TEXT_COLOR, length=2)
     axes.tick_params(axis='y', length=0)
     axes.spines[['top', 'right', 'left']].set_visible(False)
-    axes.spines['bottom'].set_color('#bbbbbb')
+    axes.spines['bottom'].set_color(_LINE_COLOR)
 
 
-def row_colors(rows: Sequence[Row]) -> dict[tuple[str, str, RowProtocol], str]:
-    """Return a color for the identity of each row: gray for the paper's, one per method otherwise."""
-    measured = list(dict.fromkeys(row.method for row in rows if not row.is_paper))
-    others = [name for name in measured if name not in _METHOD_COLORS]
-    colors = {name: _COLORS[place % len(_COLORS)] for place, name in enumerate(others)} | _METHOD_COLORS
-    return {row.identity: _PAPER_COLOR if row.is_paper else colors[row.method] for row in rows}
+def row_colors(rows: Sequence[Row]) -> dict[str, str]:
+    """Return a color for each measured method."""
+    return dict(zip(dict.fromkeys(row.method for row in rows if not row.is_paper), cycle(_COLORS), strict=False))
+
+
+def _text_color(row: Row) -> str:
+    return _PAPER_COLOR if row.is_paper else 'black'
 
 
 def _rows_in(rows: Sequence[Row], line: Sequence[Panel]) -> list[Row]:
@@ -296,7 +251,7 @@ def _name_rows(axes: Axes, rows: Sequence[Row]) -> None:
     names = [f'{row.method}\n{row.protocol_label}' if differ and not row.is_paper else row.method for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=7.5 if differ else 9)
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_color(_PAPER_COLOR if row.is_paper else 'black')
+        label.set_color(_text_color(row))
 
 
 def _marker(row: Row) -> dict[str, Any]:
@@ -307,10 +262,8 @@ def _marker(row: Row) -> dict[str, Any]:
 def draw_losses(axes: Axes, title: str, results: TrainingResults) -> None:
     """Draw a training's losses, one curve per source or branch: those with the largest last values."""
     curves = grouped(results.losses())
-    names = sorted(curves, key=lambda name: -curves[name][-1][1])[: len(_LINES)]
-    for name, color in zip(names, _LINES, strict=False):
-        steps, values = zip(*curves[name], strict=True)
-        axes.plot(steps, values, label=name, color=color, linewidth=1.6)
+    for name in sorted(curves, key=lambda name: -curves[name][-1][1])[: len(_COLORS)]:
+        axes.plot(*zip(*curves[name], strict=True), label=name, linewidth=1.6)
     axes.set_title(title, loc='left', weight='bold', fontsize=10)
     axes.set_xlabel('step')
     axes.set_ylim(bottom=0)
@@ -345,35 +298,27 @@ def draw_predictions(figure: SubFigure, title: str, predictions: Predictions) ->
         shown = {'truth': item.truth, 'predicted': item.predicted}
         for axes, (label, labels) in zip(part.subplots(1, 2), shown.items(), strict=True):
             axes.imshow(item.image, interpolation='bilinear')
-            axes.set_title(label, fontsize=9, color='#555555', pad=3)
+            axes.set_title(label, fontsize=9, color=_TEXT_COLOR, pad=3)
             axes.set_axis_off()
             if isinstance(labels, Boxes):
                 draw_boxes(axes, labels)
             else:
                 draw_labels(axes, labels, len(predictions.classes))
-    figure.legend(handles=_legend(predictions), ncols=9, loc='outside lower left', frameon=False, fontsize=9)
+    names = predictions.classes if isinstance(predictions.items[0].truth, Boxes) else predictions.classes[1:]
+    handles = [Patch(fc=color, ec='black', label=name) for name, color in zip(names, cycle(_COLORS), strict=False)]
+    figure.legend(handles=handles, ncols=9, loc='outside lower left', frameon=False, fontsize=9)
 
 
 def draw_boxes(axes: Axes, objects: Boxes) -> None:
     """Draw boxes in the colors of their classes."""
     for (left, top, right, bottom), label in zip(objects.boxes, objects.labels, strict=True):
-        for color, width in (('black', 3.4), (_color(int(label)), 2)):
+        for color, width in (('black', 3.4), (_COLORS[int(label) % len(_COLORS)], 2)):
             box = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color, linewidth=width)
             axes.add_patch(box)
 
 
 def draw_labels(axes: Axes, labels: np.ndarray, classes: int) -> None:
     """Draw a label map ``(H, W)`` over its image; label 0 is the background, labels beyond the classes are ignored."""
-    colors = ListedColormap([_BACKGROUND, *(_color(index) for index in range(classes - 1))])
+    colors = ListedColormap(['#00000000', *islice(cycle(_COLORS), classes - 1)])
     shown = np.where(labels < classes, labels, 0)
     axes.imshow(shown, cmap=colors, vmin=0, vmax=max(classes - 1, 1), alpha=0.65, interpolation='nearest')
-
-
-def _legend(predictions: Predictions) -> list[Patch]:
-    first = predictions.items[0].truth
-    names = predictions.classes if isinstance(first, Boxes) else predictions.classes[1:]
-    return [Patch(facecolor=_color(index), edgecolor='black', label=name) for index, name in enumerate(names)]
-
-
-def _color(index: int) -> str:
-    return _CLASS_COLORS[index % len(_CLASS_COLORS)]

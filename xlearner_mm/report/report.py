@@ -132,11 +132,11 @@ def update_report(
         rows: measured rows, possibly none.
         paper: names of the slides' rows to show, of :func:`~xlearner_mm.report.paper.paper_row_names`; an empty
             sequence removes them. Defaults to None: those in the report.
-        upstream: as :class:`Report` has it. Defaults to those in the report.
-        trainings: likewise. Defaults to none.
-        predictions: likewise. Defaults to none.
-        chance: likewise. Defaults to those in the report.
-        titles: likewise. Defaults to those in the report.
+        upstream: as :class:`Report` has it, like all further arguments. Defaults to those in the report.
+        trainings: defaults to none.
+        predictions: defaults to none.
+        chance: defaults to those in the report.
+        titles: defaults to those in the report.
 
     Raises:
         ResultError: an unreadable ``report.json``.

@@ -64,11 +64,9 @@ Upstream = dict[str, SourceScore]
 
 @dataclass(frozen=True)
 class Budget:
-    """The training cost of a backbone, starting from its sources.
+    """Optimizer steps of all trainings of a backbone, and the trillions of FLOPs of their forward and backward passes.
 
-    Args:
-        steps: optimizer steps of all its trainings.
-        tflops: of their forward and backward passes, in trillions; a multiply-add is two.
+    A multiply-add is two FLOPs.
     """
 
     steps: int
@@ -174,12 +172,12 @@ class Row:
 
     @property
     def comparison_key(self) -> RowProtocol:
-        """What two comparable rows share: the protocol except for the number of seeds."""
+        """Protocol except for the number of seeds, equal for comparable rows."""
         return replace(self.protocol, seeds=None)
 
     @property
     def identity(self) -> tuple[str, str, RowProtocol]:
-        """What identifies a row in a report: source, method, and the protocol except for the number of seeds."""
+        """Unique key of the row in a report."""
         return self.source, self.method, self.comparison_key
 
     @property
@@ -207,15 +205,7 @@ def make_score(
     extra: bool = False,
     seeds: Sequence[int] | None = None,
 ) -> Score:
-    """Return the score of one method on one transfer set.
-
-    Args:
-        task: of :data:`~xlearner_mm.tasks.TASKS`.
-        metric: key of the stock metric.
-        values: in percent, one per seed; none for a set that failed or was left out.
-        extra: as :class:`Score` has it. Defaults to False.
-        seeds: of the values. Defaults to None: 0, 1, ...
-    """
+    """Return the :class:`Score` of values in percent, one per seed, 0, 1, ... by default; none for a failed set."""
     numbers = [float(values)] if isinstance(values, (int, float)) else [float(value) for value in values]
     mean = _mean(numbers)
     if len(numbers) < 2:
@@ -236,19 +226,10 @@ def make_row(
     protocol: RowProtocol | None = None,
     backbone: Backbone | None = None,
 ) -> Row:
-    """Return a method's row with its summaries, their standard deviations and its mean fidelity.
+    """Return a :class:`Row` with its summaries, their standard deviations and its mean fidelity.
 
-    Args:
-        method: name of the row.
-        transfer: set -> score for *every* set of the suite: without the value of a set its task has no summary, because
-            a mean over the other sets is another quantity.
-        upstream: source -> score. Defaults to none.
-        params_m: as :class:`Row` has it. Defaults to unknown, like all further arguments.
-        flops_g: likewise.
-        seconds: likewise.
-        budget: training cost of the backbone.
-        protocol: as :class:`Row` has it.
-        backbone: likewise.
+    ``transfer`` must have a score for *every* set of the suite: without the value of a set its task has no summary,
+    because a mean over the other sets is another quantity.
     """
     summaries = {task.column: _seed_means(transfer, key) for key, task in TASKS.items()}
     upstream = upstream or {}
