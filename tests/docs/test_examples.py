@@ -20,6 +20,7 @@ from xlearner_mm.engine.launch import launch
 from xlearner_mm.export import export_backbone
 from xlearner_mm.mini import make_mini
 from xlearner_mm.models import XLearnerResNet
+from xlearner_mm.registry import MODELS
 
 SHORT = [
     'train_cfg.max_iters=2',
@@ -84,7 +85,7 @@ def test_a_head_and_a_metric_of_ones_own_make_a_new_task(inside):
     try:
         assert launch('train', 'counting/expansion.py', work_dir='work_dirs/counting', options=SHORT) == 0
     finally:
-        forget('counting')
+        forget('counting', 'CountHead', 'CountError')
     logged = last_metrics(inside / 'work_dirs/counting')
     assert {'counting.loss', 'counting/count/within_one', 'counting/count/mae', 'gradient/count'} <= logged.keys()
     trained = read_checkpoint('work_dirs/counting')['state_dict']
@@ -92,12 +93,50 @@ def test_a_head_and_a_metric_of_ones_own_make_a_new_task(inside):
     assert 'networks.counting.head.count.weight' in trained
 
 
-def forget(package):
-    """Let no other test see an example's registered classes."""
-    from mmengine.registry import METRICS, MODELS
+PARTS = {
+    'BottleneckLink': 'links.cls_0__det_2.gamma.1.conv.weight',
+    'UnitScale': 'standardizers.cls_0.variance',
+    'TwoLayerGuidance': 'guidance.det_3.hidden.weight',
+    'MobileNetV2Stages': 'branches.cls.backbone.layer7.0.conv.1.conv.weight',
+}
 
-    for registry, name in ((MODELS, 'CountHead'), (METRICS, 'CountError')):
-        registry._module_dict.pop(name, None)
+
+def test_parts_of_ones_own_train_in_both_stages(inside):
+    write_files('extending.md', inside)
+    try:
+        for stage, work_dir in (('expansion', 'bottleneck'), ('squeeze', 'parts'), ('mobilenet_expansion', 'mobile')):
+            assert launch('train', f'extending/{stage}.py', work_dir=f'work_dirs/{work_dir}', options=SHORT) == 0
+        link = MODELS.build(dict(type='BottleneckLink', in_channels=8, out_channels=4, in_stride=4, out_stride=16))
+        assert [name for name, width in link.inner_widths() if width.prunable] == [f'gamma.{i}.conv' for i in range(3)]
+        assert MODELS.build(dict(type='SmoothCosineLoss'))(torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)).shape == (
+            2,
+        )
+    finally:
+        forget('extending', *PARTS, 'SmoothCosineLoss')
+    keys = {
+        key for run in ('bottleneck', 'parts', 'mobile') for key in read_checkpoint(f'work_dirs/{run}')['state_dict']
+    }
+    for part, key in PARTS.items():
+        assert any(known.endswith(key) for known in keys), part
+
+
+def test_a_transfer_set_is_one_config(inside):
+    write_files('extending.md', inside)
+    for split in ('train', 'test'):
+        for kind in ('heron', 'kite'):
+            draw_images(inside / 'data/birds' / split / kind, [f'{i}.jpg' for i in range(5)])
+    options = ['train_cfg.max_iters=2', 'train_cfg.val_interval=2']
+    assert launch('train', 'extending/cls_birds.py', work_dir='work_dirs/cls_birds', options=options) == 0
+    assert 'accuracy/top1' in last_metrics(inside / 'work_dirs/cls_birds')
+
+
+def forget(package, *names):
+    """Let no other test see an example's registered classes."""
+    from mmengine.registry import METRICS
+
+    for name in names:
+        for registry in (MODELS, METRICS):
+            registry._module_dict.pop(name, None)
     for module in [name for name in sys.modules if name.partition('.')[0] == package]:
         del sys.modules[module]
 

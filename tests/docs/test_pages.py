@@ -19,6 +19,7 @@ EXECUTED = [
     'README.md',
     'docs/clusters.md',
     'docs/concepts.md',
+    'docs/extending.md',
     'docs/get_started.md',
     'docs/own_source.md',
     'docs/own_task.md',

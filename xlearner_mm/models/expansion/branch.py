@@ -142,7 +142,9 @@ class Branch(BaseModule):
         return tuple(channels), tuple(strides)
 
     def _check_against_stock(self, image: Tensor, outputs: list[Tensor]) -> None:
-        for level, theirs in zip(self.backbone.out_indices, self.backbone(image), strict=True):
+        given = self.backbone(image)
+        given = given if isinstance(given, tuple | list) else (given,)  # some return a single level as it is
+        for level, theirs in zip(self.backbone.out_indices, given, strict=True):
             if theirs.shape != outputs[level].shape or not torch.allclose(theirs, outputs[level]):
                 raise ConfigError(
                     f"branch '{self.name}': {type(self.backbone).__name__} computes more than its stages one after "
