@@ -127,6 +127,22 @@ def test_it_is_not_resumed_with_optimizers_of_other_branches(tmp_path):
         runner.optim_wrapper.load_state_dict({'cls': {}, 'det': {}})
 
 
+@pytest.mark.parametrize(
+    ('before', 'after', 'message'),
+    [
+        (dict(optimizer=SGD), OWN, r"iter_2\.pth.*one optimizer.*optimizers of \['cls', 'det', 'seg'\].*load_from"),
+        (OWN, dict(optimizer=SGD), r"iter_2\.pth.*optimizers of \['cls', 'det', 'seg'\].*one optimizer.*load_from"),
+    ],
+    ids=['one optimizer', 'several optimizers'],
+)
+def test_a_checkpoint_of_another_number_of_optimizers_is_refused(tmp_path, before, after, message):
+    hook = dict(type='WholeCheckpointHook', interval=2, by_epoch=False)
+    trained(tmp_path, before, max_iters=2, default_hooks=dict(checkpoint=hook))
+    with pytest.raises(CheckpointError, match=message) as error:
+        trained(tmp_path, after, resume=True)
+    assert '\n' not in str(error.value)
+
+
 @pytest.mark.parametrize('optim_wrapper', [OF_ALL, OWN], ids=['one optimizer', 'three optimizers'])
 def test_gradients_that_are_no_number_name_their_branch_and_no_branch_takes_the_step(tmp_path, optim_wrapper):
     watch = NanGradientHook('det')

@@ -7,7 +7,7 @@ import pytest
 
 from tests.engine.toy_training import toy_runner, trained, weights
 from xlearner_mm.config.options import load_config
-from xlearner_mm.errors import ConfigError
+from xlearner_mm.errors import CheckpointError, ConfigError
 
 
 def cosine(end, **further):
@@ -167,7 +167,7 @@ def test_taking_over_an_unchanged_config_is_as_if_never_stopped(tmp_path):
 )
 def test_states_of_other_kinds_are_refused(tmp_path, before, after, named):
     trained(tmp_path, steps=6, **before)
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(CheckpointError) as error:
         toy_runner(tmp_path, steps=12, resume='auto', **after).train()
     assert named in str(error.value)
     assert '\n' not in str(error.value)

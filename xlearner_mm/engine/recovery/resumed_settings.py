@@ -145,7 +145,7 @@ def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filen
         further = [key for key in further if not key.startswith('initial_')]
         lacking = [key for key in lacking if not key.startswith('initial_')]
         if lacking and further:
-            raise ConfigError(
+            raise CheckpointError(
                 f'{place} is {type(wrapper.optimizer).__name__} with {", ".join(lacking)}, but the checkpoint to '
                 f'resume from, {filename}, is of one with {", ".join(further)}: set the optimizer that it was trained '
                 'with, or start from it by load_from'
@@ -172,7 +172,7 @@ def _refuse_other_schedules(runner: Runner, saved: Any, filename: str) -> None:
         others = [(s['param_name'], s['by_epoch'], *_made_of(s)) for s in before.get(name, [])]
         if kinds != others:
             place = f'param_scheduler.{name}' if name else 'param_scheduler'
-            raise ConfigError(
+            raise CheckpointError(
                 f'{place} is {[type(s).__name__ for s in schedules]}, but the checkpoint to resume from, {filename}, '
                 f'has schedules of other kinds ({_settings_of(before.get(name, []))}): set the ones that it was '
                 f"trained with, or take the config's over by --resume-schedule config ({SETTING}='config')"
