@@ -1,4 +1,4 @@
-"""Channel order of a dataset's images as its pipeline hands them to the data preprocessor."""
+"""Channel order of a dataset's images at the input of the data preprocessor."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from PIL import Image
 
 from xlearner_mm.errors import SourceError
 from xlearner_mm.normalization import BGR, GRAY, ORDERS, RGB
-from xlearner_mm.registry import DATASETS
+from xlearner_mm.registry import DATASETS, type_of
 from xlearner_mm.untouched_randomness import untouched_randomness
 
 DECLARED = 'channel_order'
-"""Key of a dataset's ``metainfo`` in which a class that holds arrays says their order."""
+"""Key of a dataset's ``metainfo`` for the order of arrays that it holds."""
 
-_TURNED = {RGB: BGR, BGR: RGB}
-# Datasets of the libraries that hold arrays instead of paths.
+_SWAPPED = {RGB: BGR, BGR: RGB}
+# Datasets of mmpretrain that hold arrays instead of paths.
 _ARRAYS = {'CIFAR10': RGB, 'MNIST': GRAY}
-# Transforms of the libraries that turn the channels round, by which setting, and its default.
-_TURNING = {
+# Transforms of the libraries that swap channels: the setting, and its default.
+_SWAPPING = {
     'NumpyToPIL': ('to_rgb', False),
     'ToPIL': ('to_rgb', False),
     'PILToNumpy': ('to_bgr', False),
@@ -36,27 +36,26 @@ _TURNING = {
 }
 _GROUPS = ('Compose', 'KeyMapper', 'MultiView', 'RandomApply', 'RandomChoice', 'TransformBroadcaster')
 _LIBRARIES = ('mmcv', 'mmengine', 'mmdet', 'mmseg', 'mmpretrain', 'torchvision', 'xlearner_mm')
-# Colours (RGB) of the file and of the array that a transform of the user's own is tried on.
+# RGB colors of the file and the array on which other transforms are tried.
 _FILE, _ARRAY = (200, 100, 50), (30, 20, 10)
 
 
 def turned(order: str, swaps: bool) -> str:
-    """Return the order after a data preprocessor, which swaps the channels or leaves them; gray has none."""
-    return _TURNED.get(order, order) if swaps else order
+    """Return the order after a data preprocessor that swaps channels or not; gray has none."""
+    return _SWAPPED.get(order, order) if swaps else order
 
 
 def loaded_order(dataset: Any, what: str, scope: str | None = None) -> str:
-    """Return the order in which a dataset's pipeline gives its images: ``'rgb'``, ``'bgr'`` or ``'gray'``.
+    """Return the channel order of a dataset's images after its pipeline: ``'rgb'``, ``'bgr'`` or ``'gray'``.
 
-    ``LoadImageFromFile`` gives BGR whatever its backend (but ``tifffile``), mmpretrain's CIFAR holds RGB arrays and its
-    MNIST gray ones, torchvision's datasets RGB images. Transforms that turn channels round count; those of the user's
-    own are tried on a colour. Any other dataset that holds arrays says it in its
-    ``metainfo=dict(channel_order='rgb')``. What nobody can know of is taken for BGR, as is the custom of OpenMMLab.
+    ``LoadImageFromFile`` gives BGR with any backend but ``tifffile``; mmpretrain's CIFAR holds RGB arrays, its MNIST
+    gray ones; torchvision's datasets give RGB. Swapping transforms count; those of other packages are tried on a color.
+    Other datasets that hold arrays declare it by ``metainfo=dict(channel_order='rgb')``. The default is BGR.
 
     Args:
-        dataset: a dataset or its config; wrappers around several are looked through.
+        dataset: a dataset or its config, with or without wrappers.
         what: whose dataset it is, for messages.
-        scope: the library of a config without ``_scope_``. Defaults to None: the current default scope.
+        scope: library of a config without ``_scope_``. Defaults to None: the current default scope.
 
     Raises:
         SourceError: parts of different orders, arrays of unknown order, or an unknown declared order.
@@ -69,17 +68,17 @@ def loaded_order(dataset: Any, what: str, scope: str | None = None) -> str:
         (one, first), (other, second) = colored[:2]
         raise SourceError(
             f'{what}: its {first} gives images in {one} order, but its {second} in {other} order, and one data '
-            "preprocessor cannot be right for both: turn one of them round in its pipeline, by dict(type='NumpyToPIL', "
-            "to_rgb=True), dict(type='PILToNumpy') of mmpretrain"
+            "preprocessor cannot fit both: swap one of them in its pipeline, by dict(type='NumpyToPIL', to_rgb=True), "
+            "dict(type='PILToNumpy') of mmpretrain"
         )
     return colored[0][0] if colored else next(iter(found), BGR)
 
 
 def agreed_order(datasets: Mapping[str, Any], what: str, scope: str | None = None) -> str:
-    """Return the one order of a training's datasets, see :func:`loaded_order`.
+    """Return the one channel order of several datasets, see :func:`loaded_order`.
 
     Args:
-        datasets: ``'training'``, ``'validation'``, ... -> the dataset or its config; None is left out.
+        datasets: ``'training'``, ``'validation'``, ... -> a dataset or its config; None is skipped.
         what: whose datasets they are, for messages.
         scope: see :func:`loaded_order`. Defaults to None.
 
@@ -110,11 +109,7 @@ class _Part:
     def cls(self) -> type | None:
         if not isinstance(self.given, Mapping):
             return self.given if inspect.isclass(self.given) else type(self.given)
-        kind = self.given.get('type')
-        if not isinstance(kind, str):
-            return kind if inspect.isclass(kind) else None
-        with self.registry.switch_scope_and_registry(self.scope) as registry:
-            found = registry.get(kind)
+        found = type_of({'_scope_': self.scope, **self.given}, self.registry)
         return found if inspect.isclass(found) else None
 
     @property
@@ -125,10 +120,6 @@ class _Part:
     def get(self, key: str, default: Any = None) -> Any:
         return self.given.get(key, default) if isinstance(self.given, Mapping) else getattr(self.given, key, default)
 
-    @property
-    def of_libraries(self) -> bool:
-        return self.cls is None or self.cls.__module__.split('.')[0] in _LIBRARIES
-
     def built(self) -> Any:
         if not isinstance(self.given, Mapping):
             return self.given
@@ -138,7 +129,7 @@ class _Part:
 
 @dataclass
 class _Leaf:
-    """A dataset that wraps no other, and all transforms that its images go through."""
+    """A dataset that wraps no other, and all transforms of its images."""
 
     dataset: _Part
     steps: Sequence[_Part]
@@ -149,24 +140,25 @@ class _Leaf:
             order = _after(step, order)
         if order is not None:
             return order
-        cls = self.dataset.cls
-        if self.steps and cls is not None and issubclass(cls, BaseDataset):
+        if self.steps and self.dataset.cls is not None and issubclass(self.dataset.cls, BaseDataset):
             raise SourceError(
-                f'{what}: its {self.dataset.name} holds arrays, and nothing says in which order their channels are: '
-                f"add metainfo=dict({DECLARED}='rgb') to it, or 'bgr', or 'gray'"
+                f'{what}: its {self.dataset.name} holds arrays of unknown channel order: add '
+                f"metainfo=dict({DECLARED}='rgb') to it, or 'bgr', or 'gray'"
             )
         return BGR
 
     def _declared(self, what: str) -> str | None:
-        said = (self.dataset.get('metainfo') or {}).get(DECLARED)
-        if said is None and self._is_unread():
-            said = getattr(self.dataset.cls, 'METAINFO', {}).get(DECLARED)
-        if said not in (None, *ORDERS):
-            raise SourceError(f"{what}: metainfo.{DECLARED} of its {self.dataset.name} is '{said}', not of {ORDERS}")
-        return said
+        declared = (self.dataset.get('metainfo') or {}).get(DECLARED)
+        if declared is None and self._holds_arrays():
+            declared = getattr(self.dataset.cls, 'METAINFO', {}).get(DECLARED)
+        if declared not in (None, *ORDERS):
+            raise SourceError(
+                f"{what}: metainfo.{DECLARED} of its {self.dataset.name} is '{declared}', not of {ORDERS}"
+            )
+        return declared
 
     def _held(self) -> str | None:
-        if not self._is_unread():
+        if not self._holds_arrays():
             return None
         for base in inspect.getmro(self.dataset.cls) if self.dataset.cls else ():
             if base.__module__.startswith('torchvision.datasets'):
@@ -175,8 +167,8 @@ class _Leaf:
                 return _ARRAYS[base.__name__]
         return None
 
-    def _is_unread(self) -> bool:
-        """Whether no transform reads a file: its class need not be looked up otherwise."""
+    def _holds_arrays(self) -> bool:
+        """Whether no transform reads a file; otherwise the class need not be looked up."""
         return all(step.name != 'LoadImageFromFile' for step in self.steps)
 
 
@@ -194,7 +186,7 @@ def _leaves(dataset: Any, scope: str | None, outer: tuple[_Part, ...]) -> Iterat
 
 
 def _after(step: _Part, order: str | None) -> str | None:
-    """The order after a transform."""
+    """Return the order after a transform."""
     if step.name in _GROUPS:
         for each in _grouped(step):
             order = _after(each, order)
@@ -202,16 +194,17 @@ def _after(step: _Part, order: str | None) -> str | None:
     if step.name == 'LoadImageFromFile':
         if 'gray' in step.get('color_type', 'color'):
             return GRAY
-        # Of all backends this one gives the channels as they are in the file.
+        # The only backend that returns the channels in the file's order.
         return RGB if step.get('imdecode_backend') == 'tifffile' else BGR
-    if step.name in _TURNING:
-        setting, default = _TURNING[step.name]
-        return _TURNED.get(order, order) if order and step.get(setting, default) else order
-    return order if step.of_libraries else _tried(step, order)
+    if step.name in _SWAPPING:
+        setting, default = _SWAPPING[step.name]
+        return _SWAPPED.get(order, order) if order and step.get(setting, default) else order
+    of_libraries = step.cls is None or step.cls.__module__.split('.')[0] in _LIBRARIES
+    return order if of_libraries else _tried(step, order)
 
 
 def _grouped(step: _Part) -> list[_Part]:
-    """The transforms within one; of alternatives the first."""
+    """Return the transforms within a transform; the first of alternatives."""
     inner = step.get('transforms') or ()
     inner = getattr(inner, 'transforms', inner)
     inner = [inner] if isinstance(inner, Mapping) else list(inner)
@@ -222,16 +215,16 @@ def _grouped(step: _Part) -> list[_Part]:
 
 
 def _tried(step: _Part, order: str | None) -> str | None:
-    """The order after a transform of the user's own, seen by what it makes of a coloured file and array."""
+    """Return the order after a transform of another package, found by trying it on a colored file and array."""
     with tempfile.TemporaryDirectory() as folder, untouched_randomness():
-        path = str(Path(folder) / 'colour.png')
+        path = str(Path(folder) / 'color.png')
         Image.new('RGB', (64, 64), _FILE).save(path)
         array = np.full((64, 64, 3), _ARRAY[::-1], dtype=np.uint8)
         try:
             image = step.built()({'img_path': path, 'img': array, 'img_shape': (64, 64), 'ori_shape': (64, 64)})['img']
             pixel = np.asarray(image)[32, 32].round().astype(int).tolist()
-        except Exception:  # it needs more than an image, such as boxes: whatever it does, it is no loader
+        except Exception:  # it needs more than an image, such as boxes, so it is no loader
             return order
     if pixel == list(_ARRAY):
-        return _TURNED.get(order, order) if order else order
+        return _SWAPPED.get(order, order) if order else order
     return {_FILE: RGB, _FILE[::-1]: BGR}.get(tuple(pixel), order)

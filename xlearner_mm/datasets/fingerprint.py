@@ -1,4 +1,4 @@
-"""What tells whether two machines hold the same data set."""
+"""Digest of a dataset, to compare it between machines."""
 
 from __future__ import annotations
 
@@ -16,28 +16,24 @@ from torch.utils.data import Dataset
 from xlearner_mm.spread import spread
 
 _SAMPLES = 256
-"""Images whose files' sizes count, spread evenly over a data set."""
+"""Number of images whose file sizes are included, spread evenly over a dataset."""
 _FILES = ('img_path', 'seg_map_path', 'depth_map_path')
 _AT_ONCE = 20_000
-"""Images whose annotations are hashed at a time."""
+"""Number of images whose annotations are hashed at a time."""
 _FRAME = slice(3, 11)
-"""Where an image's pickle (protocol 4) says how long it is, which depends on the length of the root's name."""
+"""Position of the length in an image's pickle (protocol 4), which depends on the length of the root."""
 _FRAME_OPCODE, _SHORT_TEXT, _LONG_TEXT = 0x95, 0x8C, ord('X')
 _ONE_FRAME = 60_000
-"""Bytes up to which a pickle certainly has one frame; larger ones say in between how long the next is."""
+"""Size up to which a pickle has a single frame; larger ones have further lengths in between."""
 _known: WeakKeyDictionary[Dataset, str] = WeakKeyDictionary()
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Return a digest of a data set's list of images and annotations, in their order; no image is read.
+    """Return a digest of a built dataset's images and annotations in their order, without reading images.
 
-    Of mmengine's data sets (mmdet's, mmseg's and mmpretrain's) it covers all they hold, through wrappers around them,
-    and the sizes of some files of images and maps; of others only the class and the number of items. Names within a
-    data set's ``data_root`` count from there: the same files in another folder are the same data. Of each data set it
-    is computed once.
-
-    Args:
-        dataset: a built data set.
+    For MMEngine's datasets, wrapped or not, it covers all annotations and the sizes of some image files; for others
+    only the class and the number of items. File names are relative to ``data_root``: the same files in another folder
+    are the same data. It is cached per dataset.
     """
     if dataset not in _known:
         digest = hashlib.sha256(str(len(dataset)).encode())  # type: ignore[arg-type]
@@ -60,10 +56,7 @@ def _parts(dataset: Any) -> Iterator[bytes]:
 
 
 def _pickles(dataset: BaseDataset, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Some images' annotations as MMEngine serializes them: bytes, and where each image's begin and the last ends.
-
-    One by one: a pickle of all at once depends on which of them share objects.
-    """
+    """Return the pickles of some images' annotations, one by one as MMEngine serializes them, and their edges."""
     if not dataset.serialize_data:
         each = [pickle.dumps(info, protocol=4) for info in dataset.data_list[start : start + _AT_ONCE]]
         return np.frombuffer(b''.join(each), np.uint8), np.cumsum([0, *map(len, each)])
@@ -73,10 +66,10 @@ def _pickles(dataset: BaseDataset, start: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _without_root(dataset: BaseDataset, start: int, root: str) -> Iterator[bytes]:
-    """Some images' annotations without the root's name, and without all lengths that depend on it."""
+    """Yield some images' annotations without the root, and without all lengths that depend on it."""
     data, edges = _pickles(dataset, start)
     name = root.encode()
-    # Those that may be too large for one frame are few. Whether they are must not depend on the root either.
+    # Few are too large for one frame; whether they are must not depend on the root either.
     large = [
         index
         for index in np.flatnonzero(np.diff(edges) > _ONE_FRAME)
@@ -102,13 +95,13 @@ def _small_without_root(data: np.ndarray, starts: np.ndarray, root: bytes) -> by
     long = names[data[names - 5] == _LONG_TEXT]
     for position in (1, 2):
         data[short - position] = data[long - position] = 0
-    # A long name here may be a short one below another root.
+    # A long name may be a short one below another root.
     data = np.delete(data, [long - position for position in (3, 4, 5)])
     return _without(data.tobytes(), root)
 
 
 def _find(data: np.ndarray, name: bytes) -> np.ndarray:
-    """Where a name stands in bytes."""
+    """Return the positions of a name in bytes."""
     found = np.flatnonzero(data[: max(len(data) - len(name), 0)] == name[0])
     for position, byte in enumerate(name):
         found = found[data[found + position] == byte]
@@ -120,7 +113,7 @@ def _without(record: bytes, root: bytes) -> bytes:
 
 
 def _within(value: Any, root: str) -> Any:
-    """Annotations with names of files from their data set's root."""
+    """Return annotations with file names relative to the root."""
     if isinstance(value, str):
         return value.removeprefix(root)
     if isinstance(value, dict):
@@ -131,6 +124,6 @@ def _within(value: Any, root: str) -> Any:
 
 
 def _sizes(info: Mapping[str, Any]) -> list[int | None]:
-    """Bytes of an image's files; None of those that are not here, or on other storage than a disk."""
+    """Return the sizes of an image's files; None for missing ones and those on other storage than a disk."""
     paths = [info[key] for key in _FILES if isinstance(info.get(key), str)]
     return [os.path.getsize(path) if os.path.isfile(path) else None for path in paths]

@@ -1,4 +1,4 @@
-"""One mini-batch from every source in every training step."""
+"""Sampler of one mini-batch per source and training step."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import DATA_SAMPLERS
 
 _UNGUARDED = (
-    'MultiSourceSampler: its loader is not of an XLearnerRunner. Losses that are not finite, images that are left out '
-    'and sources that model and data set know differently go unnoticed; checkpoints are not written whole, and loading '
-    'one executes what is in it: train by xlearner_mm.XLearnerRunner.from_cfg(cfg)'
+    'MultiSourceSampler: its dataloader is not of an XLearnerRunner. Non-finite losses, skipped images and differing '
+    'sources of model and dataset go unnoticed; checkpoints are not written atomically, and loading one executes its '
+    'content: train by xlearner_mm.XLearnerRunner.from_cfg(cfg)'
 )
 
 
@@ -25,11 +25,11 @@ _UNGUARDED = (
 class MultiSourceSampler(Sampler):
     """Draw exact shares of every source for every step, as a *sampler* of a stock ``DataLoader``.
 
-    Every source is an endless stream: one permutation per own epoch, seeded by (seed, source name, epoch), so
-    that adding a source changes nobody else's order. A step takes the next ``world_size * batch_size`` images of
-    each stream, and each rank its own slice of them: two ranks draw what one rank of twice the batch size draws.
-    The indices of a step are a pure function of its number, so resuming reads no skipped image. The data set learns
-    what a step is made of, and refuses the batches of a loader of another ``batch_size``.
+    Every source is an endless stream: one permutation per own epoch, seeded by (seed, source name, epoch), so that
+    adding a source changes no other source's order. A step takes the next ``world_size * batch_size`` images of each
+    stream, and each rank its own slice of them: two ranks draw the images of one rank with twice the batch size. The
+    indices of a step are a pure function of its number, so resuming reads no skipped image. The dataset refuses batches
+    that are not steps.
 
         step k, source s, rank r of W:  stream_s[(k W + r) b_s : (k W + r + 1) b_s]
 
@@ -39,16 +39,12 @@ class MultiSourceSampler(Sampler):
         steps_per_epoch: end an epoch after that many steps, for epoch-based loops. Defaults to None: endless.
 
     Attributes:
-        guarded: whether an :class:`~xlearner_mm.engine.runner.XLearnerRunner` draws from it. In any other loop, a
-            warning says once what that lacks.
-        assumed_length: steps of the longest source's epoch, where the sources are not read. Defaults to None.
+        guarded: whether an :class:`~xlearner_mm.engine.runner.XLearnerRunner` draws from it; warns once otherwise.
+        assumed_length: steps of the longest source's epoch, while the sources are unread. Defaults to None.
     """
 
     def __init__(
-        self,
-        dataset: MultiSourceDataset,
-        seed: int | None = None,
-        steps_per_epoch: int | None = None,
+        self, dataset: MultiSourceDataset, seed: int | None = None, steps_per_epoch: int | None = None
     ) -> None:
         if not isinstance(dataset, MultiSourceDataset):
             raise ConfigError(f'MultiSourceSampler needs a MultiSourceDataset, got {type(dataset).__name__}')
@@ -73,7 +69,7 @@ class MultiSourceSampler(Sampler):
             self._step = epoch * self.steps_per_epoch
 
     def skip(self, num_samples: int) -> None:
-        """Advance by ``num_samples`` drawn indices (mmengine's contract for resuming); reads nothing."""
+        """Advance by ``num_samples`` drawn indices without reading any, as MMEngine does on resume."""
         steps, rest = divmod(num_samples, self.batch_size)
         if rest:
             raise ConfigError(
@@ -83,7 +79,7 @@ class MultiSourceSampler(Sampler):
         self._step += steps
 
     def source_epochs(self, step: int) -> dict[str, float]:
-        """Epochs of every source seen by all ranks together before ``step``."""
+        """Return the epochs of every source that all ranks together have seen before ``step``."""
         return {
             name: step * self.world_size * size / self.dataset.lengths[name] for name, size in self.batch_sizes.items()
         }
@@ -104,7 +100,7 @@ class MultiSourceSampler(Sampler):
             print_log(_UNGUARDED, 'current', logging.WARNING)
             self.guarded = True
         step = self._step
-        # An epoch resumed within ends where it would have ended.
+        # An epoch that is resumed midway keeps its end.
         stop = None if self.steps_per_epoch is None else (step // self.steps_per_epoch + 1) * self.steps_per_epoch
         while stop is None or step < stop:
             yield from self.step_indices(step)

@@ -1,4 +1,4 @@
-"""Annotations that one process of every machine reads, and all of its processes hold once."""
+"""Annotations that one process of a machine reads, and that all of its processes share in memory."""
 
 from __future__ import annotations
 
@@ -19,16 +19,76 @@ from mmengine.dist import get_rank, get_world_size
 
 from xlearner_mm.errors import ConfigError, SourceError
 
+_Result = TypeVar('_Result')
+_NOT_COMPARED = ('data_list', 'data_bytes', 'data_address', 'pipeline')
 _ALIGNMENT = 64
+_copies: WeakSet[BaseDataset] = WeakSet()
+
+
+def read_once(read: Callable[[], _Result], parts: Sequence[BaseDataset]) -> _Result:
+    """Read annotations of datasets in one process of every machine, and share them with its other processes.
+
+    All processes call it in the same order. Those with other files or settings, or without access to the reader's
+    memory, read for themselves.
+
+    Args:
+        read: reads the annotations of all unread parts, and returns plain data.
+        parts: MMEngine's datasets; without any, every process reads.
+
+    Returns:
+        The result of ``read`` in the process that has read.
+
+    Raises:
+        Exception: of ``read``. Processes that wait for the reader raise a SourceError or RuntimeError with its message.
+    """
+    if get_world_size() == 1:
+        result = read()
+        give_back_freed()
+        return result
+    rank, everyones = get_rank(), _gather((_machine(), [_digest(part) for part in parts]))
+    alike = [other for other, entry in enumerate(everyones) if parts and entry == everyones[rank]] or [rank]
+    reader, error = alike[0], None
+    message: dict[str, Any] = {}
+    if reader == rank:
+        before = [_attributes(part) for part in parts]
+        try:
+            result = read()
+            if len(alike) > 1:
+                message = _publish(parts, before, result)
+            give_back_freed()
+        except Exception as failure:
+            error, message = failure, {'error': str(failure), 'explained': isinstance(failure, ConfigError)}
+    message = _gather(message)[reader]
+    if error is not None:
+        raise error
+    if reader == rank:
+        return result
+    if 'error' in message:
+        raise SourceError(message['error']) if message['explained'] else RuntimeError(message['error'])
+    found = _adopt(parts, message) if message else None
+    own = read()  # wrappers around the parts, or everything
+    return own if found is None else found[0]
+
+
+def is_copy(parts: Sequence[BaseDataset]) -> bool:
+    """Return whether datasets, given without wrappers, use the memory of another process that has read them."""
+    return bool(parts) and all(part in _copies for part in parts)
+
+
+def give_back_freed() -> None:
+    """Return freed memory to the system, which glibc keeps: parsing takes several times the memory of the result."""
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)
 
 
 class Address(NamedTuple):
-    """Where another process of the same machine finds memory, as long as its owner lives.
+    """Location of memory for other processes of the machine, valid while its owner lives.
 
     Args:
-        process: number of the process that has it open.
-        file: its descriptor there.
-        inode: device and number of the file: a process of that number may be another one meanwhile.
+        process: a process that has it open.
+        file: its file descriptor there.
+        inode: device and inode of the file; detects a process number that is reused.
         size: in bytes.
     """
 
@@ -39,14 +99,13 @@ class Address(NamedTuple):
 
 
 class SharedMemory:
-    """Memory of several processes, freed by the system when the last of them ends, however it does.
+    """Read-only view of a nameless file, which the system frees when the last process that has it open ends.
 
-    It is a file without a name: in memory (``memfd_create``, which no limit of ``/dev/shm`` concerns), or in the folder
-    for temporary files where the system has no such files.
+    The file is in memory (``memfd_create``, not limited by ``/dev/shm``), or else in the folder of temporary files.
 
     Args:
         file: descriptor of the open file; closed with this object.
-        size: its bytes.
+        size: in bytes.
     """
 
     def __init__(self, file: int, size: int) -> None:
@@ -54,28 +113,11 @@ class SharedMemory:
         self._view = memoryview(mmap.mmap(file, size, access=mmap.ACCESS_READ))
 
     @classmethod
-    def holding(cls, size: int, fill: Callable[[memoryview], None]) -> SharedMemory:
-        """Make memory, and let a function write it.
-
-        Args:
-            size: in bytes, at least 1.
-            fill: called once with all of it.
-
-        Raises:
-            OSError: there is no room for it.
-        """
-        file = _nameless_file()
-        os.posix_fallocate(file, 0, size)  # an error here, in place of a signal when it is written
-        with mmap.mmap(file, size) as memory, memoryview(memory) as view:
-            fill(view)
-        return cls(file, size)
-
-    @classmethod
     def at(cls, address: Address) -> SharedMemory:
         """Open another process's memory.
 
         Raises:
-            OSError: it is not there, or not this process's to read.
+            OSError: it does not exist, or may not be read.
         """
         file = os.open(f'/proc/{address.process}/fd/{address.file}', os.O_RDONLY | os.O_CLOEXEC)
         found = os.fstat(file)
@@ -86,7 +128,7 @@ class SharedMemory:
 
     @property
     def address(self) -> Address:
-        """Where this process has it."""
+        """Its address in this process."""
         found = os.fstat(self.file)
         return Address(os.getpid(), self.file, (found.st_dev, found.st_ino), self.size)
 
@@ -99,28 +141,21 @@ class SharedMemory:
 
 
 class SharedArray(np.ndarray):
-    """A read-only array in shared memory; workers that are spawned get its address, not a copy."""
+    """A read-only array of one dimension in shared memory; spawned workers receive its address, not a copy."""
 
     memory: SharedMemory | None
     offset: int
 
     @classmethod
     def of(cls, memory: SharedMemory, offset: int, kind: str, length: int) -> SharedArray:
-        """Return an array of one dimension.
-
-        Args:
-            memory: that holds it.
-            offset: its first byte.
-            kind: NumPy's name of its type.
-            length: its number of items.
-        """
+        """Return the array at a byte offset of memory, of a NumPy type and a number of items."""
         stop = offset + length * np.dtype(kind).itemsize
         array = np.frombuffer(memory[offset:stop], kind).view(cls)
         array.memory, array.offset = memory, offset
         return array
 
     def __array_finalize__(self, source: Any) -> None:
-        self.memory = None  # a part of it, or what is computed from it, is an array like any other
+        self.memory = None  # slices and results are ordinary arrays
 
     def __reduce__(self) -> Any:
         if self.memory is None:
@@ -129,11 +164,11 @@ class SharedArray(np.ndarray):
 
 
 class SharedItems(Sequence):
-    """A list that unpickles its items from shared memory one by one.
+    """A list that unpickles its items from an array one by one.
 
     Args:
-        data: pickles, one after the other.
-        ends: where each ends.
+        data: concatenated pickles.
+        ends: end of each pickle.
     """
 
     def __init__(self, data: np.ndarray, ends: np.ndarray) -> None:
@@ -154,32 +189,22 @@ def write_arrays(arrays: Sequence[np.ndarray]) -> tuple[SharedMemory, list[tuple
     """Copy arrays of one dimension into new shared memory.
 
     Returns:
-        The memory, and of each array its offset, type and length.
+        The memory, and offset, type and length of each array.
 
     Raises:
-        OSError: there is no room for them.
+        OSError: there is no space.
     """
     places, size = [], 1
     for array in arrays:
         offset = -(-size // _ALIGNMENT) * _ALIGNMENT
         places.append((offset, array.dtype.str, len(array)))
         size = offset + array.nbytes
-
-    def fill(view: memoryview) -> None:
+    file = _nameless_file()
+    os.posix_fallocate(file, 0, size)  # an error here instead of a signal on writing
+    with mmap.mmap(file, size) as memory, memoryview(memory) as view:
         for array, (offset, kind, length) in zip(arrays, places, strict=True):
             np.frombuffer(view, kind, length, offset)[:] = array
-
-    return SharedMemory.holding(size, fill), places
-
-
-def give_back_freed() -> None:
-    """Let the system have the memory of objects that are gone, which glibc keeps for later ones; no other library does.
-
-    What is parsed takes several times the memory of what is kept of it.
-    """
-    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
-    if trim is not None:
-        trim(0)
+    return SharedMemory(file, size), places
 
 
 def _reopened(address: Address, offset: int, kind: str, length: int) -> SharedArray:
@@ -194,70 +219,8 @@ def _nameless_file() -> int:
             return os.dup(file.fileno())
 
 
-_Result = TypeVar('_Result')
-_DATA = ('data_list', 'data_bytes', 'data_address')
-_PIPELINE = 'pipeline'
-_copies: WeakSet[BaseDataset] = WeakSet()
-
-
-def read_once(read: Callable[[], _Result], parts: Sequence[BaseDataset]) -> _Result:
-    """Read data sets' annotations in one process of every machine; its other processes look at what that one holds.
-
-    All processes call it in the same order. Those that would read other files, have other settings or cannot look into
-    the reader's memory read for themselves. A single process just reads.
-
-    Args:
-        read: reads the annotations of all parts that have not been read, and returns plain data.
-        parts: the data sets; of classes that are not MMEngine's, everybody reads for himself.
-
-    Returns:
-        What ``read`` returned in the process that has read.
-
-    Raises:
-        Exception: what ``read`` raises. Processes that wait for the reader raise a SourceError or a RuntimeError of the
-            same words.
-    """
-    if get_world_size() == 1:
-        result = read()
-        give_back_freed()
-        return result
-    rank, everyones = get_rank(), _gather((_machine(), [_digest(part) for part in parts]))
-    alike = [other for other, entry in enumerate(everyones) if parts and entry == everyones[rank]] or [rank]
-    reader, error = alike[0], None
-    told: dict[str, Any] = {}
-    if reader == rank:
-        before = [_attributes(part) for part in parts]
-        try:
-            result = read()
-            if len(alike) > 1:
-                told = _published(parts, before, result)
-            give_back_freed()
-        except Exception as failure:
-            error, told = failure, {'error': str(failure), 'explained': isinstance(failure, ConfigError)}
-    told = _gather(told)[reader]
-    if error is not None:
-        raise error
-    if reader == rank:
-        return result
-    if 'error' in told:
-        raise SourceError(told['error']) if told['explained'] else RuntimeError(told['error'])
-    found = _adopted(parts, told) if told else None
-    # What is left: wrappers around the parts, or everything.
-    own = read()
-    return own if found is None else found[0]
-
-
-def is_copy(parts: Sequence[BaseDataset]) -> bool:
-    """Return whether another process has read these data sets, and this one looks at its memory.
-
-    Args:
-        parts: data sets, without their wrappers.
-    """
-    return bool(parts) and all(part in _copies for part in parts)
-
-
-def _published(parts: Sequence[BaseDataset], before: list[dict[str, bytes]], result: Any) -> dict[str, Any]:
-    """Move what was read into shared memory; empty where that cannot be done, and everybody reads for himself."""
+def _publish(parts: Sequence[BaseDataset], before: list[dict[str, bytes]], result: Any) -> dict[str, Any]:
+    """Move what was read into shared memory; return its address, or nothing where that is not possible."""
     try:
         changed = [_changed(part, known) for part, known in zip(parts, before, strict=True)]
         state = np.frombuffer(pickle.dumps((result, changed)), np.uint8)
@@ -270,13 +233,13 @@ def _published(parts: Sequence[BaseDataset], before: list[dict[str, bytes]], res
     return {'address': tuple(memory.address), 'places': places}
 
 
-def _adopted(parts: Sequence[BaseDataset], told: dict[str, Any]) -> tuple[Any] | None:
-    """Let data sets hold what another process has read; None if its memory cannot be looked into, or is of others."""
+def _adopt(parts: Sequence[BaseDataset], message: dict[str, Any]) -> tuple[Any] | None:
+    """Let datasets hold what another process has read; return its result, or None without access to its memory."""
     try:
-        memory = SharedMemory.at(Address(*told['address']))
+        memory = SharedMemory.at(Address(*message['address']))
     except OSError:
         return None
-    arrays = [SharedArray.of(memory, *place) for place in told['places']]
+    arrays = [SharedArray.of(memory, *place) for place in message['places']]
     result, changed = pickle.loads(arrays[0].data)
     for part, state, data, ends in zip(parts, changed, arrays[1::2], arrays[2::2], strict=True):
         if part._fully_initialized:
@@ -291,7 +254,7 @@ def _adopted(parts: Sequence[BaseDataset], told: dict[str, Any]) -> tuple[Any] |
 
 
 def _arrays(part: BaseDataset) -> tuple[np.ndarray, np.ndarray]:
-    """A data set's list as MMEngine serializes it."""
+    """Return a dataset's list as MMEngine serializes it."""
     if part.serialize_data:
         return part.data_bytes, part.data_address
     each = [pickle.dumps(info, protocol=4) for info in part.data_list]
@@ -306,10 +269,10 @@ def _hold(part: BaseDataset, data: np.ndarray, ends: np.ndarray) -> None:
 
 
 def _attributes(part: BaseDataset) -> dict[str, bytes]:
-    """What a data set is made of, beside its list; what cannot be pickled is told by its class."""
+    """Return a dataset's pickled attributes without its list; the class name of those that cannot be pickled."""
     found = {}
     for name, value in vars(part).items():
-        if name not in (*_DATA, _PIPELINE):
+        if name not in _NOT_COMPARED:
             try:
                 found[name] = pickle.dumps(value)
             except Exception:  # whatever objects raise that were not made for it
@@ -318,13 +281,12 @@ def _attributes(part: BaseDataset) -> dict[str, bytes]:
 
 
 def _changed(part: BaseDataset, before: dict[str, bytes]) -> dict[str, Any]:
-    """What reading has set in a data set, beside its list."""
-    now = _attributes(part)
-    return {name: getattr(part, name) for name in now if now[name] != before.get(name)}
+    """Return the attributes that reading has set."""
+    return {name: getattr(part, name) for name, value in _attributes(part).items() if value != before.get(name)}
 
 
 def _digest(part: BaseDataset) -> str:
-    """What would be read: class, settings, and the files themselves."""
+    """Return a digest of class, settings and files."""
     settings = {name: value for name, value in _attributes(part).items() if name != 'prepare_data'}
     files = [_file(path) for path in (part.ann_file, part.data_root)]
     content = (type(part).__qualname__, os.getcwd(), files, sorted(settings.items()))
@@ -340,7 +302,7 @@ def _file(path: str | None) -> tuple[int, ...]:
 
 
 def _machine() -> tuple[str, ...]:
-    """Processes of which this is the same can look into each other's memory."""
+    """Identify the processes that can read each other's memory."""
     try:
         with open('/proc/sys/kernel/random/boot_id') as file:
             return file.read(), os.readlink('/proc/self/ns/pid'), str(os.getuid())
