@@ -13,8 +13,8 @@ from tests.engine.tiny_squeeze import validated_sources, validation
 from xlearner_mm.config.options import load_config, read_config
 from xlearner_mm.config.shared_sources import sources_of, with_sources
 from xlearner_mm.engine import XLearnerRunner
-from xlearner_mm.engine.auto_scale import images_per_step
 from xlearner_mm.engine.launch import launch
+from xlearner_mm.engine.schedule import images_per_step
 from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet

@@ -11,7 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from xlearner_mm.engine.recipe_steps import SETTING, counts_epochs, keep_recipe
+from xlearner_mm.engine.schedule import SETTING, counts_epochs, keep_recipe
 
 _GPUS = re.compile(r'(\d+)xb(\d+)')
 _POSITIONS = ('begin', 'end', 'T_max', 'milestones')

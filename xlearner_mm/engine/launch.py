@@ -15,9 +15,9 @@ from xlearner_mm.checkpoint import load_strictly, read_checkpoint, resolve_check
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.unknown_setting import explained
 from xlearner_mm.engine.ending import end_well, end_with
-from xlearner_mm.engine.recipe_steps import SETTING
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT
 from xlearner_mm.engine.runner import XLearnerRunner
+from xlearner_mm.engine.schedule import SETTING
 from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.links import narrow_as

@@ -28,14 +28,13 @@ from xlearner_mm.datasets import MultiSourceSampler
 from xlearner_mm.datasets.channel_order import agreed_order
 from xlearner_mm.datasets.classes import read_stock
 from xlearner_mm.datasets.integrity.images import guard_stock
-from xlearner_mm.engine.auto_scale import images_per_step, is_scaled, scale_length
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook, as_whole
 from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
 from xlearner_mm.engine.optim.wrapper import accumulative_counts
-from xlearner_mm.engine.recipe_steps import keep_recipe, processes_of
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, RankWatchHook, watch_ranks
 from xlearner_mm.engine.recovery.resume_point import Places, read_to_resume, resume_point, saved_checkpoints
 from xlearner_mm.engine.recovery.resumed_settings import ConfiguredSettings, chosen_settings, refuse_other_optimizers
+from xlearner_mm.engine.schedule import images_per_step, is_scaled, keep_recipe, processes_of, scale_length
 from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.models.class_weights import check_class_weights
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
@@ -97,7 +96,7 @@ class XLearnerRunner(Runner):
         """Build the runner of a config: what ``tools/train.py`` and notebooks call.
 
         An optimizer step of a config that sets ``images_per_step`` has that many images, see
-        :func:`~xlearner_mm.engine.recipe_steps.keep_recipe`.
+        :func:`~xlearner_mm.engine.schedule.keep_recipe`.
 
         Args:
             cfg: a config of either style, or the path of one; it is left as it is. Without a ``work_dir``, logs and

@@ -15,7 +15,7 @@ from mmengine.registry import init_default_scope
 
 from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.config.options import load_config, parse_option
-from xlearner_mm.engine.recipe_steps import counts_epochs
+from xlearner_mm.engine.schedule import counts_epochs
 from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.export.start import Start, resnet_channels
 from xlearner_mm.registry import DATASETS, bare_name

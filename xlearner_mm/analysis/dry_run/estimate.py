@@ -15,8 +15,8 @@ from xlearner_mm.analysis.dry_run.blueprint import STOCK, Blueprint
 from xlearner_mm.analysis.dry_run.figures import Estimate, SourceEstimate
 from xlearner_mm.analysis.dry_run.source_cost import PIXELS, SourceCost, source_cost
 from xlearner_mm.analysis.dry_run.source_data import SourceData
-from xlearner_mm.engine.auto_scale import is_scaled
 from xlearner_mm.engine.optim import like, wrappers_of
+from xlearner_mm.engine.schedule import is_scaled
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.distillation.teachers import FrozenModel
 

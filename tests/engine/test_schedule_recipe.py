@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from xlearner_mm.engine import XLearnerRunner
-from xlearner_mm.engine.recipe_steps import keep_recipe, plan_step, processes_of
+from xlearner_mm.engine.schedule import keep_recipe, plan_step, processes_of
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import DATASETS, MODELS
 
