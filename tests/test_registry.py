@@ -9,7 +9,6 @@ from mmengine.dataset import ConcatDataset
 from mmengine.model import PretrainedInit
 from mmengine.optim import AmpOptimWrapper
 
-from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.models.backbones import without_library_defaults
@@ -21,6 +20,7 @@ from xlearner_mm.registry import (
     bare_name,
     missing_type,
     names_a,
+    plain,
     registered_name,
     type_of,
     with_registered_names,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -59,6 +59,7 @@ __all__ = [
     'init_default_scope',
     'missing_type',
     'names_a',
+    'plain',
     'registered_name',
     'type_of',
     'with_registered_names',
@@ -221,3 +222,22 @@ def _is_hidden(name: str, kind: Any, root: Registry) -> bool:
     """Whether some library means something else by a name of the root."""
     others = (child.module_dict.get(name, kind) for child in root.children.values())
     return any((other.func if isinstance(other, partial) else other) is not kind for other in others)
+
+
+def plain(value: Any) -> Any:
+    """Turn configs into dicts, lists, numbers and strings; every ``type`` becomes the name that it is registered by.
+
+    Raises:
+        TypeError: something that is no data, such as a module.
+    """
+    return _plain(with_registered_names(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str | bool | int | float) or value is None:
+        return value
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    raise TypeError(f'{value!r} is no plain data')

@@ -7,7 +7,7 @@ import signal
 import pytest
 from mmengine.hooks import Hook
 
-from xlearner_mm.engine.ending import STOPPED, end_well, end_with
+from xlearner_mm.engine.launch import STOPPED, end_well, end_with
 from xlearner_mm.engine.recovery import rank_watch
 from xlearner_mm.engine.recovery.stop_signal import TrainingStopped
 from xlearner_mm.registry import HOOKS

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
+import re
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -14,11 +17,12 @@ from mmengine.runner import Runner
 from xlearner_mm.checkpoint import load_strictly, read_checkpoint, resolve_checkpoint, state_dict_of
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.unknown_setting import explained
-from xlearner_mm.engine.ending import end_well, end_with
-from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT
+from xlearner_mm.engine.hooks.finite_loss_hook import NonFiniteLossError
+from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, current_watch
+from xlearner_mm.engine.recovery.stop_signal import TrainingStopped
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.engine.schedule import SETTING
-from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
+from xlearner_mm.errors import USER_ERRORS, CheckpointError, ConfigError, describe_error, print_error
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.unwrapped import unwrapped
@@ -170,3 +174,51 @@ def _load_for_test(runner: Runner, checkpoint: str | None) -> None:
     if pruned is not None:
         narrow_as(pruned, content)
     load_strictly(model, state_dict_of(content), f'checkpoint {checkpoint}')
+
+
+STOPPED = os.EX_TEMPFAIL
+"""Exit status of a training that was told to stop and can be resumed: 75, "try again later"."""
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BROKEN_COLLECTIVE = ('gloo', 'NCCL', 'Connection', 'ProcessGroup')
+
+
+def end_well() -> int:
+    """End a run that has done its work; of several ranks, together."""
+    watch = current_watch()
+    if watch is not None:
+        watch.finish()
+    return 0
+
+
+def end_with(error: Exception) -> int:
+    """End a run in one line, and tell the other ranks.
+
+    Args:
+        error: what ended it.
+
+    Returns:
+        The exit status: 1, or 75 after a signal to stop.
+
+    Raises:
+        Exception: ``error`` itself, where it is no bad input but a fault that needs its traceback.
+    """
+    watch = current_watch()
+    if isinstance(error, TrainingStopped):
+        print(error, file=sys.stderr)
+        end_well()
+        return STOPPED
+    if watch is not None:
+        if isinstance(error, RuntimeError) and any(word in str(error) for word in _BROKEN_COLLECTIVE):
+            # Another rank's fault: the watch ends this process with its name.
+            watch.wait_for_culprit()
+        watch.fail(_line(error))
+    if not isinstance(error, (*USER_ERRORS, NonFiniteLossError)) and getattr(error, 'errno', None) not in _FULL_DISK:
+        raise error
+    of_rank = '' if watch is None else f'rank {watch.rank}: '
+    return print_error(_line(error), of_rank)
+
+
+def _line(error: Exception) -> str:
+    """The message in one line; a loader's worker sends its whole traceback along."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r'^[\w.]+Error: ', '', lines[-1]) if 'in DataLoader worker' in lines[0] else lines[0]

@@ -19,7 +19,7 @@ from xlearner_mm.analysis.dry_run.figures import Estimate, print_tables
 from xlearner_mm.analysis.dry_run.source_cost import PIXELS
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
-from xlearner_mm.engine.ending import end_well, end_with
+from xlearner_mm.engine.launch import end_well, end_with
 from xlearner_mm.engine.optim.wrapper import CpuAmpOptimWrapper
 from xlearner_mm.engine.schedule import SETTING, is_scaled, keep_recipe
 from xlearner_mm.errors import ConfigError

@@ -10,7 +10,6 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import nothing_executed
-from xlearner_mm.config.plain_data import plain
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
@@ -22,7 +21,7 @@ from xlearner_mm.models.expansion.hints import build_hints
 from xlearner_mm.models.expansion.stock_network import build_stock_network, losses_of, port_of
 from xlearner_mm.models.norms import apply_norm_eval
 from xlearner_mm.models.ragged import joint_groups, parts_of, ragged
-from xlearner_mm.registry import MODELS
+from xlearner_mm.registry import MODELS, plain
 from xlearner_mm.sources import parse_sources
 
 

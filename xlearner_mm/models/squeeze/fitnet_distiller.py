@@ -13,7 +13,6 @@ from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor
 
 from xlearner_mm.checkpoint import BRANCHES, load_backbone
-from xlearner_mm.config.plain_data import plain
 from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
 from xlearner_mm.models.distillation.comparison import GUIDANCE, LOSS, STANDARDIZE, build_part, build_parts, compare
@@ -24,7 +23,7 @@ from xlearner_mm.models.ragged import joint_groups, parts_of, ragged, ragged_for
 from xlearner_mm.models.squeeze.student import build_student, check_all_trains, load_student
 from xlearner_mm.models.squeeze.teachers import Teacher, branch_targets, build_further_teachers, fill_weights
 from xlearner_mm.nearest_name import settings_of
-from xlearner_mm.registry import MODELS
+from xlearner_mm.registry import MODELS, plain
 from xlearner_mm.sources import parse_sources
 
 _OWNER = 'FitNetDistiller'

@@ -20,12 +20,11 @@ from tqdm import tqdm
 
 from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import nothing_executed
-from xlearner_mm.config.plain_data import plain
 from xlearner_mm.datasets.channel_order import loaded_order
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.normalization import BGR, GRAY
-from xlearner_mm.registry import DATASETS, MODELS
+from xlearner_mm.registry import DATASETS, MODELS, plain
 
 _BAR = '{desc}: {percentage:3.0f}%|{bar:20}| [{n_fmt}/{total_fmt}] {remaining} left'
 
