@@ -8,6 +8,7 @@ import torch
 from xlearner_mm.engine.launch import launch
 
 from .test_doors import learner, save_safetensors, training
+from .tiny_runner import image_sources
 
 STILL = dict(optimizer=dict(type='SGD', lr=0.0))
 
@@ -42,7 +43,7 @@ def flip(path):
 
 
 def test_with_nothing_to_resume_it_starts_from_load_from_and_later_goes_on_from_its_own(tmp_path):
-    weights = save_safetensors(tmp_path, learner())
+    weights = save_safetensors(tmp_path, dict(learner(), sources=image_sources()))
     assert run(tmp_path, 'work', steps=2, resume='auto', load_from=weights) == 0
     assert run(tmp_path, 'random', steps=2) == 0
     begun, random = (parameters(tmp_path / work / 'iter_2.pth') for work in ('work', 'random'))
@@ -94,4 +95,4 @@ def test_weights_of_a_part_of_the_backbone_are_no_start(tmp_path, capfd):
 def parameters_of_learner(folder):
     from safetensors.torch import load_file
 
-    return load_file(save_safetensors(folder, learner()))
+    return load_file(save_safetensors(folder, dict(learner(), sources=image_sources())))
