@@ -8,13 +8,13 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
+from tests.fixtures import write_fixtures
 from tests.reduction import reduced, with_teachers
 from xlearner_mm.analysis.dry_run import estimate_config
 from xlearner_mm.analysis.source_recipes import GPUS, stock_training
 from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing.fixtures import write_fixtures
 
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted((ROOT / 'expansion').glob('*.py'))

@@ -13,9 +13,9 @@ from PIL import Image
 
 from tests.datasets.mutations import mutated
 from tests.datasets.small_sources import FORMS, class_folders, coco, label_maps, voc, write_coco
+from tests.fixtures import write_fixtures
 from xlearner_mm.analysis.check_sources import check_config, check_source, save_contact_sheet
 from xlearner_mm.sources import parse_sources
-from xlearner_mm.testing.fixtures import write_fixtures
 
 BASES = Path(__file__).parents[2] / 'configs' / '_base_'
 SOURCES = ('places365', 'coco', 'ade20k')

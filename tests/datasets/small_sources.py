@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from xlearner_mm.testing.fixtures.pictures import HEIGHT, WIDTH, write_labels, write_picture
+from tests.fixtures.pictures import HEIGHT, WIDTH, write_labels, write_picture
 
 COUNT = 6
 BOX = [20, 12, 40, 36]

@@ -9,10 +9,10 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 from torchvision.datasets import FakeData
 
+from tests.fixtures.transfer_sets import write_cifar10
 from xlearner_mm.datasets.channel_order import agreed_order, loaded_order
 from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import DATASETS, DefaultScope
-from xlearner_mm.testing.fixtures.transfer_sets import write_cifar10
 
 PACK = dict(type='PackInputs')
 FILES = dict(type='CustomDataset', data_prefix='images', pipeline=[dict(type='LoadImageFromFile'), PACK])

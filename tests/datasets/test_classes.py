@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.fixtures.pictures import HEIGHT, WIDTH, write_picture
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.classes import values_of_maps
 from xlearner_mm.errors import SourceError
-from xlearner_mm.testing.fixtures.pictures import HEIGHT, WIDTH, write_picture
 
 from .small_sources import COUNT, class_folders, label_maps, voc
 

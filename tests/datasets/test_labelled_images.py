@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests.fixtures import write_fixtures
 from xlearner_mm.registry import DATASETS
-from xlearner_mm.testing.fixtures import write_fixtures
 
 SETS = {
     'inat2021': ('INat2021', 'inat2021', 'val', 10000),

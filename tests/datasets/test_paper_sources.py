@@ -7,9 +7,9 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
+from tests.fixtures import FIXTURES, write_fixtures
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.registry import DATASETS
-from xlearner_mm.testing.fixtures import FIXTURES, write_fixtures
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_'
 LR = Config.fromfile(CONFIGS / 'schedules' / 'pretrain_500k.py').lr

@@ -41,7 +41,7 @@ def test_every_public_module_is_on_a_page(site):
 def test_every_registered_name_is_on_the_page_of_names_and_no_other(site):
     decorated = set()
     for path in PACKAGE.rglob('*.py'):
-        if '.mim' in path.parts or 'testing' in path.parts:
+        if '.mim' in path.parts or path.name == 'testing.py':
             continue
         for node in ast.parse(path.read_text()).body:
             for call in getattr(node, 'decorator_list', ()):

@@ -6,9 +6,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from tests.fixtures.pictures import write_picture
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing.fixtures.pictures import write_picture
 
 CONFIGS = {'mmdet': 'det_voc_mini', 'mmseg': 'seg_voc_mini', 'mmpretrain': 'cls_letters'}
 

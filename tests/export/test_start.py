@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tests.fixtures.checkpoints import write_published
 from xlearner_mm.checkpoint.weights import PUBLISHED
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.start import read_start
@@ -8,7 +9,6 @@ from xlearner_mm.flops import image_flops
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
-from xlearner_mm.testing.fixtures.checkpoints import write_published
 
 NORMALIZATION = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
 

@@ -3,10 +3,10 @@ import copy
 import numpy as np
 import pytest
 
+from tests.fixtures.pictures import write_picture
+from tests.fixtures.transfer_sets import write_voc0712
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import DATASETS
-from xlearner_mm.testing.fixtures.pictures import write_picture
-from xlearner_mm.testing.fixtures.transfer_sets import write_voc0712
 from xlearner_mm.transfer.set_config import Part, draw_fraction, leaf_datasets
 
 COUNTS = {'ant': 20, 'bee': 10, 'cat': 3}

@@ -10,9 +10,9 @@ from mmengine.hub import get_config
 
 import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
 from tests.export.conftest import description
+from tests.fixtures.transfer_sets import TRANSFER_FIXTURES
 from xlearner_mm.export import export_backbone
 from xlearner_mm.registry import DATASETS, MODELS, DefaultScope
-from xlearner_mm.testing.fixtures.transfer_sets import TRANSFER_FIXTURES
 from xlearner_mm.transfer.protocol import Protocol, transfer_sets
 from xlearner_mm.transfer.rows import read_result
 from xlearner_mm.transfer.transfer_set import transfer_to_set

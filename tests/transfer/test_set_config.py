@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
+from tests.fixtures.segmentation import write_voc2012
+from tests.fixtures.transfer_sets import write_voc0712
 from xlearner_mm.export.start import Start
-from xlearner_mm.testing.fixtures.segmentation import write_voc2012
-from xlearner_mm.testing.fixtures.transfer_sets import write_voc0712
 from xlearner_mm.transfer.protocol import Protocol
 from xlearner_mm.transfer.set_config import is_frozen, leaf_datasets, set_config
 

@@ -10,12 +10,12 @@ from mmengine.fileio import LocalBackend
 from mmengine.fileio.backends import registry_utils
 
 from tests.export.colours import config_text, write_colours
+from tests.fixtures.checkpoints import write_published
 from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.pipeline import JobRunner, Outcome
 from xlearner_mm.registry import MODELS
 from xlearner_mm.report.rows import SUMMARY
 from xlearner_mm.testing import tiny_resnet
-from xlearner_mm.testing.fixtures.checkpoints import write_published
 from xlearner_mm.transfer import suite as module
 from xlearner_mm.transfer.protocol import SUITES, Protocol, Suite
 from xlearner_mm.transfer.rows import SetResult, write_result

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.analysis.dry_run.measured import cpu_peak, gpu_peak, short_training
+from tests.fixtures import write_fixtures
 from tests.reduction import smaller
 from xlearner_mm.analysis.dry_run import estimate_config
 from xlearner_mm.mini import make_mini
-from xlearner_mm.testing.fixtures import write_fixtures
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
 SOURCES = ['digits', 'shapes', 'textures', 'det_shapes', 'det_digits']

@@ -2,11 +2,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.fixtures import write_fixtures
 from xlearner_mm.analysis.dry_run.source_data import read_source, stand_in_items
 from xlearner_mm.datasets.stock_datasets import build_deferred
 from xlearner_mm.errors import SourceError
 from xlearner_mm.sources import parse_sources
-from xlearner_mm.testing.fixtures import write_fixtures
 
 COCO = dict(
     _scope_='mmdet',

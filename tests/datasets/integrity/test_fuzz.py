@@ -16,9 +16,9 @@ from mmengine.config import Config
 
 from tests.datasets.mutations import mutated
 from tests.datasets.small_sources import FORMS
+from tests.fixtures import FIXTURES, write_fixtures
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.errors import SourceError
-from xlearner_mm.testing.fixtures import FIXTURES, write_fixtures
 
 SECONDS = 200  # that one case may take on a busy machine; most take hundredths of one
 MEMORY = 4 << 30  # bytes that the cases of one form may take

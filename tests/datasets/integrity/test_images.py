@@ -21,11 +21,11 @@ from tests.datasets.small_sources import (
     write_coco,
     write_xml,
 )
+from tests.fixtures.pictures import HEIGHT, WIDTH, write_labels
 from xlearner_mm.analysis.check_sources import check_source
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.errors import BadImageError, SourceError
 from xlearner_mm.sources import parse_sources
-from xlearner_mm.testing.fixtures.pictures import HEIGHT, WIDTH, write_labels
 
 
 @TRANSFORMS.register_module()

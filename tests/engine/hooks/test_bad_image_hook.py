@@ -8,8 +8,7 @@ from xlearner_mm.datasets.stream_index import stream_order
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.engine.hooks import BadImageHook
 from xlearner_mm.errors import SourceError
-from xlearner_mm.testing import tiny_expanded
-from xlearner_mm.testing.tiny_models import tiny_classifier
+from xlearner_mm.testing import tiny_classifier, tiny_expanded
 
 from ...datasets.small_sources import COUNT, class_list
 from ..ranks import run_ranks

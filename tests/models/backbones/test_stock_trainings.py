@@ -10,9 +10,9 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from tests.fixtures import write_fixtures
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.models.backbones import resnet_class
-from xlearner_mm.testing.fixtures import write_fixtures
 
 from .stock_walk import folder_of
 
