@@ -4,7 +4,7 @@ _base_ = './xlearner_r18_expansion.py'
 # Often changed: what the expansion stage saved, and what is left of it
 load_from = 'work_dirs/xlearner_r18_expansion'
 target_params = 702096  # one ResNet-18 of base width 16; before pruning 1,485,216
-criterion = 'magnitude'
+criterion = dict(type='GroupMagnitudeImportance')
 max_iters = 300
 lr = 1e-3
 # Rarely changed: five steps, then as long again of fine-tuning alone

@@ -4,7 +4,7 @@ _base_ = '../expansion/xlearner_p_r50_500k_base.py'
 # Often changed: what the expansion stage saved, and what is left of it
 load_from = 'work_dirs/xlearner_p_r50_500k_base'
 target_params = 23.51e6  # one ResNet-50 without its classifier; before pruning 51.62 M, at the least 12.38 M
-criterion = 'magnitude'
+criterion = dict(type='GroupMagnitudeImportance')
 # Our choice: ten steps in half of a fifth of the expansion's iterations, at a tenth of its rate
 max_iters = 100000
 lr = 0.01

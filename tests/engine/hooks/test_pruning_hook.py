@@ -8,7 +8,7 @@ from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.export.stored_backbone import find_backbone
-from xlearner_mm.models.squeeze.pruning import CRITERIA
+from xlearner_mm.models.squeeze.pruning import CRITERIA, build_criterion
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded
 
@@ -105,13 +105,13 @@ def test_a_pruned_checkpoint_says_what_its_backbone_is_built_like(straight):
         assert torch.equal(mine, torch.cat(theirs, dim=1))
 
 
-@pytest.mark.parametrize('criterion', ['magnitude', 'taylor'])
+@pytest.mark.parametrize('criterion', ['GroupMagnitudeImportance', 'GroupTaylorImportance'])
 def test_stopped_and_resumed_it_ends_with_the_same_bits(criterion, straight, tmp_path):
-    work_dir = straight[0] if criterion == 'magnitude' else tmp_path / 'straight'
-    if criterion != 'magnitude':
-        trained(work_dir, pruning(criterion=criterion))
+    work_dir = straight[0] if criterion == 'GroupMagnitudeImportance' else tmp_path / 'straight'
+    if criterion != 'GroupMagnitudeImportance':
+        trained(work_dir, pruning(criterion=dict(type=criterion)))
     stopped = str(work_dir / 'iter_3.pth')
-    trained(tmp_path / 'resumed', pruning(criterion=criterion), load_from=stopped, resume=True)
+    trained(tmp_path / 'resumed', pruning(criterion=dict(type=criterion)), load_from=stopped, resume=True)
     wanted, found = read(work_dir, 6), read(tmp_path / 'resumed', 6)
     assert wanted['meta']['xlearner'] == found['meta']['xlearner']
     assert wanted['state_dict'].keys() == found['state_dict'].keys()
@@ -125,20 +125,20 @@ def optim(wrapper='OptimWrapper', **kwargs):
 
 
 def test_gradients_are_those_of_the_last_update_where_a_step_falls_between_two(tmp_path):
-    taylor = pruning(criterion='taylor', steps=1, interval=3)
+    taylor = pruning(criterion=dict(type='GroupTaylorImportance'), steps=1, interval=3)
     run = trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=2), default_hooks=saving(2))
     assert params(run.model.backbone) <= TARGET
 
 
 def test_without_any_gradient_the_criterion_that_reads_them_says_so(tmp_path):
-    taylor = pruning(criterion='taylor', steps=1, interval=3)
-    with pytest.raises(ConfigError, match=r"criterion 'taylor' reads gradients, .* lower accumulative_counts, or take"):
+    taylor = pruning(criterion=dict(type='GroupTaylorImportance'), steps=1, interval=3)
+    with pytest.raises(ConfigError, match=r"'GroupTaylorImportance' reads gradients, .* accumulative_counts"):
         trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=50), default_hooks=saving(50))
 
 
-@pytest.mark.parametrize('criterion', ['magnitude', 'taylor'])
+@pytest.mark.parametrize('criterion', ['GroupMagnitudeImportance', 'GroupTaylorImportance'])
 def test_in_mixed_precision_it_prunes_to_the_target_too(criterion, tmp_path):
-    run = trained(tmp_path, pruning(criterion=criterion), optim_wrapper=optim('CpuAmpOptimWrapper'))
+    run = trained(tmp_path, pruning(criterion=dict(type=criterion)), optim_wrapper=optim('CpuAmpOptimWrapper'))
     assert params(run.model.backbone) == pytest.approx(TARGET, rel=0.01)
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in run.model.parameters())
 
@@ -216,7 +216,7 @@ def test_all_processes_prune_the_same(tmp_path):
     def train(rank):
         run = trained(
             tmp_path / 'two',
-            pruning(criterion='taylor'),
+            pruning(criterion=dict(type='GroupTaylorImportance')),
             launcher='pytorch',
             cfg=dict(
                 model_wrapper_cfg=dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
@@ -250,7 +250,10 @@ def test_what_cannot_work_is_refused_at_the_start(hook, kwargs, message, tmp_pat
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(criterion='tailor'), "unknown criterion 'tailor'; did you mean 'taylor'"),
+        (
+            dict(criterion=dict(type='FPGMImportanc')),
+            "'FPGMImportanc'; did you mean 'FPGMImportance'",
+        ),
         (dict(target_flops=1e6), 'give either target_params or target_flops'),
         (dict(target_params=None), 'give either target_params or target_flops'),
         (dict(interval=0), 'interval=0 must be a whole number and at least 1'),
@@ -269,4 +272,4 @@ def test_settings_that_make_no_sense_are_refused_at_build(change, message, tmp_p
 
 
 def test_criteria_are_the_librarys():
-    assert {type(build()).__module__.split('.')[0] for build in CRITERIA.values()} == {'torch_pruning'}
+    assert {type(build_criterion(dict(type=name))).__module__.split('.')[0] for name in CRITERIA} == {'torch_pruning'}

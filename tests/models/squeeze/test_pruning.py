@@ -42,7 +42,13 @@ def test_steps_are_of_equal_size_and_end_at_the_target():
     assert params(backbone) == sizes[-1].params <= TARGET
 
 
-@pytest.mark.parametrize('criterion', sorted(set(CRITERIA) - {'taylor'}))
+CRITERION_CONFIGS = [
+    *(dict(type=name) for name in CRITERIA if name != 'GroupTaylorImportance'),
+    dict(type='GroupMagnitudeImportance', p=1),
+]
+
+
+@pytest.mark.parametrize('criterion', CRITERION_CONFIGS, ids=str)
 def test_every_criterion_leaves_levels_as_they_are(criterion):
     backbone, x = expanded(), torch.randn(2, 3, 64, 64)
     before = copy.deepcopy(backbone)
@@ -100,7 +106,7 @@ def test_gradients_decide_where_the_criterion_is_taylor():
     for parameter, dim in width.parameters():
         parameter.grad.index_fill_(dim, torch.arange(16), 0)
     loved = width.conv.weight.data[16:].clone()
-    Pruning(backbone, target_params=90_000, steps=1, criterion='taylor').prune(backbone, 1)
+    Pruning(backbone, target_params=90_000, steps=1, criterion=dict(type='GroupTaylorImportance')).prune(backbone, 1)
     assert width.channels < CHANNELS[-1]
     assert torch.equal(width.conv.weight.data[-16:], loved)
 
@@ -108,10 +114,10 @@ def test_gradients_decide_where_the_criterion_is_taylor():
 def test_chance_is_the_same_for_everyone_and_nobodys_random_numbers_move():
     first = expanded()
     second, generator = copy.deepcopy(first), torch.get_rng_state()
-    pruned(first, criterion='random')
+    pruned(first, criterion=dict(type='RandomImportance'))
     torch.manual_seed(7)
     expected = torch.get_rng_state()
-    pruned(second, criterion='random')
+    pruned(second, criterion=dict(type='RandomImportance'))
     assert torch.equal(torch.get_rng_state(), expected)
     assert not torch.equal(generator, expected)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
@@ -151,7 +157,12 @@ def test_a_plain_resnet50_is_counted_as_everyone_counts_it():
         (dict(target_params=1e6), 'target_params=1e.06 is not below the 9.482e.04'),
         (dict(target_params=None), 'give either target_params or target_flops'),
         (dict(target_flops=1e5), 'give either target_params or target_flops'),
-        (dict(criterion='magnitud'), "unknown criterion 'magnitud'; did you mean 'magnitude'"),
+        (
+            dict(criterion=dict(type='FPGMImportanc')),
+            "'FPGMImportanc'; did you mean 'FPGMImportance'",
+        ),
+        (dict(criterion='magnitude'), r"criterion.*dict\(type='GroupMagnitudeImportance'\).*'magnitude'"),
+        (dict(criterion=dict(type='FPGMImportance', q=2)), "criterion 'FPGMImportance'.*'q'"),
     ],
 )
 def test_what_pruning_cannot_do_is_refused_by_name(change, message):
@@ -169,4 +180,21 @@ def test_the_floor_is_reached_and_not_passed():
 def test_without_the_library_pruning_is_refused_and_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch_pruning', None)
     with pytest.raises(ConfigError, match='^pruning needs torch-pruning: pip install torch-pruning'):
-        build_criterion('magnitude')
+        build_criterion(dict(type='GroupMagnitudeImportance'))
+
+
+def test_a_criterion_of_ones_own_is_a_registered_class():
+    class LastFirst:
+        def __call__(self, group):
+            return -torch.arange(float(len(group[0].idxs)))
+
+    MODELS.register_module(name='LastFirst', module=LastFirst)
+    try:
+        backbone = expanded()
+        width = inner_widths(backbone)['branches.cls.backbone.layer4.0.conv1']
+        before = width.conv.weight.data.clone()
+        pruned(backbone, criterion=dict(type='LastFirst'))
+    finally:
+        MODELS._module_dict.pop('LastFirst')
+    assert width.channels < CHANNELS[-1]
+    assert torch.equal(width.conv.weight.data[:, 0], before[: width.channels, : width.conv.in_channels][:, 0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from xlearner_mm.models.expansion.branch import pretrained_of
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone, expanded_backbone_of
 from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.squeeze.pruning import (
-    NEEDS_GRADIENTS,
+    CRITERION,
     Pruning,
     build_criterion,
     check_count,
@@ -45,8 +46,8 @@ class PruningHook(Hook):
 
     Args:
         interval: iterations before each step.
-        criterion: torch-pruning's criterion, see :data:`~xlearner_mm.models.squeeze.pruning.CRITERIA`. Defaults to
-            ``'magnitude'``.
+        criterion: importance of channels, see :func:`~xlearner_mm.models.squeeze.pruning.build_criterion`. Defaults to
+            ``dict(type='GroupMagnitudeImportance')``.
         target_params: parameters of the expanded backbone to reach. Defaults to None.
         target_flops: multiply-adds for one image to reach, instead of parameters. Defaults to None.
         steps: steps to the target. Defaults to 5.
@@ -65,7 +66,7 @@ class PruningHook(Hook):
     def __init__(
         self,
         interval: int,
-        criterion: str = 'magnitude',
+        criterion: Mapping[str, Any] = CRITERION,
         target_params: float | None = None,
         target_flops: float | None = None,
         steps: int = 5,
@@ -74,7 +75,7 @@ class PruningHook(Hook):
     ) -> None:
         check_count('interval', interval)
         check_plan(target_params, target_flops, steps, keep, input_size)
-        build_criterion(criterion)
+        self._reads_gradients = build_criterion(criterion).needs_gradients
         self.interval = interval
         self.criterion = criterion
         self.settings: dict[str, Any] = {
@@ -128,7 +129,7 @@ class PruningHook(Hook):
             )
         if self._backbone.widths:
             _wrap_anew(runner)
-        if self.criterion in NEEDS_GRADIENTS:
+        if self._reads_gradients:
             self._handles = [
                 wrapper.optimizer.register_step_pre_hook(lambda *_: self._remember(runner))
                 for wrapper in wrappers_of(runner.optim_wrapper).values()
@@ -161,10 +162,10 @@ class PruningHook(Hook):
         step = self._step_after(runner.iter + 1)
         if not step:
             return
-        if self.criterion in NEEDS_GRADIENTS and not self._gradients:
+        if self._reads_gradients and not self._gradients:
             raise ConfigError(
-                f"pruning: criterion '{self.criterion}' reads gradients, but none of the last {_LOOK_BACK} iterations "
-                'before this step has updated weights; lower accumulative_counts, or take another criterion'
+                f"pruning: criterion '{self.criterion['type']}' reads gradients, but none of the last {_LOOK_BACK} "
+                'iterations before this step has updated weights; lower accumulative_counts, or take another criterion'
             )
         for name, parameter in self._backbone.named_parameters():
             parameter.grad = self._gradients.get(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,23 @@ from xlearner_mm.flops import flops_by_layer
 from xlearner_mm.models.expansion import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.links import InnerWidth, inner_widths
 from xlearner_mm.nearest_name import nearest
+from xlearner_mm.registry import MODELS
 
 if TYPE_CHECKING:
     from torch_pruning import DependencyGraph, Group
+
+Criterion = Any  # a callable on a group of torch-pruning
+
+CRITERIA = (
+    'BNScaleImportance',
+    'FPGMImportance',
+    'GroupMagnitudeImportance',
+    'GroupTaylorImportance',
+    'LAMPImportance',
+    'RandomImportance',
+)
+"""torch-pruning's criteria that need weights only, or (``'GroupTaylorImportance'``) the gradients of one step."""
+CRITERION = {'type': 'GroupMagnitudeImportance'}
 
 
 class Pruning:
@@ -34,8 +48,8 @@ class Pruning:
         target_params: parameters of the expanded backbone to reach. Defaults to None.
         target_flops: multiply-adds for one image to reach, in place of parameters. Defaults to None.
         steps: steps to the target. Defaults to 5.
-        criterion: what judges channels, by name: see :data:`~xlearner_mm.models.squeeze.pruning.CRITERIA`. Defaults
-            to ``'magnitude'``.
+        criterion: importance of channels, see :func:`build_criterion`. Defaults to
+            ``dict(type='GroupMagnitudeImportance')``.
         keep: share of each inner width that always stays. Defaults to 0.1.
         input_size: height and width of the image that FLOPs are counted for. Defaults to (224, 224).
 
@@ -54,7 +68,7 @@ class Pruning:
         target_params: float | None = None,
         target_flops: float | None = None,
         steps: int = 5,
-        criterion: str = 'magnitude',
+        criterion: Mapping[str, Any] = CRITERION,
         keep: float = 0.1,
         input_size: tuple[int, int] = (224, 224),
     ) -> None:
@@ -76,7 +90,7 @@ class Pruning:
             raise ConfigError(
                 f'pruning: target_{self.measure}={self.target:.4g} is below what pruning inner widths can reach, '
                 f'{floor:.4g} with keep={keep} (levels and links between them keep their channels); raise the target, '
-                "lower keep, or use smaller links, reconciliation=dict(link='pool1x1')"
+                "lower keep, or use smaller links, reconciliation=dict(link=dict(type='PoolLink'))"
             )
         if self.target >= full:
             raise ConfigError(
@@ -215,12 +229,6 @@ def _narrow_state(optimizer: Optimizer, width: InnerWidth, kept: Tensor) -> None
                 state[key] = value.index_select(dim, kept.to(value.device))
 
 
-if TYPE_CHECKING:
-    from torch_pruning import Group
-
-Criterion = Callable[[Any], Tensor]
-
-
 def torch_pruning() -> ModuleType:
     """Return the library, which an installation that prunes nothing need not have.
 
@@ -234,29 +242,31 @@ def torch_pruning() -> ModuleType:
     return torch_pruning
 
 
-CRITERIA: dict[str, Callable[[], Criterion]] = {
-    'magnitude': lambda: torch_pruning().importance.GroupMagnitudeImportance(p=2),
-    'magnitude_l1': lambda: torch_pruning().importance.GroupMagnitudeImportance(p=1),
-    'taylor': lambda: torch_pruning().importance.GroupTaylorImportance(),
-    'bn_scale': lambda: torch_pruning().importance.BNScaleImportance(),
-    'lamp': lambda: torch_pruning().importance.LAMPImportance(),
-    'fpgm': lambda: torch_pruning().importance.FPGMImportance(),
-    'random': lambda: torch_pruning().importance.RandomImportance(),
-}
-"""Those that need weights alone, or (``'taylor'``) the gradients of one step."""
+def build_criterion(settings: Mapping[str, Any]) -> Criterion:
+    """Build an importance criterion, which maps a group of torch-pruning to one score per channel.
 
-NEEDS_GRADIENTS = ('taylor',)
-
-
-def build_criterion(name: str) -> Criterion:
-    """Return a criterion: it maps a group of torch-pruning to one score per channel.
+    Args:
+        settings: ``dict(type=...)`` of :data:`CRITERIA` or of a class registered in ``MODELS``, which sets
+            ``needs_gradients = True`` if it reads gradients; and its arguments.
 
     Raises:
-        ConfigError: no criterion of that name, or torch-pruning is not installed.
+        ConfigError: an unknown criterion or argument, or torch-pruning is not installed.
     """
-    if name not in CRITERIA:
-        raise ConfigError(f"pruning: unknown criterion '{name}'{nearest(name, CRITERIA, 'criteria')}")
-    return CRITERIA[name]()
+    if not isinstance(settings, Mapping) or 'type' not in settings:
+        raise ConfigError(f"pruning: criterion must be as dict(type='{CRITERION['type']}'), got {settings!r}")
+    arguments = dict(settings)
+    kind = arguments.pop('type')
+    library = torch_pruning().importance
+    if kind in CRITERIA:
+        built = getattr(library, kind)
+    elif (built := MODELS.get(kind)) is None:
+        raise ConfigError(f"pruning: unknown criterion '{kind}'{nearest(kind, CRITERIA, 'criteria')}")
+    try:
+        criterion = built(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"pruning: criterion '{kind}': {error}") from error
+    criterion.needs_gradients = kind == 'GroupTaylorImportance' or getattr(criterion, 'needs_gradients', False)
+    return criterion
 
 
 def judge(criterion: Criterion, group: Group, seed: int) -> Tensor:
