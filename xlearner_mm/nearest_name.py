@@ -1,4 +1,4 @@
-"""Which names a class or function takes, and which of them a user may have meant."""
+"""Setting names of classes and functions, and suggestions for misspelt ones."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, get_type_hints
 
 
 def nearest(name: object, known: Collection[Any], what: str = 'known settings') -> str:
-    """Return the end of a message about a name that is not known: the one that was meant, or all there are.
+    """Return the end of a message about an unknown name: the nearest known one, or all of them.
 
     Args:
-        name: the unknown one.
-        known: the names that there are.
-        what: what the known names are called where none of them is near. Defaults to ``'known settings'``.
+        name: the unknown name.
+        known: the known names.
+        what: noun for the known names. Defaults to ``'known settings'``.
     """
     if not known:
         return '; it has none'
@@ -25,11 +25,7 @@ def nearest(name: object, known: Collection[Any], what: str = 'known settings') 
 def settings_of(taker: Callable[..., Any]) -> list[str]:
     """Return the names of all settings that a class or function takes.
 
-    Those of base classes count as far as a class hands keyword arguments on to them; a function hands them on to the
-    class that it says it returns.
-
-    Args:
-        taker: a class or a function.
+    ``**kwargs`` are followed to the base classes of a class, and to the annotated return type of a function.
     """
     if not inspect.isclass(taker):
         named, hands_on = _named(inspect.signature(taker))
@@ -47,21 +43,17 @@ def settings_of(taker: Callable[..., Any]) -> list[str]:
 
 
 def _named(signature: inspect.Signature) -> tuple[list[str], bool]:
-    """The names in a signature, and whether it takes others as well."""
+    """Return the names in a signature, and whether it has ``**kwargs``."""
     kinds = {name: parameter.kind for name, parameter in signature.parameters.items()}
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return [name for name, kind in kinds.items() if kind not in variadic], variadic[0] in kinds.values()
 
 
 def misspelt(name: str, known: Collection[str]) -> str | None:
-    """Return the known name that ``name`` differs from by a slip only; None for a name of its own.
+    """Return the known name of which ``name`` is a typo, or None.
 
-    A slip are two letters that have changed places, one that is left out, or a letter or two of a long name: ``models``
-    and ``text_cfg`` are no slips of ``model`` and ``test_cfg``.
-
-    Args:
-        name: one that need not be known.
-        known: the names that mean something.
+    A typo swaps two letters, drops one, or changes a letter or two of a long name: ``models`` and ``text_cfg`` are no
+    typos of ``model`` and ``test_cfg``.
     """
     if name in known:
         return None
@@ -76,5 +68,5 @@ def _swapped(name: str, known: str) -> bool:
 
 
 def _left_out(name: str, known: str) -> bool:
-    # Short words are often others' beginnings: mode, model.
+    # Short words are often prefixes of others: mode, model.
     return len(known) > 5 and any(name == known[:i] + known[i + 1 :] for i in range(len(known)))

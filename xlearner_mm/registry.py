@@ -1,12 +1,10 @@
-"""Handles on MMEngine's root registries, and what the ``type`` of a config means.
+"""MMEngine's root registries, and the meaning of ``type`` in a config.
 
-Everything of ours is registered once, in the *root* registries: a class in root ``MODELS`` is found without a prefix
-from the scopes of mmdet, mmseg and mmpretrain, which is why a downstream config needs nothing but
-``type='XLearnerResNet'``.
+Our classes are registered in the *root* registries, where mmdet, mmseg and mmpretrain find them without a prefix.
 
 A ``type`` may be written in four ways: ``'CocoDataset'``, ``'mmdet.CocoDataset'``,
-``'mmdet.datasets.coco.CocoDataset'`` (what configs with ``read_base()`` are dumped as) and the class itself. Code that
-asks for a type asks :func:`names_a` or :func:`bare_name`, never the string.
+``'mmdet.datasets.coco.CocoDataset'`` (in dumps of configs with ``read_base()``) and the class itself. So compare types
+by :func:`names_a` or :func:`bare_name`, never as strings.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from typing import Any
 
 import mmengine.registry
 from mmengine.config.lazy import LazyAttr, LazyObject
-from mmengine.evaluator import Evaluator
-from mmengine.registry import (
+from mmengine.evaluator import Evaluator  # noqa: F401
+from mmengine.registry import (  # noqa: F401
     DATA_SAMPLERS,
     DATASETS,
     EVALUATOR,
@@ -41,44 +39,17 @@ from mmengine.utils import get_object_from_string
 
 from xlearner_mm.nearest_name import nearest
 
-__all__ = [
-    'DATASETS',
-    'DATA_SAMPLERS',
-    'EVALUATOR',
-    'FUNCTIONS',
-    'HOOKS',
-    'LOOPS',
-    'METRICS',
-    'MODELS',
-    'OPTIM_WRAPPERS',
-    'RUNNERS',
-    'WEIGHT_INITIALIZERS',
-    'DefaultScope',
-    'Evaluator',
-    'bare_name',
-    'init_default_scope',
-    'missing_type',
-    'names_a',
-    'plain',
-    'registered_name',
-    'type_of',
-    'with_registered_names',
-]
-
 LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
 """The libraries of stock networks and datasets, by their scopes."""
 _UNREGISTERED = re.compile(r'(?P<kind>[\w.]+) is not in the (?:(?P<scope>\w+)::)?(?P<name>[\w ]+?) registry')
 
 
 def type_of(settings: Mapping[str, Any], registry: Registry) -> Any:
-    """Return the class or function that a config's ``type`` names, as its registry would build it.
+    """Return the class or function that a config's ``type`` names in its ``_scope_``; None if there is none.
 
     Args:
-        settings: the config, with the ``_scope_`` that it is built in, if any.
+        settings: the config.
         registry: where it would be built.
-
-    Returns:
-        What ``type`` names; None where there is none, or none of that name.
     """
     kind = _built(settings.get('type'))
     if not isinstance(kind, str):
@@ -86,15 +57,15 @@ def type_of(settings: Mapping[str, Any], registry: Registry) -> Any:
     with registry.switch_scope_and_registry(settings.get('_scope_')) as found:
         try:
             return found.get(kind)
-        except (KeyError, RuntimeError):  # the versions of MMEngine differ in how they say that there is none
+        except (KeyError, RuntimeError):  # MMEngine's versions differ
             return None
 
 
 def names_a(settings: Any, wanted: type | tuple[type, ...], registry: Registry) -> bool:
-    """Return whether a config is of a class, or of one derived from it, however its ``type`` is written.
+    """Return whether a config names a class or a subclass of it, however its ``type`` is written.
 
     Args:
-        settings: a config; anything else is of no class.
+        settings: a config; False for anything else.
         wanted: the class, or several.
         registry: where it would be built.
     """
@@ -103,20 +74,15 @@ def names_a(settings: Any, wanted: type | tuple[type, ...], registry: Registry) 
 
 
 def bare_name(kind: Any) -> str:
-    """Return the name of a type alone, without library or module: for types of libraries that need not be imported.
-
-    Args:
-        kind: the value of a ``type``.
-    """
+    """Return the name in a ``type`` without library and module; imports no library."""
     return registered_name(kind).rsplit('.', 1)[-1]
 
 
 def registered_name(kind: Any) -> str:
-    """Return the string by which a ``type`` is registered: ``'CocoDataset'`` in MMEngine's root, else with its library.
+    """Return the registered name of a ``type``, with its library's scope unless it is in the root registry.
 
     Args:
-        kind: the value of a ``type``. A string that already is such a name is returned as it is, and so is the path of
-            something that is not registered.
+        kind: the value of a ``type``. Registered names, and paths of unregistered objects, are returned unchanged.
     """
     kind = _built(kind)
     if isinstance(kind, str):
@@ -131,11 +97,7 @@ def registered_name(kind: Any) -> str:
 
 
 def with_registered_names(settings: Any) -> Any:
-    """Return settings in which every ``type`` is a registered name: what code, dumps and checkpoints can go by.
-
-    Args:
-        settings: dicts, lists and values.
-    """
+    """Return settings in which every ``type`` is a registered name, as dumps and checkpoints need it."""
     if isinstance(settings, Mapping):
         return {
             key: registered_name(value) if key == 'type' and _names_something(value) else with_registered_names(value)
@@ -147,13 +109,13 @@ def with_registered_names(settings: Any) -> Any:
 
 
 def missing_type(error: BaseException) -> str | None:
-    """Return what to say of a ``type`` that a registry does not have: which library has it, or which one is near.
+    """Explain an unregistered ``type`` in one line: the library that has it, or the nearest name.
 
     Args:
-        error: what building a config ended with.
+        error: raised while a config was built.
 
     Returns:
-        One line; None for any other error.
+        The explanation; None for any other error.
     """
     found = _UNREGISTERED.search(str(error)) if isinstance(error, KeyError) else None
     if found is None:
@@ -173,7 +135,7 @@ def missing_type(error: BaseException) -> str | None:
 
 
 def _names_in(library: str, name: str) -> set[str]:
-    """The types of one registry of a library; none of one that is not installed."""
+    """Return the names in one registry of a library, none if it is not installed."""
     roots = [each for each in vars(mmengine.registry).values() if isinstance(each, Registry)]
     try:
         import_module(f'{library}.registry')
@@ -198,7 +160,7 @@ def _built(kind: Any) -> Any:
 
 
 def _is_importable(kind: str) -> bool:
-    """Whether ``a.B`` is the class B of the module a, and not B in the registry of the library a."""
+    """Whether ``a.B`` is the class B of the module a, not B in the registry of the scope a."""
     library, dot, _ = kind.partition('.')
     return bool(dot) and library not in _scopes() and get_object_from_string(kind) is not None
 
@@ -219,7 +181,7 @@ def _registrations(kind: Any) -> Iterator[str]:
 
 
 def _is_hidden(name: str, kind: Any, root: Registry) -> bool:
-    """Whether some library means something else by a name of the root."""
+    """Whether a library registers something else under a name of the root registry."""
     others = (child.module_dict.get(name, kind) for child in root.children.values())
     return any((other.func if isinstance(other, partial) else other) is not kind for other in others)
 

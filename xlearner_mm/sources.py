@@ -1,4 +1,4 @@
-"""What a *source* is: one dataset, the labels of one task, and all that belongs to it."""
+"""A source: one dataset with the labels of one task, and all settings that belong to it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ POLICIES = ('error', 'skip')
 
 @dataclass(frozen=True)
 class BadData:
-    """A source's policy for bad images: unreadable, truncated, or with labels that cannot be theirs.
+    """A source's policy for bad images: unreadable, truncated, or with impossible labels.
 
     Args:
-        policy: ``'error'`` ends the training at the first one. ``'skip'`` trains on the next readable image of the
-            source's own order in its place; each bad image is logged, counted and listed in
-            ``<work_dir>/bad_images.txt``. Validation never skips: a metric of fewer images is another metric. Defaults
-            to ``'error'``.
-        max_share: with ``'skip'``, the share of the source's images that may be bad, from 0 to below 1; beyond it the
-            training ends. Defaults to 0.01.
-
-    Raises:
-        SourceError: by :meth:`parse`, for an unknown setting or an impossible value.
+        policy: ``'error'`` stops at the first bad image. ``'skip'`` trains on the next readable image of the source
+            instead, and logs, counts and lists bad images in ``<work_dir>/bad_images.txt``; validation never skips.
+            Defaults to ``'error'``.
+        max_share: with ``'skip'``, the share of bad images, from 0 to below 1, beyond which training stops. Defaults
+            to 0.01.
     """
 
     policy: str = 'error'
@@ -32,7 +28,11 @@ class BadData:
 
     @classmethod
     def parse(cls, source: str, settings: Mapping[str, Any] | BadData) -> BadData:
-        """Check the settings that a config gives."""
+        """Check the settings of a config.
+
+        Raises:
+            SourceError: an unknown setting or an impossible value.
+        """
         if isinstance(settings, BadData):
             return settings
         if not isinstance(settings, Mapping):
@@ -49,19 +49,19 @@ class BadData:
 
     @property
     def skips(self) -> bool:
-        """Whether training goes on without bad images."""
+        """Whether bad images are skipped in training."""
         return self.policy == 'skip'
 
     def refuse_more(self, source: str, bad: dict[str, str], images: int) -> None:
-        """End a training whose source has more bad images than it may.
+        """Refuse more bad images than ``max_share`` allows.
 
         Args:
             source: the source's name.
             bad: path -> reason of the bad images known so far.
-            images: all images of the source, the bad ones among them.
+            images: number of all images of the source.
 
         Raises:
-            SourceError: they are more; the message names the last of them.
+            SourceError: too many; the message names the last one.
         """
         if len(bad) > self.max_share * images:
             path, reason = next(reversed(bad.items()))
@@ -72,36 +72,32 @@ class BadData:
 
 
 DECLARED = ('images', 'picture')
-"""What may be declared of a data set whose files are not there."""
+"""Properties that may be declared for a dataset whose files are absent."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The settings of one source, checked.
-
-    A config file under ``configs/_base_/sources/`` holds one such dict. The dataset, the sampler, the learner
-    and the evaluator are all given the same dict of sources, and each reads its own part.
+    """The checked settings of one source; a file under ``configs/_base_/sources/`` holds one such dict.
 
     Args:
-        name: the source's name; prefixes its losses (``<source>.<loss>``) and metrics (``<source>/<metric>``).
-        task: the task its labels are for (``'cls'``, ``'det'``, ``'seg'``, ...).
+        name: prefix of the source's losses (``<source>.<loss>``) and metrics (``<source>/<metric>``).
+        task: the task of its labels (``'cls'``, ``'det'``, ``'seg'``, ...).
         dataset: config of an unmodified dataset class, with the ``_scope_`` of its library.
         batch_size: images per training step and process.
         network: config of a stock network with its head and data preprocessor; its ``backbone`` is replaced
             by the task's port.
-        loss_weight: factor on every loss of this source, hints included: what it counts beside the other sources of its
-            branch. It is a learning rate under plain SGD only, and there only as far as gradients are not clipped;
-            Adam and its like divide it out again, so a branch's rate is set by ``optim_wrapper``. Defaults to 1.
+        loss_weight: factor on every loss of this source, hints included: its weight beside the other sources of its
+            branch. Adam-like optimizers and gradient clipping divide it out where a branch has one source, so set a
+            branch's learning rate in ``optim_wrapper``. Defaults to 1.
         val_dataloader: a stock dataloader config for validation, or None for no validation.
         val_evaluator: stock metric config(s) for validation.
-        primary_metric: the metric that stands for the source in aggregates, e.g. ``'coco/bbox_mAP'``.
-        primary_scale: factor that brings ``primary_metric`` to percent. Defaults to 1.
-        bad_data: what to do with images that cannot be trained on, as a dict of
-            :class:`~xlearner_mm.sources.BadData`'s settings. Defaults to ``dict(policy='error')``.
-        strict_paths: refuse file names in annotations that lead out of the dataset's ``data_root`` and
-            ``data_prefix``. Defaults to False.
-        declared: what a dry run goes by where the dataset's files are not there: ``images``, how many it has, and
-            ``picture``, the usual width and height of them. Defaults to none.
+        primary_metric: the source's metric in aggregates, e.g. ``'coco/bbox_mAP'``.
+        primary_scale: factor from ``primary_metric`` to percent. Defaults to 1.
+        bad_data: settings of :class:`~xlearner_mm.sources.BadData`. Defaults to ``dict(policy='error')``.
+        strict_paths: refuse file names in annotations outside the dataset's ``data_root`` and ``data_prefix``.
+            Defaults to False.
+        declared: for a dry run without the dataset's files: ``images``, their number, and ``picture``, the usual width
+            and height. Defaults to none.
 
     Raises:
         SourceError: a missing, unknown or impossible setting.
@@ -147,21 +143,21 @@ class Source:
 
     @property
     def head_classes(self) -> int | None:
-        """Classes of the network's head, the largest number if it has several; None without a head."""
+        """The largest ``num_classes`` in the network; None without any."""
         found = [value for _, value in settings_named('num_classes', self.network) if isinstance(value, int)]
         return max(found, default=None)
 
 
 def settings_named(wanted: str, settings: Any, path: str = '') -> Iterator[tuple[str, Any]]:
-    """Find a setting anywhere within dicts and lists.
+    """Find a setting at any depth of dicts and lists.
 
     Args:
         wanted: its name.
         settings: where to look.
-        path: what the paths of findings begin with. Defaults to ''.
+        path: prefix of the paths found. Defaults to ''.
 
     Yields:
-        Path and value of each, like ``('head.num_classes', 10)``.
+        Path and value, like ``('head.num_classes', 10)``.
     """
     if isinstance(settings, Mapping):
         for key, value in settings.items():
@@ -176,12 +172,11 @@ def parse_sources(sources: Mapping[str, Any] | None) -> dict[str, Source]:
     """Check a config's ``sources`` and return them by name, in the order given.
 
     Args:
-        sources: source name -> settings, see :class:`Source`.
+        sources: source name -> settings, see :class:`Source`, or sources parsed before.
 
     Raises:
-        SourceError: None, as a component gets of a config that another runner than ours builds; no source; a setting
-            that is missing or unknown (the nearest known one is
-            suggested), or one that :class:`Source` refuses.
+        SourceError: no sources, or None because MMEngine's own runner does not pass a config's sources on; a setting
+            that is missing, unknown or refused by :class:`Source`.
     """
     if sources is None:
         raise SourceError(

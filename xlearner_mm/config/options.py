@@ -1,4 +1,4 @@
-"""A config file with what the command line says."""
+"""Config files with the options of the command line."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _HOLDS_DICT = re.compile(r'^\s*\{|^\s*[\[(].*\{|\bdict\(')
 
 
 def load_config(config: str, work_dir: str | None, options: Sequence[str], launcher: str) -> Config:
-    """Read a config file and apply what the command line says.
+    """Read a config file and apply the options of the command line.
 
     Args:
         config: path of a text config.
         work_dir: where logs and checkpoints go. None is the config's own, or ``work_dirs/<config name>``.
-        options: ``KEY=VALUE`` overrides, read as OpenMMLab's tools read them, those with dicts as in a config.
+        options: ``KEY=VALUE`` overrides, parsed as by OpenMMLab's tools; dicts as in a config.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
 
     Raises:
         FileNotFoundError: no such config.
-        ConfigError: a config that cannot be read, an option that is not ``KEY=VALUE`` or names an unknown source.
+        ConfigError: a config that cannot be read, an option that is not ``KEY=VALUE``, or an unknown source in it.
     """
     cfg = read_config(config)
     _apply(cfg, dict(parse_option(option) for option in options))
@@ -46,19 +46,16 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
 
 
 def default_work_dir(config: str | None) -> str:
-    """Return where the logs and checkpoints of a config go that does not say so."""
+    """Return the work directory of a config that sets none."""
     return osp.join('work_dirs', osp.splitext(osp.basename(config))[0]) if config else 'work_dirs'
 
 
 def read_config(config: str) -> Config:
-    """Read a config file, of either style.
-
-    Args:
-        config: its path.
+    """Read a config file of either style.
 
     Raises:
         FileNotFoundError: no such config.
-        ConfigError: it cannot be read; one line with the file, and the line in it, that cannot be.
+        ConfigError: it cannot be read; names the file and line of the fault.
     """
     if not osp.isfile(config):
         raise FileNotFoundError(f'config {config} does not exist')
@@ -76,7 +73,7 @@ def as_read(cfg: Config) -> Config:
     """
     content = with_registered_names(_without_own_scope(cfg.to_dict()))
     if 'sources' in content:
-        # A base file's variable holds its source a second time, and changing it there would have no effect.
+        # Variables of base files are second copies of the sources, and changing them would have no effect.
         content = {key: value for key, value in content.items() if not _is_source(value)}
     # Formatting with yapf, thrice a run, takes seconds. fromfile has a switch for it, which text configs ignore.
     return Config(content, cfg_text=cfg.text, filename=cfg.filename, format_python_code=False)
@@ -87,13 +84,13 @@ def _is_source(value: Any) -> bool:
 
 
 def _place(error: Exception, config: str) -> str:
-    """The file, and its line where that is known, that an error of reading a config is in."""
+    """Return file and, if known, line of an error of reading a config."""
     cause = next((each for each in _causes(error) if isinstance(each, SyntaxError)), error)
     place = config
     for frame, line in walk_tb(cause.__traceback__):
         read = frame.f_locals.get('filename')
         if frame.f_globals.get('__name__') == Config.__module__ and isinstance(read, str | os.PathLike):
-            # Of a base that is not there, the file that names it.
+            # For a missing base config, the file that names it.
             place = os.fspath(read) if osp.isfile(read) else place
         elif frame.f_code.co_name == '<module>' and frame.f_code.co_filename.endswith('.py'):
             place = f'{frame.f_code.co_filename}:{line}'
@@ -109,10 +106,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _without_own_scope(value: Any) -> Any:
-    """Drop the scope that ``_base_ = 'xlearner_mm::...'`` puts on every dict of the base.
-
-    Ours are in the root registries, which every scope falls back to; a collate function would take it as an argument.
-    """
+    """Drop the scope that ``_base_ = 'xlearner_mm::...'`` adds to every dict; ours are in the root registries."""
     if isinstance(value, dict):
         return {
             key: _without_own_scope(item)
@@ -125,19 +119,17 @@ def _without_own_scope(value: Any) -> Any:
 
 
 def parse_option(option: str) -> tuple[str, Any]:
-    """Split ``KEY=VALUE`` and read the value.
-
-    A value with a dict in it is read as it would stand in a config: ``"custom_hooks=[dict(type='EMAHook')]"``.
+    """Parse ``KEY=VALUE``; dicts are written as in a config: ``"custom_hooks=[dict(type='EMAHook')]"``.
 
     Raises:
-        ConfigError: no ``=`` in it, or a value that cannot be read.
+        ConfigError: no ``=`` in it, or a value that cannot be parsed.
     """
     key, equals, text = option.partition('=')
     if not equals or not key:
         raise ConfigError(f"--cfg-options: '{option}' must be KEY=VALUE")
     try:
         if _HOLDS_DICT.search(text):
-            return key, _literal(ast.parse(text.strip(), mode='eval').body)
+            return key, ast.literal_eval(_DictCalls().visit(ast.parse(text.strip(), mode='eval')))
         parser = argparse.ArgumentParser(exit_on_error=False)
         parser.add_argument('--option', nargs='+', action=DictAction)
         return key, parser.parse_args(['--option', option]).option[key]
@@ -149,33 +141,15 @@ def parse_option(option: str) -> tuple[str, Any]:
         ) from error
 
 
-def _literal(node: ast.expr) -> Any:
-    """The value of a Python literal in which dicts may be written as calls; nothing is executed."""
-    match node:
-        case ast.Call(func=ast.Name('dict'), args=[], keywords=keywords):
-            return {_named(keyword): _literal(keyword.value) for keyword in keywords}
-        case ast.Dict(keys=keys, values=values):
-            return {_key(key): _literal(value) for key, value in zip(keys, values, strict=True)}
-        case ast.List(elts=parts):
-            return [_literal(part) for part in parts]
-        case ast.Tuple(elts=parts):
-            return tuple(_literal(part) for part in parts)
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        raise ValueError(f'{ast.unparse(node)} is neither quoted nor a number') from None
+class _DictCalls(ast.NodeTransformer):
+    """Replace ``dict(a=1)`` by ``{'a': 1}``, which is a literal."""
 
-
-def _named(keyword: ast.keyword) -> str:
-    if keyword.arg is None:
-        raise ValueError('a dict with ** in it')
-    return keyword.arg
-
-
-def _key(key: ast.expr | None) -> Any:
-    if key is None:
-        raise ValueError('a dict with ** in it')
-    return _literal(key)
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        named = {keyword.arg: keyword.value for keyword in node.keywords}
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args or None in named:
+            return node
+        return ast.Dict([ast.Constant(name) for name in named], list(named.values()))
 
 
 def _apply(cfg: Config, options: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Say of a module that refuses a setting which one it is, where in the config it stands, and what was meant."""
+"""Explain unknown settings: the module that refused it, its place in the config, the nearest known name."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _REFUSED = re.compile(
 )
 _BUILDER = 'build_from_cfg'
 _UNREGISTERED = {'DataLoader': DataLoader}
-"""What is built from dicts without a ``type``."""
+"""Classes that are built from dicts without a ``type``."""
 _ENVIRONMENT = ['cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit']
 _LAUNCH = ['backend', 'init_backend', 'port', 'timeout']
-"""What MMEngine's launch reads itself, beside what it hands on to torch."""
+"""Read by MMEngine's launch itself; all other settings are passed on to torch."""
 _OF_SOURCE = re.compile(r'\bsources\.(\w+)\.')
 
 
@@ -39,11 +39,11 @@ class _Refusal(NamedTuple):
 
 
 def explained(error: Exception, config: Config | None) -> Exception:
-    """Return an error that explains an unknown setting, if that is what ``error`` comes from; otherwise ``error``.
+    """Return an error that explains the unknown setting behind ``error``, or ``error`` itself.
 
     Args:
-        error: what ended a run.
-        config: of the run; None before it was read.
+        error: the end of a run.
+        config: the run's; None before it was read.
     """
     for refusal in _refusals(error):
         settings = {} if config is None else config.to_dict()
@@ -59,7 +59,7 @@ def explained(error: Exception, config: Config | None) -> Exception:
 
 
 def _inherited(key: str, config: Config | None) -> str:
-    """What to say of a setting that the config file does not write, but those that it inherits from."""
+    """Return a hint on ``_delete_`` for a setting that only base configs write."""
     try:
         own = '' if config is None or config.filename is None else Path(config.filename).read_text(encoding='utf-8')
     except OSError:
@@ -68,18 +68,16 @@ def _inherited(key: str, config: Config | None) -> str:
     if not own or config is None or written.search(own) or not written.search(config.text or ''):
         return ''
     return (
-        f"; {Path(config.filename).name} inherits '{key}' from a base config: to replace that dict whole, and not to "
-        'change it, write _delete_=True into the new one'
+        f"; {Path(config.filename).name} inherits '{key}' from a base config: to replace that dict instead of updating "
+        'it, add _delete_=True to the new one'
     )
 
 
 def refuse_misspelt(config: Config) -> None:
-    """Refuse a config that sets ``custom_hook`` where MMEngine reads ``custom_hooks``, and takes it for a variable.
-
-    And settings of the environment and the randomness that nobody reads.
+    """Refuse top-level settings that are typos of the runner's, and unread settings of ``env_cfg`` and ``randomness``.
 
     Raises:
-        ConfigError: names both.
+        ConfigError: names the setting and the nearest known one.
     """
     known = settings_of(Runner)
     for name in config:
@@ -103,7 +101,7 @@ def _refuse_unread(where: str, settings: Mapping[str, Any] | None, known: list[s
 
 
 def _refusals(error: BaseException) -> Iterator[_Refusal]:
-    """The settings that were refused on the way to an error, from within outwards."""
+    """Yield the refused settings in an error's chain, the innermost first."""
     inner = error.__cause__ or error.__context__
     if inner is not None:
         yield from _refusals(inner)
@@ -113,17 +111,17 @@ def _refusals(error: BaseException) -> Iterator[_Refusal]:
     if refused[1] in _UNREGISTERED:
         yield _Refusal(refused[1], _UNREGISTERED[refused[1]], refused[2], (None,))
         return
-    # A base class may be the one that refuses: the registry knows what the config asked for.
+    # A base class may have refused it: the registry's frame knows the class of the config.
     frames = [frame.f_locals for frame, _ in walk_tb(error.__traceback__) if _builds(frame)]
     for built in reversed(frames):
         given = [key for key in built['cfg'] if key not in ('type', '_scope_')]
         if refused[2] is None:
-            # Python complains of the argument that is missing, not of its misspelt name.
+            # Python names the missing argument, not the misspelt one.
             known = settings_of(built['obj_cls'])
             given = [key for key in given if key not in known]
         given = [key for key in given if refused[2] in (key, None)]
         if given:
-            # A runner builds a subclass of what the config names, or a type that the config leaves out.
+            # A runner may build a subclass of the config's type, or a default type.
             bases = getattr(built['obj_cls'], '__mro__', ())
             kind = _kind(built['cfg'])
             kinds = (kind, *(base.__name__ for base in bases), None)
@@ -135,7 +133,7 @@ def _builds(frame: FrameType) -> bool:
 
 
 def _places(settings: Any, key: str, kind: str | None, path: str = '') -> Iterator[str]:
-    """Where a config gives the refused setting to a module of that type, or (None) of none."""
+    """Yield the places of the setting in dicts of that type, or without a type (None)."""
     if isinstance(settings, Mapping):
         if key in settings and _kind(settings) == kind:
             yield f'{path}{key}'

@@ -1,4 +1,4 @@
-"""From a config file and command-line options to a running MMEngine runner."""
+"""Run a training or a test from a config file and command-line options, and end it with one line and a status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -39,7 +40,7 @@ def launch(
     amp: bool = False,
     checkpoint: str | None = None,
 ) -> int:
-    """Run a training or a test, and turn bad input into one clear line.
+    """Run a training or a test; bad input ends in one line.
 
     Args:
         job: ``'train'`` or ``'test'``.
@@ -47,14 +48,13 @@ def launch(
         work_dir: where logs and checkpoints go. Defaults to None: ``work_dirs/<config name>``.
         options: ``KEY=VALUE`` overrides of the config. Defaults to none.
         launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``. Defaults to ``'none'``.
-        resume: a checkpoint or a work dir to resume from, or ``'auto'`` for the own work dir's latest, and where it has
-            none, a start as without. Defaults to None.
+        resume: a checkpoint or work directory to resume from, or ``'auto'`` for the own work directory, if it has a
+            checkpoint. Defaults to None.
         amp: automatic mixed precision. Defaults to False.
         checkpoint: the checkpoint to test.
 
     Returns:
-        The exit status: 0; 1 after bad input or another rank's end; 75 when a signal stopped a training that can be
-        resumed.
+        The exit status: 0; 1 after an error; 75 after a signal, when the training can be resumed.
     """
     cfg = None
     try:
@@ -69,23 +69,26 @@ def _run(job: str, cfg: Config, resume: str | None, amp: bool, checkpoint: str |
     if job == 'train':
         _prepare_training(cfg, resume, amp)
     else:
-        # What is tested is the checkpoint named, not one that the config starts or resumes from.
+        # The named checkpoint is tested, not the one that the config starts or resumes from.
         cfg.load_from, cfg.resume = None, False
-        cfg[SETTING] = None  # and on as many processes as there are
-    _join_processes(cfg)
-    runner = _build_all(cfg, job)
+        cfg[SETTING] = None  # any number of processes may test
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available() and not torch.distributed.is_initialized():
+        # MMEngine would require a GPU.
+        seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT)
+        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=seconds))
+    # Everything is built before the first step, so that bad input ends here.
+    runner = build_runner(cfg)
+    if job == 'train':
+        build_optimizer(runner)
+    for name in ('train', 'val') if job == 'train' else ('test',):
+        dataset = cfg.get(f'{name}_dataloader', {}).get('dataset', {})
+        with _building(f'{name}_dataloader', f'dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r}'):
+            getattr(runner, f'{name}_loop')
     if job == 'train':
         runner.train()
     else:
         _load_for_test(runner, checkpoint)
         runner.test()
-
-
-def _join_processes(cfg: Config) -> None:
-    """Form the group of processes on a CPU: MMEngine, left to do it, asks for a GPU first."""
-    if cfg.launcher == 'pytorch' and not torch.cuda.is_available() and not torch.distributed.is_initialized():
-        seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', DEFAULT_TIMEOUT)
-        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=seconds))
 
 
 def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
@@ -98,41 +101,26 @@ def _prepare_training(cfg: Config, resume: str | None, amp: bool) -> None:
     if resume == 'auto':
         cfg.resume = resume
     elif resume is not None:
-        # Of a work directory, the runner takes the last one that is whole.
+        # In a work directory, the runner finds the last readable checkpoint.
         cfg.resume, cfg.load_from = True, resume if os.path.isdir(resume) else resolve_checkpoint(resume)
     os.makedirs(cfg.work_dir, exist_ok=True)
-
-
-def _build_all(cfg: Config, job: str) -> Runner:
-    """Build all that can be built before the first step, so that bad input ends here."""
-    runner = build_runner(cfg)
-    if job == 'train':
-        build_optimizer(runner)
-    for name in ('train', 'val') if job == 'train' else ('test',):
-        _build_loop(runner, name)
-    return runner
 
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner with its model and hooks.
 
     Raises:
-        ConfigError: anything that cannot be built, a setting of the training that is misspelt, or another runner.
+        ConfigError: anything that cannot be built, a misspelt setting, or another runner.
         CheckpointError: a checkpoint that the model is built from.
     """
-    return _kind_of_runner(cfg).from_cfg(cfg)
-
-
-def _kind_of_runner(cfg: Config) -> type[XLearnerRunner]:
-    """MMEngine's own runner executes what is in the checkpoints that it loads or resumes from, long after this."""
     name = cfg.get('runner_type', XLearnerRunner.__name__)
     kind = type_of({'type': name}, RUNNERS)
     if not inspect.isclass(kind) or not issubclass(kind, XLearnerRunner):
         raise ConfigError(
-            f"runner_type '{registered_name(name)}' is no XLearnerRunner, and would execute what is in a checkpoint: "
-            'leave runner_type out, or derive your runner from XLearnerRunner'
+            f"runner_type '{registered_name(name)}' is no XLearnerRunner, and would execute code in checkpoints: remove "
+            'runner_type, or derive your runner from XLearnerRunner'
         )
-    return kind
+    return kind.from_cfg(cfg)
 
 
 def build_optimizer(runner: Runner) -> None:
@@ -141,28 +129,18 @@ def build_optimizer(runner: Runner) -> None:
     Raises:
         ConfigError: it cannot be built.
     """
-    try:
+    with _building('optim_wrapper', f'it is {runner.cfg.optim_wrapper}'):
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(
-            f'optim_wrapper cannot be built: {describe_error(error)} (it is {runner.cfg.optim_wrapper})'
-        ) from error
 
 
-def _build_loop(runner: Runner, name: str) -> None:
-    """Build a loop with its data set: a missing folder ends here, with the setting that names it."""
+@contextmanager
+def _building(what: str, settings: str) -> Iterator[None]:
     try:
-        getattr(runner, f'{name}_loop')
+        yield
     except ConfigError:
         raise
     except Exception as error:
-        dataset = runner.cfg.get(f'{name}_dataloader', {}).get('dataset', {})
-        raise ConfigError(
-            f'{name}_dataloader cannot be built: {describe_error(error)} '
-            f'(dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r})'
-        ) from error
+        raise ConfigError(f'{what} cannot be built: {describe_error(error)} ({settings})') from error
 
 
 def _load_for_test(runner: Runner, checkpoint: str | None) -> None:
@@ -177,13 +155,13 @@ def _load_for_test(runner: Runner, checkpoint: str | None) -> None:
 
 
 STOPPED = os.EX_TEMPFAIL
-"""Exit status of a training that was told to stop and can be resumed: 75, "try again later"."""
+"""Exit status of a training that was interrupted by a signal and can be resumed: 75, "try again later"."""
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BROKEN_COLLECTIVE = ('gloo', 'NCCL', 'Connection', 'ProcessGroup')
 
 
 def end_well() -> int:
-    """End a run that has done its work; of several ranks, together."""
+    """End a successful run, all ranks together."""
     watch = current_watch()
     if watch is not None:
         watch.finish()
@@ -191,16 +169,13 @@ def end_well() -> int:
 
 
 def end_with(error: Exception) -> int:
-    """End a run in one line, and tell the other ranks.
-
-    Args:
-        error: what ended it.
+    """End a failed run with one line, and notify the other ranks.
 
     Returns:
-        The exit status: 1, or 75 after a signal to stop.
+        The exit status: 1, or 75 after a signal.
 
     Raises:
-        Exception: ``error`` itself, where it is no bad input but a fault that needs its traceback.
+        Exception: ``error`` itself, if it is not bad input and needs its traceback.
     """
     watch = current_watch()
     if isinstance(error, TrainingStopped):
@@ -209,7 +184,7 @@ def end_with(error: Exception) -> int:
         return STOPPED
     if watch is not None:
         if isinstance(error, RuntimeError) and any(word in str(error) for word in _BROKEN_COLLECTIVE):
-            # Another rank's fault: the watch ends this process with its name.
+            # Another rank failed: the watch ends this process and names it.
             watch.wait_for_culprit()
         watch.fail(_line(error))
     if not isinstance(error, (*USER_ERRORS, NonFiniteLossError)) and getattr(error, 'errno', None) not in _FULL_DISK:
@@ -219,6 +194,6 @@ def end_with(error: Exception) -> int:
 
 
 def _line(error: Exception) -> str:
-    """The message in one line; a loader's worker sends its whole traceback along."""
+    """Return the message in one line; that of a loader's worker holds a whole traceback."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return re.sub(r'^[\w.]+Error: ', '', lines[-1]) if 'in DataLoader worker' in lines[0] else lines[0]
