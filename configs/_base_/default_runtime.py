@@ -1,10 +1,10 @@
-# What every training of ours shares; stock transfer configs use it too.
+# Runtime settings of all trainings, transfers included
 default_scope = 'mmengine'
 custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    # Validations stand at their training step: without it all of them are logged as step 0.
+    # Log validations at their training step, not at step 0.
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=10000, max_keep_ckpts=2, save_last=True),

@@ -1,5 +1,6 @@
-# One mini-batch from every source in every step; validation source by source. A training config adds `sources`.
-runner_type = 'XLearnerRunner'  # of RUNNERS.build(cfg), as in the libraries' own tools/train.py
+# One mini-batch from every source in every step; validation source by source. A training config adds `sources`,
+# which the runner passes to dataset, model and evaluators.
+runner_type = 'XLearnerRunner'  # for RUNNERS.build(cfg) in the libraries' own tools/train.py
 train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,

@@ -1,5 +1,4 @@
-# What every squeeze tells of itself: what it was trained from, its sources' epochs, its fidelity and its similarity
-# to the branches.
+# Hooks of every squeeze: metadata, epochs of the sources, fidelity, and similarity to the branches
 squeeze_hooks = [
     dict(type='StageMetaHook'),
     dict(type='SourceEpochHook'),

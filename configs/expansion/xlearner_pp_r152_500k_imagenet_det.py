@@ -9,7 +9,7 @@ checkpoints = dict(
 # Rarely changed
 teacher = dict(
     model=dict(type='XLearnerResNet', depth=152),
-    # How the teachers' images were normalized: as the sources' are, or it is an error.
+    # The teachers' input normalization, which must equal the sources'.
     data_preprocessor=dict(
         _scope_='mmdet',
         type='DetDataPreprocessor',

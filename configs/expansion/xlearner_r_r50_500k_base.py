@@ -1,7 +1,7 @@
 # X-Learner_r, third: the half-width ResNet-50s, linked and trained; the expanded net is what is transferred.
 #   python tools/train.py configs/expansion/xlearner_r_r50_500k_base.py
 _base_ = './xlearner_r50_500k_base.py'
-# Often changed: what the squeeze of each task saved
+# Often changed: the checkpoint of each task's squeeze
 checkpoints = dict(cls='work_dirs/xlearner_r_cls_r50_200k_base', det='work_dirs/xlearner_r_det_r50_200k_base')
 # Rarely changed
 half = dict(stem_channels=32, base_channels=32)

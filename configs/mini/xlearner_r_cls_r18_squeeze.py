@@ -2,7 +2,7 @@
 #   python tools/train.py configs/mini/xlearner_r_cls_r18_squeeze.py
 _base_ = ['./single/cls_r18.py', '../_base_/models/mini_squeeze_half_r18.py', '../_base_/squeeze_runtime.py']
 
-# Often changed: what the single-task training saved
+# Often changed: the checkpoint of the single-task training
 teacher_checkpoint = 'work_dirs/cls_r18'
 
 model = dict(

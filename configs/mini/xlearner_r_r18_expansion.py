@@ -1,7 +1,7 @@
 # X-Learner_r in miniature, third: the half-width ResNet-18s, linked and trained; the expanded net is what is transferred.
 #   python tools/train.py configs/mini/xlearner_r_r18_expansion.py
 _base_ = './xlearner_r18_expansion.py'
-# Often changed: what the squeeze of each task saved
+# Often changed: the checkpoint of each task's squeeze
 checkpoints = dict(cls='work_dirs/xlearner_r_cls_r18_squeeze', det='work_dirs/xlearner_r_det_r18_squeeze')
 # Rarely changed
 half = dict(stem_channels=8, base_channels=8)

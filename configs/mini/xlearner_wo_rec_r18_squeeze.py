@@ -2,7 +2,7 @@
 #   python tools/train.py configs/mini/xlearner_wo_rec_r18_squeeze.py
 _base_ = ['./xlearner_wo_rec_r18_expansion.py', '../_base_/models/mini_squeeze_r18.py', '../_base_/squeeze_runtime.py']
 
-# Often changed: what the expansion stage saved
+# Often changed: the checkpoint of the expansion stage
 teacher_checkpoint = 'work_dirs/xlearner_wo_rec_r18_expansion'
 
 model = dict(

@@ -1,7 +1,7 @@
 # X-Learner_p, in place of a squeeze: the net of expansion/xlearner_p_r50_500k_base.py pruned to a ResNet-50's size.
 #   python tools/train.py configs/squeeze/xlearner_p_r50_100k_base.py
 _base_ = '../expansion/xlearner_p_r50_500k_base.py'
-# Often changed: what the expansion stage saved, and what is left of it
+# Often changed: the checkpoint of the expansion stage, and the size after pruning
 load_from = 'work_dirs/xlearner_p_r50_500k_base'
 target_params = 23.51e6  # one ResNet-50 without its classifier; before pruning 51.62 M, at the least 12.38 M
 criterion = dict(type='GroupMagnitudeImportance')

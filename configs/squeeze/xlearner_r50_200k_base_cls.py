@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/squeeze_runtime.py',
 ]
 
-# Often changed: what the expansion stage saved
+# Often changed: the checkpoint of the expansion stage
 teacher_checkpoint = 'work_dirs/xlearner_r50_500k_base_cls'
 
 model = dict(

@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/squeeze_runtime.py',
 ]
 
-# Often changed: what the single-task training saved
+# Often changed: the checkpoint of the single-task training
 teacher_checkpoint = 'work_dirs/single_det_r50_500k_base'
 
 model = dict(

@@ -81,7 +81,7 @@ def _run(job: str, cfg: Config, resume: str | None, amp: bool, checkpoint: str |
     if job == 'train':
         build_optimizer(runner)
     for name in ('train', 'val') if job == 'train' else ('test',):
-        dataset = cfg.get(f'{name}_dataloader', {}).get('dataset', {})
+        dataset = (cfg.get(f'{name}_dataloader') or {}).get('dataset') or {}
         with _building(f'{name}_dataloader', f'dataset {dataset.get("type")}, data_root {dataset.get("data_root")!r}'):
             getattr(runner, f'{name}_loop')
     if job == 'train':
@@ -117,8 +117,8 @@ def build_runner(cfg: Config) -> Runner:
     kind = type_of({'type': name}, RUNNERS)
     if not inspect.isclass(kind) or not issubclass(kind, XLearnerRunner):
         raise ConfigError(
-            f"runner_type '{registered_name(name)}' is no XLearnerRunner, and would execute code in checkpoints: remove "
-            'runner_type, or derive your runner from XLearnerRunner'
+            f"runner_type '{registered_name(name)}' is no XLearnerRunner, and would execute code in checkpoints: "
+            'remove runner_type, or derive your runner from XLearnerRunner'
         )
     return kind.from_cfg(cfg)
 

@@ -1,5 +1,5 @@
 # mmseg's stock depth head (VPD's) over all levels of a ResNet-50.
-# VPD's levels have strides 8 to 64 and take three deconvolutions; a ResNet's have 4 to 32 and take two.
+# VPD's levels have strides 8 to 64 and need three deconvolutions; a ResNet's have 4 to 32 and need two.
 model = dict(
     type='DepthEstimator',
     data_preprocessor=dict(

@@ -1,5 +1,5 @@
-# A linear classifier on the pooled last level of a frozen ResNet-50. The BN without affine parameters (as in MAE's
-# linear probe) standardises the features; the L-BFGS probe puts its own standardisation there.
+# A linear classifier on the pooled last level of a frozen ResNet-50. BN without affine parameters, as in MAE's linear
+# probe, standardizes the features; the L-BFGS probe replaces it by its own standardization.
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(

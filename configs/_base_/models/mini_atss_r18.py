@@ -1,4 +1,4 @@
-# A small stock ATSS for pictures of 64 x 64 on a frozen ResNet-18 of base width 16.
+# A small stock ATSS for 64 x 64 images on a frozen ResNet-18 of base width 16
 model = dict(
     type='ATSS',
     data_preprocessor=dict(
@@ -15,7 +15,7 @@ model = dict(
         in_channels=32,
         stacked_convs=2,
         feat_channels=32,
-        # Stock heads start from N(0, 0.01), for schedules a hundred times as long.
+        # Larger than the stock N(0, 0.01), for a schedule a hundred times shorter.
         init_cfg=dict(
             type='Normal',
             layer='Conv2d',

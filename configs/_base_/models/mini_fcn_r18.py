@@ -24,7 +24,7 @@ model = dict(
         init_cfg=dict(type='Normal', std=0.05, override=dict(name='conv_seg')),
         norm_cfg=dict(type='BN', requires_grad=True),
         align_corners=False,
-        # Most pixels are background: weighed equally, a few hundred steps learn nothing else.
+        # Most pixels are background: with equal weights, a few hundred steps learn nothing else.
         loss_decode=dict(
             type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0, class_weight=[0.2, 1.0, 1.0, 1.0, 1.0, 1.0]
         ),

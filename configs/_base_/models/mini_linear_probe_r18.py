@@ -1,5 +1,5 @@
-# A linear classifier on the pooled last level of a frozen ResNet-18 of base width 16. The BN without affine
-# parameters (as in MAE's linear probe) makes features of every scale equally easy to read.
+# A linear classifier on the pooled last level of a frozen ResNet-18 of base width 16. BN without affine parameters, as
+# in MAE's linear probe, standardizes the features.
 model = dict(
     type='ImageClassifier',
     data_preprocessor=dict(

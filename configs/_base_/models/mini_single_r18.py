@@ -1,4 +1,4 @@
-# One ResNet-18 of base width 16 for one source, or the sources of one task; the config says which task.
+# One ResNet-18 of base width 16 for one source, or the sources of one task; the config sets the task
 model = dict(
     type='ExpansionLearner',
     backbone=dict(

@@ -1,4 +1,4 @@
-# AdamW with a short warm-up and a cosine, the same for every transfer set and every backbone.
+# AdamW with a short warm-up and a cosine, for all transfer sets and backbones of XL-Mini
 # Often changed
 max_iters = 250
 lr = 2e-3

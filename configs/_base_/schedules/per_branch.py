@@ -1,4 +1,3 @@
-# Every branch is optimized as if it were trained alone: its gradients are clipped by themselves, and it may have an
-# optimizer of its own, as in `optim_wrapper = dict(det=dict(optimizer=dict(lr=0.02)))`. A squeeze's one student is
-# optimized as a whole, and so is a hard-sharing's one branch.
+# Every branch is optimized as if trained alone: its gradients are clipped separately, and it may have its own optimizer,
+# as in `optim_wrapper = dict(det=dict(optimizer=dict(lr=0.02)))`. Without branches, the model is optimized as a whole.
 optim_wrapper = dict(type='OptimWrapper', constructor='PerBranchOptimWrapperConstructor')

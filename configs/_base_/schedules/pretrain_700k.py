@@ -1,4 +1,4 @@
-# Hard-sharing on 8 GPUs: for the steps that X-Learner's expansion and squeeze have together.
+# Hard-sharing on 8 GPUs: as many steps as X-Learner's expansion and squeeze together
 _base_ = './pretrain_500k.py'
 # Often changed
 max_iters = 700000

@@ -1,7 +1,7 @@
-# The squeeze stage on 8 GPUs. One dict, because the expansion config beneath a squeeze has a schedule already.
-# AdamW kept more of the branches than SGD in miniature (docs/squeeze_trials.md); its rate and the length are our choice.
+# The squeeze stage on 8 GPUs, in one dict, because the expansion config below a squeeze already has a schedule.
+# AdamW gave a higher fidelity than SGD in miniature (docs/squeeze_trials.md); learning rate and length are our choice.
 # Often changed
-squeeze_max_iters = 200000  # 40 epochs of ImageNet; no labels are read
+squeeze_max_iters = 200000  # 40 epochs of ImageNet; without labels
 squeeze_lr = 1e-3
 # Rarely changed
 warmup = 1000

@@ -2,7 +2,7 @@
 # Often changed
 data_root = 'data/ade/ADEChallengeData2016'
 batch_size = 2  # per GPU; our choice: the stock 4 x 4 on 8 GPUs
-# Of the schedule's learning rate 0.1: the stock UPerNet's 0.01 at 16 images.
+# Relative to the schedule's learning rate 0.1: the stock UPerNet's 0.01 at 16 images.
 loss_weight = 0.1
 # Rarely changed
 crop_size = (512, 512)
@@ -28,7 +28,7 @@ ade20k = dict(
     task='seg',
     batch_size=batch_size,
     loss_weight=loss_weight,
-    declared=dict(images=20210),  # where its files are not there
+    declared=dict(images=20210),  # for dry runs without the files
     dataset=dict(
         _scope_='mmseg',
         type='ADE20KDataset',
@@ -86,5 +86,5 @@ ade20k = dict(
     primary_metric='mIoU',
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, batch_size, loss_weight, crop_size, normalization, norm_cfg, train_pipeline, val_pipeline

@@ -2,7 +2,7 @@
 # Often changed
 data_root = 'data/coco/'
 batch_size = 2  # per GPU, as in the stock 8 x 2
-# Of the schedule's learning rate 0.1: the stock Faster R-CNN's 0.02 at 16 images.
+# Relative to the schedule's learning rate 0.1: the stock Faster R-CNN's 0.02 at 16 images.
 loss_weight = 0.2
 # Rarely changed
 scale = (1333, 800)
@@ -25,9 +25,9 @@ coco = dict(
     task='det',
     batch_size=batch_size,
     loss_weight=loss_weight,
-    # A few of its boxes have no width or height: their images are left out, listed in bad_images.txt.
+    # A few boxes have no width or height: their images are skipped and listed in bad_images.txt.
     bad_data=dict(policy='skip', max_share=0.01),
-    declared=dict(images=118287),  # where its files are not there
+    declared=dict(images=118287),  # for dry runs without the files
     dataset=dict(
         _scope_='mmdet',
         type='CocoDataset',
@@ -134,5 +134,5 @@ coco = dict(
     primary_scale=100,
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, batch_size, loss_weight, scale, normalization, train_pipeline, val_pipeline

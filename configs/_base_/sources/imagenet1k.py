@@ -2,7 +2,7 @@
 # Often changed
 data_root = 'data/imagenet/'
 batch_size = 32  # per GPU, as in the stock 8 x 32
-# Learning rate 0.1 at 256 images, the stock recipe's: the schedule's own.
+# The schedule's learning rate, 0.1, is the stock recipe's at 256 images.
 loss_weight = 1.0
 # Rarely changed
 normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
@@ -23,7 +23,7 @@ imagenet1k = dict(
     task='cls',
     batch_size=batch_size,
     loss_weight=loss_weight,
-    declared=dict(images=1281167),  # where its files are not there
+    declared=dict(images=1281167),  # for dry runs without the files
     dataset=dict(
         _scope_='mmpretrain',
         type='ImageNet',
@@ -61,5 +61,5 @@ imagenet1k = dict(
     primary_metric='accuracy/top1',
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, batch_size, loss_weight, normalization, train_pipeline, val_pipeline

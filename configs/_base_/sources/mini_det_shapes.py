@@ -20,7 +20,7 @@ val_pipeline = [
 mini_det_shapes = dict(
     task='det',
     batch_size=batch_size,
-    declared=dict(images=2400, picture=(64, 64)),  # where its files are not there
+    declared=dict(images=2400, picture=(64, 64)),  # for dry runs without the files
     dataset=dict(
         _scope_='mmdet',
         type='CocoDataset',
@@ -43,7 +43,7 @@ mini_det_shapes = dict(
             in_channels=32,
             stacked_convs=2,
             feat_channels=32,
-            # Stock heads start from N(0, 0.01), for schedules a hundred times as long.
+            # Larger than the stock N(0, 0.01), for a schedule a hundred times shorter.
             init_cfg=dict(
                 type='Normal',
                 layer='Conv2d',
@@ -88,5 +88,5 @@ mini_det_shapes = dict(
     primary_scale=100,
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, classes, batch_size, normalization, train_pipeline, val_pipeline

@@ -9,7 +9,7 @@ pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 mini_digits = dict(
     task='cls',
     batch_size=batch_size,
-    declared=dict(images=3000, picture=(64, 64)),  # where its files are not there
+    declared=dict(images=3000, picture=(64, 64)),  # for dry runs without the files
     dataset=dict(
         _scope_='mmpretrain',
         type='CustomDataset',
@@ -47,5 +47,5 @@ mini_digits = dict(
     primary_metric='accuracy/top1',
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, batch_size, normalization, pipeline

@@ -11,7 +11,7 @@ pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(t
 mini_seg_things = dict(
     task='seg',
     batch_size=batch_size,
-    declared=dict(images=2400, picture=(64, 64)),  # where its files are not there
+    declared=dict(images=2400, picture=(64, 64)),  # for dry runs without the files
     dataset=dict(
         _scope_='mmseg',
         type='BaseSegDataset',
@@ -64,5 +64,5 @@ mini_seg_things = dict(
     primary_metric='mIoU',
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, classes, palette, batch_size, normalization, pipeline

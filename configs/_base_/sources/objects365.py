@@ -2,7 +2,7 @@
 # Often changed
 data_root = 'data/Objects365/Obj365_v1/'
 batch_size = 2  # per GPU; our choice: half the stock 16 x 4, so that 500k steps of 8 GPUs are its 13 epochs
-# Of the schedule's learning rate 0.1: the stock Faster R-CNN's 0.08 at 64 images, which is 0.02 at 16.
+# Relative to the schedule's learning rate 0.1: the stock Faster R-CNN's 0.08 at 64 images, which is 0.02 at 16.
 loss_weight = 0.2
 # Rarely changed
 scale = (1333, 800)
@@ -27,7 +27,7 @@ objects365 = dict(
     loss_weight=loss_weight,
     # Images with boxes that cannot be objects are left out, listed in bad_images.txt; more than this is an error.
     bad_data=dict(policy='skip', max_share=0.01),
-    declared=dict(images=608606),  # where its files are not there
+    declared=dict(images=608606),  # for dry runs without the files
     dataset=dict(
         _scope_='mmdet',
         type='Objects365V1Dataset',
@@ -138,5 +138,5 @@ objects365 = dict(
     primary_scale=100,
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, batch_size, loss_weight, scale, normalization, train_pipeline, val_pipeline

@@ -4,7 +4,7 @@ data_root = 'data/places365/'
 # Our choice: with the challenge's images Base has the slides' 13 M; 'standard' has 1.8 M of them.
 variant = 'challenge'
 batch_size = 32  # our choice: ImageNet's recipe, as mmpretrain has none for it
-# Learning rate 0.1 at 256 images, the stock recipe's: the schedule's own.
+# The schedule's learning rate, 0.1, is the stock recipe's at 256 images.
 loss_weight = 1.0
 # Rarely changed
 normalization = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
@@ -25,7 +25,7 @@ places365 = dict(
     task='cls',
     batch_size=batch_size,
     loss_weight=loss_weight,
-    declared=dict(images=8026628 if variant == 'challenge' else 1803460),  # where its files are not there
+    declared=dict(images=8026628 if variant == 'challenge' else 1803460),  # for dry runs without the files
     dataset=dict(
         _scope_='mmpretrain',
         type='Places365',
@@ -64,5 +64,5 @@ places365 = dict(
     primary_metric='accuracy/top1',
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, variant, batch_size, loss_weight, normalization, train_pipeline, val_pipeline

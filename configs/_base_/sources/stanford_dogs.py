@@ -23,7 +23,7 @@ stanford_dogs = dict(
     task='cls',
     batch_size=batch_size,
     loss_weight=loss_weight,
-    declared=dict(images=12000),  # where its files are not there
+    declared=dict(images=12000),  # for dry runs without the files
     dataset=dict(
         _scope_='mmpretrain',
         type='StanfordDogs',
@@ -61,5 +61,5 @@ stanford_dogs = dict(
     primary_metric='accuracy/top1',
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, batch_size, loss_weight, normalization, train_pipeline, val_pipeline

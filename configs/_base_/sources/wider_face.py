@@ -2,7 +2,7 @@
 # Often changed
 data_root = 'data/WIDERFace/'
 batch_size = 2  # per GPU, as in the stock 8 x 2
-# Of the schedule's learning rate 0.1: the stock RetinaNet's 0.01 at 16 images.
+# Relative to the schedule's learning rate 0.1: the stock RetinaNet's 0.01 at 16 images.
 loss_weight = 0.1
 # Rarely changed
 scale = (640, 640)
@@ -27,7 +27,7 @@ wider_face = dict(
     loss_weight=loss_weight,
     # A few of its faces have no width or height: their images are left out, listed in bad_images.txt.
     bad_data=dict(policy='skip', max_share=0.01),
-    declared=dict(images=12880),  # where its files are not there
+    declared=dict(images=12880),  # for dry runs without the files
     dataset=dict(
         _scope_='mmdet',
         type='WIDERFaceDataset',
@@ -99,5 +99,5 @@ wider_face = dict(
     primary_scale=100,
 )
 
-# A base file's own helpers must not reach the training config: two sources would define them twice.
+# Two sources would define these helpers twice in a training config.
 del data_root, batch_size, loss_weight, scale, normalization, train_pipeline, val_pipeline

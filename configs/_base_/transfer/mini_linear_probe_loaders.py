@@ -14,5 +14,5 @@ val_dataloader = test_dataloader = dict(
     dataset=dict(type='CustomDataset', data_prefix='test', pipeline=pipeline),
 )
 val_evaluator = test_evaluator = dict(type='Accuracy', topk=(1,))
-# What ImageClassificationInferencer draws with
+# The visualizer of ImageClassificationInferencer
 visualizer = dict(type='UniversalVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')])

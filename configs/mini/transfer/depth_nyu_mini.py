@@ -6,7 +6,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint with one
 checkpoint = 'work_dirs/xlearner_r18_squeeze/backbone.pth'
 data_root = 'data/xl_mini/nyu_mini'
 
@@ -44,5 +44,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='DepthMetric', min_depth_eval=0.001, max_depth_eval=10.0)
-# What MMSegInferencer draws with
+# The visualizer of MMSegInferencer
 visualizer = dict(type='SegLocalVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')])

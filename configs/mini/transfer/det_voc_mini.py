@@ -6,7 +6,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint with one
 checkpoint = 'work_dirs/xlearner_r18_squeeze/backbone.pth'
 data_root = 'data/xl_mini/voc_mini/'
 classes = ('face', 'rook', 'note', 'anchor', 'scissors')
@@ -58,5 +58,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='area')
-# What DetInferencer draws with
+# The visualizer of DetInferencer
 visualizer = dict(type='DetLocalVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')])

@@ -6,7 +6,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint with one
 checkpoint = 'work_dirs/xlearner_r18_squeeze/backbone.pth'
 data_root = 'data/xl_mini/voc_seg_mini/VOC2012'
 classes = ('background', 'face', 'knight', 'club', 'flower', 'pawn')
@@ -51,5 +51,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 val_evaluator = test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-# What MMSegInferencer draws with
+# The visualizer of MMSegInferencer
 visualizer = dict(type='SegLocalVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')])

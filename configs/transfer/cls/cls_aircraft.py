@@ -8,7 +8,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint with one
 checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
 data_root = 'data/fgvc-aircraft-2013b'
 # Rarely changed

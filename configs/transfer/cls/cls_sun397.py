@@ -8,7 +8,7 @@ _base_ = [
     '../../_base_/default_runtime.py',
 ]
 
-# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint with one
 checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
 data_root = 'data/SUN397'
 # Rarely changed
@@ -22,7 +22,7 @@ model = dict(
     backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint)),
     head=dict(num_classes=num_classes),
 )
-# Some of its files are PNG or GIF, though they are called .jpg: only pillow reads those.
+# Some of its .jpg files are PNG or GIF, which only pillow reads.
 load = dict(type='LoadImageFromFile', imdecode_backend='pillow')
 train_dataloader = dict(
     dataset=dict(type='SUN397', data_root=data_root, split='train', pipeline=[load, *_base_.train_pipeline[1:]])

@@ -4,7 +4,7 @@
 _base_ = ['mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py']
 custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
 
-# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint with one
 checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
 
 primary_metric = 'pascal_voc/AP50'

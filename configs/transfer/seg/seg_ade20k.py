@@ -4,7 +4,7 @@
 _base_ = ['mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py']
 custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
 
-# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
+# Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint with one
 checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
 
 primary_metric = 'mIoU'

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from mmengine.hooks import CheckpointHook
 
-from xlearner_mm.engine.recovery.stop_signal import StopSignal, StopSignalHook, TrainingStopped, told_to_stop
+from xlearner_mm.engine.recovery.stop_signal import StopSignal, StopSignalHook, TrainingStopped, stop_requested
 
 PATIENCE_S = 120  # for what comes at once
 
@@ -23,7 +23,7 @@ def listening():
     stop = StopSignal()
     assert stop.listen()
     yield stop
-    stop.listen_no_more()
+    stop.stop_listening()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -136,10 +136,10 @@ def test_the_signal_is_seen_while_the_main_thread_handles_none(hook):
     """As within a collective that never returns."""
     heard = signal.getsignal(signal.SIGTERM)
     with ThreadPoolExecutor(1) as pool:
-        assert not pool.submit(told_to_stop).result()
+        assert not pool.submit(stop_requested).result()
         signal.signal(signal.SIGTERM, lambda number, frame: None)  # Python's handler has not run
         os.kill(os.getpid(), signal.SIGTERM)
-        assert pool.submit(told_to_stop).result()
+        assert pool.submit(stop_requested).result()
     signal.signal(signal.SIGTERM, heard)
 
 

@@ -1,4 +1,4 @@
-"""Ranks that watch each other: who dies, fails or hangs is named by all others, which end."""
+"""Monitoring between ranks: when one dies, fails or hangs, all others name it and exit."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ import torch.distributed as dist
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from xlearner_mm.engine.recovery.stop_signal import told_to_stop
+from xlearner_mm.engine.recovery.stop_signal import stop_requested
 from xlearner_mm.registry import HOOKS
 
 DEFAULT_TIMEOUT = 1800.0
-"""Seconds without progress after which a rank hangs, unless ``env_cfg.dist_cfg.timeout`` says otherwise."""
+"""Seconds without progress after which a rank counts as hanging; ``env_cfg.dist_cfg.timeout`` overrides it."""
 INTERVAL = 5.0
-"""Seconds between two signs of life, at most."""
+"""Maximum seconds between two heartbeats."""
 HASTE = 10.0
-"""Seconds without a sign of life after which a rank is dead where something tells that one is: torchrun, which tells
-the others to stop when one has died, kills them 30 s later."""
+"""Seconds without a heartbeat after which a rank counts as dead once another sign of a failure came: torchrun sends
+SIGTERM to the others when a rank has died, and kills them 30 s later."""
 FAILED = 1
 """Exit status of a rank that ends because another one has died, failed or hangs."""
 
 
 class RankWatch:
-    """A thread that says through the processes' common store that this rank lives and how far it is.
+    """A thread that publishes heartbeats and progress of this rank in a store, and reads those of the others.
 
-    Collectives wait for a rank that is gone: with gloo until a connection breaks, with NCCL until its timeout, and
-    neither says for whom. This thread ends the process instead, with a line that names the rank.
+    Collectives wait for a dead rank until a connection breaks or times out, without naming it. This thread exits the
+    process instead, with a line that names the rank.
 
     Args:
         store: a store that all ranks reach.
-        rank: this process's.
-        world_size: their number.
-        timeout: seconds without any progress after which a rank hangs.
-        dead_after: seconds without a sign of life after which a rank is dead, at most ``timeout``; at most 10 after a
-            collective broke or SIGTERM came. Defaults to 60.
+        rank: of this process.
+        world_size: number of ranks.
+        timeout: seconds without progress after which a rank counts as hanging.
+        dead_after: seconds without a heartbeat after which a rank counts as dead, at most ``timeout``; at most 10 after
+            a broken collective or SIGTERM. Defaults to 60.
     """
 
     def __init__(self, store: dist.Store, rank: int, world_size: int, timeout: float, dead_after: float = 60.0) -> None:
@@ -54,27 +54,27 @@ class RankWatch:
         self._thread = threading.Thread(target=self._run, name='rank watch', daemon=True)
 
     def start(self) -> RankWatch:
-        """Begin to watch."""
+        """Start the thread."""
         self._thread.start()
         return self
 
     def mark(self, what: str) -> None:
-        """Note progress; all ranks mark the same things in the same order."""
+        """Record progress; all ranks record the same events in the same order."""
         self._marks, self._what, self._moved = self._marks + 1, what, time.monotonic()
 
     def stay_alive(self) -> None:
-        """Note that something goes on, of which ranks may have different numbers."""
+        """Record activity whose count may differ between ranks."""
         self._moved = time.monotonic()
 
     def fail(self, reason: str) -> None:
-        """Tell the others why this rank ends."""
+        """Publish why this rank fails."""
         self._ended.set()
         self.store.set(f'failed/{self.rank}', reason)
         if self.rank == 0:
             self._let_the_others_read()
 
     def finish(self) -> None:
-        """Say that this rank is done, and wait for the others: the store may live in this process."""
+        """Publish that this rank is done, and wait for the others: this process may host the store."""
         self.store.set(f'done/{self.rank}', '1')
         while not all(self._has(f'done/{peer}') for peer in self.peers):
             time.sleep(0.02)
@@ -88,7 +88,7 @@ class RankWatch:
             time.sleep(0.02)
 
     def wait_for_culprit(self) -> None:
-        """Give this thread time to end the process, after a collective broke in the main one."""
+        """Give this thread time to exit the process after a collective broke in the main one."""
         self._hurry()
         self._broken = True
         self._ended.wait(self.dead_after + 3 * self.interval)
@@ -98,7 +98,7 @@ class RankWatch:
 
     def _run(self) -> None:
         while not self._ended.wait(self.interval):
-            if told_to_stop():
+            if stop_requested():
                 self._hurry()
             try:
                 self._beat()
@@ -109,7 +109,7 @@ class RankWatch:
                 self._end(culprit)
 
     def _agreed(self, culprit: str | None) -> str | None:
-        """The culprit that was named first, by any rank: the end of that rank breaks what the others wait in."""
+        """Return the culprit that any rank named first: its exit breaks the collectives of the others."""
         if culprit is None and not self._has('culprit'):
             return None
         return self.store.compare_set('culprit', '', culprit or '').decode()
@@ -135,13 +135,13 @@ class RankWatch:
     def _hanging(self) -> str | None:
         timed_out = self._moved + self.timeout
         peers = [peer for peer in self.peers if not self._has(f'done/{peer}')]
-        # Where a rank was before this one lost its patience says nothing of who keeps it waiting.
+        # Only reports after the timeout tell who keeps whom waiting.
         if time.monotonic() <= timed_out or any(self._seen[peer][1] <= timed_out for peer in peers):
             return None
         everyone = {self.rank: self._report(), **{peer: self._seen[peer][0] for peer in peers}}
         least = min(report['marks'] for report in everyone.values())
         late = {rank: report for rank, report in everyone.items() if report['marks'] == least}
-        # Who waits in a collective is within torch; who hangs elsewhere keeps the others waiting.
+        # Ranks that wait in a collective are within torch; a rank that hangs elsewhere is the culprit.
         culprits = {rank: r for rank, r in late.items() if not r['place'].startswith('torch ')} or late
         told = '; '.join(f'rank {rank} hangs in {r["what"]}, at {r["place"]}' for rank, r in sorted(culprits.items()))
         waiting = '; the others wait for it' if len(culprits) == 1 else ''
@@ -163,7 +163,7 @@ class RankWatch:
         return self.store.check([key])
 
     def _let_the_others_read(self) -> None:
-        """Wait, because the store may end with this process."""
+        """Wait, because the store ends with this process."""
         time.sleep(2 * self.interval)
 
     def _end(self, culprit: str) -> None:
@@ -175,7 +175,7 @@ class RankWatch:
         sys.stdout.flush()
         if self.rank == 0:
             self._let_the_others_read()
-        # The main thread may be within a collective that never returns: nothing but the system ends it.
+        # The main thread may be in a collective that never returns.
         os._exit(FAILED)
 
 
@@ -184,15 +184,11 @@ _begun = 0
 
 
 def watch_ranks(timeout: float) -> RankWatch | None:
-    """Begin to watch the ranks of the default group; None where this process is alone.
-
-    Args:
-        timeout: seconds without any progress after which a rank hangs.
-    """
+    """Start a watch of the default group's ranks; None if this process is alone."""
     global _current, _begun
     _current = None
     if dist.is_initialized() and dist.get_world_size() > 1:
-        # A connection of its own: the process group waits on its store while it forms new groups.
+        # Its own connection: the process group blocks on its store while it forms new groups.
         store: Any = dist.distributed_c10d._get_default_store()
         own = dist.PrefixStore(f'xlearner_mm_watch_{_begun}', store.clone())
         _begun += 1
@@ -201,7 +197,7 @@ def watch_ranks(timeout: float) -> RankWatch | None:
 
 
 def current_watch() -> RankWatch | None:
-    """Return what watches the ranks of this process, if anything does."""
+    """Return the watch of this process, if any."""
     return _current
 
 
@@ -223,17 +219,17 @@ class RankWatchHook(Hook):
         self.watch = watch
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """A batch has been read."""
+        """Record a batch that was read."""
         self.watch.mark(f'training step {runner.iter + 1}')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """A step has been made."""
+        """Record a completed step."""
         self.watch.mark(f'what follows training step {runner.iter + 1}: reading data, saving, validation')
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Ranks may validate different numbers of batches: that is no progress that could be compared."""
+        """Record activity: ranks may validate different numbers of batches."""
         self.watch.stay_alive()
 
     def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """The same in a test."""
+        """Record activity in a test."""
         self.watch.stay_alive()

@@ -1,4 +1,4 @@
-"""Make one saved training step again and see where it goes wrong."""
+"""Replay of a saved training step, to locate its first non-finite output."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from xlearner_mm.registry import MODELS
 
 @dataclass(frozen=True)
 class Replay:
-    """A step made again.
+    """The result of a replayed step.
 
     Args:
-        losses: name -> value now.
-        saved: name -> value then.
-        first: the module whose output was the first that is not finite, or None.
+        losses: name -> value in the replay.
+        saved: name -> value in the training.
+        first: the first module with a non-finite output, or None.
     """
 
     losses: dict[str, float]
@@ -36,23 +36,23 @@ class Replay:
     first: str | None
 
     def lines(self) -> Iterator[str]:
-        """Say it."""
+        """Yield the report's lines."""
         for name, value in self.losses.items():
             then = self.saved.get(name, math.nan)
             same = value == then or (math.isnan(value) and math.isnan(then))
             yield f'{name}: {value}' + ('' if same else f' (then: {then})')
         if self.first is None:
-            yield 'every module gives finite numbers; if a loss does not, it is within the loss itself'
+            yield 'all module outputs are finite; a non-finite loss comes from the loss function itself'
         else:
-            yield f'the first module whose output is not finite: {self.first}'
+            yield f'first module with a non-finite output: {self.first}'
 
 
 def replay_step(config: str, path: str, options: tuple[str, ...] = ()) -> Replay:
-    """Make a step again on this machine's CPU, from its weights, images and seed.
+    """Replay a step on the CPU, with its weights, images and seed.
 
     Args:
         config: the config of the training.
-        path: what :class:`~xlearner_mm.engine.hooks.finite_loss_hook.FiniteLossHook` has saved.
+        path: the file that :class:`~xlearner_mm.engine.hooks.finite_loss_hook.FiniteLossHook` saved.
         options: ``KEY=VALUE`` overrides of the config. Defaults to none.
 
     Raises:
@@ -67,12 +67,7 @@ def replay_step(config: str, path: str, options: tuple[str, ...] = ()) -> Replay
 
 
 def replay_on(model: Any, step: dict[str, Any]) -> Replay:
-    """Make a step again on a model that has its weights.
-
-    Args:
-        model: the training's model.
-        step: what :func:`~xlearner_mm.engine.recovery.step_record.read_step` gives.
-    """
+    """Replay a step of :func:`~xlearner_mm.engine.recovery.step_record.read_step` on a model with its weights."""
     model.train()
     seed_step(**step['place'])
     found: list[str] = []

@@ -1,4 +1,4 @@
-"""Which checkpoint an interrupted training goes on from."""
+"""The checkpoint from which an interrupted training is resumed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _TEMPLATES = ('iter_{}.pth', 'epoch_{}.pth')
 
 @dataclass(frozen=True)
 class Places:
-    """Where trainings of a config save, and under which names.
+    """Folder and file names of a training's checkpoints.
 
     Args:
-        out_dir: ``CheckpointHook``'s; checkpoints are in a folder of it that is named as the work directory. Defaults
-            to None: they are in the work directory.
-        template: ``CheckpointHook``'s ``filename_tmpl``; MMEngine's own two are known in any case. Defaults to None.
+        out_dir: ``CheckpointHook``'s; it holds a folder named like the work directory. Defaults to None: the work
+            directory itself.
+        template: ``CheckpointHook``'s ``filename_tmpl``, beside MMEngine's own two. Defaults to None.
     """
 
     out_dir: str | None = None
@@ -36,7 +36,7 @@ class Places:
         return work_dir if self.out_dir is None else osp.join(self.out_dir, osp.basename(work_dir.rstrip(osp.sep)))
 
     def step(self, path: str) -> tuple[int, str] | None:
-        """Return the step or epoch that a checkpoint's name says, and its template; None for a name of another kind."""
+        """Return step or epoch and template of a checkpoint's name; None for another name."""
         for template in (*_TEMPLATES, *([] if self.template is None else [self.template])):
             found = re.fullmatch(_pattern(template), osp.basename(path))
             if found is not None:
@@ -45,17 +45,10 @@ class Places:
 
 
 def resume_point(work_dir: str, places: Places = Places()) -> str | None:
-    """Return the last checkpoint of a work directory that can be read, or None where no training has saved.
-
-    One that is damaged is named in the log, and the one before it is taken.
-
-    Args:
-        work_dir: of the training.
-        places: where it saves. Defaults to MMEngine's defaults.
+    """Return the last readable checkpoint of a work directory, or None if it has none; damaged ones are logged.
 
     Raises:
-        CheckpointError: there are checkpoints, but every one is damaged, or later than the one that ``last_checkpoint``
-            names.
+        CheckpointError: every checkpoint is damaged, or later than the one that ``last_checkpoint`` names.
     """
     faults = []
     for path in saved_checkpoints(work_dir, places):
@@ -72,13 +65,9 @@ def resume_point(work_dir: str, places: Places = Places()) -> str | None:
 
 
 def saved_checkpoints(work_dir: str, places: Places = Places()) -> list[str]:
-    """Return the checkpoints of a work directory, the one that ``last_checkpoint`` names first, then those before it.
+    """Return the checkpoints of a work directory, newest first, from the one that ``last_checkpoint`` names.
 
-    Later ones are of another training in the same directory. Without a pointer, the newest is the first.
-
-    Args:
-        work_dir: of the training.
-        places: where it saves. Defaults to MMEngine's defaults.
+    Later ones belong to another training in the same directory.
 
     Raises:
         CheckpointError: there are only later ones.
@@ -98,11 +87,7 @@ def saved_checkpoints(work_dir: str, places: Places = Places()) -> list[str]:
 
 
 def read_to_resume(filename: str, places: Places) -> dict[str, Any]:
-    """Read a checkpoint.
-
-    Args:
-        filename: a file, or a work directory.
-        places: where its training saves.
+    """Read a checkpoint or the last one of a work directory.
 
     Raises:
         CheckpointError: it cannot be read; names the one before it, if there is one.
@@ -123,7 +108,7 @@ def _not_later(step: tuple[int, str], last: tuple[int, str]) -> bool:
 
 
 def _pattern(template: str) -> str:
-    """What names of a template look like, with the step as group."""
+    """Return the regular expression of a template's names, with the step as group."""
     parts = Formatter().parse(template)
     return ''.join(re.escape(text) + (r'(\d+)' if field is not None else '') for text, field, _, _ in parts)
 

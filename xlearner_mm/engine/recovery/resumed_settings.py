@@ -1,4 +1,4 @@
-"""Schedules and optimizer settings that differ between a checkpoint and the config that resumes it."""
+"""Schedules and optimizer settings that differ between a checkpoint and the config of a resumed training."""
 
 from __future__ import annotations
 
@@ -19,20 +19,17 @@ _PROGRESS = (
     'optimizer', 'last_step', '_global_step', '_last_value', 'base_values', 'verbose', 'best', 'num_bad_epochs',
     'cooldown_counter', 'rule_worse',
 )  # fmt: skip
-"""What a schedule has beside its settings."""
+"""State of a schedule that is no setting."""
 
 
 class ConfiguredSettings:
-    """What a config sets of optimizers and schedules, remembered before a checkpoint is loaded over it.
+    """The config's settings of optimizers and schedules, recorded before a checkpoint overwrites them.
 
     Args:
-        runner: before its first step; its optimizers and schedules are built if they are not.
-
-    Attributes:
-        choice: ``resume_schedule`` of the config: whose settings a resumed training goes on with.
+        runner: before its first step; optimizers and schedules are built if necessary.
 
     Raises:
-        ConfigError: an unknown choice.
+        ConfigError: an unknown ``resume_schedule``.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -47,13 +44,13 @@ class ConfiguredSettings:
         ]
 
     def settle(self, runner: Runner) -> list[str]:
-        """Take the config's settings over if that is the choice, or return what is not taken over.
+        """Apply the config's settings if ``resume_schedule='config'``, else return those that are not applied.
 
         Args:
             runner: the same, with the checkpoint loaded.
 
         Raises:
-            ConfigError: what is chosen cannot be taken over.
+            ConfigError: see :meth:`take_over`.
         """
         if self.choice == 'config':
             self.take_over(runner)
@@ -61,16 +58,12 @@ class ConfiguredSettings:
         return self.not_taken_over(runner)
 
     def not_taken_over(self, runner: Runner) -> list[str]:
-        """Return the settings of the config that are not those of the training that was resumed.
-
-        Args:
-            runner: the same, with the checkpoint loaded.
-        """
+        """Return the config's settings that differ from the checkpoint's."""
         found: dict[str, str] = {}
         scheduled = {schedule.param_name for _, schedule in schedules_of(runner)}
         for (place, group), wanted in zip(_groups(runner), self._groups, strict=True):
             for key, value in wanted.items():
-                # Schedules move a value; what they began with is the setting.
+                # Of a value that a schedule changes, the setting is the initial one.
                 name = key.removeprefix('initial_')
                 if key not in group or (name in scheduled) != key.startswith('initial_') or group[key] == value:
                     continue
@@ -82,13 +75,10 @@ class ConfiguredSettings:
         return [f'{name}{values}' for name, values in found.items()]
 
     def take_over(self, runner: Runner) -> None:
-        """Set what the config says, and bring the schedules to where they would be at the runner's step.
-
-        Args:
-            runner: the same, with the checkpoint loaded.
+        """Apply the config's settings, and step the schedules to the runner's step.
 
         Raises:
-            ConfigError: a schedule that depends on validations, whose results are gone.
+            ConfigError: a schedule that depends on past validations.
         """
         for place, schedule in schedules_of(runner):
             if getattr(schedule, 'need_val_args', False):
@@ -106,7 +96,7 @@ class ConfiguredSettings:
 
 
 def chosen_settings(runner: Runner) -> str:
-    """Return whose schedule and optimizer settings a config wants to resume with.
+    """Return ``resume_schedule`` of the runner's config.
 
     Raises:
         ConfigError: an unknown choice.
@@ -118,7 +108,7 @@ def chosen_settings(runner: Runner) -> str:
 
 
 def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filename: str) -> None:
-    """Refuse to resume with optimizers or schedules of other kinds than the checkpoint's, whose states do not fit.
+    """Refuse to resume with optimizers or schedules whose states do not fit the checkpoint's.
 
     Args:
         runner: with optimizers and schedules built.
@@ -126,7 +116,8 @@ def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filen
         filename: its name, for messages.
 
     Raises:
-        CheckpointError: another optimizer, other parameter groups; other schedules, unless the config's are taken over.
+        ConfigError: another optimizer; other schedules, unless ``resume_schedule='config'``.
+        CheckpointError: other parameter groups.
     """
     states = checkpoint['optimizer']
     wrappers = wrappers_of(runner.optim_wrapper)
@@ -167,7 +158,7 @@ def _refuse_other_schedules(runner: Runner, saved: Any, filename: str) -> None:
     before = saved if isinstance(saved, Mapping) else {'': saved}
     now = own if isinstance(own, Mapping) else {'': own}
     for name, schedules in now.items():
-        # A checkpoint has no name of its schedules' kinds, but what they are made of.
+        # A checkpoint does not name the classes of its schedules: their attributes are compared.
         kinds = [(s.param_name, s.by_epoch, *_made_of(vars(s))) for s in schedules]
         others = [(s['param_name'], s['by_epoch'], *_made_of(s)) for s in before.get(name, [])]
         if kinds != others:
@@ -190,9 +181,9 @@ def _settings_of(states: list[Mapping[str, Any]]) -> str:
 
 
 def _groups(runner: Runner) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Groups of all optimizers, and where a config sets them."""
+    """Yield the parameter groups of all optimizers, with their places in a config."""
     for name, wrapper in wrappers_of(runner.optim_wrapper).items():
-        for group in wrapper.param_groups:  # with MMEngine's own of the rate before factors of single parameters
+        for group in wrapper.param_groups:  # with MMEngine's group of the base rate
             yield _place(name), group
 
 
@@ -218,12 +209,12 @@ def _short(value: Any) -> str:
 
 
 def _step_to(runner: Runner) -> None:
-    """Step the schedules as MMEngine's hook has done up to the runner's step."""
+    """Step the schedules as MMEngine's hook would have done up to the runner's step."""
     schedules = [schedule for _, schedule in schedules_of(runner)]
     every_step = [schedule for schedule in schedules if not schedule.by_epoch]
     every_epoch = [schedule for schedule in schedules if schedule.by_epoch]
     for schedule in schedules:
-        schedule.optimizer._global_step = 0  # else they take it for a schedule stepped before its optimizer
+        schedule.optimizer._global_step = 0  # else torch warns of a schedule stepped before its optimizer
     epochs = runner.epoch
     steps = runner.iter // max(epochs, 1)
     for _ in range(max(epochs, 1)):

@@ -1,4 +1,4 @@
-"""One training step as a file: what is needed to make it again."""
+"""One training step as a file, with all that a replay needs."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from xlearner_mm.models.unwrapped import unwrapped
 def save_step(
     path: str, runner: Runner, batch: Any, losses: Mapping[str, float], buffers: Mapping[str, Tensor]
 ) -> None:
-    """Save a step that is being made, whole or not at all.
+    """Save the current step atomically.
 
     Args:
-        path: where to.
-        runner: its model's weights and its seed are taken.
-        batch: as the loader gave it.
-        losses: by name.
-        buffers: those of the model that the step has changed, as they were before.
+        path: the file.
+        runner: with the model's weights and the seed.
+        batch: of the loader.
+        losses: name -> value.
+        buffers: the model's buffers that the step has changed, with their values before it.
 
     Raises:
-        OSError: the disk is full, or refuses otherwise.
+        OSError: the file cannot be written.
     """
     model = unwrapped(runner.model)
     place = {'seed': runner.seed, 'rank': runner.rank, 'iter': runner.iter}
     own = model.state_dict()
     state = {**own, **{name: buffer for name, buffer in buffers.items() if name in own}}
     content = {'place': place, 'losses': dict(losses), 'batch': batch, 'state_dict': state}
-    # To memory first: torch's own writer tells nothing of a full disk but its own failure.
+    # In memory first: torch's writer hides the reason of a failure, such as a full disk.
     data = BytesIO()
     torch.save(content, data)
     with atomic_write(path) as partial, open(partial, 'wb') as file:
@@ -44,13 +44,13 @@ def save_step(
 
 
 def read_step(path: str) -> dict[str, Any]:
-    """Read a saved step without executing anything but the data classes of OpenMMLab's libraries.
+    """Read a saved step; nothing but the data classes of OpenMMLab's libraries is executed.
 
     Returns:
         ``place`` (seed, rank, iter), ``losses``, ``batch`` and ``state_dict``.
 
     Raises:
-        CheckpointError: it is damaged, or holds something else.
+        CheckpointError: it is missing, damaged, or no saved step.
     """
     try:
         with torch.serialization.safe_globals([*mmengine_state_types(), *_sample_types()]):
@@ -58,7 +58,7 @@ def read_step(path: str) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f'{path} does not exist: give the file that the stopped training named') from error
     except Exception as error:
-        # torch's own text advises to execute what is in the file.
+        # torch's message advises executing the file.
         raise CheckpointError(
             f"{path} is no saved step, damaged, or of other data than the stock libraries': give the file that the "
             'stopped training named'
@@ -69,7 +69,7 @@ def read_step(path: str) -> dict[str, Any]:
 
 
 def image_paths(batch: Any) -> dict[str, list[str]]:
-    """Return the paths of the images of a batch by source; of a stock data set's batch, below ``'batch'``."""
+    """Return source -> paths of the images of a batch; of a stock dataset under ``'batch'``."""
     sources = {'batch': batch} if 'data_samples' in batch else batch
     return {
         source: [str(_path(sample, i)) for i, sample in enumerate(data['data_samples'])]
@@ -79,7 +79,7 @@ def image_paths(batch: Any) -> dict[str, list[str]]:
 
 
 def sources_not_finite(batch: Any) -> list[str]:
-    """Name the sources of a batch of which an image is infinite or no number."""
+    """Return the sources of a batch with non-finite images."""
     return [
         source
         for source, data in batch.items()

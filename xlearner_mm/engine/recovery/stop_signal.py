@@ -1,4 +1,4 @@
-"""SIGTERM as a request to this process, and as the end of every process that it forks."""
+"""SIGTERM as a request to stop after the current step; forked processes still terminate by it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ _SIGNALS = {signal.SIGTERM}
 
 
 class StopSignal:
-    """Remember that SIGTERM came, in place of ending by it.
+    """Record SIGTERM instead of terminating.
 
-    A forked process ends by it, as whoever forked it expects: mmdet's VOCMetric ends the workers of its pool by this
-    signal and waits for them. A handler that looks where it runs is not enough for that, because CPython forgets the
-    signals that reach a process while it starts; so the signal is held back from before the fork until the new
-    process has the default action (``os.register_at_fork``).
+    Forked processes keep the default action: mmdet's VOCMetric terminates its pool's workers by SIGTERM and waits for
+    them. CPython loses signals that reach a process while it starts, so the signal is blocked from before the fork
+    until the child has the default action (``os.register_at_fork``).
     """
 
     def __init__(self) -> None:
@@ -36,7 +35,7 @@ class StopSignal:
         self._reading = threading.Lock()
 
     def listen(self) -> bool:
-        """Start; false where nothing can listen, since only the main thread of a process may set a handler."""
+        """Install the handler; return False outside the main thread, which cannot."""
         global _listening
         if threading.current_thread() is not threading.main_thread():
             return False
@@ -48,15 +47,15 @@ class StopSignal:
         _listening = self
         return True
 
-    def came_by_now(self) -> bool:
-        """Whether it came, also while the main thread is within a call that keeps Python from handling it."""
+    def has_come(self) -> bool:
+        """Return whether it came, also while the main thread is in a call that blocks Python's handlers."""
         with self._reading, suppress(BlockingIOError):
             if not self.came and _listening is self:
                 self.came = signal.SIGTERM in os.read(self._read, 4096)
         return self.came
 
-    def listen_no_more(self) -> None:
-        """Leave the signal as it was; without effect where nothing listens."""
+    def stop_listening(self) -> None:
+        """Restore the previous handler, if this one is installed."""
         global _listening
         if _listening is not self:
             return
@@ -68,7 +67,7 @@ class StopSignal:
             os.close(self._written)
 
     def _remember(self, number: int, frame: Any) -> None:
-        # The next one ends the process at once.
+        # A second signal terminates at once.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self.came = True
 
@@ -76,9 +75,9 @@ class StopSignal:
 _listening: StopSignal | None = None
 
 
-def told_to_stop() -> bool:
-    """Whether SIGTERM came to this process while something listens; may be asked in any thread."""
-    return _listening is not None and _listening.came_by_now()
+def stop_requested() -> bool:
+    """Return whether SIGTERM came while a handler is installed; callable in any thread."""
+    return _listening is not None and _listening.has_come()
 
 
 _masks = threading.local()
@@ -95,7 +94,7 @@ def _let_through() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _listen_no_more_in_child() -> None:
+def _reset_in_child() -> None:
     global _listening
     if _listening is not None:
         _listening = None
@@ -105,30 +104,29 @@ def _listen_no_more_in_child() -> None:
 
 
 if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_listen_no_more_in_child)
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_reset_in_child)
 
 
 class TrainingStopped(Exception):
-    """A training that has left before its end because it was told to; its message says where to go on from."""
+    """A training was interrupted by SIGTERM; the message names the checkpoint to resume from."""
 
 
 @HOOKS.register_module()
 class StopSignalHook(Hook):
-    """Write a checkpoint after the current step when SIGTERM comes, and leave.
+    """Write a checkpoint after the current step when SIGTERM comes, and stop.
 
-    Of several ranks it is enough that one gets the signal: they agree in every ``interval``-th step. With accumulated
-    gradients they go on to the step that uses them. A second signal ends the process at once. A training that saves by
-    epochs leaves without a checkpoint of its own: MMEngine could not resume within an epoch. A training in another than
-    the main thread of its process, where nothing can listen to signals, ends by it at once.
+    One rank that receives the signal stops all, at the next ``interval``-th step, or the next one that applies
+    accumulated gradients. A second signal terminates at once. A training that saves by epochs writes no checkpoint:
+    MMEngine cannot resume within an epoch. Outside the main thread, SIGTERM terminates the process as usual.
 
     Args:
-        interval: steps between two agreements of several ranks; each is one collective of one number. Defaults to 10.
+        interval: steps between two checks across ranks; each is one collective of one number. Defaults to 10.
 
     Raises:
-        TrainingStopped: after the checkpoint is written, on all ranks; says where to go on from.
+        TrainingStopped: on all ranks, after the checkpoint is written.
     """
 
-    # After the checkpoint of this very step, if there is one.
+    # After CheckpointHook in the same step.
     priority = 'LOWEST'
 
     def __init__(self, interval: int = 10) -> None:
@@ -137,24 +135,24 @@ class StopSignalHook(Hook):
         self._leaving = False
 
     def before_train(self, runner: Runner) -> None:
-        """Listen for the signal."""
+        """Install the handler."""
         if not self._signal.listen():
             runner.logger.info('not in the main thread: SIGTERM ends this training without a checkpoint')
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        """Leave if any rank was told to."""
+        """Stop if any rank received the signal."""
         self._leaving = self._leaving or self._agreed(runner)
         if self._leaving and not gradients_pending(runner):
             runner.logger.info('SIGTERM: a checkpoint is written, then the training ends; once more ends it at once')
             written = self._save(runner)
-            # No rank leaves before the file is there: a launcher ends all others when one has left.
+            # A launcher kills all other ranks when one exits.
             dist.barrier()
-            self._signal.listen_no_more()
+            self._signal.stop_listening()
             raise TrainingStopped(f'stopped by SIGTERM after step {runner.iter + 1}; {written}')
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the signal as it was."""
-        self._signal.listen_no_more()
+        """Restore the previous handler."""
+        self._signal.stop_listening()
 
     def _agreed(self, runner: Runner) -> bool:
         if runner.world_size == 1:
