@@ -1,8 +1,7 @@
 """X-Learner for the OpenMMLab ecosystem.
 
-``custom_imports = dict(imports=['xlearner_mm'])`` in a config registers everything of ours in MMEngine's root
-registries. :class:`XLearnerRunner` trains one from Python. :func:`get_backbone` and :func:`extract_features` need no
-config at all.
+``custom_imports = dict(imports=['xlearner_mm'])`` in a config registers all classes in MMEngine's root registries.
+:class:`XLearnerRunner` trains a config from Python; :func:`get_backbone` and :func:`extract_features` need none.
 """
 
 import os
@@ -19,20 +18,20 @@ if TYPE_CHECKING:
 
 __all__ = ['XLearnerRunner', '__version__', 'extract_features', 'get_backbone']
 
-# Imported when first asked for: few programs need any.
-_DOORS = {
+# Imported on first access.
+_LAZY = {
     'XLearnerRunner': 'xlearner_mm.engine.runner',
     'extract_features': 'xlearner_mm.export.features',
     'get_backbone': 'xlearner_mm.export.backbone',
 }
 
-# What must answer where the stack is broken, missing, or merely slow to import.
+# Programs that must run where the libraries are broken or missing, or need nothing of them.
 _STANDALONE_MODULES = ('xlearner_mm.doctor',)
 _STANDALONE_TOOLS = ('make_mini.py',)
 
 
 def _imported_by_standalone() -> bool:
-    """Whether this process runs a program of ours that needs nothing registered."""
+    """Return whether this process runs a program that needs nothing registered."""
     program = sys.argv[0] if sys.argv else ''
     if program == '-m':
         return any(module in getattr(sys, 'orig_argv', []) for module in _STANDALONE_MODULES)
@@ -49,6 +48,6 @@ if not _imported_by_standalone():
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _DOORS:
+    if name not in _LAZY:
         raise AttributeError(f"module 'xlearner_mm' has no attribute '{name}'")
-    return getattr(import_module(_DOORS[name]), name)
+    return getattr(import_module(_LAZY[name]), name)

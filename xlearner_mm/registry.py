@@ -187,19 +187,15 @@ def _is_hidden(name: str, kind: Any, root: Registry) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Turn configs into dicts, lists, numbers and strings; every ``type`` becomes the name that it is registered by.
+    """Convert a config to dicts, lists, numbers and strings, with registered names as ``type``.
 
     Raises:
-        TypeError: something that is no data, such as a module.
+        TypeError: a value that is no data, such as a module.
     """
-    return _plain(with_registered_names(value))
-
-
-def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in with_registered_names(value).items()}
     if isinstance(value, str | bool | int | float) or value is None:
         return value
     if isinstance(value, Sequence):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     raise TypeError(f'{value!r} is no plain data')
