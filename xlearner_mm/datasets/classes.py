@@ -193,11 +193,7 @@ def check_same_classes(first: BaseDataset, second: BaseDataset) -> None:
 
 
 def refuse_one_text(dataset: BaseDataset) -> None:
-    """Refuse a single text as class names, each letter of which would be a class; annotations may be unread.
-
-    Raises:
-        ValueError: ``classes`` of the dataset is a text.
-    """
+    """Raise a ValueError for a text in place of class names, each letter of which would be a class."""
     classes = dataset.metainfo.get('classes')
     if isinstance(classes, str):
         raise ValueError(
@@ -206,15 +202,7 @@ def refuse_one_text(dataset: BaseDataset) -> None:
 
 
 def refuse_stray_classes(owner: str, dataset: Any) -> None:
-    """Refuse folders of other programs that were taken for classes; being first by name, they would shift all labels.
-
-    Args:
-        owner: whose dataset it is, for the message.
-        dataset: a dataset whose classes are known.
-
-    Raises:
-        SourceError: names the folders.
-    """
+    """Raise a SourceError for folders of other programs among the classes: first by name, they would shift labels."""
     stray = stray_names(classes_of(dataset))
     if stray:
         read = [leaf.data_prefix.get('img_path') or leaf.data_root for leaf in leaves(dataset)]
@@ -230,11 +218,7 @@ def stray_names(classes: Iterable[Any] | None) -> list[str]:
 
 
 def refuse_more_classes(source: Source, dataset: Any) -> None:
-    """Refuse a dataset with more classes than its source's head, as far as both are known; it may be unread.
-
-    Raises:
-        SourceError: names source and file.
-    """
+    """Raise a SourceError for a dataset, read or not, with more classes than its source's head."""
     head, classes = source.head_classes, len(classes_of(dataset))
     if head is not None and classes > head:
         read = [leaf.ann_file or leaf.data_root for leaf in leaves(dataset)]
@@ -264,17 +248,15 @@ def shortened(names: Sequence[str], shown: int = 3) -> str:
 
 @dataclass(frozen=True)
 class MapValues:
-    """Values of some label maps of a dataset, as its pipeline loads them.
-
-    Editors write masks of 0 and 255, of which 255 is no class.
+    """Values of some label maps of a dataset, as its pipeline loads them; editors write masks of 0 and 255.
 
     Args:
         where: folder of the maps.
         classes: class names.
         ignored: value of pixels without a class.
         total: number of maps of the dataset.
-        opened: how many of them were opened.
-        counts: value -> how many of these have it.
+        opened: number of opened maps.
+        counts: value -> number of opened maps with it.
     """
 
     where: str

@@ -151,7 +151,7 @@ class MultiSourceDataset(Dataset):
         Raises:
             SourceError: the batch is not a step of the sampler, or as for one image.
         """
-        refuse_other_batches(self, Counter(self.locate(index)[0] for index in indices))
+        _refuse_other_batches(self, Counter(self.locate(index)[0] for index in indices))
         return [self[index] for index in indices]
 
     def _candidates(self, index: int, name: str, local: int) -> Iterator[int]:
@@ -194,16 +194,8 @@ class MultiSourceDataset(Dataset):
         policy.refuse_more(name, bad, self.images[name])
 
 
-def refuse_other_batches(dataset: MultiSourceDataset, found: Mapping[str, int]) -> None:
-    """Refuse a batch in which sources have other shares than in a step of the sampler.
-
-    Args:
-        dataset: the dataset of the batch.
-        found: source name -> its images in the batch.
-
-    Raises:
-        SourceError: names the expected ``batch_size`` or ``sampler``.
-    """
+def _refuse_other_batches(dataset: MultiSourceDataset, found: Mapping[str, int]) -> None:
+    """Refuse a batch in which sources have other shares (name -> images) than in a step of the sampler."""
     expected = dataset.images_per_step
     if expected is None:
         raise SourceError(

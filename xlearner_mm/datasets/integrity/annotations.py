@@ -63,7 +63,7 @@ def read_annotations(
         if part._fully_initialized:
             counted = False
             continue
-        reading = GuardedParsing(source, part, bad, whole)
+        reading = _GuardedParsing(source, part, bad, whole)
         try:
             with reading.in_place():
                 part.full_init()
@@ -86,24 +86,10 @@ def read_annotations(
     return bad
 
 
-class GuardedParsing:
-    """Replacement of a dataset's own methods while it reads its annotations.
+class _GuardedParsing:
+    """Replacement of a dataset's own methods while it reads its annotations; arguments as of :func:`read_annotations`.
 
-    Args:
-        source: its ``bad_data`` tells whether bad images are errors or left out, and how many may be.
-        dataset: a dataset whose annotations are unread.
-        bad: receives path -> reason of images that are left out.
-        whole: keep images with impossible objects, and leave out and count only these objects: a validation set keeps
-            all of its images.
-
-    Raises:
-        BadImageError: by ``full_init``, with ``policy='error'``.
-        SourceError: more images are bad than may be left out, or no annotation at all can be read.
-        ValueError: the file as a whole loses images, has no object of the dataset's classes, or its labels contradict
-            the class names.
-
-    Attributes:
-        labels: label -> number of the kept images or objects with it.
+    ``labels`` counts the kept images or objects per label, ``left_out`` the objects that are left out by kind.
     """
 
     def __init__(self, source: Source, dataset: BaseDataset, bad: dict[str, str], whole: bool = False) -> None:
@@ -146,7 +132,7 @@ class GuardedParsing:
         faults: dict[int, str] = {}
         try:
             if coco is not None and 'raw_ann_info' in raw:
-                faults = faulty_objects(raw, coco.cats)
+                faults = _faulty_objects(raw, coco.cats)
                 if not faults or self.whole:
                     raw = self._without(faults, raw, coco, path)
             parsed = _DROPPED if faults and not self.whole else self._own['parse_data_info'](raw)
@@ -244,7 +230,7 @@ class GuardedParsing:
         self._file_is_checked = True
         refuse_lost_images(coco.dataset, annotated=not self.dataset.test_mode)
         number_by_name(self.dataset, coco)
-        for image, fault in unlisted_images(coco.dataset):
+        for image, fault in _unlisted_images(coco.dataset):
             if self.whole:
                 self.left_out[f'of an {image}, which {fault}'] += 1
             else:
@@ -255,7 +241,7 @@ class GuardedParsing:
         self.left_out.update(f'of {path}, which {fault}' for fault in faults.values())
         kept = [found for index, found in enumerate(raw['raw_ann_info']) if index not in faults]
         raw = {**raw, 'raw_ann_info': kept}
-        self.left_out.update(unread_objects(raw, self.dataset.cat_ids, coco.cats))
+        self.left_out.update(_unread_objects(raw, self.dataset.cat_ids, coco.cats))
         return raw
 
 
@@ -273,15 +259,7 @@ class _Stated(dict):
 
 
 def refuse_lost_images(content: Mapping[str, Any], annotated: bool) -> None:
-    """Refuse a COCO file of which mmdet's reader would silently lose images or all objects.
-
-    Args:
-        content: of the file.
-        annotated: whether it must have annotations.
-
-    Raises:
-        ValueError: it has none, or two images of one id.
-    """
+    """Raise a ValueError for a COCO file of which mmdet would lose images or, if ``annotated``, all objects."""
     if annotated and 'annotations' not in content:
         raise ValueError("has no 'annotations'")
     twice = [key for key, count in Counter(image['id'] for image in content.get('images', ())).items() if count > 1]
@@ -289,7 +267,7 @@ def refuse_lost_images(content: Mapping[str, Any], annotated: bool) -> None:
         raise ValueError(f'has {len(twice):,} image ids that several images share, such as {twice[0]!r}')
 
 
-def unlisted_images(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _unlisted_images(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield name and fault of images that have annotations, but are not among a COCO file's images."""
     listed = {image['id'] for image in content.get('images', ())}
     unlisted = Counter(found['image_id'] for found in content.get('annotations', ()) if found['image_id'] not in listed)
@@ -297,13 +275,8 @@ def unlisted_images(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f'image of id {key!r}', f"has {count:,} annotation(s), but is not among the file's images"
 
 
-def faulty_objects(raw: Mapping[str, Any], categories: Collection[int]) -> dict[int, str]:
-    """Return index -> fault of the impossible objects of one image; those that the file marks as ignored are skipped.
-
-    Args:
-        raw: ``raw_img_info`` and ``raw_ann_info`` of one image.
-        categories: ids of all categories of the file.
-    """
+def _faulty_objects(raw: Mapping[str, Any], categories: Collection[int]) -> dict[int, str]:
+    """Return index -> fault of one image's impossible objects, of which the file marks none as ignored."""
     image = raw['raw_img_info']
     found = [(i, o) for i, o in enumerate(raw['raw_ann_info']) if 'bbox' in o and not o.get('ignore', False)]
     if not found:
@@ -318,16 +291,10 @@ def faulty_objects(raw: Mapping[str, Any], categories: Collection[int]) -> dict[
     return faults
 
 
-def unread_objects(
+def _unread_objects(
     raw: Mapping[str, Any], wanted: Collection[int], categories: Mapping[int, Mapping[str, Any]]
 ) -> Iterator[str]:
-    """Yield the kind of each object of an image that the stock reader rightly leaves out: unwanted, or too small.
-
-    Args:
-        raw: as for :func:`faulty_objects`.
-        wanted: ids of the categories that are classes.
-        categories: id -> category, of the file.
-    """
+    """Yield the kind of each object of an image that the stock reader rightly leaves out: unwanted, or too small."""
     for found in raw['raw_ann_info']:
         if 'bbox' not in found or found.get('ignore', False):
             continue

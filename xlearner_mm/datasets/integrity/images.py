@@ -37,15 +37,7 @@ _OF_ONE_IMAGE = re.compile(r'\S*/\S*|[-+]?\d[\d.,e+-]*')
 
 
 class ImageFault(Exception):
-    """Fault of one image.
-
-    Args:
-        reason: continues the image's path.
-        error: the original exception.
-        place: the transform that raised it; '' where the image contradicts its annotations, or it is not known.
-        own: whether its file alone is at fault, so that no other image need be tried. Defaults to False.
-        loaded: whether the image had been loaded before. Defaults to False.
-    """
+    """Fault of one image; ``own`` if its file alone can cause it. ``reason`` continues the image's path."""
 
     def __init__(self, reason: str, error: Exception, place: str = '', own: bool = False, loaded: bool = False) -> None:
         super().__init__(reason)
@@ -73,7 +65,7 @@ def fault_of(
         path: of the image.
         place: the transform that raised it. Defaults to '': not known.
         loaded: whether the image had been loaded before. Defaults to False.
-        backend_args: of the file backend of the image. Defaults to None.
+        backend_args: of its file backend. Defaults to None.
     """
     if isinstance(error, Mismatch):
         return ImageFault(str(error), error, place, own=isinstance(error, Damage))
@@ -100,13 +92,7 @@ class Witnesses:
     _kinds: dict[int, tuple[str, str] | None] = field(default_factory=dict)
 
     def verdict(self, index: int, path: str, fault: ImageFault) -> SourceError:
-        """Return a :class:`BadImageError` of the image, or a SourceError that blames the settings.
-
-        Args:
-            index: of the image.
-            path: of the image.
-            fault: its fault.
-        """
+        """Return the :class:`BadImageError` of an image, or a SourceError that blames the settings."""
         others = [i for i in spread(self.length, WITNESSES) if i != index]
         # A single image that has been loaded is not at fault for what a transform does with it.
         if fault.own or not (all(self._kind(i) == fault.kind for i in others) if others else fault.loaded):
@@ -134,18 +120,11 @@ class Witnesses:
         return self._kinds[index]
 
 
-class GuardedReading:
-    """Replacement of a dataset's ``prepare_data``.
+class _GuardedReading:
+    """Replacement of a dataset's ``prepare_data``, which silently substitutes a random image for None.
 
-    MMEngine's datasets silently substitute a random image where a pipeline returns None. Here an image of which the
-    augmentation leaves nothing is augmented again, and one that cannot be loaded or contradicts its annotations is an
-    error.
-
-    Args:
-        source: name of the source, for messages.
-        dataset: a dataset of mmdet, mmseg, mmpretrain or MMEngine.
-        expected: limits of the source's labels.
-        strict_paths: refuse files outside of the dataset's folders.
+    An image of which the augmentation leaves nothing is augmented again; one that cannot be loaded or contradicts its
+    annotations is an error.
     """
 
     def __init__(self, source: str, dataset: BaseDataset, expected: Expected, strict_paths: bool) -> None:
@@ -154,12 +133,7 @@ class GuardedReading:
         self._witnesses: Witnesses | None = None
 
     def __call__(self, index: int) -> Any:
-        """Return the output of the pipeline for one image.
-
-        Raises:
-            BadImageError: it cannot be used; the message names source and file.
-            SourceError: its file is outside of the dataset's folders, or all images fail alike.
-        """
+        """Return the output of the pipeline for one image, or raise the verdict of :class:`Witnesses`."""
         try:
             return self._read(index)
         except ImageFault as fault:
@@ -231,7 +205,7 @@ def guard(source: Source, dataset: Any) -> None:
         classes = len(classes_of(dataset)) or None
     for leaf in leaves(dataset):
         expected = Expected(classes, ignored_value(source, leaf))
-        leaf.prepare_data = GuardedReading(source.name, leaf, expected, source.strict_paths)
+        leaf.prepare_data = _GuardedReading(source.name, leaf, expected, source.strict_paths)
 
 
 def guard_stock(dataset: Any) -> None:
@@ -243,7 +217,7 @@ def guard_stock(dataset: Any) -> None:
     for leaf in leaves(dataset):
         if not leaf.test_mode:
             expected = Expected(len(classes_of(leaf)) or None, ignored_value(None, leaf))
-            leaf.prepare_data = GuardedReading(type(leaf).__name__, leaf, expected, strict_paths=False)
+            leaf.prepare_data = _GuardedReading(type(leaf).__name__, leaf, expected, strict_paths=False)
 
 
 def ignored_value(source: Source | None, dataset: BaseDataset) -> int:
@@ -253,17 +227,9 @@ def ignored_value(source: Source | None, dataset: BaseDataset) -> int:
 
 
 def check_paths(source: str, dataset: Any, info: Mapping[str, Any]) -> None:
-    """Refuse file names in annotations, absolute or with ``..``, that lead out of the dataset's folders.
+    """Raise a SourceError for file names in annotations that lead out of ``data_root`` and ``data_prefix``.
 
-    Symbolic links within the folders are followed.
-
-    Args:
-        source: name of the source.
-        dataset: its folders are ``data_root`` and ``data_prefix``.
-        info: annotations of one image.
-
-    Raises:
-        SourceError: a file outside of them, or a dataset without folders.
+    Symbolic links within these folders are followed.
     """
     prefixes = getattr(dataset, 'data_prefix', None) or {}
     named = [getattr(dataset, 'data_root', None), *(prefixes.values() if isinstance(prefixes, Mapping) else [prefixes])]
