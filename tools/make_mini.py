@@ -1,4 +1,4 @@
-"""Write XL-Mini, the small data sets of the demo, to disk."""
+"""Write XL-Mini, the small datasets of the demo, to disk."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from xlearner_mm.mini import CATALOG, make_mini
 
 
 def parse_args() -> argparse.Namespace:
-    """Return the command line's arguments."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', default='data/xl_mini', help='folder to write to')
-    parser.add_argument('--seed', type=int, default=0, help='same seed, same bytes')
-    parser.add_argument('--scale', type=float, default=1.0, help='factor on the number of pictures')
-    parser.add_argument('--only', nargs='+', metavar='NAME', help=f'sets to write; all are: {" ".join(CATALOG)}')
+    parser.add_argument('--seed', type=int, default=0, help='determines every byte')
+    parser.add_argument('--scale', type=float, default=1.0, help='factor of the number of pictures')
+    parser.add_argument('--only', nargs='+', metavar='NAME', help=f'sets to write (default: all): {" ".join(CATALOG)}')
     return parser.parse_args()
 
 
@@ -24,7 +24,7 @@ def main() -> int:
     """Write the sets; return 0, or 1 after bad input."""
     args = parse_args()
     start = time.perf_counter()
-    print('writing XL-Mini: about a minute; what is complete already is kept')
+    print('writing XL-Mini: about a minute; complete sets are kept')
 
     def report(line: str) -> None:
         print(f'{time.perf_counter() - start:6.1f} s  {line}', flush=True)

@@ -10,11 +10,11 @@ import sys
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line; answers ``--help`` before anything heavy is imported."""
+    """Parse the command line; ``--help`` needs no heavy import."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--table', metavar='NAME', help='which one; all are printed without')
+    parser.add_argument('--table', metavar='NAME', help='table to print (default: all)')
     parser.add_argument('--format', default='text', choices=('text', 'markdown', 'csv', 'json'))
-    parser.add_argument('--list', action='store_true', help="print the tables' names only")
+    parser.add_argument('--list', action='store_true', help="print only the tables' names")
     return parser.parse_args()
 
 

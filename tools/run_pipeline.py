@@ -5,8 +5,8 @@ python tools/run_pipeline.py all --paper
 
 Variants: hard_sharing, xlearner, xlearner_pp (++), xlearner_seg (w/ seg), xlearner_wo_rec (w/o Rec.), xlearner_t,
 xlearner_r, xlearner_p, and for comparison scratch, hard_sharing_flops, hard_sharing_seg and hard_sharing_seg_flops:
-hard_sharing has as many optimizer steps as xlearner, hard_sharing_flops as many FLOPs. It may be
-interrupted at any time: the same command continues. What several variants need is trained once.
+hard_sharing has as many optimizer steps as xlearner, hard_sharing_flops as many FLOPs. Trainings that several variants
+need run once. It may be interrupted at any time: the same command continues.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Judge a backbone by the paper's downstream tasks, and add its row to the report.
+"""Transfer a backbone to the paper's downstream tasks, and add its row to the report.
 
 python tools/transfer.py work_dirs/demo/xlearner_seg/backbone.pth --suite mini
 python tools/transfer.py work_dirs/xlearner_r50_200k_base --suite paper --data-fraction 0.1 --seeds 3 --paper X-Learner
 
-Interrupt it when you like: the same command goes on from there.
+It may be interrupted at any time: the same command continues.
 """
 
 import argparse
@@ -13,18 +13,22 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line; answers ``--help`` before anything heavy is imported."""
+    """Parse the command line; ``--help`` needs no heavy import."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         'checkpoint',
         help="an export, a training's checkpoint or work dir, a published ResNet, or an address; 'scratch': random",
     )
-    parser.add_argument('--suite', choices=['paper', 'mini'], default='paper', help='which sets (default: paper)')
-    parser.add_argument('--only', nargs='+', default=[], metavar='NAME', help='these sets alone')
-    parser.add_argument('--name', help="of the row, which no other checkpoint may have (default: the checkpoint's)")
+    parser.add_argument(
+        '--suite', choices=['paper', 'mini'], default='paper', help='sets to transfer to (default: paper)'
+    )
+    parser.add_argument('--only', nargs='+', default=[], metavar='NAME', help='only these sets')
+    parser.add_argument(
+        '--name', help="of the row, unique per checkpoint (default: derived from the checkpoint's path)"
+    )
     parser.add_argument('--branch', help='of an expansion checkpoint, the branch to transfer')
-    parser.add_argument('--work-dir', type=Path, help='where everything goes (default: work_dirs/transfer_<suite>)')
-    parser.add_argument('--workers', type=int, help='how many transfers run at once (default: one per GPU, or one)')
+    parser.add_argument('--work-dir', type=Path, help='folder for all output (default: work_dirs/transfer_<suite>)')
+    parser.add_argument('--workers', type=int, help='number of concurrent transfers (default: one per GPU, or one)')
     parser.add_argument('--seeds', type=int, default=1, help='repeat everything with seeds 0, 1, ... (default: 1)')
     parser.add_argument('--data-fraction', type=float, default=1.0, help='share of the training images (default: 1)')
     parser.add_argument(
@@ -33,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     freezing = parser.add_mutually_exclusive_group()
     freezing.add_argument('--frozen', action='store_true', help='freeze the backbone in every task')
     freezing.add_argument('--finetune', action='store_true', help='train the backbone in every task')
-    parser.add_argument('--paper', nargs='+', metavar='ROW', help="the slides' rows to set beside, marked as theirs")
+    parser.add_argument('--paper', nargs='+', metavar='ROW', help="the slides' rows to show beside it")
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='overrides of every config')
     return parser.parse_args()
 

@@ -9,23 +9,25 @@ from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
-    """Read the command line; answers ``--help`` before anything heavy is imported."""
+    """Parse the command line; ``--help`` needs no heavy import."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', type=Path, help='a transfer config')
     start = parser.add_mutually_exclusive_group(required=True)
-    start.add_argument('--checkpoint', help='any checkpoint that holds a backbone, or the work dir of a training')
-    start.add_argument('--random-start', action='store_true', help='no checkpoint: what pre-training must beat')
+    start.add_argument('--checkpoint', help='any checkpoint with a backbone, or the work dir of a training')
+    start.add_argument('--random-start', action='store_true', help='no checkpoint: the baseline of pre-training')
     parser.add_argument('--branch', help='of an expansion checkpoint, the branch to transfer')
-    parser.add_argument('--work-dir', type=Path, help='where everything goes (default: work_dirs/<config name>)')
+    parser.add_argument('--work-dir', type=Path, help='folder for all output (default: work_dirs/<config name>)')
     parser.add_argument('--features', type=Path, help='folder of cached features (default: in the work dir)')
-    parser.add_argument('--set-name', default='', help="what a data fraction is drawn by (default: the config's name)")
-    parser.add_argument('--seed', type=int, default=0, help='of everything that is drawn (default: 0)')
+    parser.add_argument(
+        '--set-name', default='', help="part of the seed of a data fraction (default: the config's name)"
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of all randomness (default: 0)')
     parser.add_argument('--probe', choices=['lbfgs', 'sgd', 'knn'], default='lbfgs', help='of classification sets')
     parser.add_argument('--data-fraction', type=float, default=1.0, help='share of the training images (default: 1)')
     freezing = parser.add_mutually_exclusive_group()
     freezing.add_argument('--frozen', action='store_true', help='freeze the backbone')
     freezing.add_argument('--finetune', action='store_true', help='train the backbone too')
-    parser.add_argument('--resume', action='store_true', help='go on from the latest checkpoint in the work dir')
+    parser.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
     return parser.parse_args()
 

@@ -119,7 +119,7 @@ def panel_lines(rows: Sequence[Row], titles: Mapping[str, str] = SUMMARY) -> lis
     for key, task in TASKS.items():
         if names[key] or any(row.value(task.column) is not None for row in rows):
             over = f'{len(names[key])} sets' if len(names[key]) > 1 else ''.join(names[key])
-            subtitle = ', '.join(part for part in (titles[task.column], over) if part)
+            subtitle = ', '.join(part for part in (titles.get(task.column, task.column_title), over) if part)
             first.append(Panel(task.column, task.name, subtitle))
     first += [_set_panel(name, score) for name, score in sets.items() if score.extra]
     rest = [_set_panel(name, sets[name]) for group in names.values() if len(group) > 1 for name in group]

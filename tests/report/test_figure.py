@@ -1,4 +1,4 @@
-"""The picture of a report: which panels it has, and what stands in them."""
+"""The picture of a report: panels and their content."""
 
 from itertools import pairwise
 
