@@ -33,7 +33,7 @@ def check_class_weights(owner: str, network: nn.Module) -> None:
                 wanted = ' or '.join(map(str, sorted(expected)))
                 raise SourceError(
                     f'{owner}: {path}.{setting} has {len(value)} values, but {type(head).__name__} of '
-                    f'{head.num_classes} classes tells {wanted} apart: give it as many'
+                    f'{head.num_classes} classes needs {wanted}: give it as many'
                 )
         named = getattr(loss, 'num_classes', None)
         if isinstance(named, int) and named != head.num_classes:
@@ -56,7 +56,7 @@ def _losses(module: nn.Module, head: Any = None, path: str = '') -> Iterator[tup
 
 
 def _class_counts(head: Any) -> set[int]:
-    """The numbers of classes that a head may tell apart: mmdet's count the background where they take a softmax."""
+    """Return the possible numbers of outputs of a head: mmdet's with softmax count the background."""
     stated = getattr(head, 'cls_out_channels', None)
     if isinstance(stated, int):
         return {stated}

@@ -39,7 +39,7 @@ class MultiSourceDataPreprocessor(BaseDataPreprocessor):
             training: whether training-time augmentation on the batch is done. Defaults to False.
 
         Raises:
-            SourceError: the batch holds a source nobody knows, or lacks one in training.
+            SourceError: the batch holds an unknown source, or lacks one in training.
         """
         self._check(data, training)
         inputs, data_samples = {}, {}
@@ -72,7 +72,7 @@ def require_preprocessor(source: Source) -> None:
     if not source.network.get('data_preprocessor'):
         raise SourceError(
             f"source '{source.name}': its network has no data_preprocessor (normalization, padding); in configs of "
-            'mmpretrain and mmseg it stands at the top level, beside `model`: copy it into `network`'
+            'mmpretrain and mmseg it is at the top level, beside `model`: copy it into `network`'
         )
 
 
@@ -103,7 +103,7 @@ def tell_source_order(preprocessor: nn.Module, source: Source) -> None:
 
 
 def loaded_order_of(preprocessor: nn.Module) -> str | None:
-    """Return the channel order in which a preprocessor's images are loaded; None where nobody has told it."""
+    """Return the channel order in which a preprocessor's images are loaded; None where it is not known."""
     return getattr(preprocessor, _LOADED, None)
 
 

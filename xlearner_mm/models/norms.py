@@ -14,12 +14,10 @@ STATISTICS = ('running_mean', 'running_var')
 
 
 def is_batch_norm(module: nn.Module) -> bool:
-    """Return whether a module trains with statistics over the batch.
+    """Return whether a module normalizes by statistics over the batch in training.
 
-    Such are torch's ``BatchNorm*d``, lazy ones too, and ``SyncBatchNorm``; mmcv's SyncBN (``sync_bn='mmcv'``,
-    ``type='MMSyncBN'``), which derives from none of them; and whatever else holds running statistics and a momentum.
-    Norms over a single image (``InstanceNorm*d``, GN, LN) and constant ones (torchvision's ``FrozenBatchNorm2d``) are
-    not.
+    These are torch's ``BatchNorm*d`` and ``SyncBatchNorm``, and all modules with running statistics and a momentum, as
+    mmcv's SyncBN (``MMSyncBN``); not norms over a single image or ``FrozenBatchNorm2d``.
     """
     if isinstance(module, _BatchNorm):
         return True
@@ -44,11 +42,7 @@ def norms_to_inference(network: nn.Module) -> None:
 
 
 def apply_norm_eval(network: nn.Module) -> None:
-    """Let ``norm_eval=True`` of any backbone reach the batch norms that its own ``train`` does not know.
-
-    Args:
-        network: what holds such backbones, just put into training mode.
-    """
+    """Apply ``norm_eval=True`` of the backbones in a network also to batch norms that their own ``train`` misses."""
     for module in network.modules():
         if getattr(module, 'norm_eval', False):
             norms_to_inference(module)

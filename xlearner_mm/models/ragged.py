@@ -26,9 +26,9 @@ class RaggedError(TypeError):
 class Ragged:
     """A batch in parts of one image size each, which torch's functions take in place of a tensor.
 
-    Whatever is computed of it is computed of each part, by torch's functions, methods and operators alike. What the
-    parts agree on (channels, device, dtype) is one value; what they do not (batch size, height) is ragged itself. Only
-    norms with batch statistics see all parts together, see :func:`ragged_forwards`.
+    torch's functions, methods and operators apply to each part. Attributes that are equal for all parts (channels,
+    device, dtype) are plain values, others (batch size, height) are ragged themselves. Only norms with batch statistics
+    see all parts together, see :func:`ragged_forwards`.
 
     Args:
         parts: one tensor per image size, at least two; or one value of each of those tensors.
@@ -65,7 +65,7 @@ class Ragged:
         return _agreed(self, operator.index)
 
     def __iter__(self) -> Iterator[Any]:
-        raise RaggedError('the images of a batch of several sizes cannot be walked through one by one')
+        raise RaggedError('the images of a batch of several sizes cannot be iterated one by one')
 
     def __repr__(self) -> str:
         shapes = [tuple(part.shape) if isinstance(part, Tensor) else part for part in self.parts]
@@ -105,11 +105,7 @@ _add_operators()
 
 
 def ragged(values: Sequence[Any]) -> Any:
-    """Return one value for those of all parts: plain where there is one part or all agree, sequences item by item.
-
-    Args:
-        values: of every part: a tensor, or anything that code asks of tensors.
-    """
+    """Combine the values of all parts: plain if there is one part or all are equal, sequences item by item."""
     first = values[0]
     if len(values) == 1:
         return first
@@ -165,10 +161,9 @@ def _part(value: Any, i: int) -> Any:
 def ragged_forwards(network: nn.Module, batch: Batch, what: str = 'network') -> Iterator[None]:
     """Let a network take a ragged batch.
 
-    Norms with batch statistics then see the images of all parts as one batch, and take it into their running
-    statistics once, synchronized ones with as many messages as for any other batch. Modules that hold none of them run
-    part by part, whatever their code; the code of the others may do with a batch what torch's functions, methods and
-    operators do.
+    Norms with batch statistics then see the images of all parts as one batch, and update their running statistics
+    once. Modules without such norms run part by part, whatever their code; the code of the others may use torch's
+    functions, methods and operators.
 
     Args:
         network: any network.

@@ -1,4 +1,4 @@
-"""Blocks that are computed again in the backward pass instead of kept (``with_cp``): what that must not change."""
+"""Activation checkpointing (``with_cp``) with unchanged gradients and statistics."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from xlearner_mm.models.unwrapped import unwrapped
 
 
 def recompute_as_plain(backbone: nn.Module) -> bool:
-    """Let the blocks that recompute (``with_cp=True``) train as those do that keep everything.
+    """Replace the reentrant checkpoint of stock blocks (``with_cp=True``) by the non-reentrant one.
 
-    The stock blocks call torch's reentrant checkpoint. DDP then refuses a backbone that runs more than once in a step
-    ("Expected to mark a variable ready only once"), as ours do for images of several sizes, and BN takes every batch
-    into its statistics twice. These blocks call the non-reentrant one, see :func:`recompute`.
+    With the reentrant one, DDP refuses a backbone that runs more than once in a step ("Expected to mark a variable
+    ready only once"), as ours do for images of several sizes, and BN updates its statistics twice per batch.
 
     Args:
         backbone: a stock backbone, changed in place; the gradients of its parameters stay what they were.
@@ -37,10 +36,10 @@ def recompute_as_plain(backbone: nn.Module) -> bool:
 
 
 def recompute_named(model: nn.Module, names: str | Sequence[str] | None) -> None:
-    """Let the modules that MMEngine's ``activation_checkpointing`` names train as those that keep everything.
+    """Do the same for the modules that MMEngine's ``activation_checkpointing`` names.
 
     Args:
-        model: the training's model, in DDP or not, after MMEngine has wrapped their forwards in torch's checkpoint.
+        model: the training's model, in DDP or not, after MMEngine has wrapped the modules' forwards.
         names: of the modules, as in the config. None: none.
     """
     for name in [names] if isinstance(names, str) else names or ():
@@ -52,11 +51,7 @@ def recompute_named(model: nn.Module, names: str | Sequence[str] | None) -> None
 
 
 def recompute(block: nn.Module) -> None:
-    """Let a module be computed again in the backward pass, in the state in which it ran: whatever norms it has.
-
-    Args:
-        block: any module, changed in place; its norms take every batch into their statistics once.
-    """
+    """Recompute a module, changed in place, in the backward pass in the state in which it ran: norms update once."""
     # As MMEngine wraps a forward; of a partial, unlike of a closure, a deep copy (EMAHook's) has its own block.
     run = block.__dict__.get('forward') or partial(type(block).forward, block)
     block.forward = partial(_recomputed, block, run)  # type: ignore[method-assign]
@@ -67,7 +62,7 @@ def _recomputes(module: nn.Module) -> bool:
 
 
 def _holds_such(module: nn.Module) -> bool:
-    """Whether it only hands the setting on: ``with_cp`` stands in the backbone as in each of its blocks."""
+    """Return whether it only passes the setting to blocks of its own."""
     return any(_recomputes(part) for part in module.modules() if part is not module)
 
 
@@ -95,5 +90,5 @@ def _on_parts(block: nn.Module, run: Callable, count: int, *args: Any, **kwargs:
 
 
 def _contexts(state: ModuleState) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """Of the forward pass and of the second one."""
+    """Return the contexts of the forward pass and of the recomputation."""
     return nullcontext(), state.installed()

@@ -1,4 +1,4 @@
-"""A sub-backbone: how a stock backbone is run stage by stage, so that links can be put between its stages."""
+"""A sub-backbone: a stock backbone that runs stage by stage, with links between its stages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load_pretrained(backbone: nn.Module, pretrained: Mapping[str, Any], may_star
     path, own = pretrained['checkpoint'], backbone.state_dict()
     state = find_backbone_state(read_checkpoint(path), backbone, path, pretrained.get('prefix'))
     modules = {key.split('.')[0] for key in own}
-    # Heads beside the backbone, and norms of outputs it does not give here, are no fault.
+    # The file may also hold heads, and norms of further outputs.
     state = {key: value for key, value in state.items() if key.split('.')[0] in modules}
     fresh = sorted((modules & set(may_start_fresh)) - {key.split('.')[0] for key in state})
     if fresh and state:
@@ -56,7 +56,7 @@ class Branch(BaseModule):
 
         F_{-1} = stem(x)        E_i = stage(i)(F_{i-1})        what sources read = output(i, F_i)
 
-    Links are added to the stream that runs from stage to stage. Swin and ConvNeXt normalize what they give out, not
+    Links are added to the stream that runs from stage to stage. Swin and ConvNeXt normalize their outputs, not
     the stream; their senders' E_i is the stream, what sources read is normalized. Without links, ``output`` is
     exactly the stock backbone's own output: this is checked when a branch is built.
 
@@ -67,7 +67,7 @@ class Branch(BaseModule):
             are the levels that have an output norm: name those that the branch's sources read, no others (an unread
             norm takes no gradient, which DDP refuses). With ``init_cfg=dict(type='Pretrained', checkpoint=...)``
             it starts from a checkpoint, which must fill it completely; a norm of an output that the checkpoint's own
-            model did not give out starts fresh.
+            model does not have starts fresh.
 
     Attributes:
         channels: channels of every level.
@@ -116,7 +116,7 @@ class Branch(BaseModule):
         return self._stages.stage(level)
 
     def output(self, level: int, x: Tensor) -> Tensor:
-        """What sources read of F_i ``(B, C, H, W)``: normalized where the stock backbone normalizes its outputs."""
+        """Return what sources read of F_i ``(B, C, H, W)``: normalized if the stock backbone's outputs are."""
         return self._stages.output(level, x)
 
     def run(self, step: Callable[[Tensor], Tensor], x: Batch) -> Any:
@@ -155,16 +155,14 @@ class Branch(BaseModule):
 def frozen_modules(
     branches: Mapping[str, Branch], links: Mapping[str, nn.Module], keys: Iterable[LinkKey], frozen_stages: int
 ) -> list[nn.Module]:
-    """Return what ``frozen_stages`` freezes beside the stages that branches freeze themselves, which are told to.
-
-    As in a ResNet: -1 freezes nothing, 0 the stems, k also the first k levels, with the links into them; all levels or
-    more freeze everything.
+    """Freeze stems and first stages of branches, and return what is to be frozen beside them.
 
     Args:
         branches: the branches, by name.
         links: the links, by module name.
         keys: end points of the links.
-        frozen_stages: k.
+        frozen_stages: k, as of a ResNet: -1 freezes nothing, 0 the stems, k also the first k levels with the links into
+            them, all levels or more everything.
 
     Raises:
         ConfigError: a branch that cannot freeze some of its stages.
@@ -185,7 +183,7 @@ def frozen_modules(
 
 
 def freeze(modules: Iterable[nn.Module]) -> None:
-    """Take parameters out of training and norms to inference."""
+    """Freeze parameters, and put the modules in eval mode."""
     for module in modules:
         module.eval()
         for parameter in module.parameters():

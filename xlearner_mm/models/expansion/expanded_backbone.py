@@ -34,12 +34,8 @@ class XLearnerExpandedBackbone(BaseModule):
         F_i^t = E_i^t + sum over senders k, levels j of gamma_{j->i}^{k->t}( sg(E_j^k) )
 
     The images of a task need gradients through its branch only. The other branches run without gradients, with
-    norms in inference mode (their statistics come from their own sources), and only as deep as some link
-    reads; with ``detach=True`` that is exact.
-
-        image -> cls: stem -> stage_0 -> F_0 -> stage_1 -> F_1 -> ...        with gradients
-                                          ^ gamma        ^ gamma
-        image -> det: stem -> stage_0 -> ...                                 without
+    norms in eval mode (their statistics come from their own sources), and only as deep as some link reads; with
+    ``detach=True`` that is exact.
 
     Args:
         branches: branch name -> config of a registered backbone, see
@@ -50,15 +46,15 @@ class XLearnerExpandedBackbone(BaseModule):
             be the name of its branch.
         reconciliation: settings of the links, see
             :class:`~xlearner_mm.models.expansion.reconciliation.Reconciliation`. Defaults to None: the paper's.
-        widths: what pruning left of inner widths, by their names, as a pruned checkpoint records them (X-Learner_p);
-            those not named are full. Defaults to None: all are.
+        widths: inner widths after pruning, by name, as a pruned checkpoint records them (X-Learner_p); others are
+            full. Defaults to None: all are.
         out_indices: levels that :meth:`forward` returns, as a downstream backbone. Defaults to (0, 1, 2, 3).
         merge: what :meth:`forward` returns: ``'concat'``, the features of all branches side by side, or the name of a
             task or branch: F of that one; the others then run only as deep as links read, and take no gradients.
             Defaults to ``'concat'``.
         frozen_stages: as of a ResNet: -1 none, 0 the stems, k also the first k levels with the links into them; the
             number of levels, or more, freezes everything. Defaults to -1.
-        norm_eval: whether BN infers in training too. Defaults to False: as the branches' own settings say.
+        norm_eval: whether BN is in eval mode in training too. Defaults to False: as the branches' own settings say.
         init_cfg: mmengine's weight initialisation. ``dict(type='Pretrained', checkpoint=...)`` loads an export, or a
             checkpoint of the expansion stage or of pruning as it is, and must fill everything. Defaults to None.
 
@@ -114,7 +110,7 @@ class XLearnerExpandedBackbone(BaseModule):
 
     @property
     def widths(self) -> dict[str, int]:
-        """Inner widths that pruning narrowed, by name: with them, another backbone is built alike."""
+        """Inner widths that pruning narrowed, by name; ``widths`` of a backbone to be built alike."""
         own = {name: width.channels for name, width in inner_widths(self).items()}
         return {name: channels for name, channels in own.items() if channels < self._full_widths[name]}
 
@@ -179,7 +175,7 @@ class XLearnerExpandedBackbone(BaseModule):
         return self.tasks[task]
 
     def forward(self, x: Tensor) -> Levels:
-        """Return features as a downstream backbone: all branches' side by side, or what ``merge`` says.
+        """Return features as a downstream backbone: of all branches side by side, or as ``merge`` says.
 
         Args:
             x: images ``(B, 3, H, W)``.
@@ -188,7 +184,7 @@ class XLearnerExpandedBackbone(BaseModule):
             One ``(B, C, H_i, W_i)`` for every level of ``out_indices``, C as in ``out_channels``.
 
         Raises:
-            ConfigError: a branch does not give out one of these levels.
+            ConfigError: a branch does not return one of these levels.
         """
         for name in self.merged:
             branch = self.branches[name]
@@ -220,7 +216,7 @@ class XLearnerExpandedBackbone(BaseModule):
         return self._run_for(x, self.branch_of(task))
 
     def takes_batch_statistics(self, task: str) -> bool:
-        """Whether any norm that trains on a task's images normalizes by the batch: its sources then run as one."""
+        """Return whether a norm that trains on a task's images uses batch statistics: its sources then run as one."""
         receiver = self.branch_of(task)
         links = [self.links[key.module_name] for key in self.link_keys if key.receiver == receiver]
         return any_batch_statistics(self.branches[receiver], *links)
@@ -228,7 +224,7 @@ class XLearnerExpandedBackbone(BaseModule):
     def forward_branches(
         self, x: Tensor, branches: Collection[str] | None = None, depth: int | None = None
     ) -> dict[str, Levels]:
-        """Return F of several branches, by branch: what a teacher gives. Shares all of the work between them.
+        """Return F of several branches, by branch, in one pass.
 
         Args:
             x: images ``(B, 3, H, W)``.
@@ -302,8 +298,8 @@ class XLearnerExpandedBackbone(BaseModule):
         if wanted:
             yield
             return
-        # autocast keeps the casts of weights. Those of a pass without gradients have none, and older versions of torch
-        # use them in the branch's own pass too, whose weights then take no gradient (pytorch#112583, #158232).
+        # autocast caches casts of weights. Older torch reuses those made without gradients in the branch's own pass,
+        # whose weights then get no gradient (pytorch#112583, #158232).
         caches = torch.is_autocast_cache_enabled()
         torch.set_autocast_cache_enabled(False)
         try:
@@ -314,9 +310,9 @@ class XLearnerExpandedBackbone(BaseModule):
 
     @contextmanager
     def _others_in_inference_mode(self, receiver: str) -> Iterator[None]:
-        """Keep statistics of other branches from this task's images: their norms stay in eval mode meanwhile."""
+        """Keep norms of other branches in eval mode: their statistics are not of this task's images."""
         others = list(self._modules_of_others(receiver))
-        # Gradients that pass through them need these statistics still when their own sources have updated them.
+        # Gradients through them need these statistics, which their own sources update before the backward pass.
         saved = ModuleState(others) if torch.is_grad_enabled() and not self.reconciliation.detach else None
         switched = [module for module in others if module.training]
         with nullcontext() if saved is None else saved.installed():

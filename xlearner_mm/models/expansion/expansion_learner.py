@@ -38,10 +38,9 @@ class ExpansionLearner(BaseModel):
         backbone: config of an :class:`XLearnerExpandedBackbone`.
         sources: source name -> settings, see :class:`~xlearner_mm.sources.Source`. ``XLearnerRunner.from_cfg`` passes
             those at the top level of a config. Required.
-        joint_batches: run the images of all sources of a branch as one batch, also where their sizes differ: BN and
-            SyncBN then see the mixture of sources in training that their statistics stand for in evaluation. False: one
-            source after another, each normalized by its own images in training, but not in evaluation. Defaults to
-            True.
+        joint_batches: run the images of all sources of a branch as one batch, also if their sizes differ, so that BN
+            normalizes by the same mixture of sources in training and in evaluation. False: one source after another.
+            Defaults to True.
         hints: X-Learner++'s pre-distillation: source name -> ``dict(model=..., checkpoint=..., weight=1.0, ...)`` of a
             frozen single-source model that teaches the source's branch as ``<source>.hint_loss_<level>``, see
             :mod:`~xlearner_mm.models.expansion.hints`. Defaults to None.
@@ -53,7 +52,7 @@ class ExpansionLearner(BaseModel):
         CheckpointError: a hint teacher's checkpoint that is missing or not of its model.
     """
 
-    # What its checkpoints are called; PruningHook makes it 'pruning'.
+    # Recorded in checkpoints; PruningHook sets 'pruning'.
     stage = 'expansion'
 
     def __init__(
@@ -162,7 +161,7 @@ class ExpansionLearner(BaseModel):
         """Return the losses of all sources as ``<source>.<loss>``, weighted per source."""
         losses: dict[str, Any] = {}
         joint = self._joint_features(inputs) if self.joint_batches else {}
-        # The order of the config, not of the batch: every rank then runs the same graph.
+        # In the order of the config: every rank runs the same graph.
         for name, source in self.sources.items():
             network, images = self.networks[name], inputs[name]
             features = joint[name] if name in joint else self.backbone.forward_task(images, source.task)

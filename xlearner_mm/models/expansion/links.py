@@ -225,7 +225,7 @@ class InnerWidth:
 
     @property
     def prunable(self) -> bool:
-        """Whether they can be narrowed: between plain convolutions, with a batch norm."""
+        """Return whether they can be narrowed: between plain convolutions, with a batch norm."""
         plain = _is_plain(self.conv) and _is_plain(self.consumer)
         return plain and self.norm is not None and is_batch_norm(self.norm)
 

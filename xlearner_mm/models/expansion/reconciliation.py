@@ -78,7 +78,7 @@ class Reconciliation:
         return cls(**dict(settings or {}))
 
     def sends(self, sender_level: int, receiver_level: int) -> bool:
-        """Whether the topology links level j of a sender to level i of a receiver."""
+        """Return whether the topology links level j of a sender to level i of a receiver."""
         return {
             'lower': sender_level <= receiver_level,
             'same': sender_level == receiver_level,

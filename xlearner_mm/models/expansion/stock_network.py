@@ -159,7 +159,7 @@ def _port_config(source: Source, branch: Branch) -> dict[str, Any]:
 
 
 def _without_checkpoint(source: Source, branch: Branch) -> dict[str, Any]:
-    """The network's settings without a checkpoint for the backbone that is not there; says so."""
+    """Return the network's settings without a checkpoint for the backbone that the port replaces; log it."""
     settings = dict(source.network)
     start = pretrained_entries((settings.get('backbone') or {}).get('init_cfg'))
     named = start[0].get('checkpoint') if start else None
@@ -169,7 +169,7 @@ def _without_checkpoint(source: Source, branch: Branch) -> dict[str, Any]:
     if named:
         print_log(
             f"source '{source.name}': the checkpoint of its stock backbone, {named}, is not loaded; branch "
-            f"'{branch.name}' starts from what its own init_cfg says",
+            f"'{branch.name}' starts from its own init_cfg",
             logger='current',
             level=logging.WARNING,
         )
@@ -194,7 +194,7 @@ def losses_of(source: Source, losses: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _HEADS = ('decode_head', 'auxiliary_head', 'bbox_head', 'rpn_head', 'mask_head', 'panoptic_head', 'head')
-# Necks that hand on the channels they get.
+# Necks that keep the number of channels.
 _POOLINGS = ('GlobalAveragePooling', 'GeneralizedMeanPooling')
 
 
@@ -202,13 +202,13 @@ def check_channels(source: Source, network: nn.Module, available: Sequence[int])
     """Compare what every first reader of the backbone expects with what the branch has.
 
     Args:
-        source: the source, whose ``network`` says what its parts expect.
+        source: the source, with the settings of the parts in ``network``.
         network: the network built of it.
-        available: channels of every level that the port hands over.
+        available: channels of every level that the port returns.
 
     Raises:
         SourceError: a neck's or head's ``in_channels`` (or ``c1_in_channels``) differ, or it reads a level that is
-            not handed over.
+            not returned.
     """
     for name, settings, module in _readers(source.network, network):
         expected = settings.get('in_channels', getattr(module, 'in_channels', None))
@@ -216,7 +216,7 @@ def check_channels(source: Source, network: nn.Module, available: Sequence[int])
             read = _levels_read(source, name, settings, expected, available)
             _compare(source, f'{name}.in_channels', expected, read, available)
         if settings.get('c1_in_channels'):
-            # DeepLabV3+ joins the first level in, whatever in_index says.
+            # DeepLabV3+ also reads the first level, whatever in_index is.
             _compare(source, f'{name}.c1_in_channels', settings['c1_in_channels'], [available[0]], available)
 
 
@@ -262,6 +262,6 @@ def _compare(source: Source, setting: str, expected: Any, found: list[int], avai
     if wanted != found:
         raise SourceError(
             f"source '{source.name}': {setting} is {expected}, but the branch of task '{source.task}' gives "
-            f'{found if len(found) > 1 else found[0]} at the levels it reads (all levels handed over: '
+            f'{found if len(found) > 1 else found[0]} at the levels it reads (all levels of the port: '
             f'{list(available)}); correct it, or choose levels by out_indices of the backbone in `network`'
         )

@@ -1,4 +1,4 @@
-"""The student: what it may be, and what it may start from."""
+"""The student of the squeeze stage, and its initial weights."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def _check_normalization(path: str, expected: Normalization) -> None:
 
 
 def check_all_trains(student: nn.Module, levels: Sequence[int]) -> None:
-    """Refuse a student of which something would be left at its start, unseen by any loss.
+    """Refuse a student with parts that no loss trains.
 
-    What a backbone carries behind the last level that it gives out, and cannot be built without (a classifier's last
+    What a backbone carries behind its last output, and cannot be built without (a classifier's last
     convolution in MobileNetV2), is frozen instead.
 
     Args:
@@ -88,7 +88,7 @@ def check_all_trains(student: nn.Module, levels: Sequence[int]) -> None:
         )
     for parameter in unreached.values():
         parameter.requires_grad = False
-    print_log(f'student: {names} are behind the last level that it gives out, and stay as they are', logger='current')
+    print_log(f'student: {names} are behind its last output, and are not trained', logger='current')
 
 
 def _has_known_stages(student: nn.Module) -> bool:

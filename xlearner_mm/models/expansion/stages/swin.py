@@ -45,7 +45,7 @@ class SwinStages(Stages):
 
     @property
     def _merges_last(self) -> bool:
-        """Whether a stage's output has passed the patch merging after it."""
+        """Return whether a stage's output has passed the patch merging after it."""
         return getattr(self.backbone, 'out_after_downsample', False)
 
     def stem(self, x: Tensor) -> Tensor:
