@@ -11,7 +11,7 @@ from mmengine.optim import build_optim_wrapper
 from tests.fixtures import write_fixtures
 from tests.reduction import reduced, with_teachers
 from xlearner_mm.analysis.dry_run import estimate_config
-from xlearner_mm.analysis.source_recipes import GPUS, stock_training
+from xlearner_mm.analysis.recipes import GPUS, stock_training
 from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.registry import MODELS

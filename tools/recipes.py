@@ -28,7 +28,7 @@ def main() -> int:
 
         print(transfer_table(transfer_trainings(CONFIGS / 'transfer')))
     else:
-        from xlearner_mm.analysis.source_recipes import source_table
+        from xlearner_mm.analysis.recipes import source_table
 
         print(source_table(CONFIGS / '_base_'))
     return 0

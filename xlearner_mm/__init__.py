@@ -13,15 +13,14 @@ from xlearner_mm.version import __version__
 
 if TYPE_CHECKING:
     from xlearner_mm.engine.runner import XLearnerRunner
-    from xlearner_mm.export.backbone import get_backbone
-    from xlearner_mm.export.features import extract_features
+    from xlearner_mm.export.backbone import extract_features, get_backbone
 
 __all__ = ['XLearnerRunner', '__version__', 'extract_features', 'get_backbone']
 
 # Imported on first access.
 _LAZY = {
     'XLearnerRunner': 'xlearner_mm.engine.runner',
-    'extract_features': 'xlearner_mm.export.features',
+    'extract_features': 'xlearner_mm.export.backbone',
     'get_backbone': 'xlearner_mm.export.backbone',
 }
 

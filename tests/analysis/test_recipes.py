@@ -6,8 +6,8 @@ import pytest
 from mmengine.config import Config
 
 import xlearner_mm  # noqa: F401  (mmseg's configs are found by name)
-from xlearner_mm.analysis.source_recipes import STOCK as SOURCES
-from xlearner_mm.analysis.source_recipes import source_table, source_training, stock_training
+from xlearner_mm.analysis.recipes import STOCK as SOURCES
+from xlearner_mm.analysis.recipes import source_table, source_training, stock_training
 from xlearner_mm.transfer.recipes import STOCK, differences, transfer_table, transfer_trainings
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from xlearner_mm.visualization.feature_columns import FeatureColours
+from xlearner_mm.visualization.feature_map import FeatureColours
 
 
 def maps(count, channels=12, seed=0):

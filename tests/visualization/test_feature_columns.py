@@ -3,9 +3,8 @@ import pytest
 import torch
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.visualization.feature_columns import Snapshot, group_columns, take_snapshots
-from xlearner_mm.visualization.sample_images import SampleImage
-from xlearner_mm.visualization.trained_model import load_trained
+from xlearner_mm.visualization.feature_map import Snapshot, group_columns, take_snapshots
+from xlearner_mm.visualization.trained_model import SampleImage, load_trained
 
 
 def maps(seed):

@@ -8,7 +8,7 @@ from tests.engine.conftest import CONFIGS
 from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.errors import SourceError
 from xlearner_mm.registry import MODELS
-from xlearner_mm.visualization.sample_images import images_of_files, images_of_sources
+from xlearner_mm.visualization.trained_model import images_of_files, images_of_sources
 
 
 @pytest.fixture

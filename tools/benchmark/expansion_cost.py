@@ -62,7 +62,7 @@ def count_flops(backbone: XLearnerExpandedBackbone, size: int, plain: bool) -> i
     """Count forward and backward of one image ``(1, 3, size, size)`` of the first branch's task."""
     import torch
 
-    from xlearner_mm.analysis.dry_run.step_cost import measure_step
+    from xlearner_mm.analysis.dry_run.source_cost import measure_step
 
     image = torch.randn(1, 3, size, size)
     # One image at a stride of 32 may leave a norm a single value: inference mode costs the same convolutions.

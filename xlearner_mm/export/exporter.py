@@ -15,9 +15,8 @@ from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.checkpoint.reading import SAFETENSORS, SIDECAR_SUFFIX, safetensors_bytes
 from xlearner_mm.errors import CheckpointError
-from xlearner_mm.export.formats import timm_state, torchvision_state, write_onnx
+from xlearner_mm.export.formats import probe_images, timm_state, torchvision_state, write_onnx
 from xlearner_mm.export.stored_backbone import StoredBackbone, find_backbone
-from xlearner_mm.export.verification import probe_images
 
 _PICKLED = ('.pth', '.pt')
 FORMATS = {

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import escape, glob
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
+from torch import Tensor
 
 from xlearner_mm.checkpoint import (
     META_KEY,
@@ -18,11 +23,15 @@ from xlearner_mm.checkpoint import (
 )
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.shared_sources import with_sources
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, SourceError
+from xlearner_mm.models.data_preprocessor import source_order
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.squeeze import FitNetDistiller
-from xlearner_mm.registry import MODELS, DefaultScope
+from xlearner_mm.normalization import BGR
+from xlearner_mm.registry import DATASETS, MODELS, DefaultScope
+from xlearner_mm.sources import Source
+from xlearner_mm.spread import spread
 
 # X-Learner++'s hints belong to the training: what was trained is looked at without them and their teachers.
 _HINTS = 'hints'
@@ -87,3 +96,87 @@ def config_beside(checkpoint: str) -> str:
             "name the training's by --config"
         )
     return found[0]
+
+
+@dataclass(frozen=True)
+class SampleImage:
+    """One image.
+
+    Args:
+        label: what stands beside it.
+        picture: ``(H, W, 3)``, RGB, of the size in which the model sees it.
+        inputs: ``(1, 3, H', W')``, normalized and padded at the right and the bottom.
+    """
+
+    label: str
+    picture: np.ndarray
+    inputs: Tensor
+
+
+def images_of_sources(model: BaseModel, names: Sequence[str] = (), count: int = 1) -> list[SampleImage]:
+    """Return validation images, spread evenly over each source's.
+
+    Args:
+        model: of either stage.
+        names: the sources. Defaults to (): all of the model's.
+        count: images of every source. Defaults to 1.
+
+    Raises:
+        SourceError: an unknown source, or one whose validation images cannot be read.
+    """
+    images = []
+    for name in names or list(model.sources):
+        dataset = _validation_set(_source(model, name))
+        for index in spread(len(dataset), count):
+            images.append(_sample(model, name, name, dataset[index]))
+    return images
+
+
+def images_of_files(model: BaseModel, paths: Sequence[Path], source: str | None = None) -> list[SampleImage]:
+    """Return images from files, through the validation pipeline of a source.
+
+    Args:
+        model: of either stage.
+        paths: the image files.
+        source: whose pipeline. Defaults to None: the model's first source's.
+
+    Raises:
+        SourceError: an unknown source, or one whose validation set cannot be read.
+        FileNotFoundError: a file that is not there.
+    """
+    name = source or next(iter(model.sources))
+    pipeline = _validation_set(_source(model, name)).pipeline.transforms
+    # A file has no labels; what packs an image takes what is there.
+    pipeline = Compose([step for step in pipeline if 'LoadAnnotations' not in type(step).__name__])
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f'image {path} does not exist')
+    return [_sample(model, name, path.stem, pipeline({'img_path': str(path), 'img_id': 0})) for path in paths]
+
+
+def _source(model: BaseModel, name: str) -> Source:
+    if name not in model.sources:
+        raise SourceError(f"unknown source '{name}'; the sources are {list(model.sources)}")
+    return model.sources[name]
+
+
+def _validation_set(source: Source) -> Any:
+    if source.val_dataloader is None:
+        raise SourceError(f"source '{source.name}' has no val_dataloader: name image files by --images")
+    try:
+        dataset = DATASETS.build(dict(source.val_dataloader['dataset']))
+        dataset.full_init()
+    except Exception as error:  # whatever a stock dataset raises is the user's to know
+        raise SourceError(
+            f"source '{source.name}': its validation images cannot be read: {error}; correct its data_root, or name "
+            'image files by --images'
+        ) from error
+    return dataset
+
+
+def _sample(model: BaseModel, source: str, label: str, item: Mapping[str, Any]) -> SampleImage:
+    # Normalization is the data preprocessor's.
+    loaded = item['inputs'].clamp(0, 255).byte()
+    picture = loaded.flip(0) if source_order(model.sources[source]) == BGR else loaded
+    inputs = model.data_preprocessor({source: pseudo_collate([item])}, False)['inputs'][source]
+    return SampleImage(label, picture.expand(3, -1, -1).permute(1, 2, 0).numpy(), inputs)

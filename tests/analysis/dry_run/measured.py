@@ -4,7 +4,7 @@ import torch
 from mmengine.config import Config
 
 from xlearner_mm.analysis.dry_run.blueprint import stand_in_teachers
-from xlearner_mm.analysis.dry_run.step_cost import Allocations
+from xlearner_mm.analysis.dry_run.source_cost import Allocations
 from xlearner_mm.config.options import load_config
 from xlearner_mm.engine.runner import XLearnerRunner
 

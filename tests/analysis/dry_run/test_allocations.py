@@ -1,6 +1,6 @@
 import torch
 
-from xlearner_mm.analysis.dry_run.step_cost import Allocations
+from xlearner_mm.analysis.dry_run.source_cost import Allocations
 
 KIB = 1024
 

@@ -4,7 +4,7 @@ from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from xlearner_mm.analysis.dry_run.estimate import state_per_byte, static_memory
+from xlearner_mm.analysis.dry_run.run import state_per_byte, static_memory
 
 
 @pytest.mark.parametrize(

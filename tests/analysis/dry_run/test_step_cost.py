@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from xlearner_mm.analysis.dry_run.step_cost import StepCost, measure_step
+from xlearner_mm.analysis.dry_run.source_cost import StepCost, measure_step
 
 
 def test_flops_are_those_of_forward_and_backward():
