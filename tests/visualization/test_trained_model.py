@@ -1,14 +1,20 @@
 import os.path as osp
 import shutil
 
+import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from PIL import Image
 
+from tests.engine.conftest import CONFIGS
 from xlearner_mm.checkpoint import read_checkpoint
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.config.shared_sources import with_sources
+from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.squeeze import FitNetDistiller
-from xlearner_mm.visualization.trained_model import load_trained
+from xlearner_mm.registry import MODELS
+from xlearner_mm.visualization.trained_model import images_of_files, images_of_sources, load_trained
 
 
 @pytest.fixture
@@ -59,3 +65,55 @@ def test_a_config_is_asked_for_where_it_cannot_be_told(trained, tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(trained):
     with pytest.raises(CheckpointError, match='does not fit ExpansionLearner'):
         load_trained(trained[1], osp.join(osp.dirname(trained[0]), 'training.py'))
+
+
+@pytest.fixture
+def learner(inside):
+    return MODELS.build(with_sources(Config.fromfile(CONFIGS / 'hard_sharing_seg_r18.py'))['model'])
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'photo.png')
+    return tmp_path / 'photo.png', pixels
+
+
+def test_every_source_gives_images_spread_over_its_validation_set(learner):
+    images = images_of_sources(learner, count=2)
+    assert [image.label for image in images] == [name for name in learner.sources for _ in range(2)]
+    assert all(not np.array_equal(*(i.picture for i in images if i.label == name)) for name in learner.sources)
+
+
+def test_sources_may_be_chosen(learner):
+    assert [image.label for image in images_of_sources(learner, ['seg_things', 'digits'])] == ['seg_things', 'digits']
+
+
+def test_the_picture_is_what_the_model_sees(learner, photograph):
+    path, pixels = photograph
+    (image,) = images_of_files(learner, [path], 'digits')
+    assert image.label == 'photo'
+    assert np.array_equal(image.picture, pixels)
+    mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
+    seen = image.inputs[0].permute(1, 2, 0)[:40, :64] * std + mean
+    assert torch.allclose(seen, torch.from_numpy(pixels).float(), atol=1e-3)
+
+
+@pytest.mark.parametrize('source', ['digits', 'det_shapes', 'seg_things'])
+def test_files_go_through_the_pipeline_of_any_librarys_source(learner, photograph, source):
+    (image,) = images_of_files(learner, [photograph[0]], source)
+    assert image.picture.ndim == 3
+    assert all(padded >= size for padded, size in zip(image.inputs.shape[-2:], image.picture.shape[:2], strict=True))
+
+
+def test_what_is_not_there_is_named(learner, tmp_path):
+    with pytest.raises(SourceError, match=r"unknown source 'coco'; the sources are \["):
+        images_of_sources(learner, ['coco'])
+    with pytest.raises(FileNotFoundError, match='nowhere.png does not exist'):
+        images_of_files(learner, [tmp_path / 'nowhere.png'])
+
+
+def test_a_source_whose_files_are_gone_is_named(learner, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=r"source 'digits': its validation images cannot be read: .* --images"):
+        images_of_sources(learner, ['digits'])
