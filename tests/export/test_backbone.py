@@ -13,7 +13,7 @@ from PIL import Image
 import xlearner_mm
 from tests.export.conftest import NORMALIZATION
 from xlearner_mm.errors import CheckpointError, ConfigError
-from xlearner_mm.export import backbone, export_backbone, features
+from xlearner_mm.export import backbone, export_backbone
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 
 IMAGES = torch.linspace(-2, 2, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
