@@ -1,4 +1,4 @@
-"""A backbone in one line, for people outside of OpenMMLab."""
+"""Backbones and features of images in one line, for use outside of OpenMMLab."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from xlearner_mm.checkpoint import description_of, load_backbone, read_checkpoint, resolve_checkpoint
+from xlearner_mm.checkpoint import BRANCHES, description_of, load_backbone, read_checkpoint, resolve_checkpoint
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.export.formats import probe_images
 from xlearner_mm.export.start import read_start
@@ -27,16 +27,16 @@ _FIRST_WITH_STYLE = 50
 
 
 class Backbone(nn.Module):
-    """A backbone with what its file says of it.
+    """A backbone with the metadata of its file.
 
     Args:
         net: the registered backbone.
-        meta: what the file says; empty where it says nothing.
-        normalization: of its input; None where the file does not say.
-        frozen: whether it stays in evaluation mode, whatever :meth:`train` is told, and takes no gradients.
+        meta: metadata of the file; empty where it has none.
+        normalization: of its input; None where the file does not record it.
+        frozen: keep it in eval mode, without gradients.
 
     Attributes:
-        channels: of every level it gives out.
+        channels: of every level.
     """
 
     def __init__(
@@ -61,17 +61,17 @@ class Backbone(nn.Module):
             images: RGB ``(..., 3, H, W)``, values 0 to 255.
 
         Raises:
-            CheckpointError: the file does not say how.
+            CheckpointError: the file does not record the normalization.
         """
         if self.normalization is None:
             raise CheckpointError(
-                'the checkpoint does not say how its input is normalized: give normalization=(mean, std, order) to '
+                'the checkpoint does not record its input normalization: give normalization=(mean, std, order) to '
                 "get_backbone, for instance ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 'rgb')"
             )
         return self.normalization(images)
 
     def train(self, mode: bool = True) -> Backbone:
-        """Set training mode; a frozen backbone stays in evaluation mode."""
+        """Set training mode; a frozen backbone stays in eval mode."""
         super().train(mode and not self.frozen)
         return self
 
@@ -86,7 +86,7 @@ def get_backbone(
     which: str = 'last',
     ema: bool | None = None,
 ) -> Backbone:
-    """Build the backbone that a checkpoint holds, with its weights; no config is needed.
+    """Build the backbone in a checkpoint, with its weights; no config is needed.
 
         >>> import torch, xlearner_mm
         >>> backbone = xlearner_mm.get_backbone('backbone.pth')
@@ -96,7 +96,7 @@ def get_backbone(
         >>> len(backbone.channels)
         4
 
-    Frozen, it is a feature extractor under a head of one's own:
+    Frozen, it is a feature extractor for another head:
 
         >>> head = torch.nn.Linear(backbone.channels[-1], 10)
         >>> model = torch.nn.ModuleDict(dict(backbone=backbone, head=head)).train()
@@ -106,29 +106,28 @@ def get_backbone(
         >>> model['head'](model['backbone'](backbone.normalize(images))[-1].mean((2, 3))).shape
         torch.Size([2, 10])
 
-    To train it as well, take it with ``frozen=False``:
+    To train it as well, use ``frozen=False``:
 
         >>> xlearner_mm.get_backbone('backbone.pth', frozen=False).train().training
         True
 
     Args:
         checkpoint: an export (mm, torchvision, timm or safetensors), a checkpoint of either stage, a work directory, or
-            any other file that holds a plain ResNet: of torchvision, or of a detector that was trained on the backbone.
-        frozen: stay in evaluation mode and take no gradients. Defaults to True.
+            any other file that holds a plain ResNet, such as torchvision's or a detector's.
+        frozen: keep it in eval mode, without gradients. Defaults to True.
         branch: of an expansion checkpoint, one branch, without its links. Defaults to None: its only one, or else the
             whole expanded backbone, whose branches' features are side by side.
         backbone: config of a registered backbone, for files that do not describe theirs, such as
-            ``dict(type='mmdet.ResNet', depth=50, deep_stem=True)``. Defaults to None: as the file says, or else the
-            plain ResNet that its weights are of, with bottlenecks of ``style='pytorch'``.
+            ``dict(type='mmdet.ResNet', depth=50, deep_stem=True)``. Defaults to None: from the file, or else the
+            plain ResNet of its weights, with bottlenecks of ``style='pytorch'``.
         normalization: ``(mean, std, order)`` in values 0 to 255, order being ``'rgb'`` or ``'bgr'``. Defaults to None:
-            as the file says; where it does not, the backbone takes normalized images only.
+            from the file; where it records none, the backbone takes normalized images only.
         which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
-        ema: True: the moving average of the weights; False: the model's own; None: what the checkpoint's
-            ``state_dict`` holds. Defaults to None.
+        ema: True: the moving average of the weights; False: the model's own; None: those in ``state_dict``.
+            Defaults to None.
 
     Raises:
-        CheckpointError: unreadable, neither describing its backbone nor of a plain ResNet, or not fitting it; nothing
-            in it is executed.
+        CheckpointError: unreadable, neither self-describing nor of a plain ResNet, or not fitting.
         ValueError: ``ema`` of a file that does not describe its backbone or together with ``backbone``, an unknown type
             of that, or an unknown normalization.
     """
@@ -139,16 +138,16 @@ def get_backbone(
             f'ema is chosen where the checkpoint describes its backbone and no other is given: leave it out for {path}'
         )
     if backbone is not None:
-        prefix = None if branch is None else f'backbone.branches.{branch}.backbone'
-        return _as_told(path, backbone, prefix, frozen, given)
+        prefix = None if branch is None else f'{BRANCHES}{branch}.backbone'
+        return _of_config(path, backbone, prefix, frozen, given)
     if description_of(read_checkpoint(path)) is None:
-        return _read_off(path, branch, frozen, given)
+        return _plain_resnet(path, branch, frozen, given)
     stored = find_backbone(path, branch, expanded=None, ema=ema)
     return Backbone(stored.build(), stored.meta, given or Normalization.parse(stored.meta['normalization']), frozen)
 
 
-def _read_off(path: str, branch: str | None, frozen: bool, normalization: Normalization | None) -> Backbone:
-    """Build the plain ResNet that weights without a description are of."""
+def _plain_resnet(path: str, branch: str | None, frozen: bool, normalization: Normalization | None) -> Backbone:
+    """Build the plain ResNet of weights without description."""
     try:
         start = read_start(path, branch)
     except CheckpointError as error:
@@ -159,21 +158,21 @@ def _read_off(path: str, branch: str | None, frozen: bool, normalization: Normal
     if start.settings['depth'] >= _FIRST_WITH_STYLE:
         other = {**start.settings, 'style': 'caffe'}
         print_log(
-            f"get_backbone: {path} does not say where its bottlenecks' strides lie; style='pytorch' is taken, as of "
-            f"torchvision. Of style='caffe', give backbone={other}",
+            f"get_backbone: {path} does not record the style of its bottlenecks; style='pytorch' is assumed, as in "
+            f"torchvision. For style='caffe', give backbone={other}",
             'current',
             logging.WARNING,
         )
-    return _as_told(path, without_library_defaults(start.settings), start.prefix, frozen, normalization)
+    return _of_config(path, without_library_defaults(start.settings), start.prefix, frozen, normalization)
 
 
-def _as_told(
+def _of_config(
     path: str, config: Mapping[str, Any], prefix: str | None, frozen: bool, normalization: Normalization | None
 ) -> Backbone:
     if type_of(config, MODELS) is None:
         raise ValueError(
-            f"get_backbone: backbone={dict(config)} names no registered type; as of the libraries', their name comes "
-            "first, as in type='mmdet.ResNet', or take type='XLearnerResNet'"
+            f'get_backbone: backbone={dict(config)} names no registered type; types of the libraries have a '
+            "prefix, as in type='mmdet.ResNet'; ours is type='XLearnerResNet'"
         )
     net = MODELS.build(dict(config))
     meta = load_backbone(net, path, prefix or None)
@@ -183,7 +182,7 @@ def _as_told(
     return Backbone(net, described, normalization, frozen)
 
 
-# More than 8 bits per channel: converting them to RGB would cut off the larger values.
+# More than 8 bits per channel: converting them to RGB would clip the larger values.
 _DEEP_MODES = ('I', 'F', 'I;16', 'I;16B', 'I;16L', 'I;16N')
 
 
@@ -196,29 +195,52 @@ def load_image(image: Any) -> Tensor:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no such image; says what it is.
+        ConfigError: unreadable, or of another type or shape.
     """
-    if isinstance(image, str | PathLike):
-        return _from_file(fspath(image))
-    if isinstance(image, Tensor):
-        return _from_tensor(image)
-    if isinstance(image, np.ndarray):
-        return _from_array(image)
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
+    what = 'an image'
+    if isinstance(image, str | PathLike):
+        what = fspath(image)
+        try:
+            with Image.open(what) as file:
+                file.load()
+                image = _rgb(file, what)
+        except FileNotFoundError:
+            raise
+        except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ConfigError(f'{what} cannot be read as an image: {error}') from error
     if isinstance(image, Image.Image):
-        return _from_pil(image, 'an image')
-    raise ValueError(f'an image must be a path, a PIL image, an array or a tensor, not {type(image).__name__}')
+        image = _rgb(image, what)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise ConfigError(f'an array must be RGB (H, W, 3) of uint8, got {image.shape} of {image.dtype}')
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
+    if not isinstance(image, Tensor):
+        raise ConfigError(f'an image must be a path, a PIL image, an array or a tensor, not {type(image).__name__}')
+    if image.dim() != 3 or image.shape[0] != 3:
+        raise ConfigError(f'a tensor must be RGB (3, H, W), got {tuple(image.shape)}')
+    if image.dtype == torch.uint8:
+        return image.float()
+    if not image.is_floating_point() or not 0 <= float(image.min()) <= float(image.max()) <= 1:
+        raise ConfigError(
+            f'a tensor must hold uint8, or floats between 0 and 1 that are not normalized yet; got {image.dtype} from '
+            f'{float(image.min()):.3g} to {float(image.max()):.3g}'
+        )
+    return image.float() * 255
+
+
+def _rgb(image: Any, what: str) -> np.ndarray:
+    from PIL import ImageOps
+
+    if image.mode in _DEEP_MODES:
+        raise ConfigError(f'{what} has more than 8 bits per channel (mode {image.mode}): convert it to 8 bits first')
+    # Files store a camera's orientation beside the pixels.
+    return np.array(ImageOps.exif_transpose(image).convert('RGB'))
 
 
 def resize_image(image: Tensor, size: int | tuple[int, int] | None) -> Tensor:
-    """Resize ``(3, H, W)`` bilinearly, with antialiasing.
-
-    Args:
-        image: the image.
-        size: an int: the shorter side becomes that, then the centre is cropped to a square; ``(height, width)``:
-            exactly that, whatever the aspect ratio; None: left as it is.
-    """
+    """Resize ``(3, H, W)`` bilinearly, with antialiasing; ``size`` as of :func:`extract_features`."""
     if size is None:
         return image
     from torchvision.transforms.v2 import functional as F
@@ -226,48 +248,6 @@ def resize_image(image: Tensor, size: int | tuple[int, int] | None) -> Tensor:
     if isinstance(size, int):
         return F.center_crop(F.resize(image, [size], antialias=True), [size, size])
     return F.resize(image, list(size), antialias=True)
-
-
-def _from_file(path: str) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return _from_pil(image, path)
-    except FileNotFoundError:
-        raise
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ConfigError(f'{path} cannot be read as an image: {error}') from error
-
-
-def _from_pil(image: Any, what: str) -> Tensor:
-    from PIL import ImageOps
-
-    if image.mode in _DEEP_MODES:
-        raise ConfigError(f'{what} has more than 8 bits per channel (mode {image.mode}): convert it to 8 bits first')
-    # A camera's orientation is in the file beside the pixels.
-    upright = ImageOps.exif_transpose(image).convert('RGB')
-    return _from_array(np.array(upright))
-
-
-def _from_array(image: np.ndarray) -> Tensor:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(f'an array must be RGB (H, W, 3) of uint8, got {image.shape} of {image.dtype}')
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float()
-
-
-def _from_tensor(image: Tensor) -> Tensor:
-    if image.dim() != 3 or image.shape[0] != 3:
-        raise ValueError(f'a tensor must be RGB (3, H, W), got {tuple(image.shape)}')
-    if image.dtype == torch.uint8:
-        return image.float()
-    if not image.is_floating_point() or not 0 <= float(image.min()) <= float(image.max()) <= 1:
-        raise ValueError(
-            f'a tensor must hold uint8, or floats between 0 and 1 that are not normalized yet; got {image.dtype} from '
-            f'{float(image.min()):.3g} to {float(image.max()):.3g}'
-        )
-    return image.float() * 255
 
 
 def extract_features(
@@ -281,7 +261,7 @@ def extract_features(
     device: str | torch.device | None = None,
     branch: str | None = None,
 ) -> Any:
-    """Return the features of images, normalized as the checkpoint records.
+    """Return the features of images.
 
         >>> import xlearner_mm
         >>> features = xlearner_mm.extract_features('backbone.pth', ['photo.jpg', 'drawing.png'])
@@ -296,7 +276,7 @@ def extract_features(
         [(32, 32), (4, 4)]
 
     Args:
-        checkpoint: what :func:`~xlearner_mm.get_backbone` takes, or what it gave.
+        checkpoint: argument or result of :func:`~xlearner_mm.get_backbone`.
         images: one or more (a list, a generator, an array ``(B, H, W, 3)``, a tensor ``(B, 3, H, W)``): paths, PIL
             images, RGB arrays ``(H, W, 3)`` of uint8, RGB tensors ``(3, H, W)`` of uint8 or of floats between 0 and 1.
         size: an int: the shorter side becomes that, then the centre is cropped to a square; ``(height, width)``:
@@ -311,17 +291,17 @@ def extract_features(
         ``(B, C)``, or ``(B, C, H, W)`` without pooling, on the CPU; for a sequence of levels a tuple of these.
 
     Raises:
-        CheckpointError: of the checkpoint, or it does not say how images are normalized: give
-            ``get_backbone(checkpoint, normalization=...)`` in its place.
+        CheckpointError: of the checkpoint, or it does not record the normalization: pass
+            ``get_backbone(checkpoint, normalization=...)`` instead.
         FileNotFoundError: an image that does not exist.
-        ValueError: no image, one that is none, an unknown level, an empty batch, or maps whose sizes differ.
+        ValueError: no image, an invalid one, an unknown level, an empty batch, or maps whose sizes differ.
     """
     backbone = checkpoint if isinstance(checkpoint, Backbone) else get_backbone(checkpoint, branch=branch)
     wanted = (levels,) if isinstance(levels, int) else tuple(levels)
     count = len(backbone.channels)
     unknown = [level for level in wanted if not -count <= level < count]
     if unknown:
-        raise ValueError(f'levels {unknown} are not of this backbone, which gives out {count}')
+        raise ValueError(f'levels {unknown} are not of this backbone, which has {count}')
     if batch_size < 1:
         raise ValueError(f'batch_size must be at least 1, got {batch_size}')
     prepared = (resize_image(load_image(image), size) for image in _each(images))
@@ -337,7 +317,7 @@ def extract_features(
 
 @contextmanager
 def _inferring(backbone: nn.Module) -> Iterator[None]:
-    """Evaluate without gradients, and leave every module as it was."""
+    """Switch to eval mode without gradients, and restore every module's mode."""
     switched = [module for module in backbone.modules() if module.training]
     for module in switched:
         module.training = False
@@ -356,7 +336,7 @@ def _run(backbone: Backbone, batch: Tensor, levels: Sequence[int], pooled: bool)
 
 
 def _each(images: Any) -> Iterable[Any]:
-    """Iterate over images, one of which may stand for itself."""
+    """Return an iterable of images for one image or several."""
     from PIL import Image
 
     one = isinstance(images, str | PathLike | Image.Image)
@@ -366,7 +346,7 @@ def _each(images: Any) -> Iterable[Any]:
 
 
 def _batches(images: Iterable[Tensor], batch_size: int) -> Iterator[Tensor]:
-    """Stack images that follow each other and are of one size."""
+    """Stack consecutive images of one size."""
     batch: list[Tensor] = []
     for image in images:
         if batch and (len(batch) == batch_size or image.shape != batch[0].shape):

@@ -1,4 +1,4 @@
-"""Whether a backbone is the ResNet that other libraries know, and of which size."""
+"""Formats of other libraries, compared with the backbone before they are written: torchvision, timm, ONNX."""
 
 from __future__ import annotations
 
@@ -20,52 +20,10 @@ from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.stored_backbone import StoredBackbone
 from xlearner_mm.registry import bare_name
 
-
-def probe_images(batch: int = 1, height: int = 64, width: int = 64) -> Tensor:
-    """Return normalized images ``(B, 3, H, W)``, the same every time; no seeded run is moved by them."""
-    return torch.sin(torch.arange(batch * 3 * height * width, dtype=torch.float32)).view(batch, 3, height, width)
-
-
-def check_same_features(ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str, tolerance: float) -> None:
-    """Compare features of all levels.
-
-    Args:
-        ours: of the backbone that is exported.
-        theirs: of what it is exported to.
-        what: the format, for messages.
-        tolerance: largest difference, as a share of the level's largest value (of 1 where that is smaller).
-
-    Raises:
-        CheckpointError: a level differs; names it and by how much.
-    """
-    if len(ours) != len(theirs):
-        raise CheckpointError(f'{what} gives {len(theirs)} levels in place of {len(ours)}: nothing is written')
-    for level, (own, other) in enumerate(zip(ours, theirs, strict=True)):
-        if own.shape != other.shape:
-            raise CheckpointError(
-                f'{what} gives {tuple(other.shape)} at level {level} in place of {tuple(own.shape)}: nothing is written'
-            )
-        share = float((own - other).abs().max() / own.abs().max().clamp(min=1))
-        if not share <= tolerance:
-            raise CheckpointError(
-                f'{what} gives other features at level {level}, by {share:.1e} of the largest: nothing is written'
-            )
-
-
-def require(name: str) -> Any:
-    """Import a package that a format is written, or checked, with.
-
-    Raises:
-        CheckpointError: it is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise CheckpointError(
-            f'this format needs {name} ({error}); install it with `pip install xlearner_mm[export]`'
-        ) from error
-
-
+_TOLERANCE, _ONNX_TOLERANCE = 1e-5, 1e-4
+_TRACED = (2, 96, 64)
+# Batches and sizes other than the traced one, one of them odd.
+_SHAPES = ((1, 64, 64), (3, 75, 130))
 # Type -> (deep stem, pooling shortcut).
 _TYPES = {
     'ResNet': (False, False),
@@ -76,12 +34,12 @@ _TYPES = {
     'XLearnerResNetV1d': (True, True),
 }
 _DEPTHS = (18, 34, 50, 101, 152)
-# Settings of training, of what is given out, and those read off elsewhere; they leave the features as they are.
+# Settings that leave the features unchanged, or are handled elsewhere.
 _FREE = {
     *('type', '_scope_', 'library', 'depth', 'stem_channels', 'base_channels', 'deep_stem', 'avg_down'),
     *('out_indices', 'frozen_stages', 'norm_eval', 'with_cp', 'zero_init_residual', 'drop_path_rate', 'norm_cfg'),
 }
-# Settings that change the features, and the one value of each that other libraries' ResNet has.
+# Settings that change the features -> the value of other libraries' ResNets.
 _FIXED: dict[str, Any] = {
     'in_channels': 3,
     'num_stages': 4,
@@ -106,10 +64,10 @@ class PlainResNet:
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        deep_stem: three 3x3 convolutions in place of the 7x7 one (ResNetV1c, ResNetV1d).
+        deep_stem: three 3x3 convolutions instead of the 7x7 one (ResNetV1c, ResNetV1d).
         avg_down: shortcuts that pool, then convolve (ResNetV1d).
-        stem_channels: what the stem gives out; the usual ones are 64.
-        base_channels: width of the blocks of level 0; the usual ones are 64.
+        stem_channels: output channels of the stem; usually 64.
+        base_channels: width of the blocks of level 0; usually 64.
     """
 
     depth: int
@@ -120,11 +78,11 @@ class PlainResNet:
 
 
 def plain_resnet_of(stored: StoredBackbone, target: str) -> PlainResNet:
-    """Return which plain ResNet a backbone is.
+    """Return the plain ResNet that a backbone is.
 
     Args:
         stored: the backbone.
-        target: the format that it is for, for messages.
+        target: the format, for messages.
 
     Raises:
         CheckpointError: it is another network, or has a setting that changes its features; names it.
@@ -135,24 +93,21 @@ def plain_resnet_of(stored: StoredBackbone, target: str) -> PlainResNet:
         depth = f' of depth {config["depth"]}' if 'depth' in config else ''
         raise _refusal(stored, target, f'{config.get("type")}{depth}')
     for name, value in config.items():
-        if name not in _FREE and not _is_usual(name, value):
+        plain = list(value) if isinstance(value, tuple) else value
+        if name not in _FREE and (name not in _FIXED or plain != _FIXED[name]):
             raise _refusal(stored, target, f'a ResNet with {name}={value!r}')
     norm = config.get('norm_cfg') or {'type': 'BN'}
     if bare_name(norm.get('type')) not in _NORMS or norm.get('eps', _EPSILON) != _EPSILON:
         raise _refusal(stored, target, f'a ResNet with norm_cfg={norm!r}')
     deep_stem, avg_down = _TYPES[kind]
+    base_channels, stem_channels = stored.state['layer1.0.conv1.weight'].shape[:2]
     return PlainResNet(
         depth=config['depth'],
         deep_stem=config.get('deep_stem', deep_stem),
         avg_down=config.get('avg_down', avg_down),
-        stem_channels=stored.state['layer1.0.conv1.weight'].shape[1],
-        base_channels=stored.state['layer1.0.conv1.weight'].shape[0],
+        stem_channels=stem_channels,
+        base_channels=base_channels,
     )
-
-
-def _is_usual(name: str, value: Any) -> bool:
-    value = list(value) if isinstance(value, tuple) else value
-    return name in _FIXED and value == _FIXED[name]
 
 
 def _refusal(stored: StoredBackbone, target: str, found: str) -> CheckpointError:
@@ -161,63 +116,37 @@ def _refusal(stored: StoredBackbone, target: str, found: str) -> CheckpointError
     )
 
 
-def refuse_widths(stored: StoredBackbone, target: str, resnet: PlainResNet, wanted: Mapping[str, Any]) -> None:
-    """Refuse settings of a ResNet that a format has one value for.
-
-    Raises:
-        CheckpointError: the first of them that differs.
-    """
-    for name, value in wanted.items():
+def _refuse_other(stored: StoredBackbone, target: str, resnet: PlainResNet, **expected: Any) -> None:
+    for name, value in expected.items():
         if getattr(resnet, name) != value:
             raise _refusal(stored, target, f'a ResNet with {name}={getattr(resnet, name)!r}, which is {value} there')
 
 
-def levels_of(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Run torchvision's or timm's ResNet on images ``(B, 3, H, W)`` and return its levels, ``layer1`` to ``layer4``."""
-    levels: list[Tensor] = []
-    handles = [
-        getattr(model, f'layer{i}').register_forward_hook(lambda _module, _inputs, output: levels.append(output))
-        for i in range(1, 5)
-    ]
-    try:
-        model(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return levels
-
-
-TOLERANCE = 1e-5
-
-
 @torch.no_grad()
-def torchvision_state(stored: StoredBackbone) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights under torchvision's keys, and how the model that takes them is built.
+def torchvision_state(stored: StoredBackbone) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """Return the weights under torchvision's keys, and how to build the model that takes them.
 
     Args:
         stored: a ResNet of the usual width, ``style='pytorch'``.
 
     Raises:
-        CheckpointError: another architecture, by name; or torchvision's features differ.
+        CheckpointError: another architecture; or torchvision's features differ.
     """
     import torchvision
 
     resnet = plain_resnet_of(stored, 'torchvision')
-    wanted = {'deep_stem': False, 'avg_down': False, 'stem_channels': 64, 'base_channels': 64}
-    refuse_widths(stored, 'torchvision', resnet, wanted)
+    usual = {'deep_stem': False, 'avg_down': False, 'stem_channels': 64, 'base_channels': 64}
+    _refuse_other(stored, 'torchvision', resnet, **usual)
     name = f'resnet{resnet.depth}'
     model = getattr(torchvision.models, name)()
     model.fc = nn.Identity()
-    load_strictly(model, stored.state, f'the backbone of {stored.path} in torchvision {name}')
-    images = probe_images()
-    ours = stored.build(out_indices=[0, 1, 2, 3])(images)
-    check_same_features(ours, levels_of(model.eval(), images), f'torchvision {name}', TOLERANCE)
+    _check_resnet(stored, model, stored.state, f'torchvision {name}')
     return stored.state, {'name': 'torchvision', 'model': name, 'without': 'fc'}
 
 
 @torch.no_grad()
-def timm_state(stored: StoredBackbone) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights under timm's keys, and how the model that takes them is built.
+def timm_state(stored: StoredBackbone) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+    """Return the weights under timm's keys, and how to build the model that takes them.
 
     ``timm.create_model(model, **kwargs)``: of another width with ``channels``, with a deep stem as ``resnet50d``, or
     with ``stem_type='deep'`` where only the stem is deep.
@@ -226,53 +155,43 @@ def timm_state(stored: StoredBackbone) -> tuple[dict[str, Tensor], dict[str, Any
         stored: a ResNet with ``style='pytorch'``; without a deep stem, ``stem_channels`` must be 64.
 
     Raises:
-        CheckpointError: another architecture, by name; timm is not installed; or its features differ.
+        CheckpointError: another architecture; timm is not installed; or its features differ.
     """
     timm = require('timm')
     resnet = plain_resnet_of(stored, 'timm')
     if not resnet.deep_stem:
-        refuse_widths(stored, 'timm', resnet, {'stem_channels': 64})
-    name, kwargs = _how_to_build(resnet)
-    model = timm.create_model(name, **kwargs)
-    state = _renamed(stored.state, resnet)
-    load_strictly(model, state, f'the backbone of {stored.path} in timm {name}')
-    images = probe_images()
-    ours = stored.build(out_indices=[0, 1, 2, 3])(images)
-    check_same_features(ours, levels_of(model.eval(), images), f'timm {name}', TOLERANCE)
-    return state, {'name': 'timm', 'model': name, 'kwargs': kwargs}
-
-
-def _how_to_build(resnet: PlainResNet) -> tuple[str, dict[str, Any]]:
-    kwargs: dict[str, Any] = {'num_classes': 0}
-    name = f'resnet{resnet.depth}'
+        _refuse_other(stored, 'timm', resnet, stem_channels=64)
+    name, kwargs = f'resnet{resnet.depth}', {'num_classes': 0}
+    more: dict[str, Any] = {}
     if resnet.deep_stem and resnet.avg_down:
         name += 'd'
     elif resnet.deep_stem:
-        kwargs['stem_type'] = 'deep'
+        more['stem_type'] = 'deep'
     elif resnet.avg_down:
-        kwargs['avg_down'] = True
+        more['avg_down'] = True
     if resnet.deep_stem and (resnet.stem_channels != 64 or not resnet.avg_down):
-        kwargs['stem_width'] = resnet.stem_channels // 2
+        more['stem_width'] = resnet.stem_channels // 2
     if resnet.base_channels != 64:
-        kwargs['channels'] = [resnet.base_channels * 2**level for level in range(4)]
-    return name, kwargs
-
-
-def _renamed(state: Mapping[str, Tensor], resnet: PlainResNet) -> dict[str, Tensor]:
-    renamed = {to_timm(flat_name(key)): value for key, value in state.items()}
-    shortcut = 'layer1.0.downsample.'
-    if resnet.avg_down and f'{shortcut}0.weight' in state:
+        more['channels'] = [resnet.base_channels * 2**level for level in range(4)]
+    state = {to_timm(flat_name(key)): value for key, value in stored.state.items()}
+    if resnet.avg_down and 'layer1.0.downsample.0.weight' in stored.state:
         # mmpretrain leaves out the pooling of a shortcut that keeps the size; the others have a place for it.
         for index in (1, 0):
-            for key in [key for key in renamed if key.startswith(f'{shortcut}{index}.')]:
-                renamed[key.replace(f'{shortcut}{index}.', f'{shortcut}{index + 1}.')] = renamed.pop(key)
-    return renamed
+            place, next_place = f'layer1.0.downsample.{index}.', f'layer1.0.downsample.{index + 1}.'
+            for key in [key for key in state if key.startswith(place)]:
+                state[key.replace(place, next_place)] = state.pop(key)
+    _check_resnet(stored, timm.create_model(name, **kwargs, **more), state, f'timm {name}')
+    return state, {'name': 'timm', 'model': name, 'kwargs': {**kwargs, **more}}
 
 
-ONNX_TOLERANCE = 1e-4
-_TRACED = (2, 96, 64)
-# Batches and sizes that it was not traced with, one of them odd.
-_SHAPES = ((1, 64, 64), (3, 75, 130))
+def _check_resnet(stored: StoredBackbone, model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Load the weights into another library's ResNet and compare its levels, ``layer1`` to ``layer4``."""
+    load_strictly(model, state, f'the backbone of {stored.path} in {what}')
+    images, levels = probe_images(), []
+    for name in ('layer1', 'layer2', 'layer3', 'layer4'):
+        getattr(model, name).register_forward_hook(lambda _module, _inputs, output: levels.append(output))
+    model.eval()(images)
+    check_same_features(stored.build(out_indices=[0, 1, 2, 3])(images), levels, what, _TOLERANCE)
 
 
 @torch.no_grad()
@@ -283,7 +202,7 @@ def write_onnx(backbone: nn.Module, path: Path, meta: Mapping[str, Any]) -> None
     width. The metadata is JSON under ``xlearner`` in the model's ``metadata_props``.
 
     Args:
-        backbone: in evaluation mode.
+        backbone: in eval mode.
         path: the file.
         meta: plain data.
 
@@ -296,11 +215,14 @@ def write_onnx(backbone: nn.Module, path: Path, meta: Mapping[str, Any]) -> None
     onnx.helper.set_model_props(model, {META_KEY: json.dumps(meta)})
     onnx.checker.check_model(model)
     session = runtime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])
-    _compare(backbone, session, _TRACED)
-    for shape in _SHAPES:
+    for shape in (_TRACED, *_SHAPES):
         try:
-            _compare(backbone, session, shape)
-        except Exception as error:  # of the runtime's own kinds, or of ours: what it was traced with agrees
+            images = probe_images(*shape)
+            theirs = [torch.from_numpy(level) for level in session.run(None, {'images': images.numpy()})]
+            check_same_features(backbone(images), theirs, 'ONNX', _ONNX_TOLERANCE)
+        except Exception as error:  # the runtime has error types of its own
+            if shape == _TRACED:
+                raise
             raise CheckpointError(
                 f'{type(backbone).__name__} is bound to one image size as ONNX ({_first_line(error)}); export to mm or '
                 'safetensors'
@@ -308,25 +230,18 @@ def write_onnx(backbone: nn.Module, path: Path, meta: Mapping[str, Any]) -> None
     onnx.save(model, path)
 
 
-def _compare(backbone: nn.Module, session: Any, shape: tuple[int, int, int]) -> None:
-    images = probe_images(*shape)
-    theirs = [torch.from_numpy(level) for level in session.run(None, {'images': images.numpy()})]
-    check_same_features(backbone(images), theirs, 'ONNX', ONNX_TOLERANCE)
-
-
 def _traced(backbone: nn.Module) -> Any:
     images = probe_images(*_TRACED)
-    levels = len(backbone(images))
+    names = [f'level_{i}' for i in range(len(backbone(images)))]
     dims = {0: Dim('batch'), 2: Dim('height'), 3: Dim('width')}
     try:
         with warnings.catch_warnings():
-            # Of the tracer's own insides; what matters is compared afterwards.
-            warnings.simplefilter('ignore')
+            warnings.simplefilter('ignore')  # of the tracer's internals
             program = torch.onnx.export(
                 backbone,
                 (images,),
                 input_names=['images'],
-                output_names=[f'level_{i}' for i in range(levels)],
+                output_names=names,
                 dynamic_shapes=(dims,),
                 dynamo=True,
                 verbose=False,
@@ -339,3 +254,47 @@ def _traced(backbone: nn.Module) -> Any:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), '') or type(error).__name__
+
+
+def probe_images(batch: int = 1, height: int = 64, width: int = 64) -> Tensor:
+    """Return normalized images ``(B, 3, H, W)``, always the same, without drawing random numbers."""
+    return torch.sin(torch.arange(batch * 3 * height * width, dtype=torch.float32)).view(batch, 3, height, width)
+
+
+def check_same_features(ours: Sequence[Tensor], theirs: Sequence[Tensor], what: str, tolerance: float) -> None:
+    """Compare features of all levels.
+
+    Args:
+        ours: of the exported backbone.
+        theirs: of the other format.
+        what: the format, for messages.
+        tolerance: largest difference, as a share of the level's largest value (of 1 where that is smaller).
+
+    Raises:
+        CheckpointError: a level differs; names it and the difference.
+    """
+    if len(ours) != len(theirs):
+        raise CheckpointError(f'{what} returns {len(theirs)} levels, expected {len(ours)}: nothing is written')
+    for level, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+        if own.shape != other.shape:
+            found, expected = tuple(other.shape), tuple(own.shape)
+            raise CheckpointError(f'{what} returns {found} at level {level}, expected {expected}: nothing is written')
+        share = float((own - other).abs().max() / own.abs().max().clamp(min=1))
+        if not share <= tolerance:
+            raise CheckpointError(
+                f'{what} returns other features at level {level}, by {share:.1e} of the largest: nothing is written'
+            )
+
+
+def require(name: str) -> Any:
+    """Import a package that a format needs.
+
+    Raises:
+        CheckpointError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise CheckpointError(
+            f'this format needs {name} ({error}); install it with `pip install xlearner_mm[export]`'
+        ) from error
