@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.visualization.feature_map import FeatureColours, Snapshot, draw_features, group_columns, take_snapshots
+from xlearner_mm.visualization.feature_map import FeatureColors, Snapshot, draw_features, group_columns, take_snapshots
 from xlearner_mm.visualization.trained_model import SampleImage, load_trained
 
 
@@ -36,7 +36,7 @@ def maps(count, channels=12, seed=0):
 
 def test_colours_are_three_components_in_range():
     features = maps(4)
-    colours = FeatureColours(features)(features[0])
+    colours = FeatureColors(features)(features[0])
     assert colours.shape == (6, 5, 3)
     assert colours.min() >= 0
     assert colours.max() <= 1
@@ -45,7 +45,7 @@ def test_colours_are_three_components_in_range():
 
 def test_equal_features_have_equal_colours_wherever_they_are():
     features = maps(3)
-    colours = FeatureColours(features)
+    colours = FeatureColors(features)
     flipped = colours(features[1].flip(-1))
     assert np.array_equal(flipped, colours(features[1])[:, ::-1])
 
@@ -53,7 +53,7 @@ def test_equal_features_have_equal_colours_wherever_they_are():
 def test_the_distance_of_colours_is_that_of_features():
     # three directions hold all there is: nothing is lost but the ends of the range
     features = maps(3)
-    colours = FeatureColours(features)
+    colours = FeatureColors(features)
     near, far = features[0] + 0.01 * features[1], features[0] + features[1]
     distance = [np.abs(colours(other) - colours(features[0])).mean() for other in (near, far)]
     assert 0 < distance[0] < 0.1 * distance[1]
@@ -63,13 +63,13 @@ def test_one_extreme_position_does_not_make_all_others_grey():
     features = maps(6)
     extreme = [feature.clone() for feature in features]
     extreme[0][:, 0, 0] *= 1000
-    plain, spoiled = FeatureColours(features), FeatureColours(extreme)
+    plain, spoiled = FeatureColors(features), FeatureColors(extreme)
     assert spoiled(features[1]).std() > 0.5 * plain(features[1]).std()
 
 
 def test_a_feature_that_is_the_same_everywhere_has_one_colour():
     dead = torch.zeros(8, 4, 4)
-    assert np.unique(FeatureColours([dead])(dead)).size == 1
+    assert np.unique(FeatureColors([dead])(dead)).size == 1
 
 
 def maps_of(seed):

@@ -1,1 +1,1 @@
-"""Pictures of what was trained: links, features, the course of a squeeze."""
+"""Figures of trained models: links, features, squeeze curves."""

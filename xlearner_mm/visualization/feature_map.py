@@ -1,10 +1,11 @@
-"""From checkpoints to the picture of their features."""
+"""Features of checkpoints on the same images, as a figure: three principal components as colors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,7 +26,14 @@ from xlearner_mm.visualization.trained_model import (
 )
 
 Maps = list[Tensor]
-"""One ``(C, H_k, W_k)`` for every image, without what the images were padded with."""
+"""One ``(C, H_k, W_k)`` for every image, without padding."""
+
+# The most extreme positions would leave all others gray.
+_PERCENTILES = (1, 99)
+# Inches.
+_CELL, _SPACE, _GAP, _MARGIN = 0.8, 0.03, 0.16, 0.1
+_LABELS, _HEAD = 0.85, 0.78
+_WORDS, _RULE = '#333333', '#999999'
 
 
 @dataclass(frozen=True)
@@ -33,11 +41,11 @@ class Snapshot:
     """Features of one checkpoint at one level, image by image.
 
     Args:
-        label: what the checkpoint is called.
-        teachers_of: the file that the branches are of; a squeeze's are its teacher's.
+        label: name of the checkpoint.
+        teachers_of: the file of the branches; of a squeeze, its teacher.
         teachers: t -> F_i^t of the branches, and of further teachers.
-        guided: t -> G_i^t(Fhat_i), or nothing in the expansion stage.
-        student: Fhat_i, or nothing in the expansion stage.
+        guided: t -> G_i^t(Fhat_i); empty in the expansion stage.
+        student: Fhat_i; empty in the expansion stage.
     """
 
     label: str
@@ -47,157 +55,18 @@ class Snapshot:
     student: Maps
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of the figure.
-
-    Args:
-        title: what stands above it.
-        maps: one ``(H_k, W_k, 3)`` in [0, 1] for every image.
-    """
+class Column(NamedTuple):
+    """A column of the figure: its title, and one ``(H_k, W_k, 3)`` in [0, 1] for every image."""
 
     title: str
     maps: list[np.ndarray]
 
 
-@dataclass(frozen=True)
-class ColumnGroup:
-    """Columns whose colours can be compared.
-
-    Args:
-        title: what stands above them.
-        columns: from left to right.
-    """
+class ColumnGroup(NamedTuple):
+    """Columns whose colors can be compared, from left to right."""
 
     title: str
     columns: list[Column]
-
-
-def take_snapshots(
-    trained: TrainedModel, label: str, images: Sequence[SampleImage], levels: Sequence[int]
-) -> list[Snapshot]:
-    """Return a :class:`Snapshot` of a checkpoint for each level.
-
-    Args:
-        trained: the checkpoint's model.
-        label: what it is called.
-        images: what it looks at.
-        levels: the levels i.
-
-    Raises:
-        ConfigError: a level that the model does not have, or does not distil.
-    """
-    seen = [(image, side_by_side(trained.model, image.inputs)) for image in images]
-    return [_snapshot(trained, label, seen, level) for level in levels]
-
-
-def group_columns(snapshots: Sequence[Snapshot]) -> list[ColumnGroup]:
-    """Return a group of columns for each branch, and one for the student's own features.
-
-    A branch's colours are those of F_i^t, and G_i^t(Fhat_i) is shown in the same ones: where it has the branch's
-    colour, it has the branch's feature. The student's own have colours of their own, the same for all checkpoints.
-    Branches that checkpoints share, as those of one squeeze do, are shown once.
-
-    Args:
-        snapshots: of the same images at the same level.
-    """
-    groups = [_branch_group(branch, snapshots) for branch in snapshots[0].teachers]
-    distilled = [snapshot for snapshot in snapshots if snapshot.student]
-    if distilled:
-        colours = FeatureColours([feature for snapshot in distilled for feature in snapshot.student])
-        columns = [_column(snapshot.label, snapshot.student, colours) for snapshot in distilled]
-        groups.append(ColumnGroup(r'student $\hat{F}$', columns))
-    return groups
-
-
-def _branch_group(branch: str, snapshots: Sequence[Snapshot]) -> ColumnGroup:
-    own: dict[str, Snapshot] = {}
-    for snapshot in snapshots:
-        own.setdefault(snapshot.teachers_of, snapshot)
-    colours = FeatureColours([feature for snapshot in own.values() for feature in snapshot.teachers[branch]])
-    columns = []
-    for snapshot in own.values():
-        title = _own_title(snapshot, alone=len(own) == 1)
-        columns.append(_column(title, snapshot.teachers[branch], colours))
-        columns += [
-            _column(f'$G(\\hat{{F}})$\n{other.label}', other.guided[branch], colours)
-            for other in snapshots
-            if other.guided and other.teachers_of == snapshot.teachers_of
-        ]
-    return ColumnGroup(branch, columns)
-
-
-def _own_title(snapshot: Snapshot, alone: bool) -> str:
-    if not snapshot.guided:
-        return snapshot.label
-    return '$F$' if alone else f'$F$ {snapshot.label}'
-
-
-def _column(title: str, maps: Maps, colours: FeatureColours) -> Column:
-    return Column(title, [colours(feature) for feature in maps])
-
-
-def _snapshot(
-    trained: TrainedModel, label: str, seen: Sequence[tuple[SampleImage, SideBySide]], level: int
-) -> Snapshot:
-    first = seen[0][1]
-    for branch, levels in first.teachers.items():
-        if level not in levels:
-            raise ConfigError(
-                f"checkpoint {trained.checkpoint}: level {level} of '{branch}' is not there to look at, only "
-                f'{sorted(levels)}'
-            )
-    teacher = getattr(trained.model, 'teacher', None)
-    return Snapshot(
-        label,
-        trained.checkpoint if teacher is None else teacher.checkpoint,
-        {branch: list(_maps(seen, level, branch, 'teachers')) for branch in first.teachers},
-        {branch: list(_maps(seen, level, branch, 'guided')) for branch in first.guided},
-        [_unpadded(side.student[level], image) for image, side in seen] if first.student else [],
-    )
-
-
-def _maps(seen: Sequence[tuple[SampleImage, SideBySide]], level: int, branch: str, kind: str) -> Iterator[Tensor]:
-    for image, side in seen:
-        features: dict[str, ByLevel] = getattr(side, kind)
-        yield _unpadded(features[branch][level], image)
-
-
-def _unpadded(feature: Tensor, image: SampleImage) -> Tensor:
-    """The part ``(C, H, W)`` of a map ``(1, C, H', W')`` that lies over the image."""
-    height, width = (
-        max(1, round(full * size / padded))
-        for full, size, padded in zip(feature.shape[-2:], image.picture.shape[:2], image.inputs.shape[-2:], strict=True)
-    )
-    return feature[0, :, :height, :width]
-
-
-# The most extreme positions would leave all others grey.
-_PERCENTILES = (1, 99)
-
-
-class FeatureColours:
-    """Colours of feature maps that can be compared with each other: same colour, same feature.
-
-    Args:
-        features: maps ``(C, H_k, W_k)`` whose positions the components and their ranges are of.
-    """
-
-    def __init__(self, features: Sequence[Tensor]) -> None:
-        samples = np.concatenate([_positions(feature) for feature in features])
-        with np.errstate(invalid='ignore'):  # features that are the same everywhere have no variance to share out
-            self._pca = PCA(n_components=3, svd_solver='covariance_eigh').fit(samples)
-        self._low, self._high = np.percentile(self._pca.transform(samples), _PERCENTILES, axis=0)
-
-    def __call__(self, feature: Tensor) -> np.ndarray:
-        """Return ``(H, W, 3)`` in [0, 1] for a feature map ``(C, H, W)``."""
-        components = self._pca.transform(_positions(feature))
-        scaled = (components - self._low) / np.maximum(self._high - self._low, 1e-12)
-        return scaled.clip(0, 1).reshape(*feature.shape[-2:], 3)
-
-
-def _positions(feature: Tensor) -> np.ndarray:
-    return feature.flatten(1).T.double().cpu().numpy()
 
 
 def draw_features(
@@ -214,10 +83,10 @@ def draw_features(
 
     Args:
         checkpoints: of either stage, of one training or of several with the same branches and sources.
-        out: the PNG; whole or not there.
+        out: the PNG, written atomically.
         levels: the levels i, one block of rows each. Defaults to (1,).
-        files: image files to look at. Defaults to (): validation images.
-        sources: whose validation images, or (the first) whose pipeline reads the files. Defaults to (): all.
+        files: image files. Defaults to (): validation images.
+        sources: sources of the validation images, or (the first) of the pipeline for the files. Defaults to (): all.
         count: validation images of every source. Defaults to 1.
         config: the training's config. Defaults to None: the one beside each checkpoint.
         options: ``KEY=VALUE`` overrides of the config.
@@ -225,8 +94,8 @@ def draw_features(
     Raises:
         CheckpointError: a checkpoint that cannot be read, or not with this config or teacher.
         SourceError: a source without validation images.
-        FileNotFoundError: a config or an image that is not there.
-        ConfigError: a level that is not there to look at, or checkpoints of different branches.
+        FileNotFoundError: a config or an image does not exist.
+        ConfigError: a level that the model does not have, or checkpoints of different branches.
     """
     paths = [resolve_checkpoint(checkpoint) for checkpoint in checkpoints]
     several = len({Path(path).parent for path in paths}) > 1
@@ -234,8 +103,12 @@ def draw_features(
     taken: list[list[Snapshot]] = []
     for trained in (load_trained(path, config, options) for path in paths):
         # The first model's pipelines and normalization; one squeeze's checkpoints share them, as do its branches.
-        images = images or _images(trained, files, sources, count)
-        taken.append(take_snapshots(trained, _label(trained, several), images, levels))
+        if not images and files:
+            images = images_of_files(trained.model, files, next(iter(sources), None))
+        images = images or images_of_sources(trained.model, sources, count)
+        path = Path(trained.checkpoint)
+        step = f'step {trained.step}' if trained.step else path.stem
+        taken.append(take_snapshots(trained, f'{path.parent.name}\n{step}' if several else step, images, levels))
     branches = {tuple(snapshots[0].teachers) for snapshots in taken}
     if len(branches) > 1:
         raise ConfigError(f'the checkpoints have different branches, {sorted(branches)}: draw each by itself')
@@ -243,22 +116,119 @@ def draw_features(
     save_feature_figure(images, {level: group_columns(s) for level, s in zip(levels, by_level, strict=True)}, out)
 
 
-def _images(trained: TrainedModel, files: Sequence[Path], sources: Sequence[str], count: int) -> list[SampleImage]:
-    if files:
-        return images_of_files(trained.model, files, next(iter(sources), None))
-    return images_of_sources(trained.model, sources, count)
+def take_snapshots(
+    trained: TrainedModel, label: str, images: Sequence[SampleImage], levels: Sequence[int]
+) -> list[Snapshot]:
+    """Return a :class:`Snapshot` of a checkpoint for each level.
+
+    Args:
+        trained: the checkpoint's model.
+        label: name of the checkpoint.
+        images: its inputs.
+        levels: the levels i.
+
+    Raises:
+        ConfigError: a level that the model does not have, or does not distil.
+    """
+    seen = [(image, side_by_side(trained.model, image.inputs)) for image in images]
+    return [_snapshot(trained, label, seen, level) for level in levels]
 
 
-def _label(trained: TrainedModel, several: bool) -> str:
-    path = Path(trained.checkpoint)
-    step = f'step {trained.step}' if trained.step else path.stem
-    return f'{path.parent.name}\n{step}' if several else step
+def _snapshot(
+    trained: TrainedModel, label: str, seen: Sequence[tuple[SampleImage, SideBySide]], level: int
+) -> Snapshot:
+    first = seen[0][1]
+    for branch, levels in first.teachers.items():
+        if level not in levels:
+            raise ConfigError(
+                f"checkpoint {trained.checkpoint}: level {level} of '{branch}' is not available, only {sorted(levels)}"
+            )
+
+    def maps(kind: str) -> dict[str, Maps]:
+        of_branch: Mapping[str, ByLevel] = getattr(first, kind)
+        return {t: [_unpadded(getattr(side, kind)[t][level], image) for image, side in seen] for t in of_branch}
+
+    teacher = getattr(trained.model, 'teacher', None)
+    return Snapshot(
+        label,
+        trained.checkpoint if teacher is None else teacher.checkpoint,
+        maps('teachers'),
+        maps('guided'),
+        [_unpadded(side.student[level], image) for image, side in seen] if first.student else [],
+    )
 
 
-# Inches
-_CELL, _SPACE, _GAP, _MARGIN = 0.8, 0.03, 0.16, 0.1
-_LABELS, _HEAD = 0.85, 0.78
-_WORDS, _RULE = '#333333', '#999999'
+def _unpadded(feature: Tensor, image: SampleImage) -> Tensor:
+    """Return the part ``(C, H, W)`` of a map ``(1, C, H', W')`` that lies over the image."""
+    height, width = (
+        max(1, round(full * size / padded))
+        for full, size, padded in zip(feature.shape[-2:], image.picture.shape[:2], image.inputs.shape[-2:], strict=True)
+    )
+    return feature[0, :, :height, :width]
+
+
+def group_columns(snapshots: Sequence[Snapshot]) -> list[ColumnGroup]:
+    """Return a group of columns for each branch, and one for the student's own features.
+
+    A branch's colors are those of F_i^t, and G_i^t(Fhat_i) has the same ones: same color, same feature. The student's
+    own features have other colors, the same for all checkpoints. Branches that checkpoints share, as those of one
+    squeeze do, are shown once.
+
+    Args:
+        snapshots: of the same images at the same level.
+    """
+    groups = [_branch_group(branch, snapshots) for branch in snapshots[0].teachers]
+    distilled = [snapshot for snapshot in snapshots if snapshot.student]
+    if distilled:
+        colors = FeatureColors([feature for snapshot in distilled for feature in snapshot.student])
+        columns = [_column(snapshot.label, snapshot.student, colors) for snapshot in distilled]
+        groups.append(ColumnGroup(r'student $\hat{F}$', columns))
+    return groups
+
+
+def _branch_group(branch: str, snapshots: Sequence[Snapshot]) -> ColumnGroup:
+    own: dict[str, Snapshot] = {}
+    for snapshot in snapshots:
+        own.setdefault(snapshot.teachers_of, snapshot)
+    colors = FeatureColors([feature for snapshot in own.values() for feature in snapshot.teachers[branch]])
+    columns = []
+    for snapshot in own.values():
+        title = ('$F$' if len(own) == 1 else f'$F$ {snapshot.label}') if snapshot.guided else snapshot.label
+        columns.append(_column(title, snapshot.teachers[branch], colors))
+        columns += [
+            _column(f'$G(\\hat{{F}})$\n{other.label}', other.guided[branch], colors)
+            for other in snapshots
+            if other.guided and other.teachers_of == snapshot.teachers_of
+        ]
+    return ColumnGroup(branch, columns)
+
+
+def _column(title: str, maps: Maps, colors: FeatureColors) -> Column:
+    return Column(title, [colors(feature) for feature in maps])
+
+
+class FeatureColors:
+    """Comparable colors of feature maps: same color, same feature.
+
+    Args:
+        features: maps ``(C, H_k, W_k)`` that components and ranges are fitted to.
+    """
+
+    def __init__(self, features: Sequence[Tensor]) -> None:
+        samples = np.concatenate([_positions(feature) for feature in features])
+        with np.errstate(invalid='ignore'):  # constant features have no variance
+            self._pca = PCA(n_components=3, svd_solver='covariance_eigh').fit(samples)
+        self._low, self._high = np.percentile(self._pca.transform(samples), _PERCENTILES, axis=0)
+
+    def __call__(self, feature: Tensor) -> np.ndarray:
+        """Return ``(H, W, 3)`` in [0, 1] for a feature map ``(C, H, W)``."""
+        components = self._pca.transform(_positions(feature))
+        scaled = (components - self._low) / np.maximum(self._high - self._low, 1e-12)
+        return scaled.clip(0, 1).reshape(*feature.shape[-2:], 3)
+
+
+def _positions(feature: Tensor) -> np.ndarray:
+    return feature.flatten(1).T.double().cpu().numpy()
 
 
 def save_feature_figure(
@@ -269,7 +239,7 @@ def save_feature_figure(
     Args:
         images: one per row.
         levels: level i -> its groups of columns, the same for all levels.
-        out: the PNG; whole or not there.
+        out: the PNG, written atomically.
         dpi: pixels per inch. Defaults to 120.
     """
     groups = next(iter(levels.values()))
@@ -283,7 +253,7 @@ def save_feature_figure(
 
 
 class _Page:
-    """A figure on which things are placed by inches from the left and from the top."""
+    """A figure with places in inches from the left and from the top."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
@@ -321,13 +291,8 @@ def _draw_block(
         page.text((left + end) / 2, top + 0.3, group.title, size=9)
         page.rule(left, end, top + 0.36)
         for column in group.columns:
-            _draw_column(page, left, rows, column)
+            page.text(left + _CELL / 2, rows[0] - 0.05, column.title)
+            for row, colors in zip(rows, column.maps, strict=True):
+                page.picture(left, row, colors, 'nearest')  # one square per position
             left += _CELL + _SPACE
         left += _GAP
-
-
-def _draw_column(page: _Page, left: float, rows: Sequence[float], column: Column) -> None:
-    page.text(left + _CELL / 2, rows[0] - 0.05, column.title)
-    for row, colours in zip(rows, column.maps, strict=True):
-        # One square per position: what is coarse is meant to look coarse.
-        page.picture(left, row, colours, 'nearest')

@@ -1,4 +1,4 @@
-"""Pictures drawn with matplotlib, without a display."""
+"""Matplotlib figures as PNG files, without a display."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ def blank_figure(width: float, height: float, layout: Literal['constrained'] | N
     Args:
         width: in inches.
         height: in inches.
-        layout: ``'constrained'``: it places its parts by itself; None: it leaves them where they are put. Defaults to
-            ``'constrained'``.
+        layout: of matplotlib. Defaults to ``'constrained'``.
     """
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
@@ -26,11 +25,11 @@ def blank_figure(width: float, height: float, layout: Literal['constrained'] | N
 
 
 def save_png(figure: Figure, out: Path, dpi: int = 140) -> None:
-    """Write a figure.
+    """Write a figure atomically.
 
     Args:
-        figure: what to write.
-        out: the PNG; whole or not there. Its folder is made when it is missing.
+        figure: the figure.
+        out: the PNG; its folder is created.
         dpi: pixels per inch. Defaults to 140.
     """
     with atomic_write(out) as partial:

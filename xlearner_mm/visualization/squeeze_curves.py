@@ -1,14 +1,14 @@
-"""The curves of a squeeze: loss and similarity per branch and level, fidelity per source."""
+"""Curves of a squeeze: loss and similarity per branch and level, fidelity per source."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from xlearner_mm.engine.hooks.feature_similarity_hook import PREFIX
 from xlearner_mm.report.results import Curve, ResultError, read_results
@@ -24,12 +24,12 @@ Levels = dict[int, Curve]
 
 @dataclass(frozen=True)
 class SqueezeCurves:
-    """What a squeeze has logged.
+    """Logged curves of a squeeze.
 
     Args:
         losses: branch t -> level i -> the FitNet loss.
-        similarities: branch t -> level i -> CKA of student and branch; nothing without FeatureSimilarityHook.
-        fidelity: source -> its upstream metric in percent of the branch's own; nothing without FidelityHook.
+        similarities: branch t -> level i -> CKA of student and branch; empty without FeatureSimilarityHook.
+        fidelity: source -> its upstream metric in percent of the branch's own; empty without FidelityHook.
     """
 
     losses: dict[str, Levels]
@@ -72,7 +72,7 @@ def save_squeeze_curves(curves: SqueezeCurves, out: Path) -> None:
 
     Args:
         curves: of a squeeze.
-        out: the PNG; whole or not there.
+        out: the PNG, written atomically.
     """
     grids = {
         r'Loss $\|F - G(\hat{F})\|^2$ of every branch and level': curves.losses,
@@ -91,7 +91,9 @@ def save_squeeze_curves(curves: SqueezeCurves, out: Path) -> None:
         part = next(parts)
         part.suptitle("Fidelity: percent of the branch's own metric", x=0.01, ha='left', weight='bold', fontsize=10)
         _draw_fidelity(part.subplots(), curves.fidelity)
-    _add_level_legend(figure, sorted({level for levels in curves.losses.values() for level in levels}))
+    handles, labels = figure.subfigs[0].axes[0].get_legend_handles_labels()
+    columns = len({level for levels in curves.losses.values() for level in levels})
+    figure.subfigs[0].legend(handles, labels, loc='upper right', ncols=columns, frameon=False, fontsize=8)
     save_png(figure, out)
 
 
@@ -99,7 +101,8 @@ def _draw_grid(part: SubFigure, grid: Mapping[str, Levels], bounded: bool) -> No
     panels = part.subplots(1, len(grid), sharey=True, squeeze=False)[0]
     for axes, (branch, levels) in zip(panels, grid.items(), strict=True):
         for level, curve in sorted(levels.items()):
-            _plot(axes, curve, _level_colour(level), f'level {level}')
+            # Deeper is darker, also in print.
+            _plot(axes, curve, colormaps['viridis_r']((0.15, 0.42, 0.7, 0.97)[level % 4]), f'level {level}')
         axes.set_title(branch, fontsize=9)
         axes.set_xlabel('step', fontsize=8)
         _clean(axes)
@@ -107,7 +110,7 @@ def _draw_grid(part: SubFigure, grid: Mapping[str, Levels], bounded: bool) -> No
 
 
 def _draw_fidelity(axes: Axes, fidelity: Mapping[str, Curve]) -> None:
-    # The mean last: it lies on top, in black.
+    # The mean last: on top, in black.
     names = sorted(fidelity, key=lambda name: name == _ALL_SOURCES)
     for index, name in enumerate(names):
         mean = name == _ALL_SOURCES
@@ -119,21 +122,11 @@ def _draw_fidelity(axes: Axes, fidelity: Mapping[str, Curve]) -> None:
     _clean(axes)
 
 
-def _plot(axes: Axes, curve: Curve, colour: str | tuple, label: str, wide: bool = False) -> None:
+def _plot(axes: Axes, curve: Curve, color: str | tuple, label: str, wide: bool = False) -> None:
     steps, values = zip(*curve, strict=True)
-    # A few points are seen as what they are; many would be a blot.
+    # Markers only for a few points.
     marker = 'o' if len(steps) <= 12 else ''
-    axes.plot(steps, values, label=label, color=colour, linewidth=2.4 if wide else 1.6, marker=marker, markersize=3)
-
-
-def _add_level_legend(figure: Figure, levels: Sequence[int]) -> None:
-    handles, labels = figure.subfigs[0].axes[0].get_legend_handles_labels()
-    figure.subfigs[0].legend(handles, labels, loc='upper right', ncols=len(levels), frameon=False, fontsize=8)
-
-
-def _level_colour(level: int) -> tuple:
-    # Deeper is darker, also in print.
-    return colormaps['viridis_r']((0.15, 0.42, 0.7, 0.97)[level % 4])
+    axes.plot(steps, values, label=label, color=color, linewidth=2.4 if wide else 1.6, marker=marker, markersize=3)
 
 
 def _clean(axes: Axes) -> None:

@@ -1,4 +1,4 @@
-"""A model of either stage, as a checkpoint holds it."""
+"""A trained model of either stage, and images as it sees them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from xlearner_mm.checkpoint import (
-    META_KEY,
-    load_strictly,
-    read_checkpoint,
-    resolve_checkpoint,
-    state_dict_of,
-)
+from xlearner_mm.checkpoint import META_KEY, load_strictly, read_checkpoint, resolve_checkpoint, state_dict_of
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.errors import CheckpointError, SourceError
@@ -33,18 +27,18 @@ from xlearner_mm.registry import DATASETS, MODELS, DefaultScope
 from xlearner_mm.sources import Source
 from xlearner_mm.spread import spread
 
-# X-Learner++'s hints belong to the training: what was trained is looked at without them and their teachers.
+# X-Learner++'s hints and their teachers are needed in training only.
 _HINTS = 'hints'
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A built model with its weights, in evaluation mode.
+    """A built model with its weights, in eval mode.
 
     Args:
         model: the model.
         checkpoint: the file.
-        step: the training steps it has taken.
+        step: number of its training steps.
     """
 
     model: BaseModel
@@ -55,16 +49,15 @@ class TrainedModel:
 def load_trained(checkpoint: str, config: str | None = None, options: Sequence[str] = ()) -> TrainedModel:
     """Build the model of a training and load a checkpoint into it.
 
-    The teachers of a squeeze are those it was distilled from, also where the config names other files by now.
+    A squeeze gets the teachers that it was distilled from, even if the config names other files now.
 
     Args:
         checkpoint: of either stage, or the work directory whose last one is taken.
         config: the training's config. Defaults to None: the one that MMEngine wrote beside the checkpoint.
-        options: ``KEY=VALUE`` overrides, as the training took them.
+        options: ``KEY=VALUE`` overrides of the config.
 
     Raises:
-        CheckpointError: missing, damaged, of another model than the config's, or of a teacher that has changed or is
-            missing.
+        CheckpointError: missing, damaged, of another model, or its teacher has changed or is missing.
         FileNotFoundError: no such config.
     """
     path = resolve_checkpoint(checkpoint)
@@ -103,8 +96,8 @@ class SampleImage:
     """One image.
 
     Args:
-        label: what stands beside it.
-        picture: ``(H, W, 3)``, RGB, of the size in which the model sees it.
+        label: its name in the figure.
+        picture: ``(H, W, 3)``, RGB, at the model's input size.
         inputs: ``(1, 3, H', W')``, normalized and padded at the right and the bottom.
     """
 
@@ -142,11 +135,11 @@ def images_of_files(model: BaseModel, paths: Sequence[Path], source: str | None 
 
     Raises:
         SourceError: an unknown source, or one whose validation set cannot be read.
-        FileNotFoundError: a file that is not there.
+        FileNotFoundError: a file does not exist.
     """
     name = source or next(iter(model.sources))
     pipeline = _validation_set(_source(model, name)).pipeline.transforms
-    # A file has no labels; what packs an image takes what is there.
+    # A file has no labels.
     pipeline = Compose([step for step in pipeline if 'LoadAnnotations' not in type(step).__name__])
     for path in paths:
         if not path.is_file():
@@ -166,7 +159,7 @@ def _validation_set(source: Source) -> Any:
     try:
         dataset = DATASETS.build(dict(source.val_dataloader['dataset']))
         dataset.full_init()
-    except Exception as error:  # whatever a stock dataset raises is the user's to know
+    except Exception as error:  # stock datasets raise anything
         raise SourceError(
             f"source '{source.name}': its validation images cannot be read: {error}; correct its data_root, or name "
             'image files by --images'
