@@ -3,12 +3,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 from torch import nn
 
 from xlearner_mm.analysis.dry_run import dry_run
+from xlearner_mm.analysis.dry_run.blueprint import stand_in_datasets
 from xlearner_mm.analysis.dry_run.run import state_per_byte, static_memory
+from xlearner_mm.datasets.stock_datasets import build_deferred
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
 EXPANSION = CONFIGS / 'mini' / 'xlearner_r18_expansion.py'
@@ -182,3 +185,14 @@ def test_one_process_has_no_buckets_and_a_moving_average_is_a_copy():
     memory = static_memory(model, OptimWrapper(torch.optim.SGD(model.parameters(), lr=1)), [EMAHook()], world_size=1)
     assert memory['gradient buckets'] == 0
     assert memory['moving average'] == memory['parameters']
+
+
+def test_a_dataset_that_looks_for_its_files_when_it_is_built_is_declared(capsys):
+    cars = Config.fromfile(CONFIGS / '_base_' / 'sources' / 'stanford_cars.py').stanford_cars
+    loaders = [cars.dataset, cars.val_dataloader.dataset]
+    settings = [dict(dataset=cars.dataset), dict(val_dataloader=dict(cars.val_dataloader))]
+    notes = stand_in_datasets(settings)
+    assert notes == ['data/Stanford_Cars/ is not there: an empty dataset stands in for StanfordCars'] * 2
+    for built in (build_deferred(loader) for loader in loaders):
+        assert len(built.metainfo['classes']) == 196
+        assert len(built.pipeline.transforms) == 4

@@ -1,4 +1,4 @@
-"""A training, tried without its data: what it takes, and what is wrong with its config."""
+"""Dry run: cost of a training and faults of its config, without its data."""
 
 from xlearner_mm.analysis.dry_run.figures import Estimate
 from xlearner_mm.analysis.dry_run.run import dry_run, estimate_config

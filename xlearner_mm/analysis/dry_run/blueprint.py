@@ -1,4 +1,4 @@
-"""Everything of a training, built without its data."""
+"""A training built without its data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
@@ -20,7 +19,7 @@ from xlearner_mm.checkpoint import META_KEY, resolve_checkpoint
 from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.classes import classes_of, refuse_more_classes
-from xlearner_mm.datasets.stock_datasets import build_deferred
+from xlearner_mm.datasets.stock_datasets import build_deferred, build_unread
 from xlearner_mm.engine.hooks.loop_units_hook import check_units
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
@@ -34,18 +33,18 @@ from xlearner_mm.registry import DATASETS, METRICS, MODELS, names_a
 from xlearner_mm.sources import parse_sources
 
 STOCK = 'train'
-"""What the data of a stock training are called, which has no sources."""
+"""Name of the data of a stock training, which has no sources."""
 
 
 @dataclass
 class Blueprint:
-    """A training that is built, but has no data.
+    """A training that is built without data.
 
     Args:
         runner: with model, optimizer, schedules, hooks and training loop.
         sources: name -> data; a stock training has one, :data:`STOCK`.
         learning_rates: branch -> rate after any warm-up; of one optimizer for all, under ``''``.
-        notes: what could not be checked.
+        notes: checks that were not possible.
     """
 
     runner: Runner
@@ -55,12 +54,12 @@ class Blueprint:
 
     @property
     def has_sources(self) -> bool:
-        """Whether it is one of the stages, and not a stock training."""
+        """Whether it is one of the stages, not a stock training."""
         return STOCK not in self.sources
 
 
 class _Sized(Dataset):
-    """As many images as a data set is said to have, none of which can be read."""
+    """A dataset of a declared length without images."""
 
     metainfo: dict[str, Any] = {}
 
@@ -72,24 +71,30 @@ class _Sized(Dataset):
 
 
 def build_blueprint(cfg: Config, folder: str) -> Blueprint:
-    """Build a training on the CPU, its data left out.
+    """Build a training on the CPU, without its data.
 
     Args:
         cfg: the training's config, changed in place.
-        folder: where its log and checkpoints that stand in go.
+        folder: for its log and random checkpoints.
 
     Raises:
-        ConfigError: anything that cannot be built; one line that names it.
-        CheckpointError: a teacher's checkpoint that is there, but not the teacher's.
+        ConfigError: anything that cannot be built; names it.
+        CheckpointError: an existing checkpoint of a teacher does not fit it.
     """
     cfg.work_dir, cfg.log_level, cfg.resume = folder, 'ERROR', False
-    notes = [f'{path} is not there yet: a random one stands in' for path in stand_in_teachers(cfg, folder)]
+    notes = [f'{path} is not there yet: random weights stand in' for path in stand_in_teachers(cfg, folder)]
+    notes += dict.fromkeys(
+        stand_in_datasets([cfg.get(key) for key in ('sources', 'train_dataloader', 'val_dataloader')])
+    )
     notes += _missing_start(cfg)
     runner = build_runner(cfg)
     build_optimizer(runner)
     runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
-    # Building a warm-up lowers them.
-    rates = {name: _rate(wrapper) for name, wrapper in wrappers_of(runner.optim_wrapper).items()}
+    # Before a warm-up lowers them, and before factors of single parameters.
+    rates = {
+        name: (wrapper.base_param_settings or wrapper.optimizer.param_groups[0])['lr']
+        for name, wrapper in wrappers_of(runner.optim_wrapper).items()
+    }
     runner.model = revert_sync_batchnorm(runner.model.cpu()).train()
     sources = _build_data(runner)
     notes += _absent_files(sources.values())
@@ -98,9 +103,27 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
     return Blueprint(runner, sources, rates, notes)
 
 
-def _rate(wrapper: OptimWrapper) -> float:
-    """The rate before factors of single parameters."""
-    return (wrapper.base_param_settings or wrapper.optimizer.param_groups[0])['lr']
+def stand_in_datasets(settings: Any) -> list[str]:
+    """Replace datasets whose class looks for absent files when it is built, such as StanfordCars, by empty ones."""
+    if isinstance(settings, dict):
+        root = settings.get('data_root')
+        if isinstance(root, str) and 'pipeline' in settings and not osp.isdir(root):
+            try:
+                build_unread({**settings, 'pipeline': []})
+            except RuntimeError:
+                with DATASETS.switch_scope_and_registry(settings.get('_scope_')) as registry:
+                    classes = registry.get(settings['type']).METAINFO.get('classes')
+                kind = settings['type']
+                for key in set(settings) - {'pipeline', 'data_root', '_scope_'}:
+                    del settings[key]
+                settings.update(type='BaseDataset', ann_file='', metainfo={'classes': classes})
+                return [f'{root} is not there: an empty dataset stands in for {kind}']
+            except Exception:  # reported with its source, when it is built
+                return []
+        settings = settings.values()
+    if isinstance(settings, str) or not isinstance(settings, Iterable):
+        return []
+    return [note for value in list(settings) for note in stand_in_datasets(value)]
 
 
 def _missing_start(cfg: Config) -> list[str]:
@@ -114,7 +137,7 @@ def _missing_start(cfg: Config) -> list[str]:
 
 
 def _starts(cfg: Config) -> Iterator[tuple[str, str]]:
-    """Whose weights start from a checkpoint, and from which."""
+    """Yield a part of the model and the checkpoint that it starts from."""
     if cfg.get('load_from'):
         yield 'load_from', cfg.load_from
     for name, branch in cfg.get('model', {}).get('backbone', {}).get('branches', {}).items():
@@ -132,13 +155,13 @@ def _absent_files(sources: Iterable[SourceData]) -> list[str]:
 
 
 def _build_data(runner: Runner) -> dict[str, SourceData]:
-    """Build data sets and put a loader that reads nothing in the runner's place."""
+    """Build datasets, and replace the runner's loader by one that reads nothing."""
     settings: Any = runner._train_dataloader
     try:
         if names_a(settings.dataset, MultiSourceDataset, DATASETS):
             dataset: Any = DATASETS.build({**settings.dataset, 'lazy_init': True})
             loader = _loader(runner, settings, dataset)
-            # A sampler of another kind is refused when the rest is built.
+            # Other kinds of samplers are refused when the rest is built.
             sizes = getattr(loader.sampler, 'batch_sizes', {})
             sources = {name: _read(name, dataset, sizes.get(name, s.batch_size)) for name, s in dataset.sources.items()}
             _give_length(loader.sampler, sources.values())
@@ -163,7 +186,7 @@ def _loader(runner: Runner, settings: Mapping[str, Any], dataset: Any) -> Any:
 
 
 def _give_length(sampler: Any, sources: Iterable[SourceData]) -> None:
-    """Schedules ask how long an epoch is; a sampler without end would read the files to answer."""
+    """Give an infinite sampler the length of an epoch, for which it would read the files."""
     if getattr(sampler, 'steps_per_epoch', 0) is None:
         epochs = (math.ceil(data.images / data.batch_size) for data in sources if data.images is not None)
         sampler.assumed_length = max(epochs, default=1)
@@ -176,12 +199,12 @@ def _read(name: str, dataset: MultiSourceDataset, batch_size: int) -> SourceData
     except ConfigError as error:
         owner = f"source '{name}': "
         raise SourceError(owner + str(error).removeprefix(owner)) from error
-    refuse_more_classes(source, dataset.datasets[name])  # those that files name, too
+    refuse_more_classes(source, dataset.datasets[name])
     return data
 
 
 def _build_rest(runner: Runner) -> list[str]:
-    """Build loop and schedules, let hooks refuse what they would refuse at the start, and return their notes."""
+    """Build loop and schedules, run the checks of hooks, and return their notes."""
 
     def build_schedules() -> None:
         if runner.param_schedulers is not None:
@@ -201,11 +224,11 @@ def _build_rest(runner: Runner) -> list[str]:
 
 
 def stand_in_teachers(cfg: Config, folder: str) -> list[str]:
-    """Give every frozen teacher whose checkpoint is not there yet a random one, and return what was replaced.
+    """Replace absent checkpoints of frozen teachers by random ones, and return which.
 
     Args:
         cfg: the training's config, changed in place.
-        folder: where the checkpoints are written.
+        folder: for the random checkpoints.
     """
     model = cfg.get('model', {})
     squeezed = 'teacher' in model
@@ -240,7 +263,7 @@ def _without_hints(learner: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _content(model: Mapping[str, Any], learner: Any) -> dict[str, Any]:
-    """A checkpoint as the stage that is missing would write it."""
+    """Return a checkpoint as the missing stage would write it."""
     if names_a(model, ExpansionLearner, MODELS):
         other = MODELS.build(_without_hints(model))
         return {'state_dict': other.state_dict(), 'meta': {META_KEY: other.describe()}}
@@ -250,13 +273,13 @@ def _content(model: Mapping[str, Any], learner: Any) -> dict[str, Any]:
 
 
 def check_validation(runner: Runner) -> list[str]:
-    """Build data sets and metrics of validation; their annotations are left unread.
+    """Build datasets and metrics of validation without reading annotations.
 
     Args:
         runner: of the training.
 
     Returns:
-        What could not be checked, because it reads files that are not there.
+        Checks that were not possible because files do not exist.
 
     Raises:
         ConfigError: what cannot be built.
@@ -275,7 +298,7 @@ def check_validation(runner: Runner) -> list[str]:
 
 
 def _validations(runner: Runner) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
-    """Whose validation it is, its loader and its metrics."""
+    """Yield owner, loader and metrics of every validation."""
     loader: Any = runner._val_dataloader or {}
     evaluator: Any = runner._val_evaluator or {}
     if 'dataset' in loader:

@@ -1,4 +1,4 @@
-"""The figures of an estimate."""
+"""Figures of an estimate, and their tables."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class SourceEstimate:
-    """One source's part.
+    """Estimate of one source.
 
     Args:
         name: the source's name.
         images_per_step: of one process.
-        images: of its data set; None where unknown.
-        images_from: where that number is from.
-        epochs: of its data set over the whole training; None where unknown.
-        steps_per_epoch: of all processes together; None where unknown.
+        images: of its dataset; None: unknown.
+        images_from: origin of that number.
+        epochs: of its dataset over the whole training; None: unknown.
+        steps_per_epoch: of all processes together; None: unknown.
         batch_shape: ``(B, 3, H, W)`` of one process.
-        pictures: what its images and labels are.
+        pictures: origin of its images and labels.
         flops_per_step: forward and backward of one process; a multiply-add is two.
-        saved_bytes: kept between forward and backward.
-        extra_bytes: beyond those, at the peak.
-        tried: what was run to know the last three.
+        saved_bytes: stored from forward to backward.
+        extra_bytes: further bytes at the peak.
+        tried: batch that the last three were measured with.
     """
 
     name: str
@@ -45,20 +45,20 @@ class SourceEstimate:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A training's part for one of its processes, and its total.
+    """Estimate of a training, for one of its processes.
 
     Args:
         model: its class.
         world_size: number of processes.
         precision: of the forward pass.
-        steps: of the training; None where they depend on an unknown number of images.
+        steps: of the training; None: they depend on an unknown number of images.
         learning_rates: branch -> rate after any warm-up; of one optimizer for all, under ``''``.
-        set_for: images a step that the config's rate and length are set for; None where they are not scaled.
-        trained_parameters: how many.
-        frozen_parameters: how many of the model's own take no gradient.
-        memory: bytes per process that do not depend on the batch, by what they are for.
+        set_for: images a step that the config's rate and length are for; None: not scaled.
+        trained_parameters: their number.
+        frozen_parameters: number of the model's own without gradients.
+        memory: bytes per process by purpose, batches excluded.
         sources: per source.
-        notes: what could not be checked.
+        notes: checks that were not possible.
     """
 
     model: str
@@ -75,32 +75,32 @@ class Estimate:
 
     @property
     def activation_bytes(self) -> float:
-        """What all sources save for the backward pass, and the most that one needs beyond."""
+        """Bytes saved for the backward pass, and the most that one source needs beyond."""
         return sum(s.saved_bytes for s in self.sources) + max(s.extra_bytes for s in self.sources)
 
     @property
     def peak_bytes(self) -> float:
-        """The most memory that a process holds: in the backward pass, or when the optimizer works on a copy."""
+        """Peak memory of a process: in the backward pass, or in the optimizer's step."""
         return sum(self.memory.values()) + max(self.activation_bytes, self.memory['gradients'])
 
     @property
     def flops_per_step(self) -> float:
-        """Of one process."""
+        """FLOPs of a step of one process."""
         return sum(source.flops_per_step for source in self.sources)
 
     def gpu_hours(self, flops_per_second: float, utilization: float) -> float | None:
-        """Return the hours of all GPUs together; None where the number of steps is unknown.
+        """Return the total hours of all GPUs; None where the number of steps is unknown.
 
         Args:
-            flops_per_second: of one GPU, as its maker states them for the training's precision.
-            utilization: the share of them that a training gets.
+            flops_per_second: of one GPU, as specified for the training's precision.
+            utilization: share of them that a training reaches.
         """
         if self.steps is None:
             return None
         return self.steps * self.world_size * self.flops_per_step / (flops_per_second * utilization) / 3600
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain data."""
+        """Return everything as plain data."""
         totals = {name: getattr(self, name) for name in ('activation_bytes', 'peak_bytes', 'flops_per_step')}
         return {**asdict(self), **totals}
 
@@ -109,13 +109,13 @@ UNKNOWN = 'unknown'
 
 
 def print_tables(found: Estimate, flops_per_second: float | None, utilization: float, console: Console) -> None:
-    """Print what every source and the whole take.
+    """Print the figures of every source and of the training.
 
     Args:
         found: the estimate.
-        flops_per_second: of one GPU; None where it is not given.
-        utilization: the share of them that a training gets.
-        console: where to.
+        flops_per_second: of one GPU; None: not given.
+        utilization: share of them that a training reaches.
+        console: the output.
     """
     console.print(_sources(found))
     console.print(_whole(found, flops_per_second, utilization))

@@ -1,4 +1,4 @@
-"""Build a training without its data, and say what it will take."""
+"""Dry run: estimate a training without its data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def dry_run(
     utilization: float = 0.3,
     json_file: str | None = None,
 ) -> int:
-    """Print what a training will take, and turn bad input into one clear line.
+    """Print the estimate of a training; bad input ends with one line.
 
     Args:
         config: path of a text config.
@@ -52,8 +52,8 @@ def dry_run(
         amp: automatic mixed precision. Defaults to False.
         world_size: number of GPUs. Defaults to 1.
         flops_per_second: of one GPU. Defaults to None: hours are not estimated.
-        utilization: share of ``flops_per_second`` that a training gets. Defaults to 0.3.
-        json_file: a file for the figures; its folder is made. Defaults to None.
+        utilization: share of ``flops_per_second`` that a training reaches. Defaults to 0.3.
+        json_file: a file for the figures; its folder is created. Defaults to None.
 
     Returns:
         The exit status: 0, or 1 after bad input.
@@ -61,7 +61,7 @@ def dry_run(
     cfg = None
     try:
         _check(world_size, flops_per_second, utilization)
-        # What libraries say of the files that they read is no part of the figures.
+        # Libraries print while they read files.
         with redirect_stdout(sys.stderr):
             cfg = load_config(config, None, options, 'none')
             refuse_misspelt(cfg)
@@ -85,22 +85,22 @@ def estimate_config(cfg: Config, world_size: int = 1, amp: bool = False, pixels:
         cfg: the config, changed in place.
         world_size: number of processes. Defaults to 1.
         amp: automatic mixed precision, also where the config has none. Defaults to False.
-        pixels: the most that are run at once, see :func:`~xlearner_mm.analysis.dry_run.source_cost.source_cost`.
+        pixels: most pixels run at once, see :func:`~xlearner_mm.analysis.dry_run.source_cost.source_cost`.
 
     Raises:
-        ConfigError: what cannot be built or tried; one line that names it.
+        ConfigError: something cannot be built or tried; names it.
     """
     half = amp or names_a(cfg.get('optim_wrapper'), (AmpOptimWrapper, CpuAmpOptimWrapper), OPTIM_WRAPPERS)
     if half:
-        # MMEngine's own refuses to be built without a GPU; the forward pass is tried in 16 bits on the CPU.
+        # MMEngine's needs a GPU; here the forward pass runs in 16 bits on the CPU.
         cfg.optim_wrapper.type = 'OptimWrapper'
         for key in _AMP_SETTINGS:
             cfg.optim_wrapper.pop(key, None)
     if is_scaled(cfg.get('auto_scale_lr')):
-        # One process stands for all.
+        # One process represents all.
         cfg.auto_scale_lr.base_batch_size /= world_size
     plan = keep_recipe(cfg, world_size)
-    cfg.pop(SETTING, None)  # what builds the training here is one process
+    cfg.pop(SETTING, None)  # this is one process
     with tempfile.TemporaryDirectory() as folder:
         blueprint = build_blueprint(cfg, folder)
         if plan is not None:
@@ -123,9 +123,9 @@ def estimate(blueprint: Blueprint, world_size: int, folder: str, half: bool = Fa
     Args:
         blueprint: the training, built without data.
         world_size: number of processes.
-        folder: where pictures that stand in are written.
-        half: whether its forward pass is in 16 bits. Defaults to False.
-        pixels: the most that are run at once, see :func:`source_cost`.
+        folder: for random pictures.
+        half: run its forward pass in 16 bits. Defaults to False.
+        pixels: most pixels run at once, see :func:`source_cost`.
 
     Raises:
         ConfigError: a source's step fails; the message names the source.
@@ -201,13 +201,13 @@ def _source_estimate(data: SourceData, cost: SourceCost, steps: int | None, worl
 def static_memory(
     model: nn.Module, optim_wrapper: OptimWrapper, hooks: Iterable[Hook], world_size: int
 ) -> dict[str, int]:
-    """Return bytes per process by what they are for.
+    """Return bytes per process by purpose.
 
     Args:
         model: the whole model.
-        optim_wrapper: with its optimizer or optimizers; what they keep per parameter is tried on a small one.
+        optim_wrapper: with its optimizers, whose state is measured on a small parameter.
         hooks: of the training; an EMA keeps a copy of the model.
-        world_size: several processes have buckets for the gradients that they exchange.
+        world_size: number of processes; several need buckets for exchanging gradients.
     """
     parameters, trained = list(model.parameters()), [p for p in model.parameters() if p.requires_grad]
     own = {'parameters': _bytes(parameters), 'buffers': _bytes(model.buffers())}
@@ -223,7 +223,7 @@ def static_memory(
 
 
 def frozen_teachers(model: nn.Module) -> Iterator[FrozenModel]:
-    """Models that teach, which are no modules of the one that they teach."""
+    """Yield the frozen teachers of a model, which are not among its modules."""
     for module in model.modules():
         for value in vars(module).values():
             for held in value.values() if isinstance(value, dict) else (value,):
@@ -232,12 +232,12 @@ def frozen_teachers(model: nn.Module) -> Iterator[FrozenModel]:
 
 
 def _state_bytes(optimizer: torch.optim.Optimizer) -> float:
-    trained = [p for group in optimizer.param_groups for p in group['params'] if p.requires_grad]
+    trained = (p for group in optimizer.param_groups for p in group['params'] if p.requires_grad)
     return _bytes(trained) * state_per_byte(optimizer)
 
 
 def state_per_byte(optimizer: torch.optim.Optimizer) -> float:
-    """Return the bytes of state that an optimizer keeps for every byte of a parameter."""
+    """Return an optimizer's bytes of state per byte of a parameter."""
     parameter = nn.Parameter(torch.ones(64, 64))
     parameter.grad = torch.ones_like(parameter)
     tried = like(optimizer, parameter)
@@ -247,5 +247,5 @@ def state_per_byte(optimizer: torch.optim.Optimizer) -> float:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    # Two names may share their memory.
+    # Tensors may share memory.
     return sum({tensor.data_ptr(): tensor.nbytes for tensor in tensors}.values())

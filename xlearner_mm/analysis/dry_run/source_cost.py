@@ -1,4 +1,4 @@
-"""What one source's part of a training step costs, tried on fewer and smaller images where the whole is too much."""
+"""Measured cost of one source's part of a training step, on fewer and smaller images where the whole is too large."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class StepCost:
 
     Args:
         flops: of forward and backward; a multiply-add is two. Convolutions, matrix products and attention are counted.
-        saved: bytes that the forward pass leaves for the backward pass.
-        extra: bytes beyond ``saved`` at the peak, without the gradients of parameters.
+        saved: bytes that the forward pass stores for the backward pass.
+        extra: further bytes at the peak, without the gradients of parameters.
     """
 
     flops: float
@@ -37,23 +37,23 @@ class StepCost:
     extra: float
 
     def scaled(self, factor: float) -> StepCost:
-        """Return the cost of so many times the work."""
+        """Return the cost of ``factor`` times the work."""
         return StepCost(self.flops * factor, self.saved * factor, self.extra * factor)
 
     def towards(self, other: StepCost, share: float) -> StepCost:
-        """Return the cost on the line from this one (0) through another one (1)."""
+        """Extrapolate linearly from this cost (0) through another one (1)."""
         pairs = zip((self.flops, self.saved, self.extra), (other.flops, other.saved, other.extra), strict=True)
         return StepCost(*(max(0.0, a + share * (b - a)) for a, b in pairs))
 
 
 def measure_step(loss: Callable[[], Tensor], parameters: Iterable[nn.Parameter]) -> StepCost:
-    """Run a step for real, on the CPU, and return what it costs.
+    """Run a step on the CPU and return its cost.
 
     Args:
-        loss: runs the forward pass and returns the loss.
-        parameters: those that are trained.
+        loss: the forward pass.
+        parameters: the trained ones.
     """
-    # Gradients that are there already are added to: none of them is then counted as a cost of the step.
+    # Existing gradients are added to and thus not counted as a cost of the step.
     for parameter in parameters:
         if parameter.requires_grad and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -74,16 +74,16 @@ _ALLOCATION, _MARK = '[memory]', 'xlearner_mm: mark'
 
 
 class Allocations:
-    """Follow how many bytes are allocated within a ``with`` block.
+    """Record the bytes allocated within a ``with`` block.
 
     Attributes:
-        peak: the most bytes that were held at once, beyond those held when the block was entered.
-        at_mark: the bytes held when :meth:`mark` was called.
+        peak: most bytes at once, beyond those at the start of the block.
+        at_mark: bytes at the call of :meth:`mark`.
     """
 
     def __init__(self) -> None:
         self.peak, self.at_mark = 0, 0
-        # Without this the profiler reports a machine without GPU as an error.
+        # Else the profiler reports a machine without GPU as an error.
         os.environ.setdefault('KINETO_LOG_LEVEL', '99')
         self._profile = profile(use_cpu=True, profile_memory=True)
 
@@ -117,7 +117,7 @@ class Allocations:
 
 
 PIXELS = 3 * 224 * 224
-"""Pixels of a batch up to which it is run as it is."""
+"""Larger batches are not run as a whole."""
 _BYTES_PER_VALUE = 1 + 4  # of an image as it was read, and normalized
 
 
@@ -128,7 +128,7 @@ class SourceCost:
     Args:
         shape: of the batch, ``(B, 3, H, W)``.
         cost: of its forward and backward pass.
-        tried: what was run to know it.
+        tried: batch that it was measured with.
     """
 
     shape: tuple[int, ...]
@@ -144,19 +144,18 @@ def source_cost(
     half: bool = False,
     pixels: int = PIXELS,
 ) -> SourceCost:
-    """Try a source's part of a training step on the CPU.
+    """Measure a source's part of a training step on the CPU.
 
-    A batch of up to ``pixels`` pixels is run as it is. Of a larger one, costs at two sizes are measured: fewer images,
-    or smaller ones where two images are too much already; the whole lies on the line through both. That holds for
-    everything that costs the same per image and pixel; global attention costs more than this says.
+    A batch of up to ``pixels`` pixels is run as a whole. For a larger one, costs at two sizes are measured, with fewer
+    images, or smaller ones where two images are too large, and extrapolated linearly. Global attention costs more.
 
     Args:
         model: the whole model, in training mode.
         source: the source's name; None for a stock model.
-        items: what the source's pipeline gives for some images.
+        items: outputs of the source's pipeline for some images.
         batch_size: images of the step.
-        half: run in 16 bits, as mixed precision does; in 32 where the CPU has no such operation. Defaults to False.
-        pixels: the most that are run at once.
+        half: run in 16 bits, as mixed precision does; in 32 where the CPU lacks an operation. Defaults to False.
+        pixels: most pixels run at once. Defaults to :data:`PIXELS`.
     """
     try:
         return _tried_cost(model, source, items, batch_size, half, pixels)
@@ -196,7 +195,7 @@ def _tried_cost(
         return small[1].towards(large[1], (values - small[0]) / (large[0] - small[0]))
 
     whole = batch_size * 3 * area
-    # What is needed at one moment, as for the gradient of one layer's weights, does not come once per image.
+    # Peaks such as the gradient of one layer's weights do not scale with the images.
     cost = replace(at(whole / factor).scaled(factor), extra=at(whole).extra)
     return SourceCost(shape, _with_images(cost, shape), text)
 
@@ -241,16 +240,16 @@ _MAPS = ('gt_sem_seg', 'gt_depth_map')
 
 
 def first(data: dict[str, Any], count: int) -> dict[str, Any]:
-    """Return the first ``count`` images of a preprocessed batch, with labels of their own."""
+    """Return the first ``count`` images of a preprocessed batch, with copied labels."""
     return {'inputs': data['inputs'][:count], 'data_samples': copy.deepcopy(data['data_samples'][:count])}
 
 
 def shrink(data: dict[str, Any], pixels: float) -> dict[str, Any]:
-    """Return a preprocessed batch with images cut to about ``pixels`` each, their labels moved along.
+    """Return a preprocessed batch with images cropped to about ``pixels`` each, and labels scaled along.
 
     Args:
         data: ``inputs`` ``(B, 3, H, W)`` and ``data_samples`` of any of the stock libraries.
-        pixels: H' x W' that is wanted. Sides are multiples of 32, and never longer than they were.
+        pixels: wanted H' x W'. Sides are multiples of 32, and never grow.
     """
     height, width = data['inputs'].shape[-2:]
     factor = (pixels / (height * width)) ** 0.5
@@ -264,7 +263,7 @@ def _shrink_labels(sample: Any, shape: tuple[int, int], factors: tuple[float, fl
     sample.set_metainfo({key: shape for key in _SHAPES if key in sample})
     for key in _MAPS:
         if key in sample:
-            # One made anew: it does not take data of another size.
+            # It does not take data of another size.
             labels = sample.get(key)
             sample.set_data({key: type(labels)(data=labels.data[..., : shape[0], : shape[1]])})
     for key in ('gt_instances', 'ignored_instances'):

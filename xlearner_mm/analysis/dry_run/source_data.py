@@ -1,4 +1,4 @@
-"""How many images a source has, and batches of them: from its files, or from what is declared and assumed."""
+"""Number of images of a source and batches of them, from its files or from declared and assumed values."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from xlearner_mm.sources import DECLARED, Source
 from xlearner_mm.spread import spread
 
 PICTURE = (640, 480)
-"""Width and height of a picture that nothing is known of."""
+"""Width and height of pictures of unknown size."""
 _TRIES = 16
 
 
 @dataclass(frozen=True)
 class SourceData:
-    """A source's data set, read where its files are there.
+    """A source's dataset, read where its files exist.
 
     Args:
         name: the source's name.
-        dataset: the stock data set.
-        images: how many images it has; None where that is unknown.
-        origin: where that number is from.
+        dataset: the stock dataset.
+        images: number of its images; None: unknown.
+        origin: of that number.
         batch_size: images per step and process.
-        picture: width and height of pictures that stand in; None where the data set's own are read.
-        absent: a file that is not there although the data set's folders are. Defaults to None.
+        picture: width and height of random pictures; None: the dataset's own are read.
+        absent: a missing file, although the dataset's folders exist. Defaults to None.
     """
 
     name: str
@@ -47,10 +47,10 @@ class SourceData:
     absent: str | None = None
 
     def items(self, folder: str) -> list[dict[str, Any]]:
-        """Return some items as the source's pipeline gives them, enough to see sizes that vary at random.
+        """Return some outputs of the source's pipeline, enough to sample random sizes.
 
         Args:
-            folder: where pictures that stand in are written.
+            folder: for random pictures.
 
         Raises:
             SourceError: an item cannot be made.
@@ -71,18 +71,18 @@ def read_source(
     declared: Mapping[str, Any],
     source: Source | None = None,
 ) -> SourceData:
-    """Read a source's annotations if its folders are there.
+    """Read a source's annotations if its folders exist.
 
     Args:
         name: the source's name.
-        dataset: the stock data set, its annotations not read yet.
+        dataset: the stock dataset, annotations not read yet.
         settings: its config.
         batch_size: images per step and process.
-        declared: ``images`` and ``picture`` (width, height), for where the files are not there.
-        source: whose data set it is. Defaults to None: of a training on one stock data set.
+        declared: ``images`` and ``picture`` (width, height), used where the files do not exist.
+        source: of the dataset. Defaults to None: of a training on one stock dataset.
 
     Raises:
-        SourceError: the files are there, but cannot be read or hold no image; an unknown setting in ``declared``.
+        SourceError: the files cannot be read or hold no image; or an unknown setting in ``declared``.
     """
     refuse_unknown('declared', declared, DECLARED, SourceError)
     absent = None
@@ -117,20 +117,20 @@ def _roots(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 OBJECTS = 8
-"""Objects on every picture; photographs of COCO have 7."""
+"""Objects per random picture; COCO has 7 on average."""
 
 
 def stand_in_items(dataset: Dataset, folder: str, size: Sequence[int], count: int) -> list[dict[str, Any]]:
-    """Run a data set's own pipeline on random pictures.
+    """Run a dataset's pipeline on random pictures.
 
     Args:
-        dataset: the stock data set, or wrappers around it; its annotations are not read.
-        folder: where the pictures are written.
-        size: width and height of the pictures in pixels; every second one stands upright.
-        count: how many items are wanted.
+        dataset: the stock dataset, or wrappers around it; annotations are not read.
+        folder: for the pictures.
+        size: width and height of the pictures; every second one is rotated.
+        count: number of items.
 
     Raises:
-        SourceError: the data set has no pipeline that takes one picture at a time, or it fails.
+        SourceError: the dataset has no pipeline for one picture at a time, or it fails.
     """
     reader = _reader(dataset)
     items = []
@@ -157,7 +157,7 @@ def _through(transforms: Sequence[Any], data: Any, size: str) -> Any:
 
 
 def _reader(dataset: Any) -> Any:
-    """The data set that reads files, within wrappers."""
+    """Return the dataset that reads files, inside of wrappers."""
     inner = [dataset.dataset] if hasattr(dataset, 'dataset') else list(getattr(dataset, 'datasets', ()))
     if not inner:
         if not hasattr(dataset, 'pipeline'):
@@ -169,7 +169,7 @@ def _reader(dataset: Any) -> Any:
 
 
 def _described(folder: str, width: int, height: int, index: int) -> dict[str, Any]:
-    """What a data set tells its pipeline of a picture, in the keys of all three libraries."""
+    """Return a dataset's annotations of a picture, in the keys of all three libraries."""
     rng = np.random.default_rng(index)
     paths = {kind: osp.join(folder, f'{kind}_{width}x{height}.png') for kind in ('picture', 'mask', 'depth')}
     if not osp.exists(paths['depth']):
@@ -192,7 +192,7 @@ def _described(folder: str, width: int, height: int, index: int) -> dict[str, An
 
 
 def _loaded(path: str) -> dict[str, Any]:
-    """What a data set that holds its pictures in memory, such as CIFAR, tells its pipeline."""
+    """Return the further annotations of a dataset in memory, such as CIFAR."""
     picture = np.array(Image.open(path))
     return {'img': picture, 'img_shape': picture.shape[:2], 'ori_shape': picture.shape[:2]}
 
