@@ -1,1 +1,1 @@
-"""The slides' variants in miniature, as jobs."""
+"""The slides' variants in miniature and the demo."""

@@ -15,7 +15,7 @@ from xlearner_mm.mini import canvas, material
 from xlearner_mm.mini.catalog import IMAGE_SIZE, Sample
 
 NEAREST, FARTHEST = 0.5, 10.0  # meters
-_SURFACE_METRES = 2.0  # side of what a texture photograph shows
+_SURFACE_METERS = 2.0  # side of what a texture photograph shows
 _TILES = ('stripes', 'checks', 'dots', 'weave', 'scales')  # patterns that do not need the grid of a picture
 
 
@@ -122,7 +122,7 @@ class _Coat:
             tone = canvas.PATTERNS[self._name](self._rng, u / self._period, v / self._period)
         else:
             texture = np.asarray(material.surface(self._name), dtype=np.float32) / 255
-            scale = len(texture) / _SURFACE_METRES
+            scale = len(texture) / _SURFACE_METERS
             rows, columns = (np.floor(c * scale).astype(int) % len(texture) for c in (v, u))
             tone = texture[rows, columns]
         return canvas.blend(tone, self._dark, self._light)

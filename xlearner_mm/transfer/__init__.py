@@ -1,1 +1,1 @@
-"""The transfer suite: protocol, sets, probes and jobs."""
+"""The transfer suite: sets and protocol, configs, probes, jobs and rows."""

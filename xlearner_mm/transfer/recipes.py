@@ -1,4 +1,4 @@
-"""Every transfer config of paper scale beside the stock recipe that it follows."""
+"""Comparison of the transfer configs of paper scale with the stock recipes that they follow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xlearner_mm.analysis.recipes import Training, stock_processes, table, told_
 from xlearner_mm.transfer.protocol import transfer_sets
 
 GPUS = (1, 8)
-"""Numbers of GPUs for which the table says what a training is."""
+"""Numbers of GPUs that the table compares."""
 
 STOCK = {
     'voc0712': 'mmdet::pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py',
@@ -22,27 +22,23 @@ STOCK = {
     'ade20k': 'mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py',
     'nyu': 'mmseg::vpd/vpd_sd_4xb8-25k_nyu-512x512.py',
 }
-"""Transfer set -> the stock recipe of a training; a linear probe has none."""
+"""Transfer set -> stock recipe of its training; linear probes have none."""
 
 WHY = {
     'nyu': 'backbone x 0.1: a ResNet in place of the diffusion UNet (x 0.01) and its frozen encoder (x 0)',
 }
-"""Transfer set -> the reason for what is not equal."""
+"""Transfer set -> reason of a difference."""
 
 _PROBE = 'none: `--probe sgd` is our choice'
 
 
 def transfer_trainings(folder: Path) -> dict[str, list[Training]]:
-    """Return the trainings of every transfer set: on each of :data:`GPUS`, and, where there is one, the stock recipe's.
-
-    Args:
-        folder: of the transfer configs.
-    """
+    """Return the trainings of every transfer set of a folder: on each of :data:`GPUS` and by the stock recipe."""
     found = {}
     for entry in transfer_sets(folder):
         cfg = Config.fromfile(entry.config)
         images = cfg.declared.images
-        if entry.name == 'voc0712':  # declared as its data set counts them, which takes each three times
+        if entry.name == 'voc0712':  # declared with the repetitions of its dataset
             images //= cfg.train_dataloader.dataset.times
         found[entry.name] = [training_of(cfg, processes, images) for processes in GPUS]
         if entry.name in STOCK:
@@ -52,17 +48,13 @@ def transfer_trainings(folder: Path) -> dict[str, list[Training]]:
 
 
 def differences(trainings: list[Training]) -> list[str]:
-    """Return the names of what differs between a set's trainings, but for how a step comes about."""
+    """Return the names of the fields that differ between a set's trainings, except for the composition of a step."""
     names = [field.name for field in fields(Training) if field.name != 'batch']
     return [name for name in names if len({getattr(training, name) for training in trainings}) > 1]
 
 
 def transfer_table(found: Mapping[str, list[Training]]) -> str:
-    """Return the table of all transfer configs as Markdown.
-
-    Args:
-        found: what :func:`transfer_trainings` returns.
-    """
+    """Return the Markdown table of the result of :func:`transfer_trainings`."""
     rows = []
     for name, trainings in found.items():
         values = {
