@@ -1,4 +1,4 @@
-"""Weights of classes are as many as a head tells apart, in every library, when the network is built."""
+"""Weights of classes are as many as a head has outputs, in every library, when the network is built."""
 
 import pytest
 from mmengine.config import ConfigDict
@@ -62,7 +62,7 @@ def test_another_number_of_weights_than_classes_is_refused_before_the_first_step
     check_class_weights("source 'x'", built(case, right))
     for wrong in (right - 1, right + 1):
         with pytest.raises(
-            SourceError, match=rf"source 'x': {HEADS[case][1]}\.loss.* has {wrong} values.* {right} apart"
+            SourceError, match=rf"source 'x': {HEADS[case][1]}\.loss.* has {wrong} values.* needs .*{right}"
         ):
             check_class_weights("source 'x'", built(case, wrong))
 
@@ -78,7 +78,7 @@ def test_the_two_stages_of_a_detector_are_looked_at_each_by_its_own_head():
     )
     head = MODELS.build(ConfigDict({**settings, 'bbox_roi_extractor': extractor}))
     with pytest.raises(
-        SourceError, match=r'bbox_head\.loss_cls\.class_weight has 3 values, but .* of 3 classes tells 4'
+        SourceError, match=r'bbox_head\.loss_cls\.class_weight has 3 values, but .* of 3 classes needs 4'
     ):
         check_class_weights('model', head)
 
@@ -94,6 +94,6 @@ def test_the_learner_names_the_source():
     sources = tiny_sources()
     sources['masks']['network']['decode_head']['loss_decode'] = dict(type='CrossEntropyLoss', class_weight=[1.0, 2.0])
     with pytest.raises(
-        SourceError, match=r"source 'masks': decode_head\.loss_decode\.class_weight has 2 values.* 4 apart"
+        SourceError, match=r"source 'masks': decode_head\.loss_decode\.class_weight has 2 values.* needs 4"
     ):
         ExpansionLearner(tiny_expanded(), sources)
