@@ -1,4 +1,4 @@
-"""Look at the files of all sources before a job starts: what is missing, unreadable, or of other classes."""
+"""Check the files of all sources before a job starts: missing, unreadable, or of other classes."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _DATASET = 'its dataset'
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that would end or spoil a training.
+    """A fault that would stop or spoil a training.
 
     Args:
         source: the source's name.
         split: ``'train'`` or ``'val'``.
         place: the file, or the part of the source's settings.
-        reason: what is wrong with it.
+        reason: the fault.
     """
 
     source: str
@@ -58,16 +58,16 @@ class Problem:
 
 @dataclass
 class SplitReport:
-    """What was found in one split of one source.
+    """Findings in one split of one source.
 
     Args:
         source: the source's name.
         split: ``'train'`` or ``'val'``.
-        dataset: the built dataset, or None if it cannot be built.
-        checked: indices of the images that were opened.
-        sizes: widths and heights of those that could be read, in pixels.
-        problems: all that was found.
-        notes: what is no problem, but worth knowing.
+        dataset: the dataset, or None if it cannot be built.
+        checked: indices of the opened images.
+        sizes: widths and heights of the readable ones, in pixels.
+        problems: all faults.
+        notes: remarks that are no faults.
     """
 
     source: str
@@ -89,11 +89,11 @@ class SplitReport:
         return len(classes_of(self.dataset))
 
     def info(self, index: int) -> Mapping[str, Any]:
-        """Annotations of one image; of datasets that tell none, an empty dict."""
+        """Annotations of one image; empty for datasets that have none."""
         return self.dataset.get_data_info(index) if hasattr(self.dataset, 'get_data_info') else {}
 
     def add(self, place: str, reason: Any) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(Problem(self.source, self.split, place, str(reason)))
 
 
@@ -133,7 +133,7 @@ def _check_split(source: Source, split: str, config: Mapping[str, Any], samples:
 
 @contextmanager
 def _problems_of(report: SplitReport) -> Iterator[None]:
-    """Within it, whatever is raised is a problem: what stock code raises on foreign files is the user's to know."""
+    """Report whatever is raised within as a problem."""
     try:
         yield
     except Exception as error:
@@ -142,7 +142,7 @@ def _problems_of(report: SplitReport) -> Iterator[None]:
 
 
 def _check_together(source: Source, train: SplitReport, val: SplitReport | None = None) -> None:
-    """Compare what both splits say of the classes, and prepare the validation's metrics as a training would."""
+    """Compare the classes of both splits, and prepare the validation's metrics as a training does."""
     if val is None or any(problem.place == _DATASET for problem in [*train.problems, *val.problems]):
         return
     for part in list(leaves(train.dataset))[:1]:
@@ -155,7 +155,7 @@ def _check_together(source: Source, train: SplitReport, val: SplitReport | None 
 
 
 def _check_files(report: SplitReport) -> list[int]:
-    """Open all files of the images that are checked, and return the images of which all can be read."""
+    """Open the files of the checked images, and return the indices of readable images."""
     infos = ((index, report.info(index)) for index in report.checked)
     files = [(index, key, info[key]) for index, info in infos for key in _FILES if info.get(key)]
     unreadable = set()
@@ -182,7 +182,7 @@ def _unlimited_pictures() -> Iterator[None]:
 
 
 def _open(path: str) -> tuple[tuple[int, int] | None, str | None]:
-    """Return a picture's width and height, or why it cannot be read."""
+    """Return a picture's width and height, or the reason why it cannot be read."""
     length = ''
     try:
         if osp.exists(path):
@@ -202,7 +202,7 @@ def _open(path: str) -> tuple[tuple[int, int] | None, str | None]:
 
 
 def _check_classes(report: SplitReport, source: Source) -> bool:
-    """Return whether the network's heads have as many classes as the dataset, as far as both say."""
+    """Return whether the network's heads have as many classes as the dataset, where both are known."""
     heads = settings_named('num_classes', source.network) if report.classes else ()
     if stray := stray_names(classes_of(report.dataset)):
         report.add(_DATASET, f'takes {stray} for classes, which other programs leave behind: delete these folders')
@@ -214,7 +214,7 @@ def _check_classes(report: SplitReport, source: Source) -> bool:
 
 
 def _check_samples(report: SplitReport, source: Source, indices: list[int]) -> None:
-    """Run the pipeline as a training or validation would, with all that it looks at: labels, boxes, label maps."""
+    """Run the pipeline with all checks of a training: labels, boxes, label maps."""
     guard(source, report.dataset)
     for index in indices:
         try:
@@ -234,7 +234,7 @@ def _check_samples(report: SplitReport, source: Source, indices: list[int]) -> N
 
 
 def _lenient(source: Source) -> Source:
-    """The source, as one that leaves out what cannot be read: all of it is to be reported."""
+    """Return the source with unreadable images skipped, so that all are reported."""
     return replace(source, bad_data=BadData('skip', max_share=1.0))
 
 
@@ -297,7 +297,7 @@ def _table(reports: Sequence[SplitReport]) -> Table:
 
 
 def _sizes(report: SplitReport) -> str:
-    """Widths and heights from the smallest to the largest picture."""
+    """Return the sizes of the smallest and the largest picture."""
     if not report.sizes:
         return '-'
     by_area = sorted(report.sizes, key=lambda size: size[0] * size[1])
@@ -325,7 +325,7 @@ def save_contact_sheet(path: str | Path, reports: Sequence[SplitReport]) -> None
     """Draw some pictures of every source, with class names, boxes or label maps over them.
 
     Args:
-        path: the PNG to write; its folder is made when it is missing.
+        path: the PNG to write; its folder is created.
         reports: one per source; those without readable pictures get an empty row.
     """
     height = _TILE + 2 * _TEXT
@@ -342,7 +342,7 @@ def save_contact_sheet(path: str | Path, reports: Sequence[SplitReport]) -> None
 
 
 def _tile(report: SplitReport, info: Mapping[str, Any]) -> Image.Image | None:
-    """Return a picture with what is known of it, or None if it cannot be read."""
+    """Return a picture with its annotations, or None if it cannot be read."""
     try:
         return _drawn(classes_of(report.dataset), info)
     except Exception:  # whatever a decoder raises; what is wrong with the picture is among the problems

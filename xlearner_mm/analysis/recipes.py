@@ -1,4 +1,4 @@
-"""Trainings of ours beside the stock recipes that they follow, as tables."""
+"""Tables that compare our trainings with the stock recipes they follow."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _POSITIONS = ('begin', 'end', 'T_max', 'milestones')
 
 @dataclass(frozen=True)
 class Training:
-    """What makes a training's recipe.
+    """The recipe of a training.
 
     Args:
-        batch: how an optimizer step comes about, on every process.
+        batch: accumulated batches and their size, on every process.
         images_per_step: images of an optimizer step.
-        epochs: how often every image is seen.
+        epochs: over every image.
         steps: optimizer steps.
         rate: learning rate, with its multipliers.
         decay: weight decay, with its multipliers.
@@ -48,7 +48,7 @@ def training_of(cfg: Config, processes: int, images: int) -> Training:
     Args:
         cfg: of the training.
         processes: number of processes.
-        images: of its training set; none is read.
+        images: in its training set; none is read.
     """
     cfg = copy.deepcopy(cfg)
     if isinstance(cfg.get(SETTING), int):
@@ -112,10 +112,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return '\n'.join('| ' + ' | '.join(str(cell) for cell in line) + ' |' for line in lines)
 
 
-def told_once(*values: object) -> str:
-    """Return values as one cell: once where they are all the same, and otherwise one after the other."""
-    told = [str(value) for value in values]
-    return told[0] if len(set(told)) == 1 else ' / '.join(told)
+def joined_cell(*values: object) -> str:
+    """Return values as one cell, once where all are equal."""
+    cells = [str(value) for value in values]
+    return cells[0] if len(set(cells)) == 1 else ' / '.join(cells)
 
 
 def _repeats(dataset: Any) -> int:
@@ -168,15 +168,15 @@ STOCK = {
     'coco_stuff': ('mmseg::upernet/upernet_r50_4xb4-160k_ade20k-512x512.py', 16),
     'voc2012': ('mmseg::upernet/upernet_r50_4xb4-20k_voc12aug-512x512.py', 16),
 }
-"""Source -> the stock recipe of its rate and decay, and the images of a step that these are for."""
+"""Source -> the stock recipe of its rate and decay, and its images per step."""
 
 UNSCALED = ('stanford_cars', 'stanford_dogs')
-"""Sources that take the stock rate although their step has fewer images: a small set is repeated often enough."""
+"""Small sources, repeated often, whose stock rate is not scaled."""
 
 
 @dataclass(frozen=True)
 class SourceTraining:
-    """What the one optimizer of an expansion does to a source's own parameters, as if they had their own.
+    """Effective optimizer settings of a source's own parameters under the expansion's one optimizer.
 
     Args:
         images: of a step, on all GPUs.

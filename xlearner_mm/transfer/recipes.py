@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-from xlearner_mm.analysis.recipes import Training, stock_processes, table, told_once, training_of
+from xlearner_mm.analysis.recipes import Training, joined_cell, stock_processes, table, training_of
 from xlearner_mm.transfer.protocol import transfer_sets
 
 GPUS = (1, 8)
@@ -58,7 +58,7 @@ def transfer_table(found: Mapping[str, list[Training]]) -> str:
     rows = []
     for name, trainings in found.items():
         values = {
-            field.name: told_once(*(getattr(training, field.name) for training in trainings))
+            field.name: joined_cell(*(getattr(training, field.name) for training in trainings))
             for field in fields(Training)
         }
         stock = f'`{STOCK[name]}`' if name in STOCK else _PROBE
