@@ -94,7 +94,7 @@ def test_a_head_and_a_metric_of_ones_own_make_a_new_task(inside):
 
 
 PARTS = {
-    'BottleneckLink': 'links.cls_0__det_2.gamma.1.conv.weight',
+    'NarrowLink': 'links.cls_0__det_2.gamma.1.conv.weight',
     'UnitScale': 'standardizers.cls_0.variance',
     'TwoLayerGuidance': 'guidance.det_3.hidden.weight',
     'MobileNetV2Stages': 'branches.cls.backbone.layer7.0.conv.1.conv.weight',
@@ -106,7 +106,7 @@ def test_parts_of_ones_own_train_in_both_stages(inside):
     try:
         for stage, work_dir in (('expansion', 'bottleneck'), ('squeeze', 'parts'), ('mobilenet_expansion', 'mobile')):
             assert launch('train', f'extending/{stage}.py', work_dir=f'work_dirs/{work_dir}', options=SHORT) == 0
-        link = MODELS.build(dict(type='BottleneckLink', in_channels=8, out_channels=4, in_stride=4, out_stride=16))
+        link = MODELS.build(dict(type='NarrowLink', in_channels=8, out_channels=4, in_stride=4, out_stride=16))
         assert [name for name, width in link.inner_widths() if width.prunable] == [f'gamma.{i}.conv' for i in range(3)]
         assert MODELS.build(dict(type='SmoothCosineLoss'))(torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)).shape == (
             2,
