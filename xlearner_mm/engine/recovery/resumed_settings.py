@@ -116,8 +116,8 @@ def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filen
         filename: its name, for messages.
 
     Raises:
-        ConfigError: another optimizer; other schedules, unless ``resume_schedule='config'``.
-        CheckpointError: other parameter groups.
+        CheckpointError: another optimizer, other parameter groups, or, unless ``resume_schedule='config'``, other
+            schedules.
     """
     states = checkpoint['optimizer']
     wrappers = wrappers_of(runner.optim_wrapper)
@@ -131,10 +131,10 @@ def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filen
     for name, wrapper in wrappers.items():
         place = _place(name)
         groups, own = saved[name]['param_groups'], wrapper.optimizer.param_groups
-        lacking = sorted(set(own[0]) - set(groups[0]) - set(_TENSORS))
-        further = sorted(set(groups[0]) - set(own[0]) - set(_TENSORS))
-        further = [key for key in further if not key.startswith('initial_')]
-        lacking = [key for key in lacking if not key.startswith('initial_')]
+        lacking, further = (
+            sorted(key for key in set(one) - set(other) - set(_TENSORS) if not key.startswith('initial_'))
+            for one, other in ((own[0], groups[0]), (groups[0], own[0]))
+        )
         if lacking and further:
             raise CheckpointError(
                 f'{place} is {type(wrapper.optimizer).__name__} with {", ".join(lacking)}, but the checkpoint to '

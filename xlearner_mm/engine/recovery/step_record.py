@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +15,15 @@ from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint.reading import mmengine_state_types
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.unwrapped import unwrapped
+
+_SAMPLE_TYPES = (
+    *(('mmengine.structures', name) for name in ('BaseDataElement', 'InstanceData', 'LabelData', 'PixelData')),
+    *(('mmpretrain.structures', name) for name in ('DataSample', 'MultiTaskDataSample')),
+    *(('mmdet.structures.mask', name) for name in ('BitmapMasks', 'PolygonMasks')),
+    ('mmdet.structures', 'DetDataSample'),
+    ('mmdet.structures.bbox', 'HorizontalBoxes'),
+    ('mmseg.structures', 'SegDataSample'),
+)
 
 
 def save_step(
@@ -53,7 +63,8 @@ def read_step(path: str) -> dict[str, Any]:
         CheckpointError: it is missing, damaged, or no saved step.
     """
     try:
-        with torch.serialization.safe_globals([*mmengine_state_types(), *_sample_types()]):
+        sample_types = [getattr(import_module(module), name) for module, name in _SAMPLE_TYPES]
+        with torch.serialization.safe_globals([*mmengine_state_types(), *sample_types]):
             content = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f'{path} does not exist: give the file that the stopped training named') from error
@@ -72,7 +83,7 @@ def image_paths(batch: Any) -> dict[str, list[str]]:
     """Return source -> paths of the images of a batch; of a stock dataset under ``'batch'``."""
     sources = {'batch': batch} if 'data_samples' in batch else batch
     return {
-        source: [str(_path(sample, i)) for i, sample in enumerate(data['data_samples'])]
+        source: [str(s.metainfo.get('img_path', f'image {i} of the batch')) for i, s in enumerate(data['data_samples'])]
         for source, data in sources.items()
         if 'data_samples' in data
     }
@@ -84,31 +95,4 @@ def sources_not_finite(batch: Any) -> list[str]:
         source
         for source, data in batch.items()
         if isinstance(data, Mapping) and not all(bool(torch.isfinite(image).all()) for image in data.get('inputs', ()))
-    ]
-
-
-def _path(sample: Any, position: int) -> Any:
-    return sample.metainfo.get('img_path', f'image {position} of the batch')
-
-
-def _sample_types() -> list:
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.bbox import HorizontalBoxes
-    from mmdet.structures.mask import BitmapMasks, PolygonMasks
-    from mmengine.structures import BaseDataElement, InstanceData, LabelData, PixelData
-    from mmpretrain.structures import DataSample, MultiTaskDataSample
-    from mmseg.structures import SegDataSample
-
-    return [
-        BaseDataElement,
-        BitmapMasks,
-        DataSample,
-        DetDataSample,
-        HorizontalBoxes,
-        InstanceData,
-        LabelData,
-        MultiTaskDataSample,
-        PixelData,
-        PolygonMasks,
-        SegDataSample,
     ]
