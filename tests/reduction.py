@@ -2,8 +2,8 @@
 
 import torch
 
-from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.registry import MODELS
+from xlearner_mm.sources import with_sources
 
 WIDTH = 16  # factor on channels
 SIZE = 4  # factor on pictures

@@ -9,10 +9,10 @@ import yaml
 from mmengine.config import Config
 
 from tests.reduction import with_teachers
-from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.datasets import parse_sources
 from xlearner_mm.mini import CATALOG
 from xlearner_mm.registry import MODELS, init_default_scope
+from xlearner_mm.sources import with_sources
 
 ROOT = Path(__file__).parents[1] / 'configs'
 

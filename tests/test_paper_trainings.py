@@ -12,9 +12,9 @@ from tests.fixtures import write_fixtures
 from tests.reduction import reduced, with_teachers
 from xlearner_mm.analysis.dry_run import estimate_config
 from xlearner_mm.analysis.recipes import GPUS, stock_training
-from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.registry import MODELS
+from xlearner_mm.sources import with_sources
 
 ROOT = Path(__file__).parents[1] / 'configs'
 CONFIGS = sorted((ROOT / 'expansion').glob('*.py'))

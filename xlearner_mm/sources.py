@@ -1,4 +1,4 @@
-"""A source: one dataset with the labels of one task, and all settings that belong to it."""
+"""Sources: datasets with the labels of one task each, listed once in a config and shared by all its components."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from xlearner_mm.errors import SourceError, refuse_unknown
+from mmengine.config import Config
+
+from xlearner_mm.errors import ConfigError, SourceError, refuse_unknown
+from xlearner_mm.nearest_name import settings_of
+from xlearner_mm.registry import DATASETS, EVALUATOR, MODELS, Registry, type_of
 
 POLICIES = ('error', 'skip')
 
@@ -175,16 +179,16 @@ def parse_sources(sources: Mapping[str, Any] | None) -> dict[str, Source]:
         sources: source name -> settings, see :class:`Source`, or sources parsed before.
 
     Raises:
-        SourceError: no sources, or None because MMEngine's own runner does not pass a config's sources on; a setting
-            that is missing, unknown or refused by :class:`Source`.
+        ConfigError: no sources; None, because MMEngine's own runner does not pass a config's sources on.
+        SourceError: a setting that is missing, unknown or refused by :class:`Source`.
     """
     if sources is None:
-        raise SourceError(
+        raise ConfigError(
             'no `sources` given: a config that lists its sources at top level is built by tools/train.py or '
             "xlearner_mm.XLearnerRunner.from_cfg, not by MMEngine's Runner.from_cfg"
         )
     if not sources:
-        raise SourceError('`sources` is empty: give at least one source')
+        raise ConfigError('`sources` is empty: give at least one source')
     return {name: _parse_one(name, settings) for name, settings in sources.items()}
 
 
@@ -200,3 +204,77 @@ def _parse_one(name: str, settings: Any) -> Source:
         raise SourceError(f"source '{name}': missing setting(s) {sorted(missing)}")
     bad_data = BadData.parse(name, settings.get('bad_data', {}))
     return Source(name=name, **{**settings, 'bad_data': bad_data})
+
+
+_READERS: dict[str, Registry] = {
+    'model': MODELS,
+    'model.teacher.model': MODELS,
+    'train_dataloader.dataset': DATASETS,
+    'val_evaluator': EVALUATOR,
+    'test_evaluator': EVALUATOR,
+}
+"""Components that take sources, and where they are registered."""
+
+
+def with_sources(settings: Config | Mapping[str, Any]) -> dict[str, Any]:
+    """Return a training's settings with its top-level `sources` parsed and handed to dataset, learner and evaluators.
+
+    The loader's batch size becomes the sum of the sources' batch sizes. Components of a config without top-level
+    `sources` keep those of their own.
+
+    Args:
+        settings: a config, or the arguments of a runner; left unchanged.
+
+    Raises:
+        ConfigError: a component with sources of its own beside those at top level, or see :func:`parse_sources`.
+    """
+    filled = dict(settings.items())
+    found = filled.get('sources')
+    if not isinstance(found, Mapping):
+        return filled
+    readers = [path for path, registry in _READERS.items() if _takes_sources(_at(filled, path), registry)]
+    if not readers:
+        return filled
+    parsed = parse_sources(found)
+    for path in readers:
+        component = _at(filled, path)
+        if 'sources' in component:
+            raise ConfigError(
+                f'the config lists sources at top level {list(parsed)} and in {path} {list(component["sources"])}: '
+                f'list them at top level alone, and leave {path}.sources out'
+            )
+        filled = _replace(filled, path.split('.'), type(component)({**component, 'sources': parsed}))
+    if 'train_dataloader.dataset' in readers:
+        loader = filled['train_dataloader']
+        loader.setdefault('batch_size', sum(source.batch_size for source in parsed.values()))
+    return filled
+
+
+def sources_of(settings: Config | Mapping[str, Any]) -> dict[str, Source]:
+    """Return a training config's sources: those at top level, or else those of its dataset.
+
+    Raises:
+        ConfigError: none, or see :func:`parse_sources`.
+    """
+    found = settings.get('sources') or (_at(settings, 'train_dataloader.dataset') or {}).get('sources')
+    if not found:
+        named = getattr(settings, 'filename', None) or 'the config'
+        raise ConfigError(f'{named} has no sources, neither at top level nor in train_dataloader.dataset')
+    return parse_sources(found)
+
+
+def _at(settings: Any, path: str) -> Any:
+    for key in path.split('.'):
+        settings = settings.get(key) if isinstance(settings, Mapping | Config) else None
+    return settings
+
+
+def _takes_sources(component: Any, registry: Registry) -> bool:
+    taker = type_of(component, registry) if isinstance(component, Mapping) else None
+    return taker is not None and 'sources' in settings_of(taker)
+
+
+def _replace(settings: Any, path: list[str], component: Any) -> Any:
+    """Return a copy with one component replaced; all that is not on the path is shared."""
+    key, *rest = path
+    return type(settings)({**settings, key: _replace(settings[key], rest, component) if rest else component})

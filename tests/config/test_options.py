@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from xlearner_mm.config.options import load_config, parse_option
-from xlearner_mm.errors import ConfigError, SourceError
+from xlearner_mm.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'
 
@@ -52,7 +52,7 @@ def load(config, *options):
 
 
 def test_an_unknown_source_is_refused():
-    with pytest.raises(SourceError, match=r"unknown source 'coco'; the sources are \['digits'"):
+    with pytest.raises(ConfigError, match=r"unknown source 'coco'; the sources are \['digits'"):
         load('xlearner_seg_r18_expansion', 'sources.coco.batch_size=8')
 
 

@@ -222,5 +222,5 @@ def test_an_interrupted_training_goes_on_with_its_own_counting(tmp_path):
     assert torch.allclose(trained(resumed).model.layer.weight, straight.model.layer.weight, atol=1e-6)
     other = training(tmp_path, 1)
     other.resume = True
-    with pytest.raises(CheckpointError, match='step takes 2, but here it takes 4: resume with the number of processes'):
+    with pytest.raises(CheckpointError, match='accumulative_counts=2, here it is 4: resume'):
         trained(other)

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from xlearner_mm.config.options import load_config
-from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.registry import MODELS
+from xlearner_mm.sources import with_sources
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'mini'
 

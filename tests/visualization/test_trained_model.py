@@ -9,11 +9,11 @@ from PIL import Image
 
 from tests.engine.conftest import CONFIGS
 from xlearner_mm.checkpoint import read_checkpoint
-from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.registry import MODELS
+from xlearner_mm.sources import with_sources
 from xlearner_mm.visualization.trained_model import images_of_files, images_of_sources, load_trained
 
 

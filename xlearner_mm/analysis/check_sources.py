@@ -21,14 +21,13 @@ from rich.progress import track
 from rich.table import Table
 
 from xlearner_mm.config.options import load_config
-from xlearner_mm.config.shared_sources import sources_of
 from xlearner_mm.datasets.classes import check_same_classes, classes_of, stray_names, values_of_maps
 from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.images import guard, ignored_value
 from xlearner_mm.datasets.stock_datasets import build_deferred, leaves
 from xlearner_mm.errors import USER_ERRORS, BadImageError, describe_error, one_line, print_error
 from xlearner_mm.evaluation import MultiSourceEvaluator
-from xlearner_mm.sources import BadData, Source, settings_named
+from xlearner_mm.sources import BadData, Source, settings_named, sources_of
 from xlearner_mm.spread import spread
 
 _FILES = ('img_path', 'seg_map_path')

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, DictAction
 
-from xlearner_mm.errors import ConfigError, SourceError, describe_error
+from xlearner_mm.errors import ConfigError, describe_error
 from xlearner_mm.registry import with_registered_names
 
 _HOLDS_DICT = re.compile(r'^\s*\{|^\s*[\[(].*\{|\bdict\(')
@@ -157,5 +157,5 @@ def _apply(cfg: Config, options: dict[str, Any]) -> None:
         top, _, path = key.partition('.')
         name, _, setting = path.partition('.')
         if top == 'sources' and setting and name not in (known := list(cfg.get('sources', {}))):
-            raise SourceError(f"--cfg-options: unknown source '{name}'; the sources are {known}")
+            raise ConfigError(f"--cfg-options: unknown source '{name}'; the sources are {known}")
         cfg.merge_from_dict({key: value})

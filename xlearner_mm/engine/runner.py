@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.config.options import as_read, default_work_dir, read_config
-from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.datasets import MultiSourceSampler
 from xlearner_mm.datasets.channel_order import agreed_order
@@ -35,6 +34,7 @@ from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.models.recomputation import recompute_named
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS, RUNNERS, type_of
+from xlearner_mm.sources import with_sources
 
 OWN_HOOKS = (
     'LoopUnitsHook',

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from xlearner_mm.checkpoint import META_KEY, load_strictly, read_checkpoint, resolve_checkpoint, state_dict_of
 from xlearner_mm.config.options import load_config
-from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.models.data_preprocessor import source_order
 from xlearner_mm.models.expansion import ExpansionLearner
@@ -24,7 +23,7 @@ from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.normalization import BGR
 from xlearner_mm.registry import DATASETS, MODELS, DefaultScope
-from xlearner_mm.sources import Source
+from xlearner_mm.sources import Source, with_sources
 from xlearner_mm.spread import spread
 
 # X-Learner++'s hints and their teachers are needed in training only.

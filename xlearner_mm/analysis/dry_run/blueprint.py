@@ -16,7 +16,6 @@ from torch.utils.data import Dataset
 
 from xlearner_mm.analysis.dry_run.source_data import SourceData, read_source
 from xlearner_mm.checkpoint import META_KEY, resolve_checkpoint
-from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.classes import classes_of, refuse_more_classes
 from xlearner_mm.datasets.stock_datasets import build_deferred, build_unread
@@ -30,7 +29,7 @@ from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.registry import DATASETS, METRICS, MODELS, names_a
-from xlearner_mm.sources import parse_sources
+from xlearner_mm.sources import parse_sources, with_sources
 
 STOCK = 'train'
 """Name of the data of a stock training, which has no sources."""

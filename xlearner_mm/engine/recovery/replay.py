@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import load_strictly
 from xlearner_mm.config.options import load_config
-from xlearner_mm.config.shared_sources import with_sources
 from xlearner_mm.engine.hooks.step_seed_hook import seed_step
 from xlearner_mm.engine.recovery.step_record import read_step
 from xlearner_mm.models.ragged import parts_of
 from xlearner_mm.registry import MODELS
+from xlearner_mm.sources import with_sources
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from mmengine.runner import Runner
 from tests.engine.tiny_runner import image_sources
 from tests.engine.tiny_squeeze import validated_sources, validation
 from xlearner_mm.config.options import load_config, read_config
-from xlearner_mm.config.shared_sources import sources_of, with_sources
 from xlearner_mm.engine import XLearnerRunner
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.engine.schedule import images_per_step
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import MODELS
+from xlearner_mm.sources import sources_of, with_sources
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 
 RUNS = itertools.count()
@@ -106,7 +106,7 @@ def test_the_written_config_trains_again(tmp_path, stage):
 @pytest.mark.parametrize('stage', ['expansion', 'squeeze'])
 def test_the_stock_runner_names_ours(tmp_path, stage):
     cfg = Config(dict(training() if stage == 'expansion' else squeeze(tmp_path), work_dir=str(tmp_path / 'work')))
-    with pytest.raises(SourceError, match=r'sources.*tools/train\.py.*XLearnerRunner\.from_cfg') as caught:
+    with pytest.raises(ConfigError, match=r'sources.*tools/train\.py.*XLearnerRunner\.from_cfg') as caught:
         Runner.from_cfg(cfg)
     assert '\n' not in str(caught.value)
 
@@ -126,7 +126,7 @@ def test_the_stock_runner_takes_components_with_sources_of_their_own(tmp_path):
 def test_sources_in_a_second_place_are_refused(tmp_path, place):
     cfg = Config(training(work_dir=str(tmp_path / 'work')))
     cfg.merge_from_dict({f'{place}.sources': dict(birds=image_sources()['birds'])})
-    with pytest.raises(SourceError, match=rf"top level.*masks.*{place} \['birds'\].*leave {place}\.sources out"):
+    with pytest.raises(ConfigError, match=rf"top level.*masks.*{place} \['birds'\].*leave {place}\.sources out"):
         XLearnerRunner.from_cfg(cfg)
 
 
@@ -138,7 +138,7 @@ def test_a_batch_size_that_is_not_the_sum_is_refused(tmp_path, capfd):
 
 def test_a_config_without_sources_is_named(tmp_path):
     path = write(tmp_path / 'none.py', dict(model=dict(type='ToyModel')))
-    with pytest.raises(SourceError, match=r'none\.py has no sources'):
+    with pytest.raises(ConfigError, match=r'none\.py has no sources'):
         sources_of(read_config(path))
 
 
