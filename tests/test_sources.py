@@ -51,5 +51,5 @@ def test_a_name_that_would_confuse_the_log_is_refused(name):
 
 
 def test_no_source_is_refused():
-    with pytest.raises(SourceError, match='empty'):
+    with pytest.raises(ConfigError, match='empty'):
         parse_sources({})
