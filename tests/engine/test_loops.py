@@ -93,7 +93,7 @@ def test_a_source_without_validation_is_left_out(cfg, learner, tmp_path):
 def test_a_loader_that_cannot_be_built_is_named_by_source(cfg, learner, tmp_path):
     sources = {'digits': cfg['sources']['digits']}
     sources['digits']['val_dataloader']['dataset']['data_root'] = 'data/nowhere'
-    with pytest.raises(SourceError, match="source 'digits': its val_dataloader cannot be built"):
+    with pytest.raises(SourceError, match="source 'digits': .*val_dataloader"):
         validate_sources(tmp_path, learner, sources, 'bad')
 
 
@@ -118,28 +118,28 @@ def loader_of(source, **settings):
 def test_an_image_that_cannot_be_read_ends_it_also_where_training_would_skip(tmp_path):
     source = class_list(tmp_path)
     (tmp_path / 'train' / '1.jpg').write_bytes(b'no picture')
-    with pytest.raises(BadImageError, match=r"source 'pets': .*1\.jpg cannot be read"):
+    with pytest.raises(BadImageError, match=r"source 'pets': .*1\.jpg"):
         list(loader_of(source))
 
 
 def test_a_label_outside_of_the_classes_ends_it(tmp_path):
     source = class_list(tmp_path)
     (tmp_path / 'train.txt').write_text('0.jpg 2\n')
-    with pytest.raises(BadImageError, match=r"source 'pets': .*0\.jpg has label 2"):
+    with pytest.raises(BadImageError, match=r"source 'pets': .*0\.jpg.* label 2"):
         list(loader_of(source))
 
 
 def test_a_broken_xml_file_is_named(tmp_path):
     source = voc(tmp_path)
     (tmp_path / 'Annotations' / '3.xml').write_text('')
-    with pytest.raises(BadImageError, match=r"source 'pets': .*3\.xml has annotations that cannot be read"):
+    with pytest.raises(BadImageError, match=r"source 'pets': .*3\.xml.*annotations"):
         loader_of(source)
 
 
 def test_paths_out_of_the_folders_are_refused_here_too(tmp_path):
     source = class_list(tmp_path)
     (tmp_path / 'train.txt').write_text('../../outside.jpg 0\n')
-    with pytest.raises(SourceError, match=r'the annotations name img_path'):
+    with pytest.raises(SourceError, match='annotations.*img_path'):
         list(loader_of(source, strict_paths=True))
 
 

@@ -30,7 +30,7 @@ from torch.nn import BatchNorm2d
 from torch.optim import SGD
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler, multi_source_collate
 from xlearner_mm.engine import XLearnerRunner
-from xlearner_mm.engine.hooks import StageMetaHook
+from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
 from xlearner_mm.engine.loops import MultiSourceTestLoop
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.models import ExpansionLearner, XLearnerExpandedBackbone, XLearnerResNet

@@ -59,15 +59,15 @@ class TestOrder:
         assert order == ['expansion', 'squeeze', 'export']
 
     def test_names_the_unknown_need(self):
-        with pytest.raises(JobError, match=r"'squeeze' needs \['expnsion'\].*there are \['squeeze'\]"):
+        with pytest.raises(JobError, match=r"'squeeze'.*\['expnsion'\].*\['squeeze'\]"):
             in_order([job('squeeze', 'expnsion')])
 
     def test_names_jobs_that_wait_for_each_other(self):
-        with pytest.raises(JobError, match='wait for each other'):
+        with pytest.raises(JobError, match='a -> b -> a|b -> a -> b'):
             in_order([job('a', 'b'), job('b', 'a')])
 
     def test_names_a_name_used_twice(self):
-        with pytest.raises(JobError, match=r"several jobs are called \['a'\]"):
+        with pytest.raises(JobError, match=r"jobs.*\['a'\]"):
             in_order([job('a'), job('a')])
 
 

@@ -23,8 +23,7 @@ from xlearner_mm.datasets.channel_order import agreed_order
 from xlearner_mm.datasets.classes import read_stock
 from xlearner_mm.datasets.integrity.images import guard_stock
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import as_whole
-from xlearner_mm.engine.optim import check_schedule_names, wrappers_of
-from xlearner_mm.engine.optim.wrapper import accumulative_counts
+from xlearner_mm.engine.optim.wrapper import accumulative_counts, check_schedule_names, wrappers_of
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, RankWatchHook, watch_ranks
 from xlearner_mm.engine.recovery.resumable_runner import ResumableRunner
 from xlearner_mm.engine.schedule import SETTING, images_per_step, is_scaled, keep_recipe, processes_of, scale_length

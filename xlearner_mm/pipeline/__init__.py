@@ -1,4 +1,4 @@
-"""Many command-line jobs in order, some at a time, to be interrupted and continued at will."""
+"""Command lines as jobs that need each other, run in parallel, and can be interrupted and resumed."""
 
 from xlearner_mm.pipeline.job import Job, JobError, training_job
 from xlearner_mm.pipeline.runner import JobRunner, Outcome

@@ -1,4 +1,4 @@
-"""Shows what is going on: bars in a terminal, lines elsewhere."""
+"""Display of progress: bars in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from xlearner_mm.pipeline.progress import Status
 
 
 class Display:
-    """Progress of many jobs.
+    """Display of the progress of jobs.
 
     Args:
-        console: where to. Defaults to None: standard output.
-        every: seconds between two lines of status where it is no terminal. Defaults to 15.
+        console: to print to. Defaults to None: standard output.
+        every: seconds between two lines where it is no terminal. Defaults to 15.
     """
 
     def __init__(self, console: Console | None = None, every: float = 15.0) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.every = every
-        self._told = time.monotonic()
+        self._shown_at = time.monotonic()
         self._bars = Progress(
             TextColumn('{task.description}'),
             BarColumn(bar_width=30),
             TextColumn('{task.percentage:>3.0f}%'),
             TextColumn('{task.fields[note]}'),
             console=self.console,
-            auto_refresh=False,  # a thread of rich's would be copied into forked jobs
+            auto_refresh=False,  # forked jobs would inherit its thread
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -43,15 +43,15 @@ class Display:
         self._bars.stop()
 
     def say(self, line: str, style: str = '') -> None:
-        """Print a line that stays."""
+        """Print a line above the bars."""
         self.console.print(line, style=style, markup=False)
 
     def update(self, status: Status) -> None:
-        """Show a status: at once in a terminal, now and then elsewhere."""
+        """Show a status: immediately in a terminal, every few seconds elsewhere."""
         if self.console.is_terminal:
             self._draw(status)
-        elif time.monotonic() - self._told >= self.every:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._shown_at >= self.every:
+            self._shown_at = time.monotonic()
             jobs = ', '.join(f'{job.name} {int(100 * job.share)}%' for job in status.running)
             self.say(
                 f'{duration(status.elapsed):>12} {int(100 * status.share):>3}%  {status.done} of {status.total} jobs '
@@ -72,6 +72,6 @@ class Display:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as a person would."""
+    """Format a time, e.g. ``3 min 05 s``."""
     minutes, rest = divmod(round(seconds), 60)
     return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'

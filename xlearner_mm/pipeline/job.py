@@ -19,18 +19,18 @@ class JobError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """A command, what it waits for, and what it leaves.
+    """A command with the jobs that it needs and the files that it writes.
 
     Args:
-        name: unique; a slash in it makes a folder of logs, e.g. ``'xlearner/squeeze'``.
+        name: unique; slashes make folders of logs, e.g. ``'xlearner/squeeze'``.
         command: program and arguments.
-        needs: names of the jobs that must have succeeded before. Defaults to none.
-        seconds: about how long it takes alone on one core; only the ETA and the order go by it. Defaults to 10.
-        inputs: files whose content the result depends on. A missing one counts as empty. Defaults to none.
-        folder: where the results of this job, and of no other, go, with its progress file. Emptied before it starts
-            anew. Defaults to None.
-        outputs: files without which the job is not done, whatever its exit status. Defaults to none.
-        resume: arguments to append where an interrupted run is continued. Defaults to none: it starts anew.
+        needs: names of the jobs that must succeed before. Defaults to none.
+        seconds: estimated run time alone on one core, for order and time left. Defaults to 10.
+        inputs: files that the result depends on; a missing one counts as empty. Defaults to none.
+        folder: work directory of this job alone, with its progress file; emptied unless the job is resumed. Defaults
+            to None.
+        outputs: files that a successful job writes. Defaults to none.
+        resume: arguments that resume an interrupted run. Defaults to none: it starts over.
     """
 
     name: str
@@ -43,11 +43,7 @@ class Job:
     resume: tuple[str, ...] = ()
 
     def fingerprint(self, needed: Iterable[str] = ()) -> str:
-        """Return a hash of all that decides the result.
-
-        Args:
-            needed: the fingerprints of the jobs in ``needs``: what changes upstream changes everything after it.
-        """
+        """Return a hash of command, inputs, and the fingerprints of the needed jobs."""
         digest = hashlib.sha256(json.dumps([self.command, *needed]).encode())
         for path in self.inputs:
             digest.update(path.read_bytes() if path.is_file() else b'')
@@ -55,7 +51,7 @@ class Job:
         return digest.hexdigest()[:16]
 
     def missing_outputs(self) -> list[Path]:
-        """Return the outputs that are not there."""
+        """Return the outputs that do not exist."""
         return [path for path in self.outputs if not path.exists()]
 
 
@@ -73,11 +69,11 @@ def training_job(
     Args:
         name: of the job.
         config: a text config; it and its bases are inputs of the job.
-        folder: its work directory, used by no other job.
+        folder: the work directory.
         options: overrides of the config, ``{'train_cfg.max_iters': 10}``. Defaults to none.
-        needs: jobs before it. Defaults to none.
-        seconds: about how long it takes. Defaults to 60.
-        train: the tool. Defaults to ``tools/train.py``.
+        needs: as for :class:`Job`. Defaults to none.
+        seconds: as for :class:`Job`. Defaults to 60.
+        train: path of the tool. Defaults to ``tools/train.py``.
     """
     command = [sys.executable, str(train), str(config), '--work-dir', str(folder)]
     if options:
@@ -95,14 +91,14 @@ def training_job(
 
 
 def config_files(config: Path) -> list[Path]:
-    """Return a text config and all its bases, as far as they are files.
+    """Return a text config and all its bases that are files.
 
     Raises:
         FileNotFoundError: no such config.
     """
     files = [config]
     for base in _bases(config):
-        if '::' not in base:  # another library's config: its version decides, not a file of ours
+        if '::' not in base:  # a config of an installed library
             files += [file for file in config_files(config.parent / base) if file not in files]
     return files
 
@@ -116,7 +112,7 @@ def _bases(config: Path) -> list[str]:
 
 
 def in_order(jobs: Sequence[Job]) -> dict[str, Job]:
-    """Return the jobs by name, each after those that it needs.
+    """Return the jobs by name, each after the jobs that it needs.
 
     Raises:
         JobError: two jobs of one name, a need that is no job, or jobs that wait for each other.
@@ -137,12 +133,10 @@ def in_order(jobs: Sequence[Job]) -> dict[str, Job]:
 
 
 def ranks(jobs: Mapping[str, Job]) -> dict[str, float]:
-    """Return the seconds from each job's start to the end of the longest chain that begins with it.
-
-    Starting ready jobs by falling rank keeps the critical path going.
+    """Return the seconds of the longest chain that begins with each job; ready jobs start by falling rank.
 
     Args:
-        jobs: as :func:`in_order` gives them.
+        jobs: as :func:`in_order` returns them.
     """
     behind = dict.fromkeys(jobs, 0.0)
     rank: dict[str, float] = {}

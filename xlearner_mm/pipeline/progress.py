@@ -79,37 +79,22 @@ class ProgressFile:
 
 @dataclass(frozen=True)
 class Running:
-    """A running job.
-
-    Args:
-        name: its name.
-        share: share of it that is done, below 1; never falls.
-        remaining: seconds left.
-    """
+    """A running job."""
 
     name: str
-    share: float
-    remaining: float
+    share: float  # that is done; below 1, and never falls
+    remaining: float  # seconds
 
 
 @dataclass(frozen=True)
 class Status:
-    """State of all jobs.
+    """State of all jobs."""
 
-    Args:
-        done: number of jobs that will not run (again).
-        total: number of all jobs.
-        share: share of all work that is done; never falls.
-        elapsed: seconds since the start of this run.
-        remaining: seconds until all is done.
-        running: the running jobs.
-    """
-
-    done: int
+    done: int  # jobs that will not run (again)
     total: int
-    share: float
-    elapsed: float
-    remaining: float
+    share: float  # of all work that is done; never falls
+    elapsed: float  # seconds since the start of this run
+    remaining: float  # seconds
     running: tuple[Running, ...]
 
 
@@ -206,13 +191,13 @@ class Estimator:
 
 
 def makespan(jobs: Mapping[str, Job], remaining: Mapping[str, float], running: Collection[str], workers: int) -> float:
-    """Return the seconds until all is done, by playing the schedule through.
+    """Return the seconds until all jobs are done, by simulating the schedule.
 
     Args:
-        jobs: as :func:`in_order` gives them.
-        remaining: seconds left of every job that is not done; jobs that are not in it are done.
-        running: names of those under way.
-        workers: how many run at once.
+        jobs: as :func:`~xlearner_mm.pipeline.job.in_order` returns them.
+        remaining: seconds left of every unfinished job.
+        running: names of the running jobs.
+        workers: number of jobs that run at once.
     """
     rank = ranks(jobs)
     ends = [(remaining[name], name) for name in running]

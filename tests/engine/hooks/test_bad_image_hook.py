@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 from xlearner_mm.datasets.multi_source_dataset import REPLACED
 from xlearner_mm.datasets.stream_index import stream_order
 from xlearner_mm.engine import XLearnerRunner
-from xlearner_mm.engine.hooks import BadImageHook
+from xlearner_mm.engine.hooks.bad_image_hook import BadImageHook
 from xlearner_mm.errors import SourceError
 from xlearner_mm.testing import tiny_classifier, tiny_expanded
 

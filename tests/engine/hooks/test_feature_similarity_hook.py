@@ -5,7 +5,7 @@ import torch
 from mmengine.hooks import LoggerHook
 
 from xlearner_mm.checkpoint import read_checkpoint
-from xlearner_mm.engine.hooks import FeatureSimilarityHook
+from xlearner_mm.engine.hooks.feature_similarity_hook import FeatureSimilarityHook
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.evaluation import LinearCKA
 from xlearner_mm.registry import MODELS

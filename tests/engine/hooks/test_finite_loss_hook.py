@@ -119,7 +119,7 @@ def test_of_a_saved_step_nothing_is_executed(tmp_path):
             return (tmp_path / 'executed').mkdir, ()
 
     torch.save(dict(place={}, losses={}, batch=Malicious(), state_dict={}), tmp_path / 'step.pth')
-    with pytest.raises(CheckpointError, match='is no saved step'):
+    with pytest.raises(CheckpointError, match='saved step'):
         read_step(str(tmp_path / 'step.pth'))
     assert not (tmp_path / 'executed').exists()
 
@@ -150,7 +150,7 @@ def test_a_skipped_step_changes_no_weight_and_no_statistic_and_is_counted(tmp_pa
 
 
 def test_more_steps_than_the_limit_stop_the_run(tmp_path):
-    with pytest.raises(NonFiniteLossError, match='step 4: .*2 such steps have been skipped before, which is the limit'):
+    with pytest.raises(NonFiniteLossError, match='step 4: .*2 .*skipped.*limit'):
         runner(tmp_path / 'work', 'skip', limit=2, steps=(2, 3, 4)).train()
 
 
@@ -159,7 +159,7 @@ CLIPPED = dict(optimizer=dict(type='SGD', lr=0.01), clip_grad=dict(max_norm=10.0
 
 def test_gradients_whose_norm_is_read_stop_the_run_before_the_weights_take_them(tmp_path):
     trained = runner(tmp_path / 'work', where='gradients', optim_wrapper=CLIPPED)
-    with pytest.raises(NonFiniteLossError, match='step 3: the gradients are not finite .*; images of .*saved in'):
+    with pytest.raises(NonFiniteLossError, match='step 3: .*gradients.*not finite.*images.*saved'):
         trained.train()
     for name, parameter in trained.model.named_parameters():
         assert torch.equal(parameter, states(trained)[-1][name]), name
@@ -177,7 +177,7 @@ def test_or_their_step_is_skipped(tmp_path):
 @pytest.mark.parametrize('policy', ['stop', 'skip'])
 def test_weights_that_have_taken_them_are_blamed_and_not_the_next_images(tmp_path, policy):
     trained = runner(tmp_path / 'work', policy, where='gradients')
-    with pytest.raises(NonFiniteLossError, match='step 3: weights are not .*step 4 has no finite loss') as error:
+    with pytest.raises(NonFiniteLossError, match='step 3: weights .*step 4.*loss') as error:
         trained.train()
     assert 'images' not in str(error.value)
 
@@ -188,7 +188,7 @@ def test_weights_that_have_taken_them_are_blamed_and_not_the_next_images(tmp_pat
 def test_in_the_last_step_too_and_they_are_not_saved(tmp_path, save_last, said):
     hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=100, save_last=save_last))
     trained = runner(tmp_path / 'work', where='gradients', steps=(5,), default_hooks=hooks)
-    with pytest.raises(NonFiniteLossError, match=f'step 5: weights are not finite .*{said}'):
+    with pytest.raises(NonFiniteLossError, match=f'step 5: weights.* not finite.*{said}'):
         trained.train()
     assert not list((tmp_path / 'work').glob('*.pth'))
 
@@ -254,9 +254,9 @@ def test_what_a_loss_scaler_skips_is_no_failure(tmp_path):
 
 
 def test_impossible_settings_are_errors(tmp_path):
-    with pytest.raises(ConfigError, match="unknown policy 'ignore'"):
+    with pytest.raises(ConfigError, match="policy.*'ignore'"):
         FiniteLossHook('ignore')
-    with pytest.raises(ConfigError, match='limit=-1 must be at least 0'):
+    with pytest.raises(ConfigError, match='limit=-1.* 0'):
         FiniteLossHook('skip', -1)
     accumulating = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)
     with pytest.raises(ConfigError, match='accumulative_counts=1'):

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler
-from xlearner_mm.engine.hooks import MultiSourceCheckHook
+from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.errors import SourceError
 

@@ -50,7 +50,7 @@ def test_a_checkpoint_of_the_other_stage_is_not_resumed(tmp_path):
     model = tiny_squeeze(write_teacher(tmp_path / 'teacher.pth'))
     path = str(tmp_path / 'expansion' / 'iter_1.pth')
     squeeze = tiny_runner(tmp_path / 'squeeze', [HOOK], model=model, load_from=path, resume=True)
-    with pytest.raises(CheckpointError, match='is of the expansion stage, but this training is of the squeeze stage'):
+    with pytest.raises(CheckpointError, match='expansion stage.*squeeze stage'):
         squeeze.train()
 
 
@@ -61,10 +61,10 @@ def test_a_squeeze_is_held_to_its_teacher_also_where_the_config_leaves_the_hook_
 
     train(write_teacher(tmp_path / 'teacher.pth'))
     other = write_teacher(tmp_path / 'teacher.pth', seed=9)
-    with pytest.raises(CheckpointError, match='teacher.pth, of SHA-256 .* has changed since'):
+    with pytest.raises(CheckpointError, match='teacher.pth.*SHA-256.*changed'):
         train(other, resume=True)
 
 
 def test_other_models_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match='StageMetaHook needs an ExpansionLearner or a FitNetDistiller, got Nameless'):
+    with pytest.raises(ConfigError, match='StageMetaHook.*ExpansionLearner.*FitNetDistiller.*Nameless'):
         tiny_runner(tmp_path, [HOOK], model=Nameless()).call_hook('before_run')

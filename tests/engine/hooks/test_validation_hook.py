@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from xlearner_mm.datasets import MultiSourceDataset
-from xlearner_mm.engine.hooks import ValidationHook
+from xlearner_mm.engine.hooks.validation_hook import ValidationHook
 from xlearner_mm.engine.loops import MultiSourceValLoop
 from xlearner_mm.errors import ConfigError
 

@@ -6,7 +6,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.runner import set_random_seed
 
-from xlearner_mm.engine.optim import wrappers_of
+from xlearner_mm.engine.optim.wrapper import wrappers_of
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 

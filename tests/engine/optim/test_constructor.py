@@ -5,7 +5,7 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
-from xlearner_mm.engine.optim import BranchClipping
+from xlearner_mm.engine.optim.wrapper import BranchClipping
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_sources
@@ -83,7 +83,7 @@ def test_a_squeeze_is_optimized_as_a_whole(tmp_path):
     wrapper = built(model, clip_grad=CLIPPED)
     assert type(wrapper) is OptimWrapper
     assert wrapper.clip_func is torch.nn.utils.clip_grad_norm_
-    with pytest.raises(ConfigError, match="'det' is neither .*; FitNetDistiller has no branches"):
+    with pytest.raises(ConfigError, match="'det'.*FitNetDistiller.* no branches"):
         built(model, det={})
 
 
@@ -177,11 +177,11 @@ def test_what_cannot_work_is_refused_by_name(settings, told):
 def test_a_parameter_of_no_or_of_two_branches_is_refused_by_name():
     model = learner()
     model.register_parameter('extra', torch.nn.Parameter(torch.ones(1)))
-    with pytest.raises(ConfigError, match='parameter extra is of no branch'):
+    with pytest.raises(ConfigError, match='extra.* no branch'):
         built(model)
     model = learner()
     model.networks['boxes'].tied = model.networks['masks'].decode_head.conv_seg
-    with pytest.raises(ConfigError, match=r"of several branches, \['det', 'seg'\]"):
+    with pytest.raises(ConfigError, match=r"several branches.*\['det', 'seg'\]"):
         built(model)
 
 

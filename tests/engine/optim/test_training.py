@@ -147,7 +147,7 @@ def test_a_checkpoint_of_another_number_of_optimizers_is_refused(tmp_path, befor
 def test_gradients_that_are_no_number_name_their_branch_and_no_branch_takes_the_step(tmp_path, optim_wrapper):
     watch = NanGradientHook('det')
     hooks = [watch, FiniteLossHook('stop')]
-    with pytest.raises(NonFiniteLossError, match="step 2: the gradients of branch 'det' are not finite"):
+    with pytest.raises(NonFiniteLossError, match="step 2: .*gradients.*'det'.*not finite"):
         trained(tmp_path, optim_wrapper, hooks)
     runner = tiny_runner(tmp_path / 'skip', [watch, FiniteLossHook('skip')], max_iters=2, optim_wrapper=optim_wrapper)
     runner.train()

@@ -113,7 +113,7 @@ def hook():
 def test_a_training_leaves_after_the_step_in_which_it_was_told(hook):
     hook.after_train_iter(RUNNER, 5)
     os.kill(os.getpid(), signal.SIGTERM)
-    with pytest.raises(TrainingStopped, match='stopped by SIGTERM after step 7'):
+    with pytest.raises(TrainingStopped, match='SIGTERM.*step 7'):
         hook.after_train_iter(RUNNER, 6)
 
 
@@ -128,7 +128,7 @@ def test_one_that_saves_by_epochs_says_whether_there_is_a_checkpoint_to_go_on_fr
     saving = CheckpointHook(by_epoch=True)
     saving.last_ckpt = last
     os.kill(os.getpid(), signal.SIGTERM)
-    with pytest.raises(TrainingStopped, match=f'step 7; no checkpoint of this step is written.*{said}$'):
+    with pytest.raises(TrainingStopped, match=f'step 7.*no checkpoint.*{said}'):
         hook.after_train_iter(SimpleNamespace(**{**vars(RUNNER), 'hooks': [saving]}), 6)
 
 

@@ -23,7 +23,7 @@ from xlearner_mm.engine.hooks.loop_units_hook import check_units
 from xlearner_mm.engine.hooks.multi_source_check_hook import MultiSourceCheckHook
 from xlearner_mm.engine.hooks.pruning_hook import PruningHook
 from xlearner_mm.engine.launch import build_optimizer, build_runner
-from xlearner_mm.engine.optim import wrappers_of
+from xlearner_mm.engine.optim.wrapper import wrappers_of
 from xlearner_mm.errors import CheckpointError, ConfigError, SourceError, describe_error
 from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
 from xlearner_mm.models.backbones import without_library_defaults

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from xlearner_mm.engine.hooks.logged_step import is_logged_step
-from xlearner_mm.engine.optim import wrappers_of
+from xlearner_mm.engine.optim.wrapper import wrappers_of
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.registry import HOOKS
 

@@ -13,8 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from xlearner_mm.engine.optim import BranchClipping, wrappers_of
-from xlearner_mm.engine.optim.wrapper import accumulative_counts
+from xlearner_mm.engine.optim.wrapper import BranchClipping, accumulative_counts, wrappers_of
 from xlearner_mm.engine.recovery.step_record import image_paths, save_step, sources_not_finite
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.unwrapped import unwrapped

@@ -17,7 +17,7 @@ from xlearner_mm.datasets.integrity.images import ignored_value
 from xlearner_mm.datasets.multi_source_dataset import refuse_batch_size
 from xlearner_mm.datasets.shared_annotations import is_copy
 from xlearner_mm.datasets.stock_datasets import leaves
-from xlearner_mm.engine.optim import refuse_weights_without_effect
+from xlearner_mm.engine.optim.loss_weights import refuse_weights_without_effect
 from xlearner_mm.errors import ConfigError, SourceError, refuse_unknown
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.unwrapped import unwrapped

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from xlearner_mm.checkpoint import META_KEY, resolve_checkpoint, sha256_of
 from xlearner_mm.engine.hooks.stage_meta_hook import StageMetaHook
-from xlearner_mm.engine.optim import wrappers_of
+from xlearner_mm.engine.optim.wrapper import wrappers_of
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion.branch import pretrained_of
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone, expanded_backbone_of

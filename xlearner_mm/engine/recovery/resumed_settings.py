@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.runner import Runner
 
 from xlearner_mm.engine.hooks.loop_units_hook import schedules_of
-from xlearner_mm.engine.optim import wrappers_of
+from xlearner_mm.engine.optim.wrapper import wrappers_of
 from xlearner_mm.errors import CheckpointError, ConfigError
 
 SETTING = 'resume_schedule'
