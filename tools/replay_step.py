@@ -1,4 +1,4 @@
-"""Make a training step again whose loss was no number, and name the module where it began.
+"""Replay a training step with a non-finite loss, and name the first module with a non-finite output.
 
 python tools/replay_step.py configs/mini/xlearner_r18_expansion.py work_dirs/xlearner_r18_expansion/nonfinite_step_7.pth
 """
@@ -11,7 +11,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line; answers ``--help`` before anything heavy is imported."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='the config of the training')
-    parser.add_argument('step', help='nonfinite_step_<N>.pth, which the training has left in its work dir')
+    parser.add_argument('step', help='nonfinite_step_<N>.pth from the work dir of the training')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
     return parser.parse_args()
 

@@ -155,3 +155,13 @@ def test_a_training_in_another_thread_is_told_that_nothing_listens(caplog):
     with caplog.at_level(logging.INFO), ThreadPoolExecutor(1) as pool:
         pool.submit(StopSignalHook().before_train, RUNNER).result()
     assert 'SIGTERM ends this training without a checkpoint' in caplog.text
+
+
+def test_after_an_interrupted_training_the_next_one_restores_the_handler_of_before():
+    before = signal.getsignal(signal.SIGTERM)
+    StopSignal().listen()
+    following = StopSignal()
+    following.listen()
+    following.stop_listening()
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not stop_requested()

@@ -25,8 +25,8 @@ from xlearner_mm.analysis.dry_run.source_data import SourceData
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
 from xlearner_mm.engine.launch import end_well, end_with
-from xlearner_mm.engine.optim import like, wrappers_of
-from xlearner_mm.engine.optim.wrapper import CpuAmpOptimWrapper
+from xlearner_mm.engine.optim.loss_weights import like
+from xlearner_mm.engine.optim.wrapper import CpuAmpOptimWrapper, wrappers_of
 from xlearner_mm.engine.schedule import SETTING, is_scaled, keep_recipe
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.distillation.teachers import FrozenModel

@@ -93,11 +93,6 @@ class PerBranchOptimWrapper(OptimWrapperDict):
     def _accumulative_counts(self) -> int:
         return self._lead._accumulative_counts
 
-    @property
-    def inner_count(self) -> int:
-        """Return the number of backward passes."""
-        return self._lead.inner_count
-
     def update_params(self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None) -> None:
         """Run the backward pass, and update all branches when enough gradients are accumulated."""
         self.backward(self.scale_loss(loss))

@@ -39,6 +39,8 @@ class StopSignal:
         global _listening
         if threading.current_thread() is not threading.main_thread():
             return False
+        if _listening is not None:  # left by an interrupted training
+            _listening.stop_listening()
         self._before = signal.signal(signal.SIGTERM, self._remember)
         self._read, self._written = os.pipe()
         for end in (self._read, self._written):
