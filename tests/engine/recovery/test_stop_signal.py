@@ -17,6 +17,14 @@ from xlearner_mm.engine.recovery.stop_signal import StopSignal, StopSignalHook, 
 PATIENCE_S = 120  # for what comes at once
 
 
+@pytest.fixture(autouse=True)
+def _no_earlier_listener():
+    """Ends the listening of a training that an earlier test has interrupted."""
+    earlier = StopSignal()
+    if earlier.listen():
+        earlier.listen_no_more()
+
+
 @pytest.fixture
 def listening():
     before = signal.getsignal(signal.SIGTERM)
