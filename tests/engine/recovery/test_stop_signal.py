@@ -22,7 +22,7 @@ def _no_earlier_listener():
     """Ends the listening of a training that an earlier test has interrupted."""
     earlier = StopSignal()
     if earlier.listen():
-        earlier.listen_no_more()
+        earlier.stop_listening()
 
 
 @pytest.fixture
