@@ -5,7 +5,7 @@ import pytest
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.errors import SourceError
 
-from ..datasets.test_categories import AS_THEY_ARE, coco_of
+from ..datasets.test_classes import AS_THEY_ARE, coco_of
 
 
 def read(settings):
