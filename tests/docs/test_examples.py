@@ -104,7 +104,7 @@ PARTS = {
 def test_parts_of_ones_own_train_in_both_stages(inside):
     write_files('extending.md', inside)
     try:
-        for stage, work_dir in (('expansion', 'bottleneck'), ('squeeze', 'parts'), ('mobilenet_expansion', 'mobile')):
+        for stage, work_dir in (('expansion', 'narrow'), ('squeeze', 'parts'), ('mobilenet_expansion', 'mobile')):
             assert launch('train', f'extending/{stage}.py', work_dir=f'work_dirs/{work_dir}', options=SHORT) == 0
         link = MODELS.build(dict(type='NarrowLink', in_channels=8, out_channels=4, in_stride=4, out_stride=16))
         assert [name for name, width in link.inner_widths() if width.prunable] == [f'gamma.{i}.conv' for i in range(3)]
@@ -113,9 +113,7 @@ def test_parts_of_ones_own_train_in_both_stages(inside):
         )
     finally:
         forget('extending', *PARTS, 'SmoothCosineLoss')
-    keys = {
-        key for run in ('bottleneck', 'parts', 'mobile') for key in read_checkpoint(f'work_dirs/{run}')['state_dict']
-    }
+    keys = {key for run in ('narrow', 'parts', 'mobile') for key in read_checkpoint(f'work_dirs/{run}')['state_dict']}
     for part, key in PARTS.items():
         assert any(known.endswith(key) for known in keys), part
 
