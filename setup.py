@@ -97,6 +97,7 @@ setup(
     install_requires=['numpy', 'torch>=2.1', 'torchvision'],
     extras_require={
         'mini': ['scikit-image', 'scikit-learn'],
+        'photos': ['pillow', 'scipy'],
         'report': ['filelock', 'matplotlib', 'scikit-learn'],
         'export': ['onnx', 'onnxruntime', 'onnxscript', 'safetensors', 'timm'],
         'prune': ['torch-pruning'],
