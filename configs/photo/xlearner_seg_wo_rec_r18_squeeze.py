@@ -1,0 +1,17 @@
+# X-Learner w/ seg and w/o Rec., squeeze stage, on photographs: the branches of xlearner_seg_wo_rec_r18_expansion.py into one plain ResNet-18.
+#   python tools/train.py configs/photo/xlearner_seg_wo_rec_r18_squeeze.py
+_base_ = [
+    './xlearner_seg_wo_rec_r18_expansion.py',
+    '../_base_/models/mini_squeeze_r18.py',
+    '../_base_/squeeze_runtime.py',
+]
+
+# Often changed: what the expansion stage saved
+teacher_checkpoint = 'work_dirs/xlearner_seg_wo_rec_r18_expansion'
+
+model = dict(
+    _delete_=True,
+    teacher=dict(model=_base_.model, checkpoint=teacher_checkpoint),
+    **_base_.squeeze,
+)
+custom_hooks = _base_.squeeze_hooks
