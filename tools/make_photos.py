@@ -8,17 +8,21 @@ import sys
 import time
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.photos import CATALOG, clone_commands, make_photos
+from xlearner_mm.photos import CATALOG, check_photos, clone_commands, make_photos
 
 
 def parse_args() -> argparse.Namespace:
     """Return the command line's arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('raw', metavar='RAW', help='folder of the clones, each named like its repository')
+    parser.add_argument('raw', metavar='RAW', nargs='?', help='folder of the clones, each named like its repository')
     parser.add_argument('out', metavar='OUT', nargs='?', default='data/xl_photo', help='folder to write to')
+    parser.add_argument('--check', action='store_true', help='only check that OUT is complete')
     parser.add_argument('--clone', action='store_true', help='first clone the repositories that RAW lacks (1.2 GB)')
     parser.add_argument('--only', nargs='+', metavar='NAME', help=f'sets to convert; all are: {" ".join(CATALOG)}')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.raw is None and not args.check:
+        parser.error('RAW is missing: the folder of the clones')
+    return args
 
 
 def main() -> int:
@@ -30,6 +34,9 @@ def main() -> int:
         print(f'{time.perf_counter() - start:6.1f} s  {line}', flush=True)
 
     try:
+        if args.check:
+            check_photos(args.out, args.only)
+            return 0
         if args.clone:
             for command in clone_commands(args.raw, args.only):
                 report(' '.join(command))

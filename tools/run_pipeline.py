@@ -1,4 +1,4 @@
-"""Run variants of X-Learner in miniature, each from its sources to its transfers; each adds its row to one report.
+"""Run variants of X-Learner on small data, each from its sources to its transfers; each adds its row to one report.
 
 python tools/run_pipeline.py xlearner_pp
 python tools/run_pipeline.py all --paper
@@ -19,7 +19,8 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line; ``--help`` needs no heavy import."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('variants', nargs='+', metavar='VARIANT', help="one or more of the above, or 'all'")
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/mini'), help='folder for all output')
+    parser.add_argument('--data', choices=('mini', 'photo'), default='mini', help='XL-Mini, or XL-Photo')
+    parser.add_argument('--work-dir', type=Path, help='folder for all output; work_dirs/<data> by default')
     parser.add_argument('--workers', type=int, default=2, help='number of concurrent trainings')
     parser.add_argument('--paper', action='store_true', help="show the slides' rows beside ours")
     parser.add_argument('--fresh', action='store_true', help='start over')
@@ -37,7 +38,8 @@ def main() -> int:
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # one core per worker; read when torch is imported
     from xlearner_mm.experiments.run import run_pipeline
 
-    return run_pipeline(args.variants, args.work_dir, args.workers, args.steps, args.paper, args.fresh)
+    work_dir = args.work_dir or Path('work_dirs') / args.data
+    return run_pipeline(args.variants, work_dir, args.workers, args.steps, args.paper, args.fresh, args.data)
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         help="an export, a training's checkpoint or work dir, a published ResNet, or an address; 'scratch': random",
     )
     parser.add_argument(
-        '--suite', choices=['paper', 'mini'], default='paper', help='sets to transfer to (default: paper)'
+        '--suite', default='paper', help='paper, mini, photo, or a folder of transfer configs (default: paper)'
     )
     parser.add_argument('--only', nargs='+', default=[], metavar='NAME', help='only these sets')
     parser.add_argument(

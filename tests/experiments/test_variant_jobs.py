@@ -6,7 +6,7 @@ import pytest
 
 from xlearner_mm.config.options import load_config
 from xlearner_mm.experiments.variant_jobs import seconds_of, stage_dir, variant_jobs
-from xlearner_mm.experiments.variants import VARIANTS
+from xlearner_mm.experiments.variants import MINI, PHOTO
 from xlearner_mm.pipeline.runner import in_order
 from xlearner_mm.transfer.protocol import transfer_sets
 
@@ -27,13 +27,13 @@ def jobs_of(sets, *names):
     return in_order(variant_jobs(names, Path('work'), sets))
 
 
-@pytest.mark.parametrize('name', VARIANTS)
+@pytest.mark.parametrize('name', MINI.variants)
 def test_a_variant_runs_from_its_sources_to_every_transfer_set(sets, name):
     jobs = jobs_of(sets, name)
     assert {f'{name}/{entry.config.stem}/seed_0' for entry in sets} <= set(jobs)
     if name != 'scratch':
         assert f'{name}/export' in jobs[f'{name}/cls_letters/seed_0'].needs
-        assert jobs[f'{name}/export'].needs == (f'stages/{VARIANTS[name].result}',)
+        assert jobs[f'{name}/export'].needs == (f'stages/{MINI.variants[name].result}',)
 
 
 def test_a_squeeze_reads_what_its_own_expansion_saved(sets):
@@ -62,7 +62,7 @@ def test_half_width_branches_start_from_the_squeezes_of_single_task_models(sets)
 
 def test_every_training_has_its_budget_counted_with_the_settings_that_it_runs_with(sets):
     jobs = in_order(variant_jobs(['xlearner_p'], Path('work'), sets, steps=2))
-    for training in VARIANTS['xlearner_p'].trainings():
+    for training in MINI.trainings_of('xlearner_p'):
         command = jobs[f'budget/{training}'].command
         assert command[3:6] == ('--dry-run', '--json', f'work/budget/{training}.json')
         assert 'train_cfg.max_iters=2' in command
@@ -94,6 +94,23 @@ def test_the_time_of_a_variant_is_that_of_all_it_took():
         'xlearner_p/cls_letters': 3.0,
     }
     assert seconds_of('xlearner', seconds) == 17.0
+
+
+def test_a_seed_is_that_of_every_training_and_transfer(sets):
+    jobs = in_order(variant_jobs(['xlearner'], Path('work'), sets, seed=3))
+    for training in MINI.trainings_of('xlearner'):
+        assert 'randomness.seed=3' in jobs[f'stages/{training}'].command
+    transfer = jobs['xlearner/cls_letters/seed_3'].command
+    assert transfer[transfer.index('--seed') + 1] == '3'
+
+
+def test_photographs_are_checked_before_they_are_trained_on():
+    jobs = in_order(
+        variant_jobs(['xlearner_seg'], Path('work'), transfer_sets(PHOTO.configs / 'transfer'), family=PHOTO)
+    )
+    assert jobs['data/source'].command[1:3] == ('tools/make_photos.py', '--check')
+    assert 'data/source' in jobs['stages/xlearner_seg_r18_expansion'].needs
+    assert 'xlearner_seg/cls_cifar10/seed_0' in jobs
 
 
 def test_stages_lie_beside_the_variants():

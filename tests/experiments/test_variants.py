@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from xlearner_mm.experiments.variants import TRAININGS, VARIANTS
+from xlearner_mm.experiments.variants import FAMILIES, MINI
 
 ROOT = Path(__file__).parents[2]
 SLIDES = [
@@ -21,6 +21,8 @@ SLIDES = [
     )
 ]
 
+READING = [(family, name) for family in FAMILIES.values() for name, own in family.trainings.items() if own.reads]
+
 
 @pytest.fixture(autouse=True)
 def inside_the_repository(monkeypatch):
@@ -28,19 +30,20 @@ def inside_the_repository(monkeypatch):
 
 
 def test_every_variant_of_the_slides_is_there():
-    assert set(SLIDES) <= set(VARIANTS)
+    assert set(SLIDES) <= set(MINI.variants)
 
 
-def test_every_mini_training_belongs_to_a_variant():
-    configs = {path.stem for path in (ROOT / 'configs/mini').rglob('*.py') if path.parent.name != 'transfer'}
-    assert configs == set(TRAININGS)
-    assert {training for variant in VARIANTS.values() for training in variant.trainings()} == set(TRAININGS)
+@pytest.mark.parametrize('family', FAMILIES.values(), ids=FAMILIES)
+def test_every_config_of_a_training_belongs_to_a_variant(family):
+    configs = {path.stem for path in (ROOT / family.configs).rglob('*.py') if path.parent.name != 'transfer'}
+    assert configs == set(family.trainings)
+    assert {training for name in family.variants for training in family.trainings_of(name)} == set(family.trainings)
 
 
-@pytest.mark.parametrize('name', TRAININGS)
-def test_what_a_training_reads_is_a_setting_of_its_config(name):
-    cfg = Config.fromfile(f'configs/mini/{TRAININGS[name].config}')
-    for key in TRAININGS[name].reads:
+@pytest.mark.parametrize(('family', 'name'), READING, ids=[f'{family.name}-{name}' for family, name in READING])
+def test_what_a_training_reads_is_a_setting_of_its_config(family, name):
+    cfg = Config.fromfile(str(family.configs / family.trainings[name].config))
+    for key in family.trainings[name].reads:
         parent, _, last = key.rpartition('.')
         assert last in (cfg.get(parent) if '.' not in parent and parent else dig(cfg, parent))
 

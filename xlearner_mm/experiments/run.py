@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
+from xlearner_mm import mini, photos
 from xlearner_mm.errors import print_error
-from xlearner_mm.experiments.variant_jobs import CONFIGS, stage_dir, upstream_of, variant_jobs, variant_row
-from xlearner_mm.experiments.variants import VARIANTS
-from xlearner_mm.mini import CATALOG
+from xlearner_mm.experiments.variant_jobs import stage_dir, upstream_of, variant_jobs, variant_row
+from xlearner_mm.experiments.variants import FAMILIES, MINI, Family
 from xlearner_mm.pipeline import JobRunner, Outcome
 from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.report.report import REPORT_FILES, Report, update_report
@@ -27,7 +27,11 @@ PAPER = (
     *('X-Learner w/o Rec.', 'X-Learner_t', 'X-Learner_r', 'X-Learner_p'),
 )
 """The slides' rows of the variants."""
-CHANCE = {name: 100 / len(entry.classes) for name, entry in CATALOG.items() if entry.task == 'cls'}
+CHANCE = {
+    **{name: 100 / len(entry.classes) for name, entry in mini.CATALOG.items() if entry.task == 'cls'},
+    **{name: 100 / entry.classes for name, entry in photos.CATALOG.items() if entry.task == 'cls'},
+}
+"""Accuracy of guessing, by classification set."""
 
 
 def run_pipeline(
@@ -37,32 +41,35 @@ def run_pipeline(
     steps: int | None = None,
     paper: bool = False,
     fresh: bool = False,
+    data: str = 'mini',
 ) -> int:
     """Run variants and add their rows to the report of the work directory, except for those with failed jobs.
 
     Args:
-        variants: of :data:`VARIANTS`, or ``['all']``.
+        variants: of the family's, or ``['all']``.
         work_dir: for all output.
         workers: number of concurrent jobs.
         steps: length of every training. Defaults to None: as in the configs.
         paper: show the slides' rows beside them. Defaults to False: those in the report.
         fresh: delete the work directory first. Defaults to False.
+        data: of :data:`FAMILIES`, the data sets. Defaults to ``'mini'``.
 
     Returns:
         The exit status: 0, 1 after a failure, 130 after an interruption.
     """
-    names = list(VARIANTS) if list(variants) == ['all'] else variants
-    unknown = [name for name in names if name not in VARIANTS]
+    family = FAMILIES[data]
+    names = list(family.variants) if list(variants) == ['all'] else variants
+    unknown = [name for name in names if name not in family.variants]
     if unknown:
-        return print_error(f"unknown variant(s) {unknown}; choose from {[*VARIANTS]} or 'all'")
-    outcome, sets = _run(names, work_dir, workers, steps, fresh)
+        return print_error(f"unknown variant(s) {unknown} of {data}; choose from {[*family.variants]} or 'all'")
+    outcome, sets = _run(names, work_dir, workers, steps, fresh, family)
     if outcome.status == INTERRUPTED:
         return outcome.status
     lost = set(outcome.failed) | set(outcome.left_out)
     rows = [
-        variant_row(name, work_dir, sets, outcome.seconds)
+        variant_row(name, work_dir, sets, outcome.seconds, family)
         for name in names
-        if not lost.intersection(job.name for job in variant_jobs([name], work_dir, sets))
+        if not lost.intersection(job.name for job in variant_jobs([name], work_dir, sets, family=family))
     ]
     if outcome.status and not (lost and rows):
         return outcome.status
@@ -74,12 +81,12 @@ def run_demo(work_dir: Path, workers: int, steps: int | None = None, fresh: bool
     """Run the demo; arguments and exit status as :func:`run_pipeline` has them."""
     began = time.monotonic()
     print('X-Learner in miniature: about 12 minutes on 2 cores', flush=True)
-    outcome, sets = _run(DEMO, work_dir, workers, steps, fresh)
+    outcome, sets = _run(DEMO, work_dir, workers, steps, fresh, MINI)
     if outcome.status:
         return outcome.status
     from xlearner_mm.experiments.predictions import detect, segment  # needs matplotlib, which is slow to import
 
-    squeeze = VARIANTS['xlearner_seg'].trainings()
+    squeeze = MINI.trainings_of('xlearner_seg')
     stages = {
         'Hard-sharing': 'hard_sharing_seg_r18',
         'X-Learner, expanded': squeeze[0],
@@ -106,14 +113,14 @@ def run_demo(work_dir: Path, workers: int, steps: int | None = None, fresh: bool
 
 
 def _run(
-    names: Sequence[str], work_dir: Path, workers: int, steps: int | None, fresh: bool
+    names: Sequence[str], work_dir: Path, workers: int, steps: int | None, fresh: bool, family: Family
 ) -> tuple[Outcome, list[TransferSet]]:
     if fresh:
         shutil.rmtree(work_dir, ignore_errors=True)
-    sets = transfer_sets(CONFIGS / 'transfer')
+    sets = transfer_sets(family.configs / 'transfer')
     # A forked process cannot use GPUs once this process has initialized CUDA.
     fork = sys.platform == 'linux' and not torch.cuda.is_available()
-    return JobRunner(variant_jobs(names, work_dir, sets, steps), work_dir, workers, fork).run(), sets
+    return JobRunner(variant_jobs(names, work_dir, sets, steps, family), work_dir, workers, fork).run(), sets
 
 
 def _show(report: Report, work_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""The slides' variants in miniature: their trainings in order, and the backbones that are transferred."""
+"""The slides' variants on small data: their trainings in order, and the backbones that are transferred."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ class Training:
     """One training of a variant; its work directory is ``stages/<config's name>``.
 
     Args:
-        config: below ``configs/mini``.
+        config: below the folder of the family's configs.
         seconds: approximate duration on one core.
         reads: setting -> value, with ``{<training>}`` for the work directory of a training, which must run before.
             Defaults to none.
         export: whether its backbone is written to ``backbone.pth`` for a later training. Defaults to False.
         shortened: setting -> value for a trial of a few steps, beside their number. Defaults to none.
+        options: setting -> value, overrides of the config. Defaults to none.
+        alias: name of the training, if another one has the same config. Defaults to None: the config's name.
     """
 
     config: str
@@ -25,18 +27,67 @@ class Training:
     reads: Mapping[str, str] = field(default_factory=dict)
     export: bool = False
     shortened: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
+    alias: str | None = None
 
     @property
     def name(self) -> str:
-        """Name of the config."""
-        return Path(self.config).stem
+        """Name of its work directory."""
+        return self.alias or Path(self.config).stem
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """Jobs before it."""
-        exported = {training.name for training in TRAININGS.values() if training.export}
-        names = dict.fromkeys(value.partition('{')[2].partition('}')[0] for value in self.reads.values())
-        return tuple(f'stages/{name}/export' if name in exported else f'stages/{name}' for name in names)
+    def before(self) -> tuple[str, ...]:
+        """Names of the trainings that it reads."""
+        return tuple(dict.fromkeys(value.partition('{')[2].partition('}')[0] for value in self.reads.values()))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the slides.
+
+    Args:
+        title: name in the slides.
+        result: the training whose backbone is transferred. Defaults to None: a random start.
+        expanded: whether the expanded network itself is transferred. Defaults to False: a plain backbone.
+    """
+
+    title: str
+    result: str | None = None
+    expanded: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """Variants on one group of small data sets.
+
+    Args:
+        name: of the folder of its configs.
+        trainings: by name.
+        variants: by name.
+    """
+
+    name: str
+    trainings: Mapping[str, Training]
+    variants: Mapping[str, Variant]
+
+    @property
+    def configs(self) -> Path:
+        """Folder of its configs."""
+        return Path('configs') / self.name
+
+    def needs(self, training: str) -> tuple[str, ...]:
+        """Return the jobs before a training."""
+        before = self.trainings[training].before
+        return tuple(f'stages/{name}/export' if self.trainings[name].export else f'stages/{name}' for name in before)
+
+    def trainings_of(self, variant: str) -> list[str]:
+        """Return the names of all trainings of a variant, in order; a random start has none."""
+        result = self.variants[variant].result
+        return self._with_needs(result) if result else []
+
+    def _with_needs(self, training: str) -> list[str]:
+        before = self.trainings[training].before
+        return list(dict.fromkeys([*(name for need in before for name in self._with_needs(need)), training]))
 
 
 def _squeeze(expansion: str, seconds: float) -> Training:
@@ -84,29 +135,7 @@ _TRAININGS = [
         shortened={'custom_hooks.4.steps': 1, 'custom_hooks.4.interval': 1},  # everything in the first step
     ),
 ]
-TRAININGS = {training.name: training for training in _TRAININGS}
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A row of the slides.
-
-    Args:
-        title: name in the slides.
-        result: the training whose backbone is transferred. Defaults to None: a random start.
-        expanded: whether the expanded network itself is transferred. Defaults to False: a plain backbone.
-    """
-
-    title: str
-    result: str | None = None
-    expanded: bool = False
-
-    def trainings(self) -> list[str]:
-        """Return the names of all its trainings in order."""
-        return _with_needs(self.result) if self.result else []
-
-
-VARIANTS = {
+_VARIANTS = {
     'scratch': Variant('Random start'),
     'hard_sharing': Variant('Hard-sharing', 'hard_sharing_r18'),
     'hard_sharing_flops': Variant('Hard-sharing, equal FLOPs', 'hard_sharing_flops_r18'),
@@ -120,13 +149,32 @@ VARIANTS = {
     'hard_sharing_seg': Variant('Hard-sharing w/ seg', 'hard_sharing_seg_r18'),
     'hard_sharing_seg_flops': Variant('Hard-sharing w/ seg, equal FLOPs', 'hard_sharing_seg_flops_r18'),
 }
-"""Variants of ``tools/run_pipeline.py`` by name.
+MINI = Family('mini', {training.name: training for training in _TRAININGS}, _VARIANTS)
+"""The slides' variants on XL-Mini.
 
 Hard-sharing trains for as many optimizer steps as X-Learner's expansion and squeeze together, ``*_flops`` with as many
 FLOPs.
 """
 
+_PHOTO_TRAININGS = [
+    Training('hard_sharing_seg_r18.py', 900),
+    Training('hard_sharing_seg_flops_r18.py', 1250),
+    Training('xlearner_seg_r18_expansion.py', 650),
+    _squeeze('xlearner_seg_r18_expansion', 550),
+    Training('xlearner_seg_wo_rec_r18_expansion.py', 500),
+    _squeeze('xlearner_seg_wo_rec_r18_expansion', 500),
+]
+PHOTO = Family(
+    'photo',
+    {training.name: training for training in _PHOTO_TRAININGS},
+    {
+        'scratch': Variant('Random start'),
+        'hard_sharing_seg': Variant('Hard-sharing', 'hard_sharing_seg_r18'),
+        'hard_sharing_seg_flops': Variant('Hard-sharing, equal FLOPs', 'hard_sharing_seg_flops_r18'),
+        'xlearner_seg': Variant('X-Learner w/ seg', 'xlearner_seg_r18_squeeze'),
+        'xlearner_seg_wo_rec': Variant('X-Learner w/ seg, w/o Rec.', 'xlearner_seg_wo_rec_r18_squeeze'),
+    },
+)
+"""Variants on XL-Photo, with budgets as on XL-Mini."""
 
-def _with_needs(training: str) -> list[str]:
-    before = [need.split('/')[1] for need in TRAININGS[training].needs]
-    return list(dict.fromkeys([*(name for need in before for name in _with_needs(need)), training]))
+FAMILIES = {family.name: family for family in (MINI, PHOTO)}

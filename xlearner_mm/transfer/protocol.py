@@ -94,7 +94,21 @@ class Suite:
 SUITES = {
     'paper': Suite(Path('configs/transfer'), PAPER_TITLES),
     'mini': Suite(Path('configs/mini/transfer'), SUMMARY),
+    'photo': Suite(Path('configs/photo/transfer'), SUMMARY),
 }
+
+
+def suite_of(name: str) -> Suite:
+    """Return a suite by its name, or that of a folder with transfer configs of your own.
+
+    Raises:
+        ConfigError: neither a suite nor a folder.
+    """
+    if name in SUITES:
+        return SUITES[name]
+    if not Path(name).is_dir():
+        raise ConfigError(f"suite '{name}': expected {', '.join(SUITES)} or a folder of transfer configs")
+    return Suite(Path(name), SUMMARY)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from xlearner_mm.report.paper import paper_rows
 from xlearner_mm.report.report import update_report
 from xlearner_mm.report.rows import Backbone
 from xlearner_mm.tasks import TASKS
-from xlearner_mm.transfer.protocol import SUITES, Protocol, TransferSet, transfer_sets
+from xlearner_mm.transfer.protocol import Protocol, TransferSet, suite_of, transfer_sets
 from xlearner_mm.transfer.rows import RANDOM_START, RESULT_FILE, claim_name, row_name, suite_row
 
 SCRATCH = 'scratch'
@@ -38,6 +38,7 @@ def transfer_jobs(
     options: Mapping[str, object] | None = None,
     protocol: Protocol | None = None,
     branch: str | None = None,
+    first_seed: int = 0,
 ) -> list[Job]:
     """Return the transfers of a backbone as jobs, in ``work_dir/<row>/<config name>/seed_<number>``.
 
@@ -50,6 +51,7 @@ def transfer_jobs(
         options: overrides of every config. Defaults to none.
         protocol: by which the backbone is judged. Defaults to the standard one.
         branch: of an expansion checkpoint, the branch to transfer. Defaults to None: its only one.
+        first_seed: first of the protocol's seeds. Defaults to 0.
     """
     protocol = protocol or Protocol()
     start: tuple[str, ...] = ('--random-start',) if checkpoint is None else ('--checkpoint', str(checkpoint))
@@ -57,7 +59,7 @@ def transfer_jobs(
     features = str(work_dir / row / 'features')
     overrides = ('--cfg-options', *(f'{key}={value}' for key, value in options.items())) if options else ()
     jobs = []
-    for seed in range(protocol.seeds):
+    for seed in range(first_seed, first_seed + protocol.seeds):
         for entry in sets:
             folder = entry.folder(work_dir / row, seed)
             command = (sys.executable, 'tools/transfer_set.py', str(entry.config), *start, *protocol.arguments(seed))
@@ -94,7 +96,8 @@ def run_suite(
     Args:
         checkpoint: path or address of the checkpoint with the backbone, a work directory, the config of a
             :class:`Baseline`, or ``'scratch'``.
-        suite: of :data:`~xlearner_mm.transfer.protocol.SUITES`. Defaults to ``'paper'``.
+        suite: of :data:`~xlearner_mm.transfer.protocol.SUITES`, or a folder of transfer configs. Defaults to
+            ``'paper'``.
         only: names of the sets to run. Defaults to all.
         name: of the row in the report, which must not belong to another checkpoint. Defaults to one derived from the
             checkpoint's path and the branch, with the digest if that belongs to another one.
@@ -109,7 +112,7 @@ def run_suite(
         The exit status: 0, 1 after a failure, 130 after an interruption.
     """
     protocol = replace(protocol or Protocol(), options=tuple(options))
-    work_dir = work_dir or Path('work_dirs') / f'transfer_{suite}'
+    work_dir = work_dir or Path('work_dirs') / f'transfer_{Path(suite).name}'
     # A forked process cannot use GPUs once this process has initialized CUDA.
     fork = sys.platform == 'linux' and not torch.cuda.is_available()
     if fork:
@@ -124,8 +127,8 @@ def run_suite(
         if checkpoint == SCRATCH and branch is not None:
             raise ConfigError(f"'{SCRATCH}' is a random start and has no branch '{branch}': omit the branch")
         overrides = dict(option.partition('=')[::2] for option in options if parse_option(option))
-        sets = transfer_sets(SUITES[suite].folder)
-        chosen = transfer_sets(SUITES[suite].folder, only)
+        chosen_suite = suite_of(suite)
+        sets, chosen = transfer_sets(chosen_suite.folder), transfer_sets(chosen_suite.folder, only)
         paper_rows(paper or [])
         start = None if checkpoint == SCRATCH else read_start(checkpoint, branch)
         backbone = RANDOM_START if start is None else Backbone(start.checkpoint, start.sha256, branch)
@@ -152,7 +155,7 @@ def run_suite(
     try:
         seconds = {job: record.seconds for job, record in runner.states.records.items()}  # of all calls, like values
         measured = suite_row(claimed, work_dir, sets, protocol, backbone, seconds)
-        report = update_report(work_dir, [measured], paper, titles=SUITES[suite].titles)
+        report = update_report(work_dir, [measured], paper, titles=chosen_suite.titles)
     except ConfigError as error:
         return print_error(error)
     report.show()
