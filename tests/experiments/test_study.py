@@ -1,0 +1,83 @@
+"""A study runs what its ledger lacks, and never mixes runs of other configs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from xlearner_mm.errors import ConfigError
+from xlearner_mm.experiments.study import STUDIES, Ledger, Run, _jobs, current
+from xlearner_mm.experiments.variants import MINI
+
+ROOT = Path(__file__).parents[2]
+RUN = Run('links', 'ConvLink', 0, 'abc', '1234', {'digits': 50.0}, 10.0, 450, 3.0)
+
+
+@pytest.fixture(autouse=True)
+def inside_the_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_ledger_returns_the_runs_that_were_added_once_each(tmp_path):
+    ledger = Ledger(tmp_path / 'new' / 'ledger.jsonl')
+    assert ledger.read() == []
+    for run in (RUN, replace(RUN, seed=1), RUN):
+        ledger.add(run)
+    assert ledger.read() == [RUN, replace(RUN, seed=1)]
+
+
+@pytest.mark.parametrize('line', ['{"study": "links"', '{"study": "links"}', '[1]'])
+def test_a_damaged_line_is_named_by_its_number(tmp_path, line):
+    ledger = Ledger(tmp_path / 'ledger.jsonl')
+    ledger.add(RUN)
+    with ledger.path.open('a') as file:
+        file.write(line + '\n')
+    with pytest.raises(ConfigError, match=r'ledger\.jsonl.*line 2'):
+        ledger.read()
+
+
+def test_runs_of_other_configs_are_not_mixed_in():
+    study = STUDIES['links']
+    own = replace(RUN, digest=study.digest('ConvLink'))
+    assert current([RUN, own, replace(own, row='gone'), replace(own, study='mini')], study) == [own]
+
+
+def test_a_digest_depends_on_every_setting_of_a_training_and_on_nothing_of_the_machine(monkeypatch):
+    study = STUDIES['links']
+    digests = {row: study.digest(row) for row in study.seeds}
+    assert len(set(digests.values())) == len(digests)
+    link = study.family.trainings['ConvLink']
+    changed = replace(link, options={**link.options, 'optim_wrapper.optimizer.lr': 1.0})
+    monkeypatch.setitem(study.family.trainings, 'ConvLink', changed)
+    assert study.digest('ConvLink') != digests['ConvLink']
+    assert study.digest('PoolLink') == digests['PoolLink']
+
+
+@pytest.mark.parametrize('study', STUDIES.values(), ids=STUDIES)
+def test_rows_are_variants_and_are_compared_to_rows(study):
+    assert set(study.seeds) <= set(study.family.variants)
+    assert set(study.baselines) <= set(study.seeds)
+
+
+def test_a_run_is_recorded_after_all_its_jobs(tmp_path):
+    jobs = {job.name: job for job in _jobs(STUDIES['mini'], ['xlearner'], tmp_path / 'mini/seed_2', 2, None, Path('l'))}
+    needs = set(jobs['record/xlearner'].needs)
+    assert {f'stages/{name}' for name in MINI.trainings_of('xlearner')} <= needs
+    assert {f'xlearner/{entry.config.stem}/seed_2' for entry in STUDIES['mini'].sets} <= needs
+    assert jobs['record/xlearner'].command[-4:] == ('--work-dir', str(tmp_path), '--ledger', 'l')
+
+
+def test_a_study_without_transfers_trains_only(tmp_path):
+    jobs = {job.name for job in _jobs(STUDIES['links'], ['PoolLink'], tmp_path / 'links/seed_0', 0, None, Path('l'))}
+    assert jobs == {'data/source', 'stages/PoolLink', 'budget/PoolLink', 'record/PoolLink'}
+
+
+def test_a_trial_of_a_few_steps_is_not_recorded(tmp_path):
+    jobs = [job.name for job in _jobs(STUDIES['links'], ['PoolLink'], tmp_path, 0, 3, Path('l'))]
+    assert not any(name.startswith('record') for name in jobs)
+
+
+def test_every_line_of_the_committed_ledger_is_a_run():
+    for line in Ledger().path.read_text().splitlines() if Ledger().path.exists() else []:
+        assert Run(**json.loads(line)).metrics

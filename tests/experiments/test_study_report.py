@@ -1,0 +1,92 @@
+"""Differences are paired by seed; verdicts follow the rule that was written down."""
+
+import math
+
+import pytest
+
+from xlearner_mm.experiments.study import STUDIES, Ledger, Run
+from xlearner_mm.experiments.study_report import (
+    FAILS,
+    HOLDS,
+    MEAN,
+    OBSERVATIONS,
+    OPEN,
+    Difference,
+    Results,
+    paired_difference,
+    verdict,
+    verdict_of,
+    write_report,
+)
+
+LINKS = STUDIES['links']
+
+
+def run(row, seed, value, study=LINKS):
+    return Run(
+        study.name, row, seed, study.digest(row), 'c', {'a': value, 'b': value + 2, 'a/fidelity': 90.0}, 1.0, 5, 2.0
+    )
+
+
+def test_the_interval_of_paired_differences_is_students():
+    found = paired_difference([3.0, 5.0, 4.0], [1.0, 2.0, 3.0])
+    assert found.mean == pytest.approx(2.0)
+    assert found.margin == pytest.approx(4.302653 * 1 / math.sqrt(3), rel=1e-5)
+
+
+def test_one_pair_has_no_interval():
+    assert paired_difference([2.0], [1.0]).margin == math.inf
+
+
+def test_differences_use_the_seeds_that_both_rows_have():
+    runs = [run('ConvLink', 0, 10), run('ConvLink', 1, 20), run('PoolLink', 1, 21), run('PoolLink', 2, 99)]
+    found = Results(LINKS, runs).difference('PoolLink', 'ConvLink', 'a')
+    assert (found.seeds, found.mean) == (1, 1.0)
+    assert Results(LINKS, runs[:2]).difference('PoolLink', 'ConvLink') is None
+
+
+def test_the_mean_without_transfers_is_over_the_sources_and_not_over_fidelities():
+    assert Results(LINKS, [run('ConvLink', 0, 10)]).values('ConvLink', MEAN) == {0: 11.0}
+
+
+@pytest.mark.parametrize(
+    ('difference', 'margin', 'expected'),
+    [
+        (Difference(5, 2.0, 1.0), 0.0, HOLDS),
+        (Difference(5, 1.0, 2.0), 0.0, OPEN),
+        (Difference(5, -2.0, 1.0), 0.0, FAILS),
+        (Difference(5, -0.5, 0.4), 1.0, HOLDS),
+        (Difference(5, -3.0, 1.0), 1.0, FAILS),
+        (Difference(1, 9.0, math.inf), 0.0, OPEN),
+        (None, 0.0, OPEN),
+    ],
+)
+def test_a_claim_holds_if_its_interval_is_above_the_margin(difference, margin, expected):
+    assert verdict(difference, margin) == expected
+
+
+def test_an_observation_holds_if_all_claims_hold_and_fails_with_one():
+    assert verdict_of([HOLDS, HOLDS]) == HOLDS
+    assert verdict_of([HOLDS, OPEN]) == OPEN
+    assert verdict_of([HOLDS, OPEN, FAILS]) == FAILS
+
+
+def test_every_observation_of_the_slides_rests_on_claims():
+    assert [own.name for own in OBSERVATIONS] == ['O1', 'O2', 'O3', 'O4', 'O5', 'O6']
+    for claim in (claim for own in OBSERVATIONS for claim in own.claims):
+        assert {claim.row, claim.baseline} <= set(STUDIES[claim.study].seeds)
+
+
+def test_the_page_has_means_differences_and_outdated_lines(tmp_path, capsys):
+    ledger = Ledger(tmp_path / 'ledger.jsonl')
+    for seed, (first, second) in enumerate([(10, 12), (20, 21)]):
+        ledger.add(run('ConvLink', seed, first))
+        ledger.add(run('PoolLink', seed, second))
+    ledger.add(Run('links', 'PoolLink', 0, 'other', 'c', {'a': 1.0}))
+    write_report(ledger.path, tmp_path / 'study.md')
+    page = (tmp_path / 'study.md').read_text()
+    assert page == capsys.readouterr().out[:-1]
+    assert '| ConvLink | 2 | 15.0 ± 7.1 |' in page
+    assert '| PoolLink | +1.5 [-4.9, +7.9] |' in page
+    assert '1 lines of the ledger are of other configs' in page
+    assert (tmp_path / 'study' / 'links.png').stat().st_size > 5000

@@ -1,0 +1,292 @@
+"""Studies: variants repeated over seeds, every finished run a line of a ledger that grows from machine to machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from mmengine.config import Config
+
+from xlearner_mm.errors import ConfigError
+from xlearner_mm.experiments.variant_jobs import budget_of, seconds_of, upstream_of, variant_jobs, variant_row
+from xlearner_mm.experiments.variants import MINI, PHOTO, Family, Variant
+from xlearner_mm.pipeline import JobRunner
+from xlearner_mm.pipeline.job import Job
+from xlearner_mm.pipeline.runner import INTERRUPTED
+from xlearner_mm.pipeline.state import JobStates
+from xlearner_mm.transfer.protocol import TransferSet, transfer_sets
+
+LEDGER = Path('docs/study/ledger.jsonl')
+WORK_DIR = Path('work_dirs/study')
+
+
+@dataclass(frozen=True)
+class Study:
+    """Rows to compare, each over several seeds.
+
+    Args:
+        name: of the study.
+        title: of its section in the report.
+        family: data sets, trainings and variants; the rows are its variants.
+        seeds: row -> number of seeds; runs with the same seed are paired.
+        baselines: rows that all others are compared to.
+        transfer: whether backbones are transferred; otherwise the scores on the sources count. Defaults to True.
+    """
+
+    name: str
+    title: str
+    family: Family
+    seeds: Mapping[str, int]
+    baselines: tuple[str, ...]
+    transfer: bool = True
+
+    @property
+    def sets(self) -> list[TransferSet]:
+        """Transfer sets."""
+        return transfer_sets(self.family.configs / 'transfer') if self.transfer else []
+
+    def digest(self, row: str) -> str:
+        """Return a hash of all configs that decide a row, independent of the machine."""
+        described: list[Any] = []
+        for name in self.family.trainings_of(row):
+            training = self.family.trainings[name]
+            cfg = Config.fromfile(str(self.family.configs / training.config))
+            cfg.merge_from_dict(dict(training.options))
+            described.append([name, cfg.to_dict(), dict(training.reads)])
+        described += [Config.fromfile(str(entry.config)).to_dict() for entry in self.sets]
+        return hashlib.sha256(json.dumps(described, sort_keys=True, default=repr).encode()).hexdigest()[:12]
+
+
+def _link_study() -> Study:
+    """The kinds of link in the expansion stage, all else equal."""
+    base = MINI.trainings['xlearner_seg_r18_expansion']
+    links = ('ConvLink', 'BottleneckLink', 'PoolLink')
+    trainings = {
+        link: replace(base, alias=link, options={'model.backbone.reconciliation.link.type': link}) for link in links
+    }
+    family = Family(MINI.name, trainings, {link: Variant(link, link) for link in links})
+    return Study('links', 'Kinds of link', family, dict.fromkeys(links, 5), ('ConvLink',), transfer=False)
+
+
+STUDIES = {
+    study.name: study
+    for study in (
+        _link_study(),
+        Study(
+            'mini',
+            'XL-Mini',
+            MINI,
+            {
+                **dict.fromkeys(('hard_sharing', 'hard_sharing_flops', 'xlearner', 'xlearner_wo_rec'), 5),
+                **dict.fromkeys(('xlearner_pp', 'xlearner_seg', 'hard_sharing_seg', 'hard_sharing_seg_flops'), 5),
+                **dict.fromkeys(('xlearner_t', 'xlearner_r', 'xlearner_p', 'scratch'), 3),
+            },
+            ('hard_sharing', 'hard_sharing_flops', 'hard_sharing_seg', 'hard_sharing_seg_flops'),
+        ),
+        Study(
+            'photo', 'XL-Photo', PHOTO, dict.fromkeys(PHOTO.variants, 3), ('hard_sharing_seg', 'hard_sharing_seg_flops')
+        ),
+    )
+}
+"""All studies by name."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One line of the ledger: a finished row of a study with one seed.
+
+    Args:
+        study: name of the study.
+        row: name of the row.
+        seed: of its trainings and transfers.
+        digest: of its configs, see :meth:`Study.digest`.
+        commit: of the code, with ``+`` after it for uncommitted changes.
+        metrics: name -> percent: ``<source>``, ``<source>/fidelity``, transfer sets and their summaries.
+        seconds: duration of all its trainings and transfers.
+        steps: optimizer steps of its trainings.
+        tflops: of their forward and backward passes.
+    """
+
+    study: str
+    row: str
+    seed: int
+    digest: str
+    commit: str
+    metrics: dict[str, float] = field(hash=False)
+    seconds: float = 0.0
+    steps: int = 0
+    tflops: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """What two lines of the same run share."""
+        return self.study, self.row, self.seed, self.digest
+
+
+class Ledger:
+    """A file of finished runs, one JSON object per line.
+
+    Args:
+        path: of the file; it may not exist yet.
+    """
+
+    def __init__(self, path: Path = LEDGER) -> None:
+        self.path = path
+
+    def read(self) -> list[Run]:
+        """Return all runs, in order.
+
+        Raises:
+            ConfigError: a line that is no run; the message names it.
+        """
+        if not self.path.exists():
+            return []
+        runs = []
+        for number, line in enumerate(self.path.read_text(encoding='utf-8').splitlines(), start=1):
+            try:
+                runs.append(Run(**json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise ConfigError(
+                    f'{self.path}: line {number} is no run of a study ({error}); restore the file from version control'
+                ) from error
+        return runs
+
+    def add(self, run: Run) -> None:
+        """Append a run, unless it is there already."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f'{self.path}.lock'):
+            if run.key not in {known.key for known in self.read()}:
+                with self.path.open('a', encoding='utf-8') as file:
+                    file.write(json.dumps(asdict(run)) + '\n')
+
+
+def current(runs: Iterable[Run], study: Study) -> list[Run]:
+    """Return the runs of a study whose configs are today's; those of other configs are never mixed in."""
+    digests = {row: study.digest(row) for row in study.seeds}
+    return [run for run in runs if run.study == study.name and digests.get(run.row) == run.digest]
+
+
+def run_study(
+    name: str,
+    workers: int = 2,
+    rows: Sequence[str] = (),
+    seeds: int | None = None,
+    work_dir: Path = WORK_DIR,
+    ledger: Path = LEDGER,
+    steps: int | None = None,
+) -> int:
+    """Run all runs of a study that the ledger lacks, seed by seed; interrupted work is resumed.
+
+    Args:
+        name: of :data:`STUDIES`.
+        workers: number of concurrent jobs. Defaults to 2.
+        rows: names of the rows to run. Defaults to all.
+        seeds: highest number of seeds. Defaults to None: the study's.
+        work_dir: for all output. Defaults to ``work_dirs/study``.
+        ledger: file of the finished runs. Defaults to ``docs/study/ledger.jsonl``.
+        steps: length of every training, for a quick trial; such runs are not recorded. Defaults to None.
+
+    Returns:
+        The exit status: 0, 1 after a failure, 130 after an interruption.
+
+    Raises:
+        ConfigError: an unknown row, or a damaged ledger.
+    """
+    study = STUDIES[name]
+    if unknown := sorted(set(rows) - set(study.seeds)):
+        raise ConfigError(f'study {name}: unknown row(s) {unknown}, expected some of {list(study.seeds)}')
+    status = 0
+    finished = {(run.row, run.seed) for run in current(Ledger(ledger).read(), study)}
+    for seed in range(max(study.seeds.values()) if seeds is None else seeds):
+        due = [row for row, count in study.seeds.items() if seed < count and (not rows or row in rows)]
+        due = [row for row in due if (row, seed) not in finished]
+        if not due:
+            continue
+        print(f'study {name}, seed {seed}: {", ".join(due)}', flush=True)
+        folder = work_dir / name / f'seed_{seed}'
+        jobs = _jobs(study, due, folder, seed, steps, ledger)
+        fork = sys.platform == 'linux' and not torch.cuda.is_available()
+        outcome = JobRunner(jobs, folder, workers, fork).run()
+        if outcome.status == INTERRUPTED:
+            return outcome.status
+        status = max(status, outcome.status)
+    return status
+
+
+def _jobs(study: Study, rows: Sequence[str], folder: Path, seed: int, steps: int | None, ledger: Path) -> list[Job]:
+    jobs = variant_jobs(rows, folder, study.sets, steps, study.family, seed)
+    if not study.transfer:
+        jobs = [job for job in jobs if job.name != 'data/transfer' and not job.name.endswith('/export')]
+    if steps is not None:
+        return jobs
+    for row in rows:
+        trainings = study.family.trainings_of(row)
+        needs = [f'{kind}/{name}' for name in trainings for kind in ('stages', 'budget')]
+        needs += [job.name for job in jobs if job.name.startswith(f'{row}/')]
+        command = [sys.executable, 'tools/study.py', study.name, '--record', row, '--seed', str(seed)]
+        command += ['--work-dir', str(folder.parent.parent), '--ledger', str(ledger)]
+        jobs.append(Job(f'record/{row}', tuple(command), tuple(needs), seconds=5))
+    return jobs
+
+
+def record(name: str, row: str, seed: int, work_dir: Path = WORK_DIR, ledger: Path = LEDGER) -> Run:
+    """Add a finished run to the ledger.
+
+    Args:
+        name: of the study.
+        row: its row.
+        seed: its seed.
+        work_dir: as :func:`run_study` has it. Defaults to ``work_dirs/study``.
+        ledger: as :func:`run_study` has it. Defaults to ``docs/study/ledger.jsonl``.
+
+    Raises:
+        ConfigError: the run is not finished.
+    """
+    study, folder = STUDIES[name], work_dir / name / f'seed_{seed}'
+    seconds = {job: state.seconds for job, state in JobStates(folder / 'jobs.json').records.items()}
+    result = study.family.variants[row].result
+    metrics: dict[str, float] = {}
+    if result is not None:
+        for source, score in upstream_of(result, folder, study.family).items():
+            metrics[source] = score.value
+            if score.fidelity is not None:
+                metrics[f'{source}/fidelity'] = score.fidelity
+    if study.transfer:
+        measured = variant_row(row, folder, study.sets, seconds, study.family)
+        metrics |= {entry: score.value for entry, score in measured.transfer.items() if score.value is not None}
+        metrics |= {column: value for column, value in measured.summary.items() if value is not None}
+    budget = budget_of(row, folder, study.family)
+    run = Run(
+        study=name,
+        row=row,
+        seed=seed,
+        digest=study.digest(row),
+        commit=_commit(),
+        metrics=metrics,
+        seconds=round(seconds_of(row, seconds, study.family), 1),
+        steps=budget.steps,
+        tflops=round(budget.tflops, 3),
+    )
+    Ledger(ledger).add(run)
+    return run
+
+
+def _commit() -> str:
+    """Return the commit of the code; empty outside of a repository."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(['git', *arguments], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        return done.stdout.strip() if done.returncode == 0 else ''
+
+    commit = git('rev-parse', '--short=10', 'HEAD')
+    return commit + (
+        '+' if commit and git('status', '--porcelain', '--untracked-files=no', '--', 'xlearner_mm') else ''
+    )

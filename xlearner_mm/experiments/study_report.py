@@ -1,0 +1,305 @@
+"""Report of the studies: means, paired differences with intervals, and verdicts on the slides' observations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+
+from matplotlib.figure import Figure
+from scipy.stats import t as student_t
+
+from xlearner_mm.atomic import atomic_write_text
+from xlearner_mm.experiments.study import LEDGER, STUDIES, Ledger, Run, Study, current
+from xlearner_mm.report.rows import SUMMARY
+from xlearner_mm.report.tables import Table, markdown
+
+CONFIDENCE = 0.95
+PAGE = Path('docs/study.md')
+MEAN = 'mean'
+"""Mean over the tasks of the transfer sets; without transfers over the sources."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Paired differences of a row to a baseline, in points.
+
+    Args:
+        seeds: number of pairs.
+        mean: of the differences.
+        margin: half width of the two-sided 95% interval of the mean; infinite for one pair.
+    """
+
+    seeds: int
+    mean: float
+    margin: float
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.mean - self.margin
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return self.mean + self.margin
+
+    def __str__(self) -> str:
+        if self.seeds < 2:
+            return f'{self.mean:+.1f} (1 seed)'
+        return f'{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]'
+
+
+def paired_difference(first: Sequence[float], second: Sequence[float]) -> Difference:
+    """Return the mean of ``first - second`` with its two-sided 95% interval by Student's t.
+
+    Args:
+        first: values of the row, one per seed.
+        second: values of the baseline with the same seeds.
+    """
+    values = [a - b for a, b in zip(first, second, strict=True)]
+    if len(values) < 2:
+        return Difference(len(values), mean(values), float('inf'))
+    quantile = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1)
+    return Difference(len(values), mean(values), float(quantile * stdev(values) / len(values) ** 0.5))
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of a study.
+
+    Args:
+        study: the study.
+        runs: its runs, all of today's configs.
+    """
+
+    study: Study
+    runs: Sequence[Run]
+
+    def values(self, row: str, metric: str) -> dict[int, float]:
+        """Return seed -> value of a row."""
+        found = {run.seed: _metric(run, self.study, metric) for run in self.runs if run.row == row}
+        return {seed: value for seed, value in sorted(found.items()) if value is not None}
+
+    def difference(self, row: str, baseline: str, metric: str = MEAN) -> Difference | None:
+        """Return the paired difference of two rows over the seeds that both have; None if there are none."""
+        first, second = self.values(row, metric), self.values(baseline, metric)
+        seeds = [seed for seed in first if seed in second]
+        return paired_difference([first[s] for s in seeds], [second[s] for s in seeds]) if seeds else None
+
+    @property
+    def rows(self) -> list[str]:
+        """Rows that have a run, in the study's order."""
+        there = {run.row for run in self.runs}
+        return [row for row in self.study.seeds if row in there]
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """Metric -> title of the columns."""
+        own = SUMMARY if self.study.transfer else {name: name for name in self.runs[0].metrics if '/' not in name}
+        return {**own, MEAN: 'mean'}
+
+    @property
+    def fidelities(self) -> dict[str, str]:
+        """Metric -> title of the sources' fidelities."""
+        names = dict.fromkeys(name for run in self.runs for name in run.metrics if name.endswith('/fidelity'))
+        return {name: name.removesuffix('/fidelity') for name in names}
+
+
+def _metric(run: Run, study: Study, metric: str) -> float | None:
+    if metric != MEAN:
+        return run.metrics.get(metric)
+    columns = SUMMARY if study.transfer else [name for name in run.metrics if '/' not in name]
+    values = [run.metrics[column] for column in columns if column in run.metrics]
+    return mean(values) if values else None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One comparison that an observation rests on: a row is better than a baseline by more than a margin.
+
+    Args:
+        study: name of the study.
+        row: the row.
+        baseline: the row that it is compared to.
+        margin: points that it may be worse by. Defaults to 0.
+    """
+
+    study: str
+    row: str
+    baseline: str
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """An observation of the slides.
+
+    Args:
+        name: ``'O1'`` to ``'O6'``.
+        statement: in the slides' words.
+        claims: comparisons of the mean over the transfers' tasks.
+    """
+
+    name: str
+    statement: str
+    claims: tuple[Claim, ...]
+
+
+OBSERVATIONS = (
+    Observation(
+        'O1',
+        'Proper multi-task learning promotes collaboration instead of bringing interference',
+        (Claim('mini', 'xlearner', 'hard_sharing'), Claim('mini', 'xlearner', 'hard_sharing_flops')),
+    ),
+    Observation(
+        'O2',
+        'Additional sources further improve the representation if task conflicts are well mitigated',
+        (Claim('mini', 'xlearner_seg', 'xlearner'),),
+    ),
+    Observation('O3', 'Expansion-Squeeze is better than Squeeze-Expansion', (Claim('mini', 'xlearner', 'xlearner_r'),)),
+    Observation(
+        'O4',
+        'Reconciliation layers should receive information from lower levels',
+        (Claim('mini', 'xlearner', 'xlearner_t'), Claim('mini', 'xlearner', 'xlearner_wo_rec')),
+    ),
+    Observation(
+        'O5', 'Pruning may replace distillation in the squeeze stage', (Claim('mini', 'xlearner_p', 'xlearner', 1.0),)
+    ),
+    Observation('O6', 'X-Learner has high data efficiency', (Claim('mini', 'xlearner_half_data', 'hard_sharing'),)),
+)
+RULE = (
+    'A claim *row > baseline* holds if the lower end of the 95% interval of the paired difference of the mean over the '
+    "transfers' tasks is above 0 (above -1 point for O5, which claims a replacement and no gain); it does not hold if "
+    'the upper end is below that; otherwise it is not decided. An observation holds if all of its claims hold, does '
+    'not hold if one of them does not, and is not decided otherwise.'
+)
+HOLDS, FAILS, OPEN = 'holds', 'does not hold', 'not decided'
+
+
+def verdict(difference: Difference | None, margin: float = 0.0) -> str:
+    """Return the verdict on one claim."""
+    if difference is None or difference.seeds < 2:
+        return OPEN
+    if difference.low > -margin:
+        return HOLDS
+    return FAILS if difference.high < -margin else OPEN
+
+
+def verdict_of(verdicts: Sequence[str]) -> str:
+    """Return the verdict on an observation from those on its claims."""
+    if FAILS in verdicts:
+        return FAILS
+    return HOLDS if all(own == HOLDS for own in verdicts) else OPEN
+
+
+def write_report(ledger: Path = LEDGER, page: Path = PAGE) -> None:
+    """Write the page of all studies with the figures beside it, and print it.
+
+    Args:
+        ledger: file of the finished runs. Defaults to ``docs/study/ledger.jsonl``.
+        page: to write. Defaults to ``docs/study.md``.
+
+    Raises:
+        ConfigError: a damaged ledger.
+    """
+    runs = Ledger(ledger).read()
+    results = {name: Results(study, current(runs, study)) for name, study in STUDIES.items()}
+    parts = [_HEAD]
+    for name, own in results.items():
+        outdated = sum(run.study == name for run in runs) - len(own.runs)
+        parts += [f'## {own.study.title}', *_section(own, outdated)]
+        if own.runs:
+            figure = page.parent / 'study' / f'{name}.png'
+            _draw(own, figure)
+            parts.append(f'![Mean of each row and its difference to {own.study.baselines[0]}](study/{figure.name})')
+    parts += ['## Observations', RULE, _observations(results)]
+    text = '\n\n'.join(parts) + '\n'
+    atomic_write_text(page, text)
+    print(text)
+
+
+_HEAD = """# Studies
+
+Written by `python tools/study.py --report` from [the ledger](study/ledger.jsonl): one line for every finished run, also
+those that contradict the paper. `python tools/study.py mini` runs what the ledger lacks. Scores are in percent; `±` is
+the standard deviation over seeds; differences are paired by seed, in points, with two-sided 95% intervals."""
+
+
+def _section(results: Results, outdated: int) -> list[str]:
+    notes = [f'{outdated} lines of the ledger are of other configs and left out.'] if outdated else []
+    if not results.runs:
+        return [*notes, 'No run yet.']
+    parts = [*notes, markdown(_means(results, results.metrics))]
+    for baseline in results.study.baselines:
+        if baseline in results.rows:
+            parts += [f'Difference to `{baseline}`:', markdown(_differences(results, baseline))]
+    if results.fidelities:
+        parts += ['Fidelity of the squeezed backbones by source:', markdown(_means(results, results.fidelities))]
+    return parts
+
+
+def _means(results: Results, metrics: dict[str, str]) -> Table:
+    lines = []
+    for row in results.rows:
+        values = {metric: list(results.values(row, metric).values()) for metric in metrics}
+        if not any(values.values()):
+            continue
+        runs = [run for run in results.runs if run.row == row]
+        cells = [_spread(values[metric]) for metric in metrics]
+        lines.append([row, str(len(runs)), *cells, str(runs[0].steps), f'{runs[0].tflops:.1f}'])
+    return Table(['row', 'seeds', *metrics.values(), 'steps', 'TFLOPs'], lines)
+
+
+def _differences(results: Results, baseline: str) -> Table:
+    lines = []
+    for row in results.rows:
+        found = [results.difference(row, baseline, metric) for metric in results.metrics]
+        if row != baseline and any(found):
+            lines.append([row, *('' if own is None else str(own) for own in found)])
+    return Table(['row', *results.metrics.values()], lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return ''
+    return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
+
+
+def _observations(results: dict[str, Results]) -> str:
+    lines = []
+    for observation in OBSERVATIONS:
+        found = [results[claim.study].difference(claim.row, claim.baseline) for claim in observation.claims]
+        verdicts = [verdict(own, claim.margin) for own, claim in zip(found, observation.claims, strict=True)]
+        claims = '; '.join(
+            f'{claim.row} > {claim.baseline}: {"no runs" if own is None else own}'
+            for claim, own in zip(observation.claims, found, strict=True)
+        )
+        lines.append([observation.name, observation.statement, claims, verdict_of(verdicts)])
+    return markdown(Table(['', 'observation', 'claims', 'verdict'], lines))
+
+
+def _draw(results: Results, path: Path) -> None:
+    """Draw the mean of each row, and its difference to the first baseline with the interval."""
+    baseline = results.study.baselines[0]
+    rows = results.rows[::-1]
+    figure = Figure(figsize=(9, 0.4 * len(rows) + 1.4), layout='constrained')
+    left, right = figure.subplots(1, 2, sharey=True)
+    for height, row in enumerate(rows):
+        values = list(results.values(row, MEAN).values())
+        left.plot(values, [height] * len(values), 'o', color='#9ab', markersize=4)
+        left.plot(mean(values), height, '|', color='black', markersize=14)
+        own = results.difference(row, baseline)
+        if own is not None and row != baseline:
+            margin = own.margin if own.seeds > 1 else 0.0
+            right.errorbar(own.mean, height, xerr=margin, fmt='o', color='black', capsize=3)
+    right.axvline(0, color='#bbb', linewidth=1)
+    left.set_yticks(range(len(rows)), rows)
+    left.set_xlabel('mean, every seed a dot (%)')
+    right.set_xlabel(f'difference to {baseline}, 95% interval')
+    for axes in (left, right):
+        axes.spines[['top', 'right']].set_visible(False)
+        axes.grid(axis='x', color='#eee')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
