@@ -21,6 +21,8 @@ def test_known_settings_are_read():
         (dict(GOOD, loss_weight=-1.0), r"source 'coco': loss_weight must be a number that is not negative, got -1"),
         (dict(GOOD, loss_weight='a'), r"source 'coco': loss_weight must be a number that is not negative, got 'a'"),
         (dict(GOOD, loss_weight=float('nan')), r"source 'coco': loss_weight must be a number .*, got nan"),
+        (dict(GOOD, data_fraction=0), r'coco.*data_fraction.*above 0.*got 0'),
+        (dict(GOOD, data_fraction=1.5), r'coco.*data_fraction.*at most 1.*got 1\.5'),
         (dict(GOOD, strict_paths='yes'), r"source 'coco': strict_paths must be True or False, got 'yes'"),
         (
             dict(GOOD, val_evaluator=dict(type='Accuracy')),

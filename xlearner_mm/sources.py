@@ -100,6 +100,8 @@ class Source:
         bad_data: settings of :class:`~xlearner_mm.sources.BadData`. Defaults to ``dict(policy='error')``.
         strict_paths: refuse file names in annotations outside the dataset's ``data_root`` and ``data_prefix``.
             Defaults to False.
+        data_fraction: share of the training images, drawn with the source's name as seed, of a classification source
+            class by class; the smaller of two shares is a subset of the larger one. Defaults to 1.
         declared: for a dry run without the dataset's files: ``images``, their number, and ``picture``, the usual width
             and height. Defaults to none.
 
@@ -119,6 +121,7 @@ class Source:
     primary_scale: float = 1.0
     bad_data: BadData = field(default_factory=BadData)
     strict_paths: bool = False
+    data_fraction: float = 1.0
     declared: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -139,6 +142,10 @@ class Source:
             )
         if not isinstance(self.strict_paths, bool):
             raise SourceError(f"source '{self.name}': strict_paths must be True or False, got {self.strict_paths!r}")
+        if not isinstance(self.data_fraction, (int, float)) or not 0 < self.data_fraction <= 1:
+            raise SourceError(
+                f"source '{self.name}': data_fraction must be above 0 and at most 1, got {self.data_fraction!r}"
+            )
         if (self.val_dataloader is None) != (self.val_evaluator is None):
             raise SourceError(
                 f"source '{self.name}': val_dataloader and val_evaluator go together; give both or neither"

@@ -11,3 +11,18 @@ def spread(total: int, count: int) -> list[int]:
     Datasets are often sorted by class, so their first images would be of a single class.
     """
     return np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist()
+
+
+def stratified(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the indices of a random share of every class, at least one image of each, ascending.
+
+    Args:
+        labels: ``(N,)``, the class of every image.
+        fraction: share of each class.
+        rng: source of randomness.
+    """
+    chosen = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        chosen.append(members[: max(1, round(fraction * len(members)))])
+    return np.sort(np.concatenate(chosen))

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tests.datasets.small_sources import class_folders
 from xlearner_mm.datasets import MultiSourceDataset, multi_source_collate
 from xlearner_mm.errors import BadImageError, SourceError
 from xlearner_mm.testing import index_sources
@@ -43,6 +44,29 @@ def test_a_missing_folder_is_refused_by_source_and_path(tmp_path):
         dataset=dict(_scope_='mmpretrain', type='CustomDataset', data_root=missing, data_prefix='train', pipeline=[]),
     )
     with pytest.raises(SourceError, match=f"source 'pets'.*{missing}"):
+        MultiSourceDataset(sources)
+
+
+def labels_of(tmp_path, **settings):
+    dataset = MultiSourceDataset({'pets': {**class_folders(tmp_path), **settings}})
+    stock = dataset.datasets['pets']
+    return dataset.images['pets'], [
+        (stock.get_data_info(i)['img_path'], stock.get_data_info(i)['gt_label']) for i in range(len(stock))
+    ]
+
+
+def test_a_share_of_a_classification_source_keeps_every_class_and_is_a_subset_of_a_larger_one(tmp_path):
+    (_, whole), (count, most), (_, least) = (labels_of(tmp_path, data_fraction=share) for share in (1, 0.67, 0.34))
+    assert len(whole) == 6
+    assert count == len(most) == 4
+    assert sorted(label for _, label in least) == [0, 1]
+    assert set(least) < set(most) < set(whole)
+
+
+def test_a_share_of_a_dataset_that_is_not_mmengines_is_refused():
+    sources = index_sources(a=(3, 1))
+    sources['a']['data_fraction'] = 0.5
+    with pytest.raises(SourceError, match=r"'a'.*data_fraction=0\.5.*IndexDataset"):
         MultiSourceDataset(sources)
 
 

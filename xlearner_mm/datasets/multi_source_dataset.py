@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,8 @@ from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
 
-from mmengine.dataset import pseudo_collate
+import numpy as np
+from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
@@ -21,6 +23,7 @@ from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
 from xlearner_mm.errors import BadImageError, SourceError, one_line
 from xlearner_mm.registry import DATASETS, FUNCTIONS
 from xlearner_mm.sources import Source, parse_sources
+from xlearner_mm.spread import stratified
 
 REPLACED = 'replaced_images'
 """Key in a sample's metainfo: ``[[path, reason], ...]`` of the bad images that it replaces."""
@@ -82,7 +85,7 @@ class MultiSourceDataset(Dataset):
         dataset: Any = self.datasets[source.name]
         try:
             parts = list(leaves(dataset))
-            bad = read_once(lambda: read_annotations(source, dataset, parts), parts)
+            bad = read_once(lambda: _read_share(source, dataset, parts), parts)
             self.bad_images[source.name] = bad
             size = len(dataset)
         except SourceError:
@@ -262,3 +265,19 @@ def multi_source_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for sample in samples:
         groups.setdefault(sample['source'], []).append(sample['data'])
     return {source: pseudo_collate(group) for source, group in groups.items()}
+
+
+def _read_share(source: Source, dataset: Any, parts: list[BaseDataset]) -> dict[str, str]:
+    """Read a source's annotations and keep its ``data_fraction`` of them; return the bad images."""
+    unread = not (parts and all(part._fully_initialized for part in parts))
+    bad = read_annotations(source, dataset, parts)
+    if source.data_fraction < 1 and unread:
+        if parts != [dataset]:
+            raise SourceError(
+                f"source '{source.name}': data_fraction={source.data_fraction} needs an MMEngine dataset without "
+                f'wrappers, got {type(dataset).__name__}; set `indices` of the datasets in it'
+            )
+        labels = dataset.get_gt_labels() if hasattr(dataset, 'get_gt_labels') else np.zeros(len(dataset))
+        rng = np.random.default_rng(zlib.crc32(source.name.encode()))
+        dataset.get_subset_(stratified(labels, source.data_fraction, rng).tolist())
+    return bad

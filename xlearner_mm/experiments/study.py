@@ -17,7 +17,7 @@ from mmengine.config import Config
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.experiments.variant_jobs import budget_of, seconds_of, upstream_of, variant_jobs, variant_row
-from xlearner_mm.experiments.variants import MINI, PHOTO, Family, Variant
+from xlearner_mm.experiments.variants import MINI, MINI_SOURCES, PHOTO, Family, Variant
 from xlearner_mm.pipeline import JobRunner
 from xlearner_mm.pipeline.job import Job
 from xlearner_mm.pipeline.runner import INTERRUPTED
@@ -76,6 +76,24 @@ def _link_study() -> Study:
     return Study('links', 'Kinds of link', family, dict.fromkeys(links, 5), ('ConvLink',), transfer=False)
 
 
+def _with_less_data(family: Family, variant: str, sources: Sequence[str]) -> Family:
+    """Add a variant on a quarter and on a half of the sources' images, for as many steps."""
+    trainings, variants = dict(family.trainings), dict(family.variants)
+    result = family.variants[variant]
+    assert result.result is not None
+    for word, fraction in (('quarter', 0.25), ('half', 0.5)):
+        renamed = {name: f'{name}_{word}' for name in family.trainings_of(variant)}
+        for name, alias in renamed.items():
+            own = family.trainings[name]
+            placeholders = {old: f'{{{new}}}' for old, new in renamed.items()}
+            reads = {key: value.format(**placeholders) for key, value in own.reads.items()}
+            options = {**own.options, **{f'sources.{source}.data_fraction': fraction for source in sources}}
+            trainings[alias] = replace(own, alias=alias, reads=reads, options=options)
+        title = f'{result.title}, {word} of the images'
+        variants[f'{variant}_{word}'] = replace(result, title=title, result=renamed[result.result])
+    return Family(family.name, trainings, variants)
+
+
 STUDIES = {
     study.name: study
     for study in (
@@ -83,11 +101,12 @@ STUDIES = {
         Study(
             'mini',
             'XL-Mini',
-            MINI,
+            _with_less_data(MINI, 'xlearner', MINI_SOURCES),
             {
                 **dict.fromkeys(('hard_sharing', 'hard_sharing_flops', 'xlearner', 'xlearner_wo_rec'), 5),
                 **dict.fromkeys(('xlearner_pp', 'xlearner_seg', 'hard_sharing_seg', 'hard_sharing_seg_flops'), 5),
                 **dict.fromkeys(('xlearner_t', 'xlearner_r', 'xlearner_p', 'scratch'), 3),
+                **dict.fromkeys(('xlearner_half', 'xlearner_quarter'), 3),
             },
             ('hard_sharing', 'hard_sharing_flops', 'hard_sharing_seg', 'hard_sharing_seg_flops'),
         ),

@@ -167,7 +167,7 @@ OBSERVATIONS = (
     Observation(
         'O5', 'Pruning may replace distillation in the squeeze stage', (Claim('mini', 'xlearner_p', 'xlearner', 1.0),)
     ),
-    Observation('O6', 'X-Learner has high data efficiency', (Claim('mini', 'xlearner_half_data', 'hard_sharing'),)),
+    Observation('O6', 'X-Learner has high data efficiency', (Claim('mini', 'xlearner_half', 'hard_sharing'),)),
 )
 RULE = (
     'A claim *row > baseline* holds if the lower end of the 95% interval of the paired difference of the mean over the '

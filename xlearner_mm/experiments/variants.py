@@ -95,7 +95,8 @@ def _squeeze(expansion: str, seconds: float) -> Training:
     return Training(f'{name}.py', seconds, {'model.teacher.checkpoint': f'{{{expansion}}}'})
 
 
-_HINT_TEACHERS = ('digits', 'shapes', 'textures', 'det_shapes', 'det_digits')
+MINI_SOURCES = ('digits', 'shapes', 'textures', 'det_shapes', 'det_digits')
+"""Sources of XL-Mini's variants without segmentation."""
 _TRAININGS = [
     Training('hard_sharing_r18.py', 280),
     Training('hard_sharing_flops_r18.py', 420),
@@ -103,11 +104,11 @@ _TRAININGS = [
     Training('hard_sharing_seg_flops_r18.py', 600),
     Training('xlearner_r18_expansion.py', 170),
     _squeeze('xlearner_r18_expansion', 160),
-    *(Training(f'single/{source}_r18.py', 60, export=True) for source in _HINT_TEACHERS),
+    *(Training(f'single/{source}_r18.py', 60, export=True) for source in MINI_SOURCES),
     Training(
         'xlearner_pp_r18_expansion.py',
         220,
-        {f'model.hints.{source}.checkpoint': f'{{{source}_r18}}/backbone.pth' for source in _HINT_TEACHERS},
+        {f'model.hints.{source}.checkpoint': f'{{{source}_r18}}/backbone.pth' for source in MINI_SOURCES},
     ),
     _squeeze('xlearner_pp_r18_expansion', 160),
     Training('xlearner_seg_r18_expansion.py', 280),

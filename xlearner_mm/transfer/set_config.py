@@ -19,6 +19,7 @@ from xlearner_mm.engine.schedule import counts_epochs
 from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.export.start import Start, resnet_channels
 from xlearner_mm.registry import DATASETS, bare_name
+from xlearner_mm.spread import stratified
 from xlearner_mm.transfer.protocol import Protocol
 
 FRACTION_FILE = 'data_fraction.json'
@@ -202,21 +203,6 @@ def leaf_datasets(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from leaf_datasets(dataset['dataset'])
     else:
         yield dataset
-
-
-def stratified(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the indices of a random share of every class, at least one image of each, ascending.
-
-    Args:
-        labels: ``(N,)``, the class of every image.
-        fraction: share of each class.
-        rng: source of randomness.
-    """
-    chosen = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        chosen.append(members[: max(1, round(fraction * len(members)))])
-    return np.sort(np.concatenate(chosen))
 
 
 def _draw(leaf: dict[str, Any], key: str, fraction: float, scope: str) -> Part:

@@ -17,10 +17,11 @@ from torch.nn.functional import normalize, one_hot
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline.progress import ProgressFile
+from xlearner_mm.spread import stratified
 from xlearner_mm.transfer.probing.features import FeatureExtractor, Features
 from xlearner_mm.transfer.probing.logistic import best_strength, choose, fit, save_classifier
 from xlearner_mm.transfer.rows import ProbeRecord
-from xlearner_mm.transfer.set_config import leaf_datasets, stratified
+from xlearner_mm.transfer.set_config import leaf_datasets
 from xlearner_mm.typed_json import to_json
 
 
