@@ -25,7 +25,7 @@ def folders(path):
 CONFIGS = sorted(p for p in ROOT.rglob('*.py') if not {'_base_', 'baselines'} & set(folders(p)))
 SOURCES = sorted((ROOT / '_base_' / 'sources').glob('*.py'))
 TRANSFERS = [path for path in CONFIGS if 'transfer' in folders(path)]
-MINI_TRANSFERS = [path for path in TRANSFERS if 'mini' in folders(path)]
+MINI_TRANSFERS = [path for path in TRANSFERS if {'mini', 'photo'} & set(folders(path))]
 BUILT_TRANSFERS = [
     path
     if path in MINI_TRANSFERS or path.stem in ('cls_dtd', 'depth_nyu')
@@ -38,7 +38,7 @@ LEARNERS = [path for path in CONFIGS if path not in TRANSFERS + SQUEEZES]
 
 def slow_at_paper_scale(paths, *but):
     """Building two ResNet-50s with their heads takes seconds: one of them is enough between the slow runs."""
-    fast = [path for path in paths if 'mini' in folders(path) or path.stem in but]
+    fast = [path for path in paths if {'mini', 'photo'} & set(folders(path)) or path.stem in but]
     return [path if path in fast else pytest.param(path, marks=pytest.mark.slow) for path in paths]
 
 
