@@ -11,6 +11,7 @@ from mmengine.config import Config
 from tests.reduction import with_teachers
 from xlearner_mm.datasets import parse_sources
 from xlearner_mm.mini import CATALOG
+from xlearner_mm.photos import CATALOG as PHOTOS
 from xlearner_mm.registry import MODELS, init_default_scope
 from xlearner_mm.sources import with_sources
 
@@ -159,7 +160,7 @@ def configs_of(folder):
     )
 
 
-@pytest.mark.parametrize('folder', ['expansion', 'squeeze', 'transfer', 'mini'])
+@pytest.mark.parametrize('folder', ['expansion', 'squeeze', 'transfer', 'mini', 'photo'])
 def test_the_metafile_and_the_readme_know_every_config(folder):
     stages = {path.relative_to(ROOT.parent).as_posix() for path in configs_of(folder)}
     metafile = ROOT / folder / 'metafile.yml'
@@ -172,24 +173,29 @@ def test_every_mini_set_has_its_config():
     assert {p.stem.removeprefix('mini_') for p in SOURCES if p.stem.startswith('mini_')} == {
         entry.name for entry in CATALOG.values() if entry.role == 'source'
     }
-    transfer = {p.stem for p in MINI_TRANSFERS}
+    transfer = {p.stem for p in MINI_TRANSFERS if 'mini' in folders(p)}
     assert transfer == {
         f'{entry.task}_{entry.name.replace("voc_seg", "voc")}' for entry in CATALOG.values() if entry.role == 'transfer'
     }
 
 
-@pytest.mark.parametrize('path', [*(p for p in SOURCES if p.stem.startswith('mini_')), *MINI_TRANSFERS], ids=name)
+@pytest.mark.parametrize(
+    'path', [*(p for p in SOURCES if p.stem.startswith(('mini_', 'photo_'))), *MINI_TRANSFERS], ids=name
+)
 def test_classes_are_those_of_the_set_on_disk(path):
     cfg = Config.fromfile(path).to_dict()
     described = next(iter(cfg.values())) if path in SOURCES else cfg
-    folder = re.search(r"'data/xl_mini/(\w+)", str(cfg)).group(1)
-    entry = CATALOG[folder]
+    family, folder = re.search(r"'data/xl_(mini|photo)/(?:source/|transfer/)?(\w+)", str(cfg)).groups()
+    entry = {'mini': CATALOG, 'photo': PHOTOS}[family][folder]
+    count = entry.classes if family == 'photo' else len(entry.classes)
     if entry.task == 'depth':
-        assert not entry.classes
+        assert not count
         return
     dataset = described['dataset'] if path in SOURCES else described['train_dataloader']['dataset']
     if entry.task == 'cls':
         model = described['network'] if path in SOURCES else described['model']
-        assert model['head']['num_classes'] == len(entry.classes)
+        assert model['head']['num_classes'] == count
+    elif family == 'photo':
+        assert len(dataset['metainfo']['classes']) == count
     else:
-        assert tuple(dataset['metainfo']['classes'])[-len(entry.classes) :] == entry.classes
+        assert tuple(dataset['metainfo']['classes'])[-count:] == entry.classes
