@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from xlearner_mm.errors import ConfigError
+from xlearner_mm.errors import ConfigError, print_error
 from xlearner_mm.photos import CATALOG, check_photos, clone_commands, make_photos
 
 
@@ -43,8 +43,7 @@ def main() -> int:
                 subprocess.run(command, check=True)
         make_photos(args.raw, args.out, args.only, report)
     except (ConfigError, OSError, subprocess.CalledProcessError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+        return print_error(error)
     print(f'done: {args.out}')
     return 0
 
