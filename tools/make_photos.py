@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('raw', metavar='RAW', nargs='?', help='folder of the clones, each named like its repository')
     parser.add_argument('out', metavar='OUT', nargs='?', default='data/xl_photo', help='folder to write to')
-    parser.add_argument('--check', action='store_true', help='only check that OUT is complete')
+    parser.add_argument('--check', action='store_true', help='only check a folder, the only argument')
     parser.add_argument('--clone', action='store_true', help='first clone the repositories that RAW lacks (1.2 GB)')
     parser.add_argument('--only', nargs='+', metavar='NAME', help=f'sets to convert; all are: {" ".join(CATALOG)}')
     args = parser.parse_args()
@@ -35,7 +35,7 @@ def main() -> int:
 
     try:
         if args.check:
-            check_photos(args.out, args.only)
+            check_photos(args.raw or args.out, args.only)
             return 0
         if args.clone:
             for command in clone_commands(args.raw, args.only):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from mmengine.model import MMDistributedDataParallel, convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 
-from xlearner_mm.models.ragged import parts_of, ragged
+from xlearner_mm.models.norms import parts_of, ragged
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 

@@ -9,8 +9,7 @@ from mmengine.model import convert_sync_batchnorm
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from torch import nn
 
-from xlearner_mm.models.norms import ModuleState, is_batch_norm
-from xlearner_mm.models.ragged import parts_of, ragged, ragged_forwards
+from xlearner_mm.models.norms import ModuleState, is_batch_norm, parts_of, ragged, ragged_forwards
 from xlearner_mm.models.recomputation import recompute_as_plain, recompute_named
 from xlearner_mm.registry import MODELS
 

@@ -11,8 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from xlearner_mm.models.norms import ModuleState
-from xlearner_mm.models.ragged import Ragged, ragged_forwards
+from xlearner_mm.models.norms import ModuleState, Ragged, ragged_forwards
 from xlearner_mm.models.unwrapped import unwrapped
 
 

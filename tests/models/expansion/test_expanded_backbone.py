@@ -6,7 +6,7 @@ from torch import nn
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion.reconciliation import DepthPlan
-from xlearner_mm.models.ragged import ragged
+from xlearner_mm.models.norms import ragged
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import CHANNELS, tiny_expanded, tiny_resnet
 

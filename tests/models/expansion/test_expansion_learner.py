@@ -7,7 +7,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from xlearner_mm.errors import ConfigError, SourceError
-from xlearner_mm.models.ragged import parts_of
+from xlearner_mm.models.norms import parts_of
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 

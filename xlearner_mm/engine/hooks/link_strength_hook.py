@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from xlearner_mm.engine.hooks.logged_step import logging_interval
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.reconciliation import LinkKey
-from xlearner_mm.models.ragged import Batch, parts_of
+from xlearner_mm.models.norms import Batch, parts_of
 from xlearner_mm.registry import HOOKS
 
 LINKS_KEY = 'xlearner_links'

@@ -16,7 +16,7 @@ from xlearner_mm.checkpoint import load_strictly
 from xlearner_mm.config.options import load_config
 from xlearner_mm.engine.hooks.step_seed_hook import seed_step
 from xlearner_mm.engine.recovery.step_record import read_step
-from xlearner_mm.models.ragged import parts_of
+from xlearner_mm.models.norms import parts_of
 from xlearner_mm.registry import MODELS
 from xlearner_mm.sources import with_sources
 

@@ -12,7 +12,7 @@ from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.models.ragged import each, parts_of, ragged, ragged_forwards
+from xlearner_mm.models.norms import each, parts_of, ragged, ragged_forwards
 from xlearner_mm.registry import MODELS
 
 GUIDANCE = {'type': 'GuidanceLayer'}

@@ -1,5 +1,6 @@
 """Expansion: one sub-backbone per task, linked by reconciliation layers."""
 
+from xlearner_mm.models.expansion import stages  # noqa: F401
 from xlearner_mm.models.expansion.expanded_backbone import XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.expansion_learner import ExpansionLearner
 from xlearner_mm.models.expansion.links import Link

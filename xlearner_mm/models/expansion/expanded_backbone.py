@@ -16,8 +16,7 @@ from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.expansion.branch import Branch, freeze, frozen_modules, pretrained_of
 from xlearner_mm.models.expansion.links import Link, inner_widths, narrow_to
 from xlearner_mm.models.expansion.reconciliation import DepthPlan, LinkKey, Reconciliation
-from xlearner_mm.models.norms import ModuleState, any_batch_statistics, apply_norm_eval
-from xlearner_mm.models.ragged import Batch, ragged_forwards
+from xlearner_mm.models.norms import Batch, ModuleState, any_batch_statistics, apply_norm_eval, ragged_forwards
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import MODELS
 
@@ -204,7 +203,7 @@ class XLearnerExpandedBackbone(BaseModule):
 
         Args:
             x: images of a source of that task, ``(B, 3, H, W)``; or of several sources, of sizes of their own, as one
-                :class:`~xlearner_mm.models.ragged.Ragged` batch.
+                :class:`~xlearner_mm.models.norms.Ragged` batch.
             task: the task t.
 
         Returns:

@@ -19,8 +19,7 @@ from xlearner_mm.models.data_preprocessor import (
 from xlearner_mm.models.expansion.expanded_backbone import Levels, XLearnerExpandedBackbone
 from xlearner_mm.models.expansion.hints import build_hints
 from xlearner_mm.models.expansion.stock_network import build_stock_network, losses_of, port_of
-from xlearner_mm.models.norms import apply_norm_eval
-from xlearner_mm.models.ragged import joint_groups, parts_of, ragged
+from xlearner_mm.models.norms import apply_norm_eval, joint_groups, parts_of, ragged
 from xlearner_mm.registry import MODELS, plain
 from xlearner_mm.sources import parse_sources
 

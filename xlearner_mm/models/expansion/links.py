@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import recorded_widths
 from xlearner_mm.errors import CheckpointError, ConfigError
-from xlearner_mm.models.norms import STATISTICS, is_batch_norm
-from xlearner_mm.models.ragged import each
+from xlearner_mm.models.norms import STATISTICS, each, is_batch_norm
 from xlearner_mm.registry import MODELS
 
 

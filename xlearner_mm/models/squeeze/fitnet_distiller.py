@@ -18,8 +18,14 @@ from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
 from xlearner_mm.models.distillation.comparison import GUIDANCE, LOSS, STANDARDIZE, build_part, build_parts, compare
 from xlearner_mm.models.distillation.teachers import by_level, check_levels, probe_channels
 from xlearner_mm.models.expansion.stock_network import port_of
-from xlearner_mm.models.norms import any_batch_statistics, apply_norm_eval
-from xlearner_mm.models.ragged import joint_groups, parts_of, ragged, ragged_forwards
+from xlearner_mm.models.norms import (
+    any_batch_statistics,
+    apply_norm_eval,
+    joint_groups,
+    parts_of,
+    ragged,
+    ragged_forwards,
+)
 from xlearner_mm.models.squeeze.student import build_student, check_all_trains, load_student
 from xlearner_mm.models.squeeze.teachers import Teacher, branch_targets, build_further_teachers, fill_weights
 from xlearner_mm.nearest_name import settings_of

@@ -12,8 +12,7 @@ from xlearner_mm.checkpoint import read_checkpoint, recorded_normalization
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.distillation.teachers import unreached_parameters
-from xlearner_mm.models.expansion.branch import load_pretrained, pretrained_of
-from xlearner_mm.models.expansion.stages import StagesError, stages_of
+from xlearner_mm.models.expansion.branch import StagesError, load_pretrained, pretrained_of, stages_of
 from xlearner_mm.models.recomputation import recompute_as_plain
 from xlearner_mm.normalization import Normalization
 from xlearner_mm.registry import MODELS

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from xlearner_mm.models.expansion.stages.base import Stages, StagesError
+from xlearner_mm.models.expansion.branch import Stages, StagesError
 from xlearner_mm.registry import MODELS
 
 

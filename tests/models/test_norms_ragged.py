@@ -8,8 +8,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.models.norms import is_batch_norm
-from xlearner_mm.models.ragged import Ragged, RaggedError, each, joint_groups, parts_of, ragged, ragged_forwards
+from xlearner_mm.models.norms import (
+    Ragged,
+    RaggedError,
+    each,
+    is_batch_norm,
+    joint_groups,
+    parts_of,
+    ragged,
+    ragged_forwards,
+)
 from xlearner_mm.registry import MODELS
 
 from .mmcv_sync_bn import on_cpu
