@@ -8,6 +8,7 @@ warmup = 1000
 squeeze_schedule = dict(
     optim_wrapper=dict(
         type='OptimWrapper',
+        constructor='PerBranchOptimWrapperConstructor',  # merges parameter groups
         optimizer=dict(type='AdamW', lr=squeeze_lr, weight_decay=0.05),
         paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
         clip_grad=dict(max_norm=10.0),

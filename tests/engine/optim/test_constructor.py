@@ -110,6 +110,43 @@ def test_what_a_branch_does_not_set_it_takes_from_all():
     assert {name: own.clip_grad_kwargs for name, own in wrapper.items()} == dict(cls=CLIPPED, det=CLIPPED, seg=None)
 
 
+def grouped(constructor, optimizer, steps=6, clip_grad=None):
+    """A network after some updates, and its wrapper; norms and biases have settings of their own."""
+    torch.manual_seed(0)
+    blocks = [[torch.nn.Conv2d(width, 8, 3), torch.nn.BatchNorm2d(8)] for width in (3, 8, 8)]
+    model = torch.nn.Sequential(*[layer for block in blocks for layer in block])
+    settings = dict(optimizer=dict(optimizer, weight_decay=0.1), accumulative_counts=2, clip_grad=clip_grad)
+    paramwise = dict(norm_decay_mult=0.0, bias_lr_mult=2.0, custom_keys={'4.weight': dict(lr_mult=0.1)})
+    wrapper = build_optim_wrapper(model, dict(settings, constructor=constructor, paramwise_cfg=paramwise))
+    for _ in range(steps):
+        wrapper.update_params(model(torch.randn(2, 3, 9, 9)).square().mean())
+    return model, wrapper
+
+
+@pytest.mark.parametrize('clip_grad', [None, dict(max_norm=0.01), dict(type='value', clip_value=1e-3)])
+@pytest.mark.parametrize(
+    'optimizer', [dict(SGD, momentum=0.9), dict(SGD, foreach=True), dict(type='AdamW', lr=0.01, foreach=True)], ids=str
+)
+def test_merged_groups_give_the_same_updates_bit_for_bit(optimizer, clip_grad):
+    plain, stock = grouped('DefaultOptimWrapperConstructor', dict(optimizer, foreach=False), clip_grad=clip_grad)
+    model, wrapper = grouped('PerBranchOptimWrapperConstructor', optimizer, clip_grad=clip_grad)
+    assert len(stock.optimizer.param_groups) == 12
+    assert len(wrapper.optimizer.param_groups) == 4, 'weights, biases, norms, and one of its own'
+    assert wrapper.get_lr()['base_lr'] == stock.get_lr()['base_lr'] == [optimizer['lr']]
+    for group in wrapper.optimizer.param_groups:
+        assert names_of(model, group['params']) == set(group['param_names'])
+    for name, value in model.named_parameters():
+        assert torch.equal(value, plain.get_parameter(name)), name
+
+
+def test_fused_updates_of_merged_groups_are_equal_up_to_rounding():
+    sgd = dict(SGD, momentum=0.9)
+    plain, _ = grouped('DefaultOptimWrapperConstructor', sgd)
+    model, _ = grouped('PerBranchOptimWrapperConstructor', dict(sgd, fused=True))
+    for name, value in model.named_parameters():
+        torch.testing.assert_close(value, plain.get_parameter(name), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     'recipe',
     [

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 
 from tests.engine.toy_training import toy_runner, trained, weights
 from xlearner_mm.config.options import load_config
@@ -131,6 +132,52 @@ def test_on_request_rates_are_those_of_the_config_from_the_start(tmp_path, sched
     whole = rates_of(built(tmp_path / 'other', **new))
     np.testing.assert_allclose(rates_of(runner), whole[6:])
     assert runner.not_taken_over == []
+
+
+NAMED = dict(constructor='PerBranchOptimWrapperConstructor', clip_grad=dict(max_norm=0.1))
+GROUPED = [{}, dict(paramwise_cfg=dict(bias_lr_mult=0.1)), dict(paramwise_cfg=dict(bias_lr_mult=1.0))]
+
+
+@pytest.mark.parametrize('before', GROUPED, ids=['one group', 'two groups', 'merged groups'])
+@pytest.mark.parametrize('after', GROUPED, ids=['one group', 'two groups', 'merged groups'])
+@pytest.mark.parametrize('optimizer', [SGD, dict(type='AdamW', lr=0.1)], ids=['SGD', 'AdamW'])
+def test_optimizers_are_resumed_by_names_across_groupings(tmp_path, before, after, optimizer):
+    def settings(own):
+        return dict(steps=8, param_scheduler=cosine(8), optim_wrapper=dict(NAMED, optimizer=optimizer, **own))
+
+    straight = trained(tmp_path / 'straight', **settings(before))
+    trained(tmp_path / 'work', hooks=[dict(type='InterruptHook', step=3)], **settings(before))
+    resumed = trained(tmp_path / 'work', resume='auto', **settings(after))
+    assert weights(resumed) == weights(straight)
+    assert resumed.optim_wrapper.get_lr() == straight.optim_wrapper.get_lr()
+    assert bool(resumed.not_taken_over) == (before != after and GROUPED[1] in (before, after))
+
+
+def test_rates_across_groupings_are_taken_from_the_config_on_request(tmp_path):
+    new = dict(steps=8, param_scheduler=cosine(8), optim_wrapper=dict(NAMED, optimizer=SGD, **GROUPED[1]))
+    straight = trained(tmp_path / 'straight', **new)
+    hooks = [dict(type='InterruptHook', step=3)]
+    trained(tmp_path / 'work', hooks=hooks, **{**new, 'optim_wrapper': dict(NAMED, optimizer=SGD)})
+    resumed = trained(tmp_path / 'work', resume='auto', cfg=dict(resume_schedule='config'), **new)
+    assert resumed.optim_wrapper.get_lr() == straight.optim_wrapper.get_lr()
+    groups = [(group['param_names'], group['lr']) for group in resumed.optim_wrapper.optimizer.param_groups]
+    assert groups == [(g['param_names'], g['lr']) for g in straight.optim_wrapper.optimizer.param_groups]
+    assert all(resumed.optim_wrapper.optimizer.state[p] for p in resumed.model.student.parameters())
+
+
+@pytest.mark.parametrize(('others', 'told'), [((), 'lacks parameter student.bias'), (('a', 'b'), 'unknown .*a and 1')])
+def test_state_of_other_parameters_is_refused(tmp_path, others, told):
+    settings = dict(optim_wrapper=dict(NAMED, optimizer=SGD))
+    path = tmp_path / 'iter_3.pth'
+    trained(tmp_path, steps=3, **settings)
+    checkpoint = torch.load(path, weights_only=False)
+    (group,) = checkpoint['optimizer']['param_groups']
+    group['param_names'] = [*group['param_names'], *others] if others else group['param_names'][:1]
+    group['params'] = list(range(len(group['param_names'])))
+    torch.save(checkpoint, path)
+    with pytest.raises(CheckpointError, match=f'iter_3.pth.*{told}') as error:
+        toy_runner(tmp_path, steps=6, resume='auto', **settings).train()
+    assert '\n' not in str(error.value)
 
 
 def test_in_a_training_of_epochs_too(tmp_path):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
-from torch import nn
+from torch import Tensor, nn
 
 from xlearner_mm.engine.optim.wrapper import BranchClipping, PerBranchOptimWrapper
 from xlearner_mm.errors import ConfigError
@@ -18,6 +18,9 @@ from xlearner_mm.nearest_name import nearest, settings_of
 
 _OWN = ('optimizer', 'clip_grad', 'paramwise_cfg', 'constructor')
 """Settings that a branch can have of its own; the others are of the shared backward pass."""
+
+_NAMES = ('params', 'param_names', 'param_name')
+"""Entries of a parameter group that are no settings."""
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -43,6 +46,11 @@ class PerBranchOptimWrapperConstructor:
     A branch that serves several tasks (hard-sharing) has one gradient and is clipped as one. A model without branches
     (a squeeze's) gets the stock constructor.
 
+    Parameter groups of equal settings, which ``paramwise_cfg`` makes of every tensor, are merged: optimizers and
+    schedules take time by the group, and ``foreach=True`` or ``fused=True`` of an optimizer's settings only work within
+    one. The updates are the same, bit for bit. ``param_names`` of a group are the names in the model, by which a
+    resumed training finds the state of its parameters.
+
     Args:
         optim_wrapper_cfg: settings of the wrapper as for the stock constructor, and those of branches by name.
         paramwise_cfg: as for the stock constructor. Defaults to None.
@@ -67,7 +75,7 @@ class PerBranchOptimWrapperConstructor:
         branches = list(learner.backbone.branches) if isinstance(learner, ExpansionLearner) else []
         self._check_names(branches, type(learner).__name__)
         if not branches:
-            return build_optim_wrapper(learner, self._of_all)
+            return _merged(build_optim_wrapper(learner, self._of_all), learner)
         parameters = _parameters_of(learner)
         if self._of_branches:
             return PerBranchOptimWrapper(**{name: self._build(learner, name) for name in branches})
@@ -75,7 +83,7 @@ class PerBranchOptimWrapperConstructor:
         wrapper = build_optim_wrapper(learner, self._of_all)
         if wrapper.clip_grad_kwargs:
             wrapper.clip_func = BranchClipping(parameters, wrapper.clip_func)
-        return wrapper
+        return _merged(wrapper, learner)
 
     def _check_names(self, branches: list[str], model: str) -> None:
         for name, own in self._of_branches.items():
@@ -111,7 +119,7 @@ class PerBranchOptimWrapperConstructor:
         wrapper = build_optim_wrapper(view, deepcopy(settings))
         if wrapper.clip_grad_kwargs:
             wrapper.grad_name = f'{wrapper.grad_name}/{branch}'
-        return wrapper
+        return _merged(wrapper, learner)
 
     @staticmethod
     def _check_optimizer(branch: str, settings: Mapping[str, Any]) -> None:
@@ -119,6 +127,37 @@ class PerBranchOptimWrapperConstructor:
             whose = f"branch '{branch}' has" if branch else 'the branches have'
             own = f'optim_wrapper.{branch}.optimizer, or ' if branch else ''
             raise ConfigError(f'optim_wrapper: {whose} no optimizer: set {own}optim_wrapper.optimizer for all')
+
+
+def _merged(wrapper: OptimWrapper, model: nn.Module) -> OptimWrapper:
+    """Merge the parameter groups of equal settings, and name their parameters as the model does."""
+    groups = wrapper.optimizer.param_groups
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    order = {id(parameter): number for number, parameter in enumerate(p for group in groups for p in group['params'])}
+    merged: list[dict[str, Any]] = []
+    for group in groups:
+        same = next((other for other in merged if _settings(other) == _settings(group)), None)
+        if same is None:
+            merged.append(same := {**_settings(group), 'params': [], 'param_names': []})
+        same['params'] += group['params']
+        same['param_names'] += [names[id(parameter)] for parameter in group['params']]
+    groups[:] = merged
+    if wrapper.clip_grad_kwargs and len(merged) > 1 and not isinstance(wrapper.clip_func, BranchClipping):
+        wrapper.clip_func = _in_order(wrapper.clip_func, order)
+    return wrapper
+
+
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key not in _NAMES}
+
+
+def _in_order(clip: Callable[..., Tensor | None], order: Mapping[int, int]) -> Callable[..., Tensor | None]:
+    """Return ``clip`` of parameters in one order, however they are grouped: a sum depends on it in its last bits."""
+
+    def clipped(parameters: Sequence[nn.Parameter], **settings: Any) -> Tensor | None:
+        return clip(sorted(parameters, key=lambda parameter: order[id(parameter)]), **settings)
+
+    return clipped
 
 
 def _class_of(kind: str | type) -> type[OptimWrapper]:

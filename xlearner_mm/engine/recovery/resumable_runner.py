@@ -16,7 +16,7 @@ from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import check_backbone, check_fits, nothing_executed, state_dict_of
 from xlearner_mm.engine.hooks.whole_checkpoint_hook import WholeCheckpointHook
 from xlearner_mm.engine.recovery.resume_point import Places, read_to_resume, resume_point, saved_checkpoints
-from xlearner_mm.engine.recovery.resumed_settings import ConfiguredSettings, chosen_settings, refuse_other_optimizers
+from xlearner_mm.engine.recovery.resumed_settings import ConfiguredSettings, chosen_settings, match_optimizers
 from xlearner_mm.engine.schedule import SETTING, images_per_step, is_scaled
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.models.unwrapped import unwrapped
@@ -133,7 +133,7 @@ class ResumableRunner(Runner):
             )
         if self._resume:
             self._refuse_other_scale(checkpoint, filename)
-            refuse_other_optimizers(self, checkpoint, filename)
+            match_optimizers(self, checkpoint, filename)
         # MMEngine would execute a config found under this name; its own checkpoints have none.
         checkpoint.setdefault('meta', {}).pop('config', None)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)

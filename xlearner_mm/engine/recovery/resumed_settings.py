@@ -6,11 +6,14 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from xlearner_mm.engine.hooks.loop_units_hook import schedules_of
 from xlearner_mm.engine.optim.wrapper import wrappers_of
 from xlearner_mm.errors import CheckpointError, ConfigError
+from xlearner_mm.models.unwrapped import unwrapped
 
 SETTING = 'resume_schedule'
 CHOICES = ('checkpoint', 'config')
@@ -37,7 +40,11 @@ class ConfiguredSettings:
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         if runner.param_schedulers is not None:
             runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-        self._groups = [deepcopy(_without_tensors(group)) for _, group in _groups(runner)]
+        wrappers = wrappers_of(runner.optim_wrapper)
+        self._groups = {
+            name: [_copied(group) for group in own.optimizer.param_groups] for name, own in wrappers.items()
+        }
+        self._bases = {name: deepcopy(own.base_param_settings) for name, own in wrappers.items()}
         self._schedules = [
             {key: deepcopy(value) for key, value in vars(schedule).items() if key != 'optimizer'}
             for _, schedule in schedules_of(runner)
@@ -61,11 +68,16 @@ class ConfiguredSettings:
         """Return the config's settings that differ from the checkpoint's."""
         found: dict[str, str] = {}
         scheduled = {schedule.param_name for _, schedule in schedules_of(runner)}
-        for (place, group), wanted in zip(_groups(runner), self._groups, strict=True):
+        for place, group, wanted in self._beside(runner):
             for key, value in wanted.items():
                 # Of a value that a schedule changes, the setting is the initial one.
                 name = key.removeprefix('initial_')
-                if key not in group or (name in scheduled) != key.startswith('initial_') or group[key] == value:
+                if (
+                    key in _TENSORS
+                    or key not in group
+                    or (name in scheduled) != key.startswith('initial_')
+                    or group[key] == value
+                ):
                     continue
                 found.setdefault(f'{place}.{name}', f'={_short(value)} ({_short(group[key])})')
         for (place, schedule), wanted in zip(schedules_of(runner), self._schedules, strict=True):
@@ -86,13 +98,24 @@ class ConfiguredSettings:
                     f"{SETTING}='config': {place}, {type(schedule).__name__}, depends on the validations of the "
                     "training that is resumed, which cannot be made again; resume with 'checkpoint'"
                 )
-        for (_, group), wanted in zip(_groups(runner), self._groups, strict=True):
-            for key in set(group) - set(wanted) - set(_TENSORS):
-                del group[key]
-            group.update(deepcopy(wanted))
+        for name, wrapper in wrappers_of(runner.optim_wrapper).items():
+            wrapper.optimizer.param_groups[:] = map(_copied, self._groups[name])
+            wrapper.base_param_settings = deepcopy(self._bases[name])
         for (_, schedule), wanted in zip(schedules_of(runner), self._schedules, strict=True):
             vars(schedule).update(deepcopy(wanted))
         _step_to(runner)
+
+    def _beside(self, runner: Runner) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+        """Yield places in a config with the groups that a parameter is in now, and was in before."""
+        for name, wrapper in wrappers_of(runner.optim_wrapper).items():
+            now = {id(parameter): group for group in wrapper.optimizer.param_groups for parameter in group['params']}
+            for wanted in self._groups[name]:
+                for group in {
+                    id(group): group for group in (now[id(p)] for p in wanted['params'] if id(p) in now)
+                }.values():
+                    yield _place(name), group, wanted
+            if wrapper.base_param_settings and self._bases[name]:
+                yield _place(name), wrapper.base_param_settings, self._bases[name]
 
 
 def chosen_settings(runner: Runner) -> str:
@@ -107,8 +130,11 @@ def chosen_settings(runner: Runner) -> str:
     return choice
 
 
-def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filename: str) -> None:
-    """Refuse to resume with optimizers or schedules whose states do not fit the checkpoint's.
+def match_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filename: str) -> None:
+    """Group the parameters of optimizers as a checkpoint does, and refuse what does not fit.
+
+    Parameters are found by the names that :class:`PerBranchOptimWrapperConstructor` gives them. Groups without names
+    must have the same sizes.
 
     Args:
         runner: with optimizers and schedules built.
@@ -116,7 +142,7 @@ def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filen
         filename: its name, for messages.
 
     Raises:
-        CheckpointError: another optimizer, other parameter groups, or, unless ``resume_schedule='config'``, other
+        CheckpointError: another optimizer, other parameters or groups, or, unless ``resume_schedule='config'``, other
             schedules.
     """
     states = checkpoint['optimizer']
@@ -141,7 +167,9 @@ def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filen
                 f'resume from, {filename}, is of one with {", ".join(further)}: set the optimizer that it was trained '
                 'with, or start from it by load_from'
             )
-        if [len(group['params']) for group in groups] != [len(group['params']) for group in own]:
+        if all('param_names' in group for group in (*groups, *own)):
+            _regroup(runner.model, wrapper, saved[name], f'{place}: the checkpoint to resume from, {filename},')
+        elif [len(group['params']) for group in groups] != [len(group['params']) for group in own]:
             raise CheckpointError(
                 f'{place} has {len(own)} parameter groups of {_numbers(own)} parameters, but the checkpoint to resume '
                 f'from, {filename}, {len(groups)} of {_numbers(groups)}: set the paramwise_cfg that it was trained '
@@ -149,6 +177,26 @@ def refuse_other_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filen
             )
     if chosen_settings(runner) == CHOICES[0]:
         _refuse_other_schedules(runner, checkpoint.get('param_schedulers'), filename)
+
+
+def _regroup(model: nn.Module, wrapper: OptimWrapper, saved: Mapping[str, Any], place: str) -> None:
+    """Group the parameters as a checkpoint does; its settings, and the state of its schedules, are by group."""
+    groups, own = wrapper.optimizer.param_groups, dict(unwrapped(model).named_parameters())
+    names = {name for group in saved['param_groups'] for name in group['param_names']}
+    trained = {name for group in groups for name in group['param_names'] if own[name].requires_grad}
+    for fault, found in (('lacks', trained - names), ('has the unknown', names - set(own))):
+        if found:
+            others = f' and {len(found) - 1} more' if len(found) > 1 else ''
+            raise CheckpointError(
+                f'{place} {fault} parameter {min(found)}{others}: train the same parts of the model, or start from it '
+                'by load_from'
+            )
+    groups[:] = [
+        {**wrapper.optimizer.defaults, 'params': [own[name] for name in group['param_names']]}
+        for group in saved['param_groups']
+    ]
+    if 'base_param_settings' not in saved:
+        wrapper.base_param_settings = None
 
 
 def _refuse_other_schedules(runner: Runner, saved: Any, filename: str) -> None:
@@ -180,13 +228,6 @@ def _settings_of(states: list[Mapping[str, Any]]) -> str:
     return '; '.join(told) or 'none'
 
 
-def _groups(runner: Runner) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the parameter groups of all optimizers, with their places in a config."""
-    for name, wrapper in wrappers_of(runner.optim_wrapper).items():
-        for group in wrapper.param_groups:  # with MMEngine's group of the base rate
-            yield _place(name), group
-
-
 def _place(name: str) -> str:
     return f'optimizer.{name}' if name else 'optimizer'
 
@@ -200,8 +241,9 @@ def _numbers(groups: list[dict[str, Any]]) -> str:
     return ', '.join(counts[:4]) + (', ...' if len(counts) > 4 else '')
 
 
-def _without_tensors(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if key not in _TENSORS}
+def _copied(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a group, of the same parameters."""
+    return {key: list(value) if key in _TENSORS else deepcopy(value) for key, value in group.items()}
 
 
 def _short(value: Any) -> str:
