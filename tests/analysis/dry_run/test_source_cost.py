@@ -1,6 +1,9 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
+from mmcv.ops import RoIAlign
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.model import BaseDataPreprocessor, BaseModel
@@ -8,7 +11,10 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
+import xlearner_mm.analysis.dry_run.source_cost as source_cost_module
 from xlearner_mm.analysis.dry_run.source_cost import Allocations, StepCost, first, measure_step, shrink, source_cost
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_sources
 
 
 class Stacking(BaseDataPreprocessor):
@@ -55,6 +61,38 @@ def test_sixteen_bits_save_less():
     half = source_cost(Net(), None, items(64), 4, half=True)
     assert half.cost.saved < 0.8 * full.cost.saved
     assert half.cost.flops == full.cost.flops
+
+
+def learner_loss():
+    settings = dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=tiny_sources())
+    model = MODELS.build(settings).train()
+    data = model.data_preprocessor(tiny_batch(), True)
+    return lambda: model.parse_losses(model(**data, mode='loss'))[0], model.parameters()
+
+
+def roi_loss():
+    x = torch.randn(2, 8, 32, 32, requires_grad=True)
+    rois = torch.tensor([[0, 1.0, 2.0, 20.0, 30.0], [1, 0.0, 0.0, 8.0, 8.0]])
+    layer = nn.Conv2d(8, 8, 3)
+    return lambda: layer(RoIAlign(7, sampling_ratio=0)(x, rois)).square().sum(), layer.parameters()
+
+
+def attention_loss():
+    layer, x = nn.TransformerEncoderLayer(32, 4, 64), torch.randn(16, 2, 32)
+    return lambda: layer(x).square().mean(), layer.parameters()
+
+
+@pytest.mark.parametrize('made', [learner_loss, roi_loss, attention_loss])
+def test_what_is_not_computed_costs_what_it_would(monkeypatch, made):
+    loss, parameters = made()
+    parameters = list(parameters)
+    measure_step(loss, parameters)  # caches
+    uncomputed = measure_step(loss, parameters)
+    monkeypatch.setattr(source_cost_module, '_Uncomputed', nullcontext)
+    computed = measure_step(loss, parameters)
+    assert uncomputed.flops == computed.flops > 0
+    assert uncomputed.saved == computed.saved > 0
+    assert uncomputed.extra == pytest.approx(computed.extra, rel=0.02)
 
 
 def test_flops_are_those_of_forward_and_backward():

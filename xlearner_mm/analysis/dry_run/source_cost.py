@@ -6,16 +6,20 @@ import copy
 import gc
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
+from unittest.mock import patch
 
 import torch
+from mmcv.ops.roi_align import ext_module
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.autograd.profiler import profile, record_function
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from xlearner_mm.flops import count_flops
 from xlearner_mm.models.expansion import ExpansionLearner
@@ -47,7 +51,7 @@ class StepCost:
 
 
 def measure_step(loss: Callable[[], Tensor], parameters: Iterable[nn.Parameter]) -> StepCost:
-    """Run a step on the CPU and return its cost.
+    """Run a step on the CPU and return its cost; convolutions and matrix products are not computed.
 
     Args:
         loss: the forward pass.
@@ -64,10 +68,47 @@ def measure_step(loss: Callable[[], Tensor], parameters: Iterable[nn.Parameter])
         allocations.mark()
         value.backward()
 
-    with Allocations() as allocations:
+    with Allocations() as allocations, _Uncomputed():
         flops = 2 * count_flops(step)
     saved = allocations.at_mark
     return StepCost(flops, saved, allocations.peak - saved)
+
+
+_aten = torch.ops.aten
+_PRODUCTS = (
+    _aten.convolution.default, _aten.convolution_backward.default, _aten.mm.default, _aten.addmm.default,
+    _aten.bmm.default, _aten.baddbmm.default,
+)  # fmt: skip
+
+
+class _Uncomputed(TorchDispatchMode):
+    """Leave out the expensive kernels, whose cost depends on shapes alone.
+
+    Convolutions and matrix products return small random numbers, as newly initialized layers do, gradients of
+    convolutions and RoIAlign, which is no operation of PyTorch's, zeros.
+    """
+
+    def __enter__(self) -> _Uncomputed:
+        self._kernels = ExitStack()
+        for name in ('roi_align_forward', 'roi_align_backward'):  # they fill tensors of zeros
+            self._kernels.enter_context(patch.object(ext_module, name, lambda *_, **__: None))
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._kernels.close()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in _PRODUCTS or not args[0].is_floating_point():
+            return func(*args, **(kwargs or {}))
+        shapes = func(*tree_map_only(Tensor, lambda tensor: _like(tensor, 'meta'), args), **(kwargs or {}))
+        if isinstance(shapes, Tensor):
+            return _like(shapes, 'cpu').normal_(0, 0.01)
+        return tree_map_only(Tensor, lambda shape: _like(shape, 'cpu').zero_(), shapes)
+
+
+def _like(tensor: Tensor, device: str) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
 
 
 _ALLOCATION, _MARK = '[memory]', 'xlearner_mm: mark'
