@@ -96,7 +96,7 @@ def test_a_head_and_a_metric_of_ones_own_make_a_new_task(inside):
 PARTS = {
     'NarrowLink': 'links.cls_0__det_2.gamma.1.conv.weight',
     'UnitScale': 'standardizers.cls_0.variance',
-    'TwoLayerGuidance': 'guidance.det_3.hidden.weight',
+    'WideGuidance': 'guidance.det_3.hidden.weight',
     'MobileNetV2Stages': 'branches.cls.backbone.layer7.0.conv.1.conv.weight',
 }
 
@@ -108,11 +108,9 @@ def test_parts_of_ones_own_train_in_both_stages(inside):
             assert launch('train', f'extending/{stage}.py', work_dir=f'work_dirs/{work_dir}', options=SHORT) == 0
         link = MODELS.build(dict(type='NarrowLink', in_channels=8, out_channels=4, in_stride=4, out_stride=16))
         assert [name for name, width in link.inner_widths() if width.prunable] == [f'gamma.{i}.conv' for i in range(3)]
-        assert MODELS.build(dict(type='SmoothCosineLoss'))(torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)).shape == (
-            2,
-        )
+        assert MODELS.build(dict(type='AbsoluteLoss'))(torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)).shape == (2,)
     finally:
-        forget('extending', *PARTS, 'SmoothCosineLoss')
+        forget('extending', *PARTS, 'AbsoluteLoss')
     keys = {key for run in ('narrow', 'parts', 'mobile') for key in read_checkpoint(f'work_dirs/{run}')['state_dict']}
     for part, key in PARTS.items():
         assert any(known.endswith(key) for known in keys), part

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from xlearner_mm.models.distillation.comparison import ChannelStandardize, FitNetLoss, GuidanceLayer, build_parts
+from xlearner_mm.errors import ConfigError
+from xlearner_mm.models.distillation.comparison import (
+    ChannelStandardize,
+    FitNetLoss,
+    GuidanceLayer,
+    SmoothL1CosineLoss,
+    TwoLayerGuidance,
+    build_parts,
+)
 
 
 def test_the_students_features_get_the_branchs_channels_and_size():
@@ -60,3 +68,50 @@ def test_inverse_undoes_standardising():
     features = torch.randn(8, 3, 6, 6) * 5 + 1
     standardizer.update(features)
     torch.testing.assert_close(standardizer.inverse(standardizer(features)), features)
+
+
+def smooth_l1_and_cosine(guided, target, smooth_l1, cosine, beta):
+    """The formula, image by image and position by position."""
+    out = []
+    for own, wanted in zip(guided, target, strict=True):
+        apart = (own - wanted).abs()
+        smooth = torch.where(apart < beta, apart**2 / (2 * beta), apart - beta / 2).mean()
+        cosines = [
+            own[:, y, x] @ wanted[:, y, x] / (own[:, y, x].norm() * wanted[:, y, x].norm())
+            for y in range(own.shape[1])
+            for x in range(own.shape[2])
+        ]
+        out.append(smooth_l1 * smooth + cosine * (1 - torch.stack(cosines).mean()))
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize('settings', [{}, dict(smooth_l1=0.1, cosine=0.9, beta=0.3), dict(cosine=0.0)])
+def test_smooth_l1_and_cosine_is_its_formula(settings):
+    guided, target = 2 * torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    wanted = smooth_l1_and_cosine(guided, target, **{**dict(smooth_l1=0.5, cosine=0.5, beta=1.0), **settings})
+    torch.testing.assert_close(SmoothL1CosineLoss(**settings)(guided, target), wanted)
+
+
+@pytest.mark.parametrize('settings', [dict(cosine=-1), dict(smooth_l1=0, cosine=0), dict(beta=0)])
+def test_weights_of_smooth_l1_and_cosine_that_cannot_be_are_refused(settings):
+    with pytest.raises(ConfigError, match='SmoothL1CosineLoss.*negative.*beta positive'):
+        SmoothL1CosineLoss(**settings)
+
+
+def test_two_layers_are_convolution_norm_relu_convolution_resized():
+    layer, x = TwoLayerGuidance(4, 6, hidden_channels=5), torch.randn(3, 4, 2, 2)
+    hidden = torch.einsum('ij,bjhw->bihw', layer.hidden.weight[:, :, 0, 0], x)
+    normalized = (hidden - hidden.mean((0, 2, 3), keepdim=True)) / (
+        hidden.var((0, 2, 3), unbiased=False, keepdim=True) + layer.hidden_norm.eps
+    ).sqrt()
+    mapped = torch.einsum('ij,bjhw->bihw', layer.conv.weight[:, :, 0, 0], normalized.clamp(min=0))
+    mapped = mapped + layer.conv.bias[:, None, None]
+    wanted = torch.nn.functional.interpolate(mapped, size=(4, 4), mode='bilinear')
+    torch.testing.assert_close(layer(x, (4, 4)), wanted)
+
+
+def test_only_the_last_of_two_layers_starts_small():
+    layer = TwoLayerGuidance(64, 64)
+    layer.init_weights()
+    assert float(layer.conv.weight.std()) == pytest.approx(0.01, rel=0.1)
+    assert layer.hidden.weight.std() > 0.1

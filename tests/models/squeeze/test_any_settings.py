@@ -13,6 +13,13 @@ from ..expansion.reference import randomise
 
 SOURCES = {name: source for name, source in tiny_sources().items() if name != 'boxes'}
 BRANCHES = ('cls', 'seg')
+TRANSFORMS = ('Channel', 'Scalar', 'PHI')
+GUIDANCE = ('GuidanceLayer', 'TwoLayerGuidance')
+LOSSES = (
+    dict(type='FitNetLoss', reduction='mean'),
+    dict(type='FitNetLoss', reduction='sum'),
+    dict(type='SmoothL1CosineLoss', smooth_l1=0.1, cosine=0.9),
+)
 
 
 @pytest.fixture(scope='module')
@@ -37,11 +44,11 @@ def squeezes(draw):
         student=tiny_resnet_ending_at(max(levels), base_channels=draw(st.sampled_from([4, 6]))),
         levels=levels,
         supervise=draw(st.sampled_from(['all', 'own'])),
-        standardize=draw(st.sampled_from([None, dict(type='ChannelStandardize')])),
-        guidance=dict(type='GuidanceLayer', norm=draw(st.booleans())),
+        standardize=draw(st.sampled_from([None, *(dict(type=f'{kind}Standardize') for kind in TRANSFORMS)])),
+        guidance=dict(type=draw(st.sampled_from(GUIDANCE)), norm=draw(st.booleans())),
         balance=draw(st.sampled_from(['source', 'image'])),
         source_weights=draw(st.dictionaries(st.sampled_from(list(SOURCES)), st.sampled_from([0.5, 1.0, 3.0]))),
-        loss=dict(type='FitNetLoss', reduction=draw(st.sampled_from(['mean', 'sum']))),
+        loss=draw(st.sampled_from(LOSSES)),
         branch_weights=draw(st.dictionaries(st.sampled_from(BRANCHES), weights)),
         level_weights=draw(st.dictionaries(st.sampled_from(levels), weights)),
     )

@@ -92,6 +92,35 @@ class GuidanceLayer(BaseModule):
         return each(_resize, self.norm(self.conv(x)), size)
 
 
+@MODELS.register_module()
+class TwoLayerGuidance(GuidanceLayer):
+    """G_i^t of two layers: 1x1 convolution, BN, ReLU, 1x1 convolution.
+
+    It translates more than a :class:`GuidanceLayer`, and like that one is thrown away after the squeeze; how much it
+    takes off the student shows in transfer alone.
+
+    Args:
+        in_channels: the student's channels at level i.
+        out_channels: the teacher's channels at level i.
+        hidden_channels: channels in between. Defaults to None: the teacher's.
+        norm: whether a BN follows the second convolution. Defaults to False.
+
+    Source: the heads of Ranzinger et al., AM-RADIO, CVPR 2024, and Sariyildiz et al., UNIC, arXiv 2408.05088.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, hidden_channels: int | None = None, norm: bool = False
+    ) -> None:
+        width = hidden_channels or out_channels
+        super().__init__(width, out_channels, norm)
+        self.init_cfg = {**self.init_cfg, 'override': {'type': 'Kaiming', 'name': 'hidden'}}
+        self.hidden, self.hidden_norm = nn.Conv2d(in_channels, width, 1, bias=False), nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map the student's ``(B, C, H, W)`` to the teacher's channels and spatial ``size``."""
+        return super().forward(self.hidden_norm(self.hidden(x)).relu(), size)
+
+
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode='bilinear', align_corners=False)
 
@@ -121,6 +150,40 @@ class FitNetLoss(nn.Module):
         """Return the distances ``(B,)`` of two features ``(B, C, H, W)``."""
         squares = F.mse_loss(guided, target, reduction='none').flatten(1)
         return squares.mean(1) if self.reduction == 'mean' else squares.sum(1)
+
+
+@MODELS.register_module()
+class SmoothL1CosineLoss(nn.Module):
+    """Smooth L1, and one minus the cosine of the two vectors of channels at every position.
+
+    Args:
+        smooth_l1: weight of the smooth L1 distance, the mean over C, H, W. Defaults to 0.5.
+        cosine: weight of one minus the cosine, the mean over H, W. Defaults to 0.5.
+        beta: below this difference smooth L1 is quadratic. Defaults to 1.0.
+
+    Raises:
+        ConfigError: a negative weight, both 0, or a ``beta`` that is not positive.
+
+    Source: Sariyildiz et al., UNIC, arXiv 2408.05088 (0.5 and 0.5); Ranzinger et al., AM-RADIO, CVPR 2024 (smooth L1
+    0.1, cosine 0.9).
+    """
+
+    def __init__(self, smooth_l1: float = 0.5, cosine: float = 0.5, beta: float = 1.0) -> None:
+        super().__init__()
+        if min(smooth_l1, cosine) < 0 or smooth_l1 + cosine <= 0 or beta <= 0:
+            raise ConfigError(
+                'SmoothL1CosineLoss: weights must not be negative nor both 0, and beta positive, got '
+                f'smooth_l1={smooth_l1}, cosine={cosine}, beta={beta}'
+            )
+        self.smooth_l1, self.cosine, self.beta = smooth_l1, cosine, beta
+
+    def forward(self, guided: Tensor, target: Tensor) -> Tensor:
+        """Return the distances ``(B,)`` of two features ``(B, C, H, W)``."""
+        # In the targets' precision also under autocast, as FitNetLoss, whose square autocast itself lifts.
+        guided = guided.to(torch.promote_types(guided.dtype, target.dtype))
+        smooth = F.smooth_l1_loss(guided, target, reduction='none', beta=self.beta).flatten(1).mean(1)
+        cosine = F.cosine_similarity(guided, target).flatten(1).mean(1)
+        return self.smooth_l1 * smooth + self.cosine * (1 - cosine)
 
 
 class TargetTransform(nn.Module):
