@@ -18,6 +18,8 @@ from xlearner_mm.registry import MODELS
 GUIDANCE = {'type': 'GuidanceLayer'}
 LOSS = {'type': 'FitNetLoss'}
 STANDARDIZE = {'type': 'ChannelStandardize'}
+# A large first guess costs the student a hundred steps to undo, and its initial weights.
+_SMALL = {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01}
 _STOCK = {'guidance': GUIDANCE, 'loss': LOSS, 'standardize': STANDARDIZE}
 
 
@@ -82,8 +84,7 @@ class GuidanceLayer(BaseModule):
     """
 
     def __init__(self, in_channels: int, out_channels: int, norm: bool = False) -> None:
-        # Small: a large first guess costs the student a hundred steps to undo, and its initial weights.
-        super().__init__(init_cfg={'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01})
+        super().__init__(init_cfg=_SMALL)
         self.conv = nn.Conv2d(in_channels, out_channels, 1)
         self.norm = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
 
@@ -113,7 +114,7 @@ class TwoLayerGuidance(GuidanceLayer):
     ) -> None:
         width = hidden_channels or out_channels
         super().__init__(width, out_channels, norm)
-        self.init_cfg = {**self.init_cfg, 'override': {'type': 'Kaiming', 'name': 'hidden'}}
+        self.init_cfg: Any = {**_SMALL, 'override': {'type': 'Kaiming', 'name': 'hidden'}}
         self.hidden, self.hidden_norm = nn.Conv2d(in_channels, width, 1, bias=False), nn.BatchNorm2d(width)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
