@@ -7,7 +7,9 @@ import torch
 
 from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing import tiny_classifier, tiny_expanded, tiny_resnet
+from xlearner_mm.testing import tiny_batch, tiny_classifier, tiny_expanded, tiny_resnet, tiny_sources
+
+from ..engine.tiny_squeeze import tiny_squeeze, write_teacher
 
 STATED = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']
 PACK = dict(type='PackInputs')
@@ -97,3 +99,49 @@ def test_a_hint_teacher_s_own_preprocessor_is_of_its_source_s_images(teacher):
         learner(dict(cifar=teacher(to_rgb=True)), cifar=source(CIFAR, False))
     with pytest.raises(ConfigError, match="channel_order is 'gbr'"):
         learner(dict(cifar=teacher(to_rgb=True, channel_order='gbr')), cifar=source(CIFAR, False))
+
+
+def expansion(memory_format):
+    torch.manual_seed(0)
+    settings = dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=tiny_sources())
+    return MODELS.build(dict(settings, memory_format=memory_format))
+
+
+def squeeze(memory_format, folder):
+    torch.manual_seed(0)
+    return MODELS.build(dict(tiny_squeeze(write_teacher(folder / 'teacher.pth')), memory_format=memory_format))
+
+
+def step(model):
+    """Losses, gradients and memory formats of the features of a step."""
+    formats = set()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.register_forward_hook(
+                lambda _module, _args, out: formats.add(out.is_contiguous(memory_format=torch.channels_last))
+            )
+    model.train()
+    losses, logs = model.parse_losses(model(**model.data_preprocessor(tiny_batch(), True), mode='loss'))
+    losses.backward()
+    return logs, {name: p.grad for name, p in model.named_parameters()}, formats
+
+
+@pytest.mark.parametrize('stage', ['expansion', 'squeeze'])
+def test_channels_last_computes_the_same(tmp_path, stage):
+    def build(memory_format):
+        return expansion(memory_format) if stage == 'expansion' else squeeze(memory_format, tmp_path)
+
+    logs, gradients, _ = step(build('contiguous'))
+    model = build('channels_last')
+    other_logs, other_gradients, formats = step(model)
+    assert True in formats
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+    torch.testing.assert_close(other_logs, logs, rtol=1e-5, atol=1e-5)
+    for name, gradient in gradients.items():
+        scale = 1e-5 * gradient.abs().max().clamp_min(1)
+        torch.testing.assert_close(other_gradients[name], gradient, rtol=1e-4, atol=float(scale), msg=name)
+
+
+def test_an_unknown_memory_format_is_refused():
+    with pytest.raises(ConfigError, match="'channel_last'.*'channels_last'"):
+        expansion('channel_last')

@@ -5,8 +5,9 @@ python tools/benchmark/step.py --scale r50 --device cuda
 
 Expansion: the forward and backward pass of all sources, against the same stock networks, one after another. Squeeze: a
 step of the distiller, against the student's forward and backward pass and the frozen teacher's forward pass. Optimizer:
-one update of all parameters, against the expansion's forward and backward pass. Random images and labels; medians of
-interleaved rounds, on a CPU of the process's CPU time with one thread.
+one update of all parameters, against the expansion's forward and backward pass. --channels-last: images of that memory
+format, against contiguous ones, in both stages. Random images and labels; medians of interleaved rounds, on a CPU of
+the process's CPU time with one thread.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', type=int, help='height and width of the images; as trained, or 224 for r50')
     parser.add_argument('--batch-size', type=int, help='images of every source; as trained, or 4 for r50')
     parser.add_argument('--links', nargs='+', help='types of link; as the config has them')
+    parser.add_argument('--channels-last', action='store_true', help='measure that memory format too')
     parser.add_argument('--rounds', type=int, default=15, help='rounds that count')
     parser.add_argument('--json', type=Path, help='file for the figures')
     return parser.parse_args()
@@ -53,6 +55,12 @@ def main() -> None:
         ways = {f'expansion {link or ""}'.strip(): step_of(learner, batches)}
         stock = {name: step_of_stock(learner, name, batches[name], args.device) for name in sources}
         distill, student, teacher = squeeze_of(learner, model, sources, batches, args.device)
+        if args.channels_last:
+            strided = {
+                name: {**batch, 'inputs': batch['inputs'].contiguous(memory_format=torch.channels_last)}
+                for name, batch in batches.items()
+            }
+            ways |= {'e': step_of(learner, strided), 's': squeeze_of(learner, model, sources, strided, args.device)[0]}
         ways |= {'squeeze': distill, 'student': student, 'teacher': teacher, 'optimizer': optimizer_step(learner)}
         flops = {name: flops_of(way) for name, way in {**ways, **stock}.items() if name != 'optimizer'}
         taken = medians({**ways, **stock}, args.rounds, args.device)
@@ -73,6 +81,11 @@ def main() -> None:
                 taken['squeeze'],
                 taken['student'] + taken['teacher'],
                 flops['squeeze'] / (flops['student'] + flops['teacher']),
+            ),
+            *(
+                Ratio(first if way == 'e' else 'squeeze', 'channels_last', 'contiguous', taken[way], taken[plain])
+                for way, plain in (('e', first), ('s', 'squeeze'))
+                if way in taken
             ),
             Ratio('optimizer', link or 'as configured', 'expansion', taken['optimizer'], taken[first]),
         ]

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from mmengine.model import BaseDataPreprocessor
 from torch import nn
 
 from xlearner_mm.datasets.channel_order import agreed_order, turned
-from xlearner_mm.errors import SourceError
+from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.normalization import BGR, GRAY, RGB, Normalization
 from xlearner_mm.sources import Source
 
 _LOADED = 'loaded_order'
+_FORMATS = {'contiguous': torch.contiguous_format, 'channels_last': torch.channels_last}
 
 
 class MultiSourceDataPreprocessor(BaseDataPreprocessor):
@@ -22,13 +24,19 @@ class MultiSourceDataPreprocessor(BaseDataPreprocessor):
 
     Args:
         preprocessors: source name -> a built stock data preprocessor.
+        memory_format: of the images, which convolutions and norms pass on to features: ``'contiguous'`` or
+            ``'channels_last'``. Weights, and thus checkpoints, stay contiguous. Defaults to ``'contiguous'``.
+
+    Raises:
+        ConfigError: an unknown memory format.
 
     Takes ``{source: {'inputs': [...], 'data_samples': [...]}}`` and gives
     ``{'inputs': {source: Tensor (B, 3, H, W)}, 'data_samples': {source: list}}``, which is what models unpack.
     """
 
-    def __init__(self, preprocessors: Mapping[str, nn.Module]) -> None:
+    def __init__(self, preprocessors: Mapping[str, nn.Module], memory_format: str = 'contiguous') -> None:
         super().__init__()
+        self.memory_format = memory_format_of(memory_format)
         self.preprocessors = nn.ModuleDict(dict(preprocessors))
 
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, dict]:
@@ -45,7 +53,8 @@ class MultiSourceDataPreprocessor(BaseDataPreprocessor):
         inputs, data_samples = {}, {}
         for source, batch in data.items():
             done = self.preprocessors[source](batch, training)
-            inputs[source], data_samples[source] = done['inputs'], done.get('data_samples')
+            inputs[source] = done['inputs'].contiguous(memory_format=self.memory_format)
+            data_samples[source] = done.get('data_samples')
         return {'inputs': inputs, 'data_samples': data_samples}
 
     def _check(self, data: Mapping[str, Any], training: bool) -> None:
@@ -61,6 +70,17 @@ class MultiSourceDataPreprocessor(BaseDataPreprocessor):
                 f'the batch holds no image of source(s) {sorted(absent)}: train_dataloader.batch_size must be '
                 "the sum of the sources' batch sizes, and its sampler a MultiSourceSampler"
             )
+
+
+def memory_format_of(name: str) -> torch.memory_format:
+    """Return PyTorch's memory format of a name.
+
+    Raises:
+        ConfigError: an unknown memory format.
+    """
+    if name not in _FORMATS:
+        raise ConfigError(f"unknown memory_format '{name}', choose from {tuple(_FORMATS)}")
+    return _FORMATS[name]
 
 
 def require_preprocessor(source: Source) -> None:

@@ -55,6 +55,19 @@ def test_standardised_features_have_mean_0_and_deviation_1_per_channel():
     torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3), atol=1e-2, rtol=0)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+def test_standardizing_is_the_plain_formula_bit_for_bit_and_leaves_features_as_they_are(dtype):
+    standardizer, features = ChannelStandardize(3), (torch.randn(8, 3, 6, 6) * 5 + 1).to(dtype)
+    before, double = features.clone(), features.double()
+    standardizer.update(features)
+    pixels = 8 * 6 * 6
+    assert torch.equal(standardizer.mean, (double.sum((0, 2, 3)) / pixels).float())
+    assert torch.equal(standardizer.square, (double.square().sum((0, 2, 3)) / pixels).float())
+    wanted = (features - standardizer.mean[:, None, None]) / standardizer.std[:, None, None]
+    assert torch.equal(standardizer(features), wanted)
+    assert torch.equal(features, before)
+
+
 def test_a_step_without_images_changes_nothing():
     standardizer = ChannelStandardize(3)
     standardizer.update(torch.randn(8, 3, 6, 6))

@@ -196,3 +196,21 @@ def test_a_config_without_a_linear_head_is_refused(task):
     cfg.model.head = dict(type='StackedLinearClsHead', num_classes=3, in_channels=32, mid_channels=[8])
     with pytest.raises(ConfigError, match='StackedLinearClsHead is no linear classifier'):
         run_probe(cfg, root / 'out', root / 'features', 'random', 'lbfgs', 0)
+
+
+def test_features_of_channels_last_are_the_same_up_to_rounding_and_cached_apart(task):
+    settings = Config.fromfile(str(task[0]))
+    dataset = settings.test_dataloader.dataset.to_dict()
+    plain, strided = (
+        FeatureExtractor(settings.model.to_dict(), 'w', task[1] / 'cache', memory_format=memory_format)
+        for memory_format in ('contiguous', 'channels_last')
+    )
+    wanted = plain.extract(dataset, 'test').values
+    formats = []
+    strided.backbone().register_forward_pre_hook(
+        lambda _, images: formats.append(images[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    np.testing.assert_allclose(strided.extract(dataset, 'test').values, wanted, rtol=1e-5, atol=1e-5)
+    assert all(formats)
+    assert formats
+    assert len(list((task[1] / 'cache').iterdir())) == 2

@@ -244,9 +244,9 @@ class ChannelStandardize(TargetTransform):
         """Update the moments with the features of one training step, of all ranks."""
         sums = self.mean.new_zeros(3, self.channels, dtype=torch.float64)
         for feature in features:
-            feature = feature.double()
+            feature = feature.to(torch.float64, copy=True)
             sums[0] += feature.sum((0, 2, 3))
-            sums[1] += feature.square().sum((0, 2, 3))
+            sums[1] += feature.square_().sum((0, 2, 3))
             sums[2] += feature.numel() // self.channels
         all_reduce(sums)
         new = sums[2, 0]
@@ -264,7 +264,7 @@ class ChannelStandardize(TargetTransform):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return standardized features, ``(B, C, H, W)``."""
-        return (features - self.mean[:, None, None]) / self.std[:, None, None]
+        return (features - self.mean[:, None, None]).div_(self.std[:, None, None])
 
     def inverse(self, features: Tensor) -> Tensor:
         """Return features in the teacher's own scale, ``(B, C, H, W)``."""

@@ -43,6 +43,8 @@ class ExpansionLearner(BaseModel):
         hints: X-Learner++'s pre-distillation: source name -> ``dict(model=..., checkpoint=..., weight=1.0, ...)`` of a
             frozen single-source model that teaches the source's branch as ``<source>.hint_loss_<level>``, see
             :mod:`~xlearner_mm.models.expansion.hints`. Defaults to None.
+        memory_format: of images and features, ``'contiguous'`` or ``'channels_last'``: the same up to rounding, and
+            often faster; heads that take views of features may refuse it. Defaults to ``'contiguous'``.
         init_cfg: mmengine's weight initialisation. Defaults to None.
 
     Raises:
@@ -60,6 +62,7 @@ class ExpansionLearner(BaseModel):
         sources: Mapping[str, Any] | None = None,
         joint_batches: bool = True,
         hints: Mapping[str, Any] | None = None,
+        memory_format: str = 'contiguous',
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -74,7 +77,7 @@ class ExpansionLearner(BaseModel):
         for name, preprocessor in preprocessors.items():
             tell_source_order(preprocessor, self.sources[name])
         self.normalization = common_normalization(preprocessors)
-        self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors)
+        self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors, memory_format)
         self._check_every_branch_is_trained()
         self._check_every_level_is_read()
         self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalization)

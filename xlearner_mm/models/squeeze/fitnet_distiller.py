@@ -92,6 +92,8 @@ class FitNetDistiller(BaseModel):
         further_teachers: X-Learner++'s: name -> ``dict(model=<config of any registered backbone>, checkpoint=...,
             data_preprocessor=None, channel_order='bgr', autocast=None, weight=1.0, levels=<those above>)``; they teach
             every image, see :class:`~xlearner_mm.models.distillation.teachers.BackboneTeacher`. Defaults to None.
+        memory_format: of images and features, ``'contiguous'`` or ``'channels_last'``: the same up to rounding, and
+            often faster; heads that take views of features may refuse it. Defaults to ``'contiguous'``.
         init_cfg: mmengine's weight initialization. Defaults to None.
 
     Raises:
@@ -117,6 +119,7 @@ class FitNetDistiller(BaseModel):
         branch_weights: Mapping[str, float] | None = None,
         level_weights: Mapping[int, float] | None = None,
         further_teachers: Mapping[str, Mapping[str, Any]] | None = None,
+        memory_format: str = 'contiguous',
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -158,7 +161,7 @@ class FitNetDistiller(BaseModel):
             self.standardizers = build_parts(_OWNER, 'standardize', standardize, channels)
         # The teacher's own preprocessors: student and teacher see the same normalized images by construction.
         self.data_preprocessor = MultiSourceDataPreprocessor(
-            {name: net.data_preprocessor for name, net in learner.networks.items()}
+            {name: net.data_preprocessor for name, net in learner.networks.items()}, memory_format
         )
         self._heads_read_branches = False
 

@@ -22,7 +22,7 @@ from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.datasets.channel_order import loaded_order
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.models.data_preprocessor import tell_loaded_order
+from xlearner_mm.models.data_preprocessor import memory_format_of, tell_loaded_order
 from xlearner_mm.normalization import BGR, GRAY
 from xlearner_mm.registry import DATASETS, MODELS, plain
 
@@ -59,11 +59,23 @@ class FeatureExtractor:
         cache: folder of the cached features.
         scope: library of the model and of the datasets. Defaults to ``'mmpretrain'``.
         seed: of a randomly initialized backbone. Defaults to 0.
+        memory_format: of the images: ``'contiguous'`` or ``'channels_last'``, for the same features up to rounding.
+            Defaults to ``'contiguous'``.
+
+    Raises:
+        ConfigError: an unknown memory format.
     """
 
     def __init__(
-        self, model: dict[str, Any], weights: str, cache: Path, scope: str = 'mmpretrain', seed: int = 0
+        self,
+        model: dict[str, Any],
+        weights: str,
+        cache: Path,
+        scope: str = 'mmpretrain',
+        seed: int = 0,
+        memory_format: str = 'contiguous',
     ) -> None:
+        self.memory_format = memory_format_of(memory_format)
         self.model, self.weights, self.cache, self.scope, self.seed = model, weights, cache, scope, seed
         self.device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
         self._network: tuple[nn.Module, nn.Module] | None = None
@@ -132,7 +144,8 @@ class FeatureExtractor:
 
     def _key(self, dataset: dict[str, Any], images: list[tuple[str, str]]) -> str:
         backbone = {key: value for key, value in self.model['backbone'].items() if key != 'init_cfg'}
-        content = [self.weights, plain([backbone, self.model['data_preprocessor'], dataset]), images]
+        rounding = [] if self.memory_format is torch.contiguous_format else [str(self.memory_format)]
+        content = [self.weights, *rounding, plain([backbone, self.model['data_preprocessor'], dataset]), images]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
     @torch.inference_mode()
@@ -143,7 +156,8 @@ class FeatureExtractor:
         backbone, preprocessor = self._build()
         pooled: list[Tensor] = []
         for batch in tqdm(loader, name, bar_format=_BAR, mininterval=1.0):
-            levels = backbone(preprocessor(batch, training=False)['inputs'])
+            images = preprocessor(batch, training=False)['inputs'].contiguous(memory_format=self.memory_format)
+            levels = backbone(images)
             pooled.append(levels[-1].float().mean(dim=(2, 3)).cpu())
             progress(sum(map(len, pooled)), len(dataset))
         return torch.cat(pooled).numpy()

@@ -32,7 +32,7 @@ def run_probe(
 
     The config is that of a stock mmpretrain training. Its ``primary_metric`` (default: top-1) selects the penalty, on
     the set's own split named by ``validation_split``, or else on a random fifth of the training images. The final
-    classifier is fitted to all of them.
+    classifier is fitted to all of them. ``memory_format='channels_last'`` extracts features in that memory format.
 
     Args:
         cfg: the config, with its backbone.
@@ -46,7 +46,8 @@ def run_probe(
         The metrics of the test split by the config's own evaluator, and their provenance.
     """
     MMLogger.get_current_instance().setLevel('WARNING')  # it logs every parameter that is initialized
-    extractor = FeatureExtractor(cfg.model.to_dict(), weights, cache, cfg.default_scope, seed)
+    memory_format = cfg.get('memory_format', 'contiguous')
+    extractor = FeatureExtractor(cfg.model.to_dict(), weights, cache, cfg.default_scope, seed, memory_format)
     training = _extract(extractor, cfg, _with_test_pipeline(cfg), 'training images', _progress_file(folder, 0))
     classes = int(cfg.model.head.num_classes)
     record = ProbeRecord(probe, len(training))
