@@ -155,3 +155,33 @@ def test_what_a_backbone_carries_behind_its_last_output_is_frozen(build):
     assert not distiller.student.conv2.conv.weight.requires_grad
     distiller.parse_losses(distiller(**distiller.data_preprocessor(tiny_batch(), True), mode='loss'))[0].backward()
     assert all(parameter.grad is not None for parameter in distiller.parameters() if parameter.requires_grad)
+
+
+def test_it_may_start_from_the_average_of_the_branches(build):
+    distiller = build(start_from='average')
+    saved = torch.load(distiller.teacher.checkpoint, weights_only=True)['state_dict']
+    for name, own in distiller.student.state_dict().items():
+        branches = [saved[f'backbone.branches.{branch}.backbone.{name}'] for branch in ('cls', 'det', 'seg')]
+        if own.is_floating_point():
+            torch.testing.assert_close(own, sum(branches) / 3)
+    assert not torch.equal(distiller.student.conv1.weight, branches[0])
+
+
+def test_branches_of_another_shape_have_no_average_to_start_from(build):
+    with pytest.raises(CheckpointError, match=r'(?s)another shape than XLearnerResNet.*base_channels'):
+        build(start_from='average', student=tiny_resnet(base_channels=8))
+
+
+def test_it_may_start_from_a_hard_sharing_checkpoint(build, learner_cfg, tmp_path):
+    shared = dict(
+        type='XLearnerExpandedBackbone',
+        branches=dict(shared=tiny_resnet()),
+        tasks=dict(cls='shared', det='shared', seg='shared'),
+        reconciliation=dict(topology='none'),
+    )
+    learner = MODELS.build(dict(learner_cfg, backbone=shared))
+    torch.save({'state_dict': learner.state_dict(), 'meta': {}}, tmp_path / 'hard_sharing.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'hard_sharing.pth'))
+    student = build(student=tiny_resnet(init_cfg=init_cfg)).student
+    for name, value in learner.backbone.branches['shared'].backbone.state_dict().items():
+        assert torch.equal(student.state_dict()[name], value), name

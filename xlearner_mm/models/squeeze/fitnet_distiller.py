@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from math import ceil
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from mmengine.model import BaseModel, ModuleDict
+from mmengine.model import ModuleDict
 from torch import Tensor
 
-from xlearner_mm.checkpoint import BRANCHES, load_backbone
 from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
 from xlearner_mm.models.distillation.comparison import GUIDANCE, LOSS, STANDARDIZE, build_part, build_parts, compare
 from xlearner_mm.models.distillation.teachers import by_level, check_levels, probe_channels
-from xlearner_mm.models.expansion.stock_network import port_of
 from xlearner_mm.models.norms import (
     any_batch_statistics,
     apply_norm_eval,
@@ -26,8 +21,16 @@ from xlearner_mm.models.norms import (
     ragged,
     ragged_forwards,
 )
-from xlearner_mm.models.squeeze.student import build_student, check_all_trains, load_student
-from xlearner_mm.models.squeeze.teachers import Teacher, branch_targets, build_further_teachers, fill_weights
+from xlearner_mm.models.squeeze.heads import StudentOfHeads
+from xlearner_mm.models.squeeze.regularization import build_mix, check_probability, keep_teachers, mixed
+from xlearner_mm.models.squeeze.student import (
+    AVERAGE,
+    build_student,
+    check_all_trains,
+    load_student,
+    start_from_branches,
+)
+from xlearner_mm.models.squeeze.teachers import Shown, Teacher, branch_targets, build_further_teachers, fill_weights
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.registry import MODELS, plain
 from xlearner_mm.sources import parse_sources
@@ -35,26 +38,8 @@ from xlearner_mm.sources import parse_sources
 _OWNER = 'FitNetDistiller'
 
 
-class Shown(NamedTuple):
-    """A teacher's features of the images of a batch that it teaches.
-
-    Args:
-        features: level i -> F_i^t ``(R, C_i, H_i, W_i)``.
-        owners: the source of each of the R images.
-        rows: the R rows of the batch, or None for all.
-    """
-
-    features: Mapping[int, Tensor]
-    owners: Sequence[str]
-    rows: Tensor | None = None
-
-    def of(self, student: Tensor) -> Tensor:
-        """Return the student's features ``(B, C, H, W)`` of these rows."""
-        return student if self.rows is None else student[self.rows]
-
-
 @MODELS.register_module()
-class FitNetDistiller(BaseModel):
+class FitNetDistiller(StudentOfHeads):
     r"""Distill the frozen branches F^t into one student by hints.
 
         L = sum over teachers t, levels i of w^t w_i || F_i^t - G_i^t(Fhat_i) ||^2
@@ -70,8 +55,9 @@ class FitNetDistiller(BaseModel):
         student: config of the student: an :class:`~xlearner_mm.models.backbones.XLearnerResNet`, or any registered
             backbone, with its ``_scope_``, that returns the levels. It starts from scratch, or from the checkpoint
             of its ``init_cfg=dict(type='Pretrained', checkpoint=...)``. It ends at the last level that is distilled.
-        start_from: the branch whose weights the student starts from; it must have the student's architecture.
-            Defaults to None: the student's own ``init_cfg``.
+        start_from: the branch whose weights the student starts from, or ``'average'``, the mean of the weights of all
+            branches; they must have the student's architecture. Defaults to None: the student's own ``init_cfg``, which
+            may name any checkpoint, also of a hard-sharing expansion.
         levels: the levels i that are distilled. Defaults to (0, 1, 2, 3).
         supervise: ``'all'``: every branch teaches every image; ``'own'``: a branch teaches its own sources' images.
             Defaults to ``'all'``.
@@ -94,6 +80,11 @@ class FitNetDistiller(BaseModel):
             every image, see :class:`~xlearner_mm.models.distillation.teachers.BackboneTeacher`. Defaults to None.
         memory_format: of images and features, ``'contiguous'`` or ``'channels_last'``: the same up to rounding, and
             often faster; heads that take views of features may refuse it. Defaults to ``'contiguous'``.
+        drop_teachers: per image, the probability with which each teacher but the one of largest loss is left out of a
+            training step, see :func:`~xlearner_mm.models.squeeze.regularization.keep_teachers`. Defaults to 0.
+        mix: ``dict(type='Mixup', alpha=0.8)`` or ``dict(type='CutMix', alpha=1.0)``: mix the images of every source in
+            training steps, see :func:`~xlearner_mm.models.squeeze.regularization.build_mix`. Student and teachers see
+            the same mixed images (Beyer et al., CVPR 2022, arXiv 2106.05237). Defaults to None.
         init_cfg: mmengine's weight initialization. Defaults to None.
 
     Raises:
@@ -120,12 +111,16 @@ class FitNetDistiller(BaseModel):
         level_weights: Mapping[int, float] | None = None,
         further_teachers: Mapping[str, Mapping[str, Any]] | None = None,
         memory_format: str = 'contiguous',
+        drop_teachers: float = 0.0,
+        mix: Mapping[str, Any] | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         _check_choice('supervise', supervise, ('all', 'own'))
         _check_choice('balance', balance, ('source', 'image'))
         self.supervise, self.balance = supervise, balance
+        self.drop_teachers = check_probability(f'{_OWNER}: drop_teachers', drop_teachers)
+        self.mix = build_mix(_OWNER, mix)
         self.levels = check_levels(_OWNER, levels, {})
         refuse_unknown(f'{_OWNER}: teacher', teacher, settings_of(Teacher))
         self.teacher = Teacher(**teacher)
@@ -144,7 +139,7 @@ class FitNetDistiller(BaseModel):
         self._check_every_teacher_weighs()
 
         if start_from is not None:
-            _check_choice('start_from', start_from, tuple(backbone.branches))
+            _check_choice('start_from', start_from, (*backbone.branches, AVERAGE))
         self.start_from, self._student_cfg = start_from, plain(student)
         self.student, self._student_start = build_student(student, start_from, normalization)
         widths = probe_channels(self.student, 'student')
@@ -163,7 +158,6 @@ class FitNetDistiller(BaseModel):
         self.data_preprocessor = MultiSourceDataPreprocessor(
             {name: net.data_preprocessor for name, net in learner.networks.items()}, memory_format
         )
-        self._heads_read_branches = False
 
     def _check_every_teacher_weighs(self) -> None:
         for name in self.targets:
@@ -182,8 +176,9 @@ class FitNetDistiller(BaseModel):
         """
         super().init_weights()
         if self.start_from is not None:
-            prefix = f'{BRANCHES}{self.start_from}.backbone'
-            load_backbone(self.student, self.teacher.checkpoint, prefix)
+            branches = list(self.teacher.learner.backbone.branches)
+            chosen = [self.start_from] if self.start_from in branches else branches
+            start_from_branches(self.student, self.teacher.checkpoint, chosen)
         if self._student_start is not None:
             load_student(self.student, self._student_start)
 
@@ -225,28 +220,66 @@ class FitNetDistiller(BaseModel):
 
     def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss_<teacher>_<level>`` for every teacher and level."""
+        if self.mix is not None and self.training:
+            inputs = mixed(self.mix, inputs)
         groups = joint_groups(inputs)
         batches = [torch.cat([inputs[name] for name in group]) for group in groups]
         owners = [[name for name in group for _ in range(len(inputs[name]))] for group in groups]
         taught = [self.teach(images, own) for images, own in zip(batches, owners, strict=True)]
         students = self._student_levels(batches)
-        losses, weight_of = {}, self.teacher_weights()
         # A fixed order, whatever sizes this rank's images have: transforms of targets talk to the other ranks.
+        distances = {
+            (name, level): self._distances(name, level, taught, students)
+            for name, target in self.targets.items()
+            for level in target.channels
+        }
+        weight_of = self.teacher_weights()
+        dropping = self.drop_teachers and self.training
+        kept = self._kept(batches, taught, distances, weight_of) if dropping else {}
+        losses, zero = {}, batches[0].new_zeros(())
         for name, target in self.targets.items():
-            pairs = [(own[name], student) for own, student in zip(taught, students, strict=True) if name in own]
             of_source = self.image_weights(name, {source: len(images) for source, images in inputs.items()})
-            weights = [batches[0].new_tensor([of_source[source] for source in shown.owners]) for shown, _ in pairs]
+            shown = {batch: own[name] for batch, own in enumerate(taught) if name in own}
+            weights = {batch: zero.new_tensor([of_source[s] for s in own.owners]) for batch, own in shown.items()}
+            if dropping:
+                weights = {batch: own * kept[name, batch] for batch, own in weights.items()}
             for level in target.channels:
-                targets = [shown.features[level] for shown, _ in pairs]
-                features = [shown.of(student[level]) for shown, student in pairs]
-                standardize = self._standardizer(name, level)
-                if standardize is not None and self.training:
-                    standardize.update(*targets)
-                distances = compare(targets, features, self.guidance[f'{name}_{level}'], self.distance, standardize)
-                total = sum((w * own).sum() for w, own in zip(weights, distances, strict=True))
-                weight = weight_of[name] * self.level_weights[level]
-                losses[f'loss_{name}_{level}'] = batches[0].new_zeros(()) + weight * total
+                total = sum((weights[batch] * own).sum() for batch, own in distances[name, level].items())
+                losses[f'loss_{name}_{level}'] = zero + weight_of[name] * self.level_weights[level] * total
         return losses
+
+    def _distances(
+        self, name: str, level: int, taught: Sequence[Mapping[str, Shown]], students: Sequence[Mapping[int, Tensor]]
+    ) -> dict[int, Tensor]:
+        """The distances of a teacher's images, ``(R,)``, by the number of the batch."""
+        pairs = {i: (own[name], students[i][level]) for i, own in enumerate(taught) if name in own}
+        targets = [shown.features[level] for shown, _ in pairs.values()]
+        features = [shown.of(student) for shown, student in pairs.values()]
+        standardize = self._standardizer(name, level)
+        if standardize is not None and self.training:
+            standardize.update(*targets)
+        found = compare(targets, features, self.guidance[f'{name}_{level}'], self.distance, standardize)
+        return dict(zip(pairs, found, strict=True))
+
+    def _kept(
+        self,
+        batches: Sequence[Tensor],
+        taught: Sequence[Mapping[str, Shown]],
+        distances: Mapping[tuple[str, int], Mapping[int, Tensor]],
+        weight_of: Mapping[str, float],
+    ) -> dict[tuple[str, int], Tensor]:
+        """The teachers that are not left out of this step, see :func:`keep_teachers`, by teacher and batch."""
+        kept = {}
+        for batch, shown in enumerate(taught):
+            terms = {
+                name: [self.level_weights[i] * distances[name, i][batch] for i in self.targets[name].channels]
+                for name in shown
+            }
+            losses = [weight_of[name] * torch.stack(own).sum(0) for name, own in terms.items()]
+            rows = [own.rows for own in shown.values()]
+            found = keep_teachers(losses, rows, len(batches[batch]), self.drop_teachers)
+            kept.update(zip(((name, batch) for name in shown), found, strict=True))
+        return kept
 
     def teacher_weights(self) -> dict[str, float]:
         """Return w^t of this step, by teacher; a subclass may vary it from step to step."""
@@ -305,62 +338,6 @@ class FitNetDistiller(BaseModel):
             parts = zip(*map(parts_of, levels.values()), strict=True)
             found += [dict(zip(levels, own, strict=True)) for own in parts]
         return found
-
-    def _standardizer(self, teacher: str, level: int) -> Any:
-        return self.standardizers[f'{teacher}_{level}'] if self.standardizers else None
-
-    def guided(self, teacher: str, level: int, feature: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return G_i^t(Fhat_i) of a spatial size, in the teacher's own scale."""
-        guided = self.guidance[f'{teacher}_{level}'](feature, size)
-        standardize = self._standardizer(teacher, level)
-        return guided if standardize is None else standardize.inverse(guided)
-
-    def predict(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list] | None) -> list:
-        """Predict with the expansion stage's frozen heads on the student: the squeeze's fidelity."""
-        learner = self.teacher.learner
-        for name in inputs:
-            port = port_of(learner.networks[name])
-            assert port is not None
-            # Bound anew: copies of this model (EMA) share the heads.
-            student = partial(self.forward_task, levels=port.out_indices)
-            port.bind(learner.backbone.forward_task if self._heads_read_branches else student)
-        return learner(inputs, data_samples, mode='predict')
-
-    @contextmanager
-    def heads_on_branches(self) -> Iterator[None]:
-        """Let ``predict`` read the branches themselves meanwhile, with which the student is compared."""
-        self._heads_read_branches = True
-        try:
-            yield
-        finally:
-            self._heads_read_branches = False
-
-    def forward_task(self, x: Tensor, task: str, levels: Sequence[int] | None = None) -> dict[int, Tensor]:
-        """Return G^t(Fhat) of one task in the branch's own scale and sizes, which its heads read in place of F^t.
-
-        Args:
-            x: images ``(B, 3, H, W)``.
-            task: the task t.
-            levels: the levels wanted; no others are computed. Defaults to None: all.
-
-        Returns:
-            ``(B, C_i^t, H_i, W_i)`` by level; levels that are not distilled are the branch's own.
-        """
-        backbone = self.teacher.learner.backbone
-        branch = backbone.branch_of(task)
-        wanted = range(len(backbone.channels_of(task))) if levels is None else levels
-        distilled = [i for i in wanted if i in self.targets[branch].channels]
-        missing = [i for i in wanted if i not in distilled]
-        out: dict[int, Tensor] = {}
-        if distilled:
-            student = by_level(self.student, self.student(x))
-            strides = backbone.branches[branch].strides
-            sizes = {i: (ceil(x.shape[-2] / strides[i]), ceil(x.shape[-1] / strides[i])) for i in distilled}
-            out.update({i: self.guided(branch, i, student[i], sizes[i]) for i in distilled})
-        if missing:
-            own = self.teacher.features(x, [branch], 1 + max(missing))[branch]
-            out.update({i: own[i] for i in missing})
-        return out
 
     def describe(self) -> dict[str, Any]:
         """Return stage, student, teachers, sources and input normalization as plain data."""

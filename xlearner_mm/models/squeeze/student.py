@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from xlearner_mm.checkpoint import read_checkpoint, recorded_normalization
+from xlearner_mm.checkpoint import BRANCHES, load_backbone, read_checkpoint, recorded_normalization
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.distillation.teachers import unreached_parameters
@@ -16,6 +17,9 @@ from xlearner_mm.models.expansion.branch import StagesError, load_pretrained, pr
 from xlearner_mm.models.recomputation import recompute_as_plain
 from xlearner_mm.normalization import Normalization
 from xlearner_mm.registry import MODELS
+
+AVERAGE = 'average'
+"""The start of a student from the mean of all branches' weights."""
 
 
 def build_student(
@@ -96,6 +100,28 @@ def _has_known_stages(student: nn.Module) -> bool:
     except StagesError:
         return False
     return True
+
+
+def start_from_branches(student: nn.Module, checkpoint: str, branches: Sequence[str]) -> None:
+    """Start a student from a branch, or from the mean of the weights and statistics of several.
+
+    Args:
+        student: the student.
+        checkpoint: of the expansion stage.
+        branches: their names.
+
+    Raises:
+        CheckpointError: a branch is of another architecture than the student.
+    """
+    states = []
+    for branch in branches:
+        load_backbone(student, checkpoint, f'{BRANCHES}{branch}.backbone')
+        states.append({key: value.clone() for key, value in student.state_dict().items()})
+    if len(states) > 1:
+        of_key = {
+            key: [state[key] for state in states] for key, value in states[0].items() if value.is_floating_point()
+        }
+        student.load_state_dict({key: torch.stack(own).mean(0) for key, own in of_key.items()}, strict=False)
 
 
 def load_student(student: nn.Module, pretrained: Mapping[str, Any]) -> None:

@@ -133,6 +133,24 @@ def _names_in(state: Mapping[str, Any], prefix: str) -> set[str]:
     return {key.split('.')[0] for key in below(state, prefix)}
 
 
+class Shown(NamedTuple):
+    """A teacher's features of the images of a batch that it teaches.
+
+    Args:
+        features: level i -> F_i^t ``(R, C_i, H_i, W_i)``.
+        owners: the source of each of the R images.
+        rows: the R rows of the batch, or None for all.
+    """
+
+    features: Mapping[int, Tensor]
+    owners: Sequence[str]
+    rows: Tensor | None = None
+
+    def of(self, student: Tensor) -> Tensor:
+        """Return the student's features ``(B, C, H, W)`` of these rows."""
+        return student if self.rows is None else student[self.rows]
+
+
 class Target(NamedTuple):
     """The part of the loss that one teacher t, a branch or a further one, has.
 
