@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mmengine.optim import OptimWrapper
 
 from tests.any_settings import FEW, MANY
 from xlearner_mm.registry import MODELS
@@ -51,6 +52,16 @@ def squeezes(draw):
         loss=draw(st.sampled_from(LOSSES)),
         branch_weights=draw(st.dictionaries(st.sampled_from(BRANCHES), weights)),
         level_weights=draw(st.dictionaries(st.sampled_from(levels), weights)),
+    )
+
+
+@st.composite
+def random_steps(draw):
+    """Settings of a distiller whose steps depend on a seed."""
+    return dict(
+        drop_teachers=draw(st.sampled_from([0.0, 0.5])),
+        mix=draw(st.sampled_from([None, dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)])),
+        start_from=draw(st.sampled_from([None, 'seg', 'average'])),
     )
 
 
@@ -119,6 +130,24 @@ def check(teacher, drawn, fold_norms):
 @FEW
 def test_invariants(teacher, drawn, fold_norms):
     check(teacher, drawn, fold_norms)
+
+
+@given(drawn=squeezes(), random=random_steps())
+@FEW
+def test_any_combination_trains(teacher, drawn, random):
+    if len(drawn['levels']) < 4 or drawn['student']['base_channels'] != 4:
+        random['start_from'] = None  # another architecture than the branches
+    distiller = build(teacher, {**drawn, **random}, fold_norms=True).train()
+    optimizer = OptimWrapper(torch.optim.SGD(distiller.parameters(), lr=1e-3))
+    batch = {name: data for name, data in tiny_batch().items() if name in SOURCES}
+    for _ in range(2):
+        losses = distiller.train_step(batch, optimizer)
+        assert all(torch.isfinite(value).all() for value in losses.values())
+    assert all(value.isfinite().all() for value in distiller.state_dict().values())
+    for branch in BRANCHES:
+        for level in drawn['levels']:
+            read = distiller.forward_task(torch.randn(1, 3, 64, 64), branch, [level])[level]
+            assert read.isfinite().all()
 
 
 @pytest.mark.slow
