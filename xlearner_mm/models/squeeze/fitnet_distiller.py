@@ -269,7 +269,7 @@ class FitNetDistiller(StudentOfHeads):
         weight_of: Mapping[str, float],
     ) -> dict[tuple[str, int], Tensor]:
         """The teachers that are not left out of this step, see :func:`keep_teachers`, by teacher and batch."""
-        kept = {}
+        kept: dict[tuple[str, int], Tensor] = {}
         for batch, shown in enumerate(taught):
             terms = {
                 name: [self.level_weights[i] * distances[name, i][batch] for i in self.targets[name].channels]
