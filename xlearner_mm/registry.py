@@ -27,6 +27,7 @@ from mmengine.registry import (  # noqa: F401
     HOOKS,
     LOOPS,
     METRICS,
+    MODEL_WRAPPERS,
     MODELS,
     OPTIM_WRAPPERS,
     RUNNERS,

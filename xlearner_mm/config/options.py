@@ -38,9 +38,6 @@ def load_config(config: str, work_dir: str | None, options: Sequence[str], launc
     cfg.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():
         cfg.env_cfg.setdefault('dist_cfg', {})['backend'] = 'gloo'
-        # MMEngine's own wrapper names a device, which DDP refuses on a CPU.
-        cfg.setdefault('model_wrapper_cfg', {'type': 'MMDistributedDataParallel', 'broadcast_buffers': False})
-        cfg.model_wrapper_cfg['device_ids'] = None
     cfg.work_dir = work_dir or cfg.get('work_dir') or default_work_dir(config)
     return cfg
 

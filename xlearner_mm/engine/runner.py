@@ -8,11 +8,14 @@ from itertools import count
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import is_cuda_available
 from mmengine.hooks import EarlyStoppingHook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from xlearner_mm.checkpoint import nothing_executed
@@ -30,9 +33,10 @@ from xlearner_mm.engine.schedule import SETTING, images_per_step, is_scaled, kee
 from xlearner_mm.errors import ConfigError, describe_error
 from xlearner_mm.models.class_weights import check_class_weights
 from xlearner_mm.models.data_preprocessor import tell_loaded_order
+from xlearner_mm.models.expansion.data_parallel import BranchDataParallel
 from xlearner_mm.models.recomputation import recompute_named
 from xlearner_mm.models.unwrapped import unwrapped
-from xlearner_mm.registry import HOOKS, RUNNERS, type_of
+from xlearner_mm.registry import HOOKS, MODEL_WRAPPERS, RUNNERS, names_a, type_of
 from xlearner_mm.sources import with_sources
 
 OWN_HOOKS = (
@@ -122,6 +126,19 @@ class XLearnerRunner(ResumableRunner):
         built = super().build_model(model)
         check_class_weights('model', built)
         return built
+
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes: by branch if its backward pass is, unless the config says otherwise."""
+        settings = dict(model_wrapper_cfg or {})
+        if self.distributed and not is_model_wrapper(model):
+            if not settings and getattr(model, 'backward', None) == 'branch':
+                settings['type'] = BranchDataParallel.__name__
+            elif not is_cuda_available() and names_a(
+                {'type': 'MMDistributedDataParallel', **settings}, DistributedDataParallel, MODEL_WRAPPERS
+            ):
+                # MMEngine names a device, which DDP refuses on a CPU.
+                settings = {'broadcast_buffers': False, **settings, 'device_ids': None}
+        return super().wrap_model(settings or None, model)
 
     def build_visualizer(self, visualizer: Visualizer | dict[str, Any] | None = None) -> Visualizer:
         """Build a visualizer under a name of its own: MMEngine reuses one of the same name, with its folder."""

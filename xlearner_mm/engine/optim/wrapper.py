@@ -60,7 +60,7 @@ class BranchClipping:
 
 
 class PerBranchOptimWrapper(OptimWrapperDict):
-    """One optimizer per branch, and one backward pass for all of them.
+    """One optimizer per branch, and one count and scale of backward passes for all of them.
 
     A branch's parameters get gradients from its own losses only, so each is optimized as if it were trained alone.
     Schedules may differ too: ``param_scheduler=dict(cls=[...], det=[...])``. Accumulation and loss scaling are shared:
@@ -92,6 +92,14 @@ class PerBranchOptimWrapper(OptimWrapperDict):
     @property
     def _accumulative_counts(self) -> int:
         return self._lead._accumulative_counts
+
+    @property
+    def _inner_count(self) -> int:
+        return self._lead._inner_count
+
+    @_inner_count.setter
+    def _inner_count(self, count: int) -> None:
+        self._lead._inner_count = count
 
     def update_params(self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None) -> None:
         """Run the backward pass, and update all branches when enough gradients are accumulated."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.model import BaseModel, ModuleDict
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import nothing_executed
@@ -23,13 +24,18 @@ from xlearner_mm.models.norms import apply_norm_eval, joint_groups, parts_of, ra
 from xlearner_mm.registry import MODELS, plain
 from xlearner_mm.sources import parse_sources
 
+if TYPE_CHECKING:
+    from xlearner_mm.models.expansion.data_parallel import BranchDataParallel
+
+BACKWARDS = ('branch', 'joint')
+
 
 @MODELS.register_module()
 class ExpansionLearner(BaseModel):
     """Train linked sub-backbones on many sources that each carry one task's labels.
 
     Every source has its own stock network (of mmdet, mmseg or mmpretrain) whose backbone is the port of the source's
-    task. One forward per step runs all of them, so plain DDP with ``find_unused_parameters=False`` works.
+    task. A training step runs all of them.
 
         {source: images} -> port F^t -> stock network.loss() -> {<source>.<loss>: ...}
 
@@ -45,11 +51,15 @@ class ExpansionLearner(BaseModel):
             :mod:`~xlearner_mm.models.expansion.hints`. Defaults to None.
         memory_format: of images and features, ``'contiguous'`` or ``'channels_last'``: the same up to rounding, and
             often faster; heads that take views of features may refuse it. Defaults to ``'contiguous'``.
+        backward: ``'branch'``: a training step runs the forward and backward pass of one branch's sources after
+            another, then one update, so that only one branch's graph is in memory. The gradients are those of
+            ``'joint'``, one pass for all, which MMEngine's DDP has in any case. Defaults to None: by branch where links
+            are detached, or there are none; joint with one branch, or in a subclass with a ``loss`` of its own.
         init_cfg: mmengine's weight initialisation. Defaults to None.
 
     Raises:
-        ConfigError: a source or hint that cannot work with the backbone, differing input normalization, or a branch
-            that no source trains.
+        ConfigError: a source or hint that cannot work with the backbone, differing input normalization, a branch that
+            no source trains, or ``backward='branch'`` with links that are not detached.
         CheckpointError: a hint teacher's checkpoint that is missing or not of its model.
     """
 
@@ -63,6 +73,7 @@ class ExpansionLearner(BaseModel):
         joint_batches: bool = True,
         hints: Mapping[str, Any] | None = None,
         memory_format: str = 'contiguous',
+        backward: str | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -70,6 +81,7 @@ class ExpansionLearner(BaseModel):
         self.joint_batches = joint_batches
         self.backbone: XLearnerExpandedBackbone = MODELS.build(dict(backbone))
         self.backbone_cfg = plain(backbone)
+        self.backward = self._check_backward(backward)
         self.networks = ModuleDict(
             {name: build_stock_network(source, self.backbone) for name, source in self.sources.items()}
         )
@@ -90,6 +102,20 @@ class ExpansionLearner(BaseModel):
         """
         with nothing_executed():
             super().init_weights()
+
+    def _check_backward(self, backward: str | None) -> str:
+        if backward not in (None, *BACKWARDS):
+            raise ConfigError(f"ExpansionLearner: unknown backward '{backward}', choose from {BACKWARDS}")
+        exact = self.backbone.reconciliation.detach or not self.backbone.link_keys
+        if backward == 'branch' and not exact:
+            raise ConfigError(
+                "ExpansionLearner: backward='branch' needs detached links, but reconciliation has detach=False, where "
+                "the losses of a branch reach the others: set backward='joint'"
+            )
+        # With one branch it is the same, and DDP overlaps the backward pass with its messages. A subclass may have
+        # further losses.
+        own = type(self).loss is ExpansionLearner.loss
+        return backward or ('branch' if exact and own and len(self.backbone.branches) > 1 else 'joint')
 
     def _check_every_branch_is_trained(self) -> None:
         trained = {self.backbone.branch_of(source.task) for source in self.sources.values()}
@@ -114,12 +140,8 @@ class ExpansionLearner(BaseModel):
                 )
 
     def _levels_read(self, branch: str) -> set[int]:
-        levels: set[int] = set()
-        for name, source in self.sources.items():
-            port = port_of(self.networks[name])
-            if port is not None and self.backbone.branch_of(source.task) == branch:
-                levels |= set(port.out_indices)
-        return levels
+        ports = (port_of(self.networks[name]) for name in self.sources_of(branch))
+        return {level for port in ports if port is not None for level in port.out_indices}
 
     def train(self, mode: bool = True) -> ExpansionLearner:
         """Set training mode, frozen parts excepted, and return the module as torch's do."""
@@ -159,40 +181,93 @@ class ExpansionLearner(BaseModel):
             }
         raise ValueError(f"unknown mode '{mode}': choose loss, predict or tensor")
 
+    def train_step(
+        self, data: Any, optim_wrapper: OptimWrapper, parallel: BranchDataParallel | None = None
+    ) -> dict[str, Tensor]:
+        """Run the passes of a step, all together or branch by branch, and update the weights.
+
+        Args:
+            data: a batch of the loader.
+            optim_wrapper: of the training. It sees one loss, the sum of all.
+            parallel: averages gradients over the processes. Defaults to None.
+
+        Returns:
+            Values to log: the total ``loss``, and all losses by name.
+        """
+        if self.backward == 'joint':
+            return super().train_step(data, optim_wrapper)
+        found: dict[str, dict[str, Any]] = {}
+        for branch in self.backbone.branches:
+            with optim_wrapper.optim_context(self):
+                if not found:
+                    data = self.data_preprocessor(data, True)
+                losses = self.losses_of(branch, data['inputs'], data['data_samples'])
+            # Not the instance's: hooks replace it to see the losses of the whole step.
+            total, _ = type(self).parse_losses(self, _flat(losses))
+            _backward_uncounted(optim_wrapper, total)
+            found |= {name: _detached(own) for name, own in losses.items()}
+            del losses, total  # and the graph with them
+            if parallel is not None:
+                parallel.reduce(branch)
+        total, values = self.parse_losses(_flat({name: found[name] for name in self.sources}))
+        # The gradients are there: the backward pass of this leaf reaches nothing else.
+        total = total.detach().requires_grad_()
+        if parallel is not None:
+            total.register_hook(lambda _: parallel.finish())
+        optim_wrapper.update_params(total)
+        return values
+
     def loss(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list]) -> dict[str, Any]:
-        """Return the losses of all sources as ``<source>.<loss>``, weighted per source."""
-        losses: dict[str, Any] = {}
-        joint = self._joint_features(inputs) if self.joint_batches else {}
+        """Return the losses of all sources as ``<source>.<loss>``, weighted per source, in the order of the config."""
+        found: dict[str, dict[str, Any]] = {}
+        # In the same order as branch by branch: both draw the same random numbers.
+        for branch in self.backbone.branches:
+            found |= self.losses_of(branch, inputs, data_samples)
+        return _flat({name: found[name] for name in self.sources})
+
+    def losses_of(
+        self, branch: str, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list]
+    ) -> dict[str, dict[str, Any]]:
+        """Return the losses of a branch's sources: source -> ``<source>.<loss>`` -> loss.
+
+        Args:
+            branch: the branch's name.
+            inputs: images of its sources, or more, as of :meth:`forward`.
+            data_samples: their labels.
+        """
         # In the order of the config: every rank runs the same graph.
-        for name, source in self.sources.items():
-            network, images = self.networks[name], inputs[name]
+        names = self.sources_of(branch)
+        joint = self._joint_features({name: inputs[name] for name in names}) if names and self.joint_batches else {}
+        losses: dict[str, dict[str, Any]] = {}
+        for name in names:
+            source, network, images = self.sources[name], self.networks[name], inputs[name]
             features = joint[name] if name in joint else self.backbone.forward_task(images, source.task)
             port = port_of(network)
             assert port is not None
             with port.serving(images, features):
                 own = network(images, data_samples[name], mode='loss')
             hinted = self.hints[name](images, features) if name in self.hints else {}
-            losses.update(losses_of(source, {**own, **hinted}))
+            losses[name] = losses_of(source, {**own, **hinted})
         return losses
 
+    def sources_of(self, branch: str) -> list[str]:
+        """Return the names of a branch's sources, none in a dry run of another branch's source."""
+        return [name for name, source in self.sources.items() if self.backbone.branch_of(source.task) == branch]
+
     def _joint_features(self, inputs: Mapping[str, Tensor]) -> dict[str, Levels]:
-        """F^t by source, with one pass for all images of a branch; without batch statistics, one for each size."""
+        """F^t by source of a branch, all images in one pass; without batch statistics, one pass for each size."""
         features: dict[str, Levels] = {}
-        for branch in self.backbone.branches:
-            own = {name: inputs[name] for name, s in self.sources.items() if self.backbone.branch_of(s.task) == branch}
-            if not own:
-                continue  # a dry run gives one source at a time
-            groups = joint_groups(own)
-            task = self.sources[groups[0][0]].task
-            batches = [torch.cat([own[name] for name in group]) for group in groups]
-            whole = self.backbone.takes_batch_statistics(task)
-            shared = [ragged(batches)] if whole else batches
-            passes = [self.backbone.forward_task(batch, task) for batch in shared]
-            levels = [part for levels in passes for part in zip(*map(parts_of, levels), strict=True)]
-            for group, own_levels in zip(groups, levels, strict=True):
-                sizes = [len(own[name]) for name in group]
-                parts = zip(*(level.split(sizes) for level in own_levels), strict=True)
-                features.update(zip(group, parts, strict=True))
+        groups = joint_groups(inputs)
+        task = self.sources[groups[0][0]].task
+        batches = [torch.cat([inputs[name] for name in group]) for group in groups]
+        whole = self.backbone.takes_batch_statistics(task)
+        shared = [ragged(batches)] if whole else batches
+        passes = [self.backbone.forward_task(batch, task) for batch in shared]
+        levels = [part for levels in passes for part in zip(*map(parts_of, levels), strict=True)]
+        for group, own_levels in zip(groups, levels, strict=True):
+            sizes = [len(inputs[name]) for name in group]
+            parts = zip(*(level.split(sizes) for level in own_levels), strict=True)
+            features.update(zip(group, parts, strict=True))
         return features
 
     def parts_of(self, branch: str) -> dict[str, nn.Module]:
@@ -204,7 +279,7 @@ class ExpansionLearner(BaseModel):
         Args:
             branch: the branch's name.
         """
-        sources = [name for name, source in self.sources.items() if self.backbone.branch_of(source.task) == branch]
+        sources = self.sources_of(branch)
         links = [key.module_name for key in self.backbone.link_keys if key.receiver == branch]
         return {
             f'backbone.branches.{branch}': self.backbone.branches[branch],
@@ -226,3 +301,22 @@ class ExpansionLearner(BaseModel):
                 for name, hint in self.hints.items()
             },
         }
+
+
+def _flat(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: loss for own in losses.values() for name, loss in own.items()}
+
+
+def _detached(losses: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: [part.detach() for part in loss] if isinstance(loss, list | tuple) else loss.detach()
+        for name, loss in losses.items()
+    }
+
+
+def _backward_uncounted(optim_wrapper: Any, loss: Tensor) -> None:
+    """Run a part of a step's backward pass, scaled as the whole; the wrapper counts whole ones."""
+    if isinstance(loss, Tensor) and loss.requires_grad:  # a branch may be frozen with its heads
+        counted = optim_wrapper._inner_count
+        optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+        optim_wrapper._inner_count = counted
