@@ -17,7 +17,7 @@ from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import HOOKS
 
 from ...soak.killing import in_process
-from ..ranks import run_ranks
+from ..ranks import exit_statuses, run_ranks
 from ..tiny_runner import tiny_runner
 
 FAULTY = 3
@@ -212,10 +212,17 @@ def test_a_full_disk_takes_the_saved_step_and_not_what_is_told_of_it(tmp_path):
     assert not list((tmp_path / 'work').glob('nonfinite*'))
 
 
-def test_all_ranks_skip_what_one_cannot_take(tmp_path):
+WRAPPERS = [
+    dict(type='BranchDataParallel'),
+    dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None),
+]
+
+
+@pytest.mark.parametrize('wrapper', WRAPPERS, ids=['by branch', 'joint'])
+def test_all_ranks_skip_what_one_cannot_take(tmp_path, wrapper):
     def train(rank):
-        ddp = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
-        trained = runner(tmp_path / 'work', 'skip', rank=1, launcher='pytorch', cfg=dict(model_wrapper_cfg=ddp))
+        cfg = dict(model_wrapper_cfg=wrapper)
+        trained = runner(tmp_path / 'work', 'skip', rank=1, launcher='pytorch', cfg=cfg)
         trained.train()
         before, after = states(trained)[FAULTY - 1], states(trained)[FAULTY]
         return all(torch.equal(before[key], after[key]) for key in before), trained.model.module.state_dict()
@@ -224,6 +231,20 @@ def test_all_ranks_skip_what_one_cannot_take(tmp_path):
     assert first
     assert second
     assert all(torch.equal(state[key], other[key]) for key in state if 'running' not in key)
+
+
+@pytest.mark.parametrize('wrapper', WRAPPERS, ids=['by branch', 'joint'])
+def test_no_rank_updates_its_weights_when_another_stops(tmp_path, wrapper):
+    def train(rank):
+        trained = runner(tmp_path / 'work', rank=1, launcher='pytorch', cfg=dict(model_wrapper_cfg=wrapper))
+        # The rank that stops leaves, and the other's collective breaks.
+        with pytest.raises(NonFiniteLossError if rank == 1 else RuntimeError, match='cars' if rank == 1 else ''):
+            trained.train()
+        before = states(trained)[-1]
+        same = all(torch.equal(p, before[name]) for name, p in trained.model.module.named_parameters())
+        return 0 if same and trained.iter == FAULTY - 1 else 1
+
+    assert exit_statuses(train, tmp_path / 'ranks') == [0, 0]
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -24,7 +24,9 @@ class SourceEstimate:
         batch_shape: ``(B, 3, H, W)`` of one process.
         pictures: origin of its images and labels.
         flops_per_step: forward and backward of one process; a multiply-add is two.
-        saved_bytes: stored from forward to backward.
+        graph: sources of the same have their graphs in memory together.
+        image_bytes: of its images, which all sources have in memory together.
+        saved_bytes: stored from forward to backward, images included.
         extra_bytes: further bytes at the peak.
         tried: batch that the last three were measured with.
     """
@@ -38,6 +40,8 @@ class SourceEstimate:
     batch_shape: tuple[int, ...]
     pictures: str
     flops_per_step: float
+    graph: str
+    image_bytes: int
     saved_bytes: float
     extra_bytes: float
     tried: str
@@ -75,8 +79,15 @@ class Estimate:
 
     @property
     def activation_bytes(self) -> float:
-        """Bytes saved for the backward pass, and the most that one source needs beyond."""
-        return sum(s.saved_bytes for s in self.sources) + max(s.extra_bytes for s in self.sources)
+        """Bytes saved for the largest backward pass, the most that a source needs beyond, and all others' images."""
+        images = sum(source.image_bytes for source in self.sources)
+        together: dict[str, list[SourceEstimate]] = {}
+        for source in self.sources:
+            together.setdefault(source.graph, []).append(source)
+        return images + max(
+            sum(s.saved_bytes - s.image_bytes for s in graph) + max(s.extra_bytes for s in graph)
+            for graph in together.values()
+        )
 
     @property
     def peak_bytes(self) -> float:

@@ -31,6 +31,7 @@ from xlearner_mm.engine.optim.wrapper import CpuAmpOptimWrapper, wrappers_of
 from xlearner_mm.engine.schedule import SETTING, is_scaled, keep_recipe
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.distillation.teachers import FrozenModel
+from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.registry import OPTIM_WRAPPERS, names_a
 
 _AMP_SETTINGS = ('dtype', 'loss_scale', 'use_fsdp')
@@ -138,7 +139,7 @@ def estimate(blueprint: Blueprint, world_size: int, folder: str, half: bool = Fa
     try:
         for data in blueprint.sources.values():
             cost = _cost(blueprint, data, folder, half, pixels)
-            sources.append(_source_estimate(data, cost, steps, world_size))
+            sources.append(_source_estimate(data, cost, _graph_of(runner.model, data.name), steps, world_size))
     finally:
         gc.unfreeze()
     parameters = list(runner.model.parameters())
@@ -182,7 +183,16 @@ def _cost(blueprint: Blueprint, data: SourceData, folder: str, half: bool, pixel
         raise ConfigError(f'{owner}: a training step cannot be tried: {what}') from error
 
 
-def _source_estimate(data: SourceData, cost: SourceCost, steps: int | None, world_size: int) -> SourceEstimate:
+def _graph_of(model: nn.Module, source: str) -> str:
+    """Return the branch of a source whose backward pass is by branch; '' where there is one for all."""
+    if not isinstance(model, ExpansionLearner) or model.backward == 'joint':
+        return ''
+    return model.backbone.branch_of(model.sources[source].task)
+
+
+def _source_estimate(
+    data: SourceData, cost: SourceCost, graph: str, steps: int | None, world_size: int
+) -> SourceEstimate:
     known = data.images is not None
     epochs = None
     if data.images is not None and steps is not None:
@@ -197,6 +207,8 @@ def _source_estimate(data: SourceData, cost: SourceCost, steps: int | None, worl
         batch_shape=cost.shape,
         pictures='its own' if data.picture is None else 'random, {} x {}'.format(*data.picture),
         flops_per_step=cost.cost.flops,
+        graph=graph,
+        image_bytes=cost.image_bytes,
         saved_bytes=cost.cost.saved,
         extra_bytes=cost.cost.extra,
         tried=cost.tried,

@@ -176,6 +176,11 @@ class SourceCost:
     cost: StepCost
     tried: str
 
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of its images, part of what the forward pass stores."""
+        return _image_bytes(self.shape)
+
 
 def source_cost(
     model: BaseModel,
@@ -250,8 +255,11 @@ def _repeated(data: dict[str, Any], count: int) -> dict[str, Any]:
 
 
 def _with_images(cost: StepCost, shape: tuple[int, ...]) -> StepCost:
-    images = _BYTES_PER_VALUE * torch.Size(shape).numel()
-    return StepCost(cost.flops, cost.saved + images, cost.extra)
+    return replace(cost, saved=cost.saved + _image_bytes(shape))
+
+
+def _image_bytes(shape: tuple[int, ...]) -> int:
+    return _BYTES_PER_VALUE * torch.Size(shape).numel()
 
 
 def _measure(model: BaseModel, source: str | None, data: dict[str, Any], half: bool) -> StepCost:
