@@ -8,12 +8,16 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.registry import HOOKS
+from xlearner_mm.testing import tiny_expanded
 
 from ..soak.killing import Kill, in_process
 from ..soak.trainings import STAGES, differences, outcome, train, write_teacher
+from .ranks import run_ranks
+from .tiny_runner import image_sources, tiny_runner
 
 STEPS = 4
 # Syncing the second checkpoint: the record of the run takes 4 operations on files, each checkpoint 5, the pointer 4,
@@ -178,3 +182,30 @@ def test_runs_of_one_process_log_each_into_its_folder(tmp_path, visualizer):
         for name in ('one', 'two')
     ]
     assert len({id(run.visualizer) for run in runs}) == 2
+
+
+@pytest.mark.parametrize(
+    ('backward', 'wrapper_cfg', 'chosen'),
+    [
+        ('branch', None, 'BranchDataParallel'),
+        ('joint', None, 'MMDistributedDataParallel'),
+        ('branch', dict(find_unused_parameters=True), 'MMDistributedDataParallel'),
+        ('branch', dict(type='BranchDataParallel', bucket_cap_mb=1), 'BranchDataParallel'),
+    ],
+)
+def test_a_model_on_two_processes_is_wrapped_by_its_backward_pass_or_as_told(tmp_path, backward, wrapper_cfg, chosen):
+    model = dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=image_sources(), backward=backward)
+
+    def work(rank):
+        cfg = {} if wrapper_cfg is None else dict(model_wrapper_cfg=wrapper_cfg)
+        settings = dict(model=model, runner=XLearnerRunner, max_iters=2, cfg=cfg, launcher='pytorch')
+        trained = tiny_runner(tmp_path / 'work', **settings)
+        trained.train()
+        return type(trained.model).__name__, trained.model.module.state_dict()
+
+    (first, state), (second, other) = run_ranks(work, tmp_path / 'ranks')
+    assert first == second == chosen
+    assert all(torch.equal(state[name], other[name]) for name in state if 'running' not in name)
+    saved = read_checkpoint(str(tmp_path / 'work' / 'iter_2.pth'))['state_dict']
+    assert all(torch.equal(saved[name], value) for name, value in state.items())
+    assert saved.keys() == state.keys()

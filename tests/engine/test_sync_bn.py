@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmengine.model import MMDistributedDataParallel, convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 
+from xlearner_mm.models.expansion import BranchDataParallel
 from xlearner_mm.models.norms import parts_of, ragged
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
@@ -71,11 +72,15 @@ def mixed_batch(rank):
     return batch
 
 
-def trained(model, rank):
+def ddp(model):
+    return MMDistributedDataParallel(model, broadcast_buffers=False)
+
+
+def trained(model, wrap, rank):
     """State after two steps of training, and the number of messages between the norms."""
     CpuSyncBatchNorm.messages = 0
     model = convert(copy.deepcopy(model)).train()
-    wrapped = MMDistributedDataParallel(model, broadcast_buffers=False)
+    wrapped = wrap(model)
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01))
     for _ in range(2):
         wrapped.train_step(mixed_batch(rank), optimizer)
@@ -95,14 +100,20 @@ def tiny_distiller(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'build',
-    [tiny_learner, partial(tiny_learner, with_cp=True), tiny_distiller],
-    ids=['expansion', 'expansion, checkpointed', 'squeeze'],
+    ('build', 'wrap'),
+    [
+        (tiny_learner, ddp),
+        (tiny_learner, BranchDataParallel),
+        (partial(tiny_learner, with_cp=True), ddp),
+        (partial(tiny_learner, with_cp=True), BranchDataParallel),
+        (tiny_distiller, ddp),
+    ],
+    ids=['expansion', 'by branch', 'expansion, checkpointed', 'by branch, checkpointed', 'squeeze'],
 )
-def test_ranks_whose_images_differ_in_size_wait_for_each_other_in_no_step(build, tmp_path):
+def test_ranks_whose_images_differ_in_size_wait_for_each_other_in_no_step(build, wrap, tmp_path):
     model = build(tmp_path)
     model.init_weights()
-    (first, messages), (second, others) = run_ranks(partial(trained, model), tmp_path / 'ranks')
+    (first, messages), (second, others) = run_ranks(partial(trained, model, wrap), tmp_path / 'ranks')
     assert messages == others > 0
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, msg=lambda text, name=name: f'{name}: {text}')
