@@ -19,7 +19,7 @@ Way = Callable[[], object]
 
 @dataclass(frozen=True)
 class Ratio:
-    """How long one way takes, relative to others.
+    """How long one way takes, and how much memory, relative to others.
 
     Args:
         what: what is done.
@@ -28,6 +28,8 @@ class Ratio:
         seconds: median time of the way.
         baseline_seconds: median time of the baseline; of several, their sum.
         flops: FLOPs of the way relative to the baseline's. Defaults to None: not counted.
+        peak_bytes: peak memory of the way. Defaults to None: not measured.
+        baseline_peak_bytes: peak memory of the baseline. Defaults to None.
     """
 
     what: str
@@ -36,11 +38,20 @@ class Ratio:
     seconds: float
     baseline_seconds: float
     flops: float | None = None
+    peak_bytes: int | None = None
+    baseline_peak_bytes: int | None = None
 
     @property
     def ratio(self) -> float:
         """Time relative to the baseline's."""
         return self.seconds / self.baseline_seconds
+
+    @property
+    def memory(self) -> float | None:
+        """Peak memory relative to the baseline's."""
+        if self.peak_bytes is None or self.baseline_peak_bytes is None:
+            return None
+        return self.peak_bytes / self.baseline_peak_bytes
 
 
 def medians(ways: Mapping[str, Way], rounds: int, device: str = 'cpu', warm_up: int = 2) -> dict[str, float]:
@@ -84,15 +95,21 @@ def print_ratios(title: str, ratios: Sequence[Ratio], json_file: Path | None = N
         json_file: where to. Defaults to None, nowhere.
     """
     table = Table(title=title)
-    for column in ('what', 'way', 'ms', 'baseline', 'ms', 'ratio', 'ratio of FLOPs'):
+    measured = any(line.memory is not None for line in ratios)
+    memory = ('MB', 'baseline MB', 'ratio of memory') if measured else ()
+    for column in ('what', 'way', 'ms', 'baseline', 'ms', 'ratio', 'ratio of FLOPs', *memory):
         table.add_column(column, justify='left' if column in ('what', 'way', 'baseline') else 'right')
     for line in ratios:
         flops = '' if line.flops is None else f'{line.flops:.2f}'
         milliseconds = (f'{seconds * 1e3:,.2f}' for seconds in (line.seconds, line.baseline_seconds))
         first, second = milliseconds
-        table.add_row(line.what, line.way, first, line.baseline, second, f'{line.ratio:.2f}', flops)
+        peaks = [line.peak_bytes, line.baseline_peak_bytes] if measured else []
+        cells = [*('' if peak is None else f'{peak / 1e6:,.1f}' for peak in peaks)]
+        if measured:
+            cells.append('' if line.memory is None else f'{line.memory:.2f}')
+        table.add_row(line.what, line.way, first, line.baseline, second, f'{line.ratio:.2f}', flops, *cells)
     Console(width=130).print(table)
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        lines = [{**asdict(line), 'ratio': line.ratio} for line in ratios]
+        lines = [{**asdict(line), 'ratio': line.ratio, 'memory': line.memory} for line in ratios]
         json_file.write_text(json.dumps({'title': title, 'torch': torch.__version__, 'ratios': lines}, indent=2))
