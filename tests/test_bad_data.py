@@ -47,7 +47,7 @@ def samples(source, steps, skip=0, workers=0):
     return [(number(sample), replaced(sample)) for batch in batches for sample in batch['pets']['data_samples']]
 
 
-def test_the_next_readable_image_of_the_source_s_own_order_stands_in(tmp_path, source):
+def test_a_bad_image_is_replaced_by_the_next_in_the_sources_order(tmp_path, source):
     order = [image for image, _ in samples(source, 6)]
     spoil(tmp_path, order[0], order[1])
     bad = set(order[:2])
@@ -67,7 +67,7 @@ def test_it_is_the_same_after_an_interruption_and_with_workers(tmp_path, source,
     assert samples(source, 5, skip=4, workers=workers) == straight[8:]
 
 
-def test_without_a_stream_the_next_of_the_list_stands_in(tmp_path, source):
+def test_without_a_stream_the_next_in_the_list_replaces_a_bad_image(tmp_path, source):
     spoil(tmp_path, 5, 0)
     dataset = MultiSourceDataset({'pets': source})
     assert number(dataset[5]['data']['data_samples']) == 1
@@ -85,7 +85,7 @@ def test_beyond_the_share_it_is_an_error_that_names_the_last(tmp_path, source):
         dataset[0]
 
 
-def test_by_default_the_first_ends_it(tmp_path, source):
+def test_by_default_the_first_bad_image_is_an_error(tmp_path, source):
     spoil(tmp_path, 0)
     del source['bad_data']
     with pytest.raises(BadImageError, match=r"source 'pets': .*0\.jpg cannot be read.*; replace the file"):
@@ -98,7 +98,7 @@ def test_an_error_of_a_worker_names_the_image(tmp_path, source):
         samples(source, 1, workers=1)
 
 
-def test_a_fault_of_the_pipeline_is_not_hidden_by_skipping(source):
+def test_skip_does_not_hide_faults_of_the_pipeline(source):
     source['dataset']['pipeline'].insert(1, dict(type='Resize', scale='large'))
     with pytest.raises(SourceError, match=r"'pets': (its dataset cannot be built|.*Resize .*correct the settings)"):
         MultiSourceDataset({'pets': source})[0]

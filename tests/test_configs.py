@@ -55,7 +55,7 @@ def test_names_are_identifiers_and_the_first_line_says_what_it_is(path):
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=name)
-def test_a_source_file_holds_all_there_is_to_say_of_one_source(path):
+def test_a_source_file_describes_its_source_completely(path):
     cfg = Config.fromfile(path)
     assert list(cfg) == [path.stem]
     source = parse_sources(cfg.to_dict())[path.stem]
@@ -116,7 +116,7 @@ def test_a_squeeze_builds_on_the_checkpoint_of_its_expansion(path, tmp_path):
 @pytest.mark.parametrize(
     'path', slow_at_paper_scale([path for path in LEARNERS if path.stem.startswith('xlearner_r_')]), ids=name
 )
-def test_half_width_branches_start_as_the_students_of_their_squeezes(path, tmp_path):
+def test_half_width_branches_are_initialized_from_their_squeezes(path, tmp_path):
     """X-Learner_r: each task's model is squeezed first, then the students are linked."""
     cfg = Config.fromfile(path)
     squeezes = {config.stem: config for config in SQUEEZES}

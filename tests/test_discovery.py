@@ -25,7 +25,7 @@ def test_the_index_names_every_metafile():
 
 
 @each_metafile
-def test_a_collection_says_what_it_is_and_where_it_is_described(path):
+def test_a_collection_has_a_description_and_a_readme(path):
     content = METAFILES[path]
     assert set(content) == {'Collections', 'Models'}
     for collection in content['Collections']:

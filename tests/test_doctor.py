@@ -54,7 +54,7 @@ class TestReport:
         assert status == 0
         assert [line.split() for line in lines] == [['ok', name, 'details'] for name in CHECKS]
 
-    def test_what_the_package_does_not_need_is_a_note(self, monkeypatch, capsys):
+    def test_optional_components_are_notes(self, monkeypatch, capsys):
         status, lines = self.report(monkeypatch, capsys, 'GPU')
         assert status == 0
         assert lines[-2].startswith('note    GPU')
@@ -125,7 +125,7 @@ class TestChecks:
         assert 'CPU only' in CHECKS['GPU'].fix
 
     @pytest.mark.parametrize('code', ['raise KeyError("x")', 'raise ImportError("a")', 'import not_there'])
-    def test_whatever_an_import_raises_is_one_line(self, code):
+    def test_any_import_error_is_one_line(self, code):
         passed, details = examine(Check(code, 'fix'))
         assert not passed
         assert 'Error' in details
@@ -136,7 +136,7 @@ class TestChecks:
         assert not passed
         assert 'exit status -9' in details
 
-    def test_an_import_that_hangs_is_given_up(self):
+    def test_a_hanging_import_times_out(self):
         assert examine(Check('import time; time.sleep(600)', 'fix'), seconds=0.2) == (False, 'no answer within 0 s')
 
 

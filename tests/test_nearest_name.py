@@ -47,7 +47,7 @@ def test_the_nearest_name_is_suggested_or_all_are_listed():
         (object, []),
     ],
 )
-def test_settings_are_a_class_own_and_those_that_it_hands_on(taker, names):
+def test_settings_include_those_passed_on_by_kwargs(taker, names):
     assert settings_of(taker) == names
 
 
@@ -65,6 +65,6 @@ def test_settings_are_a_class_own_and_those_that_it_hands_on(taker, names):
         ('num_classes', None),
     ],
 )
-def test_only_a_slip_of_a_letter_is_a_misspelt_name(name, meant):
+def test_only_near_names_count_as_misspelled(name, meant):
     known = ['model', 'custom_hooks', 'default_hooks', 'load_from', 'env_cfg', 'resume', 'test_cfg']
     assert misspelt(name, known) == meant

@@ -113,7 +113,7 @@ def test_a_missing_folder_of_a_stock_transfer_is_named_with_its_setting(inside, 
     assert re.search(r"error: train_dataloader cannot be built: .*data_root 'data/nowhere'", capfd.readouterr().err)
 
 
-def test_an_unreadable_image_ends_with_one_line_also_in_a_worker(inside, capfd):
+def test_an_unreadable_image_is_one_line_with_and_without_workers(inside, capfd):
     broken = next((inside / 'data/xl_mini/shapes/train').glob('*/*.jpg'))
     whole = broken.read_bytes()
     broken.write_bytes(b'no picture')
@@ -126,7 +126,7 @@ def test_an_unreadable_image_ends_with_one_line_also_in_a_worker(inside, capfd):
     assert re.fullmatch(rf"error: source 'shapes': .*{broken.name} cannot be read: .*", last)
 
 
-def test_a_test_is_of_the_checkpoint_named_and_of_no_other(inside, monkeypatch):
+def test_a_test_uses_the_given_checkpoint_only(inside, monkeypatch):
     options = [*SHORT, 'model.backbone.init_cfg=None']
     for work_dir, seed in (('work_dirs/one', 1), ('work_dirs/two', 2)):
         assert train('transfer/cls_letters', work_dir, *options, f'randomness.seed={seed}') == 0
@@ -161,7 +161,7 @@ def test_resuming_another_models_checkpoint_is_refused(inside, capfd):
     assert 'head.fc.weight is (20, 128), expected (12, 128)' in capfd.readouterr().err
 
 
-def test_a_checkpoint_of_another_shape_ends_before_training(inside, capfd):
+def test_a_checkpoint_of_another_shape_is_refused_before_training(inside, capfd):
     torch.save({'state_dict': {'conv1.weight': torch.zeros(64, 3, 7, 7)}}, 'wide.pth')
     checkpoint = 'model.backbone.init_cfg.checkpoint=wide.pth'
     assert train('transfer/cls_letters', 'work_dirs/wide', *SHORT, checkpoint) == 1

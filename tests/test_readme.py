@@ -31,14 +31,14 @@ def test_a_downstream_config_is_read_and_built_and_loads_an_export(snippet, tmp_
     assert torch.equal(backbone.layer4[2].conv3.weight, exported['state_dict']['layer4.2.conv3.weight'])
 
 
-def test_the_source_shown_is_a_source():
+def test_the_source_in_the_readme_is_valid():
     shown = next(snippet for snippet in SNIPPETS if 'my_birds' in snippet)
     settings: dict = {}
     exec(shown, settings)
     assert parse_sources({'my_birds': settings['my_birds']})['my_birds'].task == 'cls'
 
 
-def test_links_to_files_lead_somewhere():
+def test_links_to_files_exist():
     for target in re.findall(r'\]\(([^)#]+)\)', README):
         assert target.startswith('http') or (ROOT / target).exists(), target
 

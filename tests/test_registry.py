@@ -45,7 +45,7 @@ def test_a_class_is_recognized_in_every_spelling(kind):
     assert bare_name(kind) == 'MultiSourceDataset'
 
 
-def test_a_derived_class_is_one_and_another_is_none():
+def test_subclasses_count_and_other_classes_do_not():
     assert names_a(dict(type=Derived), MultiSourceDataset, DATASETS)
     for settings in (dict(type='ConcatDataset'), dict(type='Unheard'), dict(type='a.b.Unheard'), dict(), None, 'text'):
         assert not names_a(settings, MultiSourceDataset, DATASETS)
@@ -114,7 +114,7 @@ def test_the_checkpoint_of_an_init_cfg_is_found_in_every_spelling(kind):
         (dict(type='PackDetInput', _scope_='mmdet'), 'TRANSFORMS', r"scope of mmdet; did you mean 'PackDetInputs'\?"),
     ],
 )
-def test_a_type_that_another_library_has_is_told_with_its_scope(config, registry, message):
+def test_a_type_of_another_library_is_explained_with_its_scope(config, registry, message):
     with pytest.raises(KeyError) as caught:
         getattr(mmengine.registry, registry).build(config)
     assert re.search(message, missing_type(caught.value))

@@ -84,7 +84,7 @@ def test_sources_are_parsed_once():
     assert filled['train_dataloader']['batch_size'] == 8
 
 
-def test_the_settings_given_stay_as_they_were():
+def test_given_settings_are_not_modified():
     cfg = training()
     before = copy.deepcopy(cfg)
     with_sources(cfg)
@@ -104,7 +104,7 @@ def test_the_written_config_trains_again(tmp_path, stage):
 
 
 @pytest.mark.parametrize('stage', ['expansion', 'squeeze'])
-def test_the_stock_runner_names_ours(tmp_path, stage):
+def test_the_stock_runner_names_our_runner_in_its_error(tmp_path, stage):
     cfg = Config(dict(training() if stage == 'expansion' else squeeze(tmp_path), work_dir=str(tmp_path / 'work')))
     with pytest.raises(ConfigError, match=r'sources.*tools/train\.py.*XLearnerRunner\.from_cfg') as caught:
         Runner.from_cfg(cfg)

@@ -124,7 +124,7 @@ def test_labels_that_do_not_fit_their_pictures_are_found_beside_files_that_canno
     assert f"source 'coco' (train): {JPEG}: is of 96 x 72 pixels, but annotated as 500 x 72" in second
 
 
-def test_annotations_of_which_none_can_be_read_are_told_without_a_setting_that_nobody_made(data, capfd):
+def test_unreadable_annotations_are_reported_without_default_settings(data, capfd):
     path = Path('data/coco/annotations/instances_train2017.json')
     content = json.loads(path.read_text())
     for found in content['annotations']:
@@ -152,7 +152,7 @@ def png(pixels, **settings):
     return buffer.getvalue()
 
 
-def test_a_picture_above_pillows_limit_is_read_as_a_training_reads_it(tmp_path, monkeypatch):
+def test_an_image_above_pillows_limit_is_read_as_in_training(tmp_path, monkeypatch):
     source = class_folders(tmp_path)
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 1000)
     (report,) = reports_of(source)
@@ -161,7 +161,7 @@ def test_a_picture_above_pillows_limit_is_read_as_a_training_reads_it(tmp_path, 
     assert Image.MAX_IMAGE_PIXELS == 1000
 
 
-def test_a_picture_above_opencvs_limit_is_a_problem_of_that_picture(tmp_path):
+def test_an_image_above_opencvs_limit_is_a_problem_of_that_image(tmp_path):
     source = class_folders(tmp_path)
     content = bytearray(png(np.zeros((2, 2), np.uint8)))
     content[16:24] = (40_000).to_bytes(4, 'big') * 2
@@ -194,7 +194,7 @@ ODD = {
 
 @pytest.mark.parametrize('told', ODD)
 @pytest.mark.parametrize('name', ['odd.jpg', os.fsdecode(b'odd\xff.jpg'), 'o d [red].jpg'])
-def test_whatever_has_the_name_of_a_picture_is_a_problem_of_that_picture(tmp_path, told, name):
+def test_any_unreadable_file_with_an_image_name_is_a_problem_of_that_file(tmp_path, told, name):
     source = class_folders(tmp_path)
     (tmp_path / 'train.txt').write_text('')
     ODD[told](tmp_path / 'train' / 'cat' / name)
@@ -215,7 +215,7 @@ def test_whatever_has_the_name_of_a_picture_is_a_problem_of_that_picture(tmp_pat
 
 
 @pytest.mark.parametrize('name', ['a\0b.jpg', 'a' * 300 + '.jpg', '\ud800.jpg', 5])
-def test_names_that_no_file_can_have_are_problems(tmp_path, name):
+def test_impossible_file_names_are_problems(tmp_path, name):
     source = class_folders(tmp_path)
     listed = [dict(img_path=each, gt_label=0) for each in ('cat/0.jpg', name)]
     (tmp_path / 'list.json').write_text(json.dumps(dict(metainfo={}, data_list=listed)))
@@ -224,7 +224,7 @@ def test_names_that_no_file_can_have_are_problems(tmp_path, name):
 
 
 @pytest.mark.parametrize('content', ['[' * 100_000, '9' * 5000, '{"images": 3}', '\0', '"' * 9])
-def test_annotations_that_no_reader_survives_are_a_problem_of_the_data_set(tmp_path, content):
+def test_annotations_that_crash_a_reader_are_a_problem_of_the_dataset(tmp_path, content):
     source = coco(tmp_path)
     (tmp_path / 'train.json').write_text(content)
     (problem,) = problems_of(source)
@@ -273,7 +273,7 @@ def with_validation(source, evaluator, **settings):
     return source | dict(val_dataloader=loader, val_evaluator=evaluator)
 
 
-def test_what_a_metric_cannot_measure_is_a_problem_of_the_validation(tmp_path):
+def test_unmeasurable_annotations_are_a_problem_of_the_validation(tmp_path):
     source = coco(tmp_path)
     write_coco(tmp_path, lambda content: content['annotations'][0].update(iscrowd=None))
     metric = dict(_scope_='mmdet', type='CocoMetric', ann_file=str(tmp_path / 'train.json'))

@@ -44,7 +44,7 @@ def test_every_source_of_paper_scale_has_a_recipe():
 
 
 @pytest.mark.parametrize('name', SOURCES)
-def test_a_source_s_own_parameters_have_its_stock_rate_and_decay(name):
+def test_parameters_of_a_source_have_its_stock_rate_and_decay(name):
     source = Config.fromfile(CONFIGS / '_base_' / 'sources' / f'{name}.py')[name]
     own = source_training(source, name, Config.fromfile(SCHEDULE))
     assert (own.rate, own.decay) == pytest.approx(stock_training(name, own.images))

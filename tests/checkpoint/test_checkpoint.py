@@ -17,7 +17,7 @@ def test_a_training_checkpoint_with_mmengines_histories_is_read(tmp_path):
     assert content['message_hub']['log_scalars']['loss'].current() == 2.0
 
 
-def test_a_work_directory_stands_for_its_last_checkpoint(tmp_path):
+def test_a_work_directory_means_its_last_checkpoint(tmp_path):
     torch.save({'state_dict': {'w': torch.ones(1)}}, tmp_path / 'iter_9.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_9.pth'))
     assert read_checkpoint(str(tmp_path))['state_dict']['w'] == 1
@@ -29,7 +29,7 @@ def test_a_work_directory_that_was_moved_is_read_where_it_is(tmp_path):
     assert read_checkpoint(str(tmp_path))['state_dict']['w'] == 1
 
 
-def test_a_work_directory_without_checkpoint_says_so(tmp_path):
+def test_a_work_directory_without_checkpoint_is_an_error(tmp_path):
     with pytest.raises(CheckpointError, match='holds no last_checkpoint'):
         read_checkpoint(str(tmp_path))
 
@@ -58,7 +58,7 @@ def test_a_truncated_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('key', ['state_dict', 'model'])
-def test_wrappers_names_are_taken_off(key):
+def test_prefixes_of_wrappers_are_removed(key):
     w = torch.ones(1)
     assert state_dict_of({key: {'module.w': w, 'module.b': w}}) == {'w': w, 'b': w}
 

@@ -35,7 +35,7 @@ def test_the_best_by_several_metrics_must_be_named(work_dir):
         resolve_checkpoint(str(work_dir), 'best')
 
 
-def test_a_file_is_no_choice(work_dir):
+def test_a_file_has_no_best_or_last_checkpoint(work_dir):
     with pytest.raises(CheckpointError, match='is no work directory'):
         resolve_checkpoint(str(work_dir / 'iter_9.pth'), 'best')
     with pytest.raises(ConfigError, match="unknown 'newest'"):
@@ -70,7 +70,7 @@ def test_the_moving_average_or_the_models_own_weights(averaged, ema, which):
     assert all(torch.equal(chosen[key], wanted[key]) for key in wanted)
 
 
-def test_a_moving_average_that_was_not_kept_cannot_be_had():
+def test_a_missing_moving_average_is_refused():
     checkpoint = {'state_dict': {'w': torch.ones(1)}}
     with pytest.raises(CheckpointError, match=r'x\.pth holds no moving average'):
         choose_weights(checkpoint, True, 'x.pth')

@@ -16,7 +16,7 @@ def saved(tmp_path):
     return tmp_path / 'iter_3.pth', content
 
 
-def test_any_flipped_bit_is_recognised_or_changes_nothing(saved):
+def test_any_flipped_bit_is_detected_or_harmless(saved):
     path, content = saved
     whole, found, draw = path.read_bytes(), 0, random.Random(0)
     for _ in range(150):
@@ -46,7 +46,7 @@ def test_torch_alone_would_read_flipped_weights(saved):
 
 
 @pytest.mark.parametrize('share', [0.0, 0.1, 0.5, 0.99])
-def test_a_file_cut_short_is_recognised(saved, share):
+def test_a_truncated_file_is_detected(saved, share):
     path, _ = saved
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])

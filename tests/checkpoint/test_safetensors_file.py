@@ -32,14 +32,14 @@ def test_weights_and_metadata_come_back(resnet):
     assert all(torch.equal(value, content['state_dict'][key]) for key, value in backbone.state_dict().items())
 
 
-def test_a_strangers_file_has_no_metadata_of_ours(tmp_path):
+def test_foreign_files_have_no_metadata_of_ours(tmp_path):
     save_file({'w': torch.ones(2)}, tmp_path / 'model.safetensors', metadata={'format': 'pt'})
     content = read_checkpoint(str(tmp_path / 'model.safetensors'))
     assert content['meta'] == {}
     assert content['state_dict']['w'].tolist() == [1, 1]
 
 
-def test_the_bytes_tell_not_the_name_alone(resnet, tmp_path):
+def test_backbones_are_identified_by_bytes_not_names(resnet, tmp_path):
     _, path = resnet
     renamed = tmp_path / 'backbone.bin'
     renamed.write_bytes(Path(path).read_bytes())
@@ -76,7 +76,7 @@ def test_a_teacher_is_read_from_it(resnet):
     assert teacher.meta == META
 
 
-def test_a_training_starts_from_it_by_load_from(resnet):
+def test_load_from_initializes_a_training(resnet):
     backbone, path = resnet
     started = MODELS.build(tiny_resnet())
     load_checkpoint(started, path, strict=True)  # what Runner does with load_from

@@ -28,20 +28,20 @@ def load(path, **kwargs):
 
 
 @pytest.mark.parametrize(('wrote', 'reads'), [('mmseg', 'mmpretrain'), ('mmpretrain', 'mmdet'), ('mmdet', 'mmseg')])
-def test_a_deep_one_loads_under_the_names_of_every_library(saved, wrote, reads):
+def test_a_deep_stem_loads_from_the_names_of_every_library(saved, wrote, reads):
     net, path = saved('backbone.', deep_stem=True, library=wrote)
     loaded = load(path, deep_stem=True, library=reads, out_indices=(0, 1, 2, 3))
     image = torch.randn(1, 3, 64, 64)
     assert torch.equal(net.eval()(image)[-1], loaded.eval()(image)[-1])
 
 
-def test_a_deep_one_for_a_plain_config_is_told_so(saved):
+def test_a_deep_stem_in_a_config_for_a_plain_one_is_reported(saved):
     _, path = saved(deep_stem=True)
     with pytest.raises(CheckpointError, match=r'has the deep stem .* give the backbone deep_stem=True, or type='):
         load(path)
 
 
-def test_a_plain_one_for_a_config_that_wants_a_deep_one_is_told_so(saved):
+def test_a_plain_stem_in_a_config_for_a_deep_one_is_reported(saved):
     _, path = saved()
     with pytest.raises(CheckpointError, match=r'has a plain stem .* remove deep_stem and avg_down'):
         load(path, type='XLearnerResNetV1c')
@@ -61,7 +61,7 @@ def test_without_strict_all_but_stem_and_pooled_branches_is_loaded(saved, wanted
 
 
 @pytest.mark.parametrize('pools', [True, False])
-def test_another_way_to_go_down_is_told_so(saved, pools):
+def test_another_downsampling_is_reported(saved, pools):
     _, path = saved(deep_stem=True, avg_down=pools)
     with pytest.raises(CheckpointError, match=f'set avg_down={pools}'):
         load(path, deep_stem=True, avg_down=not pools)

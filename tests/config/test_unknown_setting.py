@@ -47,14 +47,14 @@ def test_every_registered_module_of_ours_refuses_what_it_does_not_know(registry,
 
 
 @pytest.mark.parametrize(('registry', 'name'), OURS, ids=[name for _, name in OURS])
-def test_and_suggests_the_nearest_of_all_that_it_knows(registry, name):
+def test_the_nearest_known_setting_is_suggested(registry, name):
     for setting in settings_of(registry.get(name)):
         misspelt = f'{setting}x'
         if misspelt not in settings_of(registry.get(name)):
             assert f"did you mean '{setting}'?" in refused(registry, {'type': name, misspelt: 1})
 
 
-def test_the_walk_has_met_all_of_them():
+def test_all_registered_modules_are_covered():
     names = {name for _, name in OURS}
     assert {'XLearnerExpandedBackbone', 'ExpansionLearner', 'FitNetDistiller', 'TaskPort', 'XLearnerResNet'} <= names
     assert {'MultiSourceDataset', 'MultiSourceSampler', 'MultiSourceEvaluator', 'MultiSourceValLoop'} <= names
@@ -180,7 +180,7 @@ def test_a_launch_names_module_setting_nearest_name_and_place(line, setting):
         ('model.supervize', 'own', "FitNetDistiller has no setting 'supervize'; did you mean 'supervise'?"),
     ],
 )  # fmt: skip
-def test_in_a_squeeze_too(line, tmp_path, setting, value, message):
+def test_unknown_settings_in_a_squeeze(line, tmp_path, setting, value, message):
     squeeze = tiny_squeeze(write_teacher(tmp_path / 'teacher.pth'))
     del squeeze['teacher']['model']['sources']
     assert message in line(model=squeeze, sources=image_sources(), **{setting: value})
@@ -196,12 +196,12 @@ def test_in_a_squeeze_too(line, tmp_path, setting, value, message):
         (dict(randomness=dict(determinstic=True)), "randomness has no setting 'determinstic'; .* 'deterministic'"),
     ],
 )
-def test_what_no_training_reads_is_refused(settings, said):
+def test_settings_that_no_training_reads_are_refused(settings, said):
     with pytest.raises(ConfigError, match=said):
         refuse_misspelt(Config(settings))
 
 
-def test_a_setting_of_the_type_that_was_replaced_is_told_to_be_inherited(tmp_path, capfd):
+def test_an_inherited_setting_of_a_replaced_type_is_explained(tmp_path, capfd):
     write(tmp_path / 'base.py')
     child = tmp_path / 'child.py'
     (tmp_path / 'momentum.py').write_text("_base_ = './base.py'\noptim_wrapper = dict(optimizer=dict(momentum=0.9))\n")
@@ -216,7 +216,7 @@ def test_a_setting_of_the_type_that_was_replaced_is_told_to_be_inherited(tmp_pat
         assert ('_delete_=True' in err) == (not written)
 
 
-def test_what_mmengine_reads_is_taken():
+def test_settings_that_mmengine_reads_are_accepted():
     environment = dict(
         cudnn_benchmark=True,
         mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
@@ -226,7 +226,7 @@ def test_what_mmengine_reads_is_taken():
     refuse_misspelt(Config(dict(env_cfg=environment, randomness=dict(seed=1, diff_rank_seed=True), text_cfg={})))
 
 
-def test_other_errors_stay_what_they_are():
+def test_other_errors_are_unchanged():
     with pytest.raises(KeyError) as caught:
         MODELS.build(dict(type='NoSuchModel', depht=1))
     assert explained(caught.value, Config(dict(model=dict(type='NoSuchModel', depht=1)))) is caught.value

@@ -114,7 +114,7 @@ def test_the_order_is_that_of_the_class_and_its_pipeline(name):
     assert loaded_order(config, 'training') == order
 
 
-def test_it_is_that_of_the_pixels(tmp_path, monkeypatch):
+def test_the_order_is_that_of_the_pixels(tmp_path, monkeypatch):
     """Of datasets that are built, and compared with what they give for a red picture."""
     (tmp_path / 'red' / 'a').mkdir(parents=True)
     Image.new('RGB', (8, 8), (250, 0, 0)).save(tmp_path / 'red' / 'a' / '0.png')
@@ -150,7 +150,7 @@ def test_parts_of_a_wrapper_that_differ_are_named():
     assert loaded_order(turned, 'training') == 'bgr'
 
 
-def test_arrays_of_unknown_order_must_say_it():
+def test_arrays_must_declare_their_channel_order():
     with pytest.raises(SourceError, match=r"training.*HeldArrays holds arrays.*metainfo=dict\(channel_order='rgb'\)"):
         loaded_order(held('HeldArrays'), 'training')
     with pytest.raises(SourceError, match="metainfo.channel_order of its HeldArrays is 'RGB'"):

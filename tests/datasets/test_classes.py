@@ -59,18 +59,18 @@ def refused(dataset, message, **kwargs):
 
 @pytest.mark.parametrize('kind', ['CocoDataset', 'Objects365V1Dataset', 'Objects365V2Dataset'])
 @pytest.mark.parametrize('categories', [PETS, ('bird', 'cat', 'dog'), ('dog', 'bird', 'cat', 'lion')])
-def test_labels_go_by_the_names_of_categories_whatever_their_order(tmp_path, kind, categories):
+def test_labels_are_matched_by_category_name(tmp_path, kind, categories):
     assert named(read(coco_of(tmp_path, categories, kind=kind))) == AS_THEY_ARE
 
 
 @pytest.mark.parametrize('classes', [('bird', 'cat', 'dog'), ['dog', 'cat', 'bird']])
-def test_and_whatever_the_order_of_the_classes(tmp_path, classes):
+def test_labels_are_matched_by_name_for_any_order_of_classes(tmp_path, classes):
     dataset = read(coco_of(tmp_path, classes=classes))
     assert named(dataset) == AS_THEY_ARE
     assert list(dataset.datasets['pets'].metainfo['classes']) == list(classes)
 
 
-def test_a_class_that_a_file_has_no_category_for_shifts_no_other(tmp_path):
+def test_a_missing_category_shifts_no_label(tmp_path):
     without = coco_of(tmp_path, ('cat', 'bird'), ('cat', 'bird'), name='no_dog.json')
     assert named(read(without)) == [(0, ['cat']), (1, []), (2, ['bird'])]
     both = dict(type='ConcatDataset', datasets=[coco_of(tmp_path), without])
@@ -87,7 +87,7 @@ def test_some_classes_of_many_may_be_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize('misspelt', ['dgo', 'Dog', 'DOG'])
-def test_a_misspelt_class_is_refused_with_the_name_that_is_meant(tmp_path, misspelt):
+def test_a_misspelled_class_is_refused_with_the_nearest_name(tmp_path, misspelt):
     refused(
         coco_of(tmp_path, classes=('cat', misspelt, 'bird')), rf"no category for 1 of .*is '{misspelt}' their 'dog'"
     )
@@ -136,7 +136,7 @@ def test_files_in_which_a_label_means_different_classes_are_not_put_together(tmp
     )
 
 
-def test_a_misspelt_class_of_xml_files_is_refused(tmp_path):
+def test_a_misspelled_class_of_xml_files_is_refused(tmp_path):
     source = voc(tmp_path)
     source['dataset']['metainfo'] = dict(classes=('cta', 'hound'))
     with pytest.raises(SourceError, match=r'none is of its classes \(cta, hound\)'):
@@ -159,7 +159,7 @@ def test_folders_have_the_numbers_of_their_names_order(tmp_path):
 
 
 @pytest.mark.parametrize('filed', [dict(classes=['dog', 'cat']), dict(categories=[dict(id=0, category_name='dog')])])
-def test_a_file_that_names_its_classes_is_not_overruled_in_silence(tmp_path, filed):
+def test_classes_in_a_file_are_not_silently_overridden(tmp_path, filed):
     write_picture(tmp_path / '0.jpg')
     content = dict(metainfo=filed, data_list=[dict(img_path='0.jpg', gt_label=0)])
     (tmp_path / 'list.json').write_text(json.dumps(content))
@@ -171,7 +171,7 @@ def test_a_file_that_names_its_classes_is_not_overruled_in_silence(tmp_path, fil
     assert names[0] == 'dog'
 
 
-def test_classes_that_nothing_has_are_told_at_the_start(tmp_path, monkeypatch):
+def test_classes_without_images_are_logged_at_the_start(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr('xlearner_mm.datasets.integrity.annotations.print_log', lambda line, *_: told.append(line))
     read(coco_of(tmp_path, objects=('cat', 'bird')))
@@ -213,11 +213,11 @@ def test_values_are_those_that_the_pipeline_makes_of_them(tmp_path):
 
 
 @pytest.mark.parametrize(('values', 'classes'), [((0, 1, 255), 'ab'), ((0, 1), 'abc'), ((0, 255), 'a')])
-def test_maps_that_tell_classes_apart_are_none(tmp_path, values, classes):
+def test_maps_with_several_classes_have_no_problem(tmp_path, values, classes):
     assert values_of_maps(maps_of(tmp_path, *values, classes=classes), 255).problem() is None
 
 
-def test_classes_that_no_opened_map_holds_are_told_with_their_number(tmp_path):
+def test_classes_in_no_opened_map_are_counted(tmp_path):
     dataset = maps_of(tmp_path, 0, 2, classes='abcd')
     assert 'all 6 label maps do not hold 2 of the 4 classes: b, d' in values_of_maps(dataset, 255).note()
     assert 'the 2 label maps that were opened, of 6, do not' in values_of_maps(dataset, 255, count=2).note()

@@ -75,7 +75,7 @@ def test_it_looks_into_wrappers():
 
 
 @pytest.mark.parametrize('form', small_sources.FORMS)
-def test_the_same_files_in_another_folder_are_the_same_and_other_pictures_are_not(tmp_path, form):
+def test_the_fingerprint_ignores_the_folder_but_not_other_images(tmp_path, form):
     def of(folder):
         source = small_sources.FORMS[form](folder)
         return source, fingerprint(MultiSourceDataset({'pets': source}).datasets['pets'])
@@ -87,5 +87,5 @@ def test_the_same_files_in_another_folder_are_the_same_and_other_pictures_are_no
     assert fingerprint(MultiSourceDataset({'pets': source}).datasets['pets']) != here
 
 
-def test_of_other_data_sets_the_length_counts():
+def test_other_datasets_are_compared_by_length():
     assert fingerprint(TinyIndexDataset(3)) != fingerprint(TinyIndexDataset(4))

@@ -47,7 +47,7 @@ def test_class_names_are_without_the_prefixes_of_the_files(data):
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_a_pipeline_of_mmpretrain_reads_the_picture(data, name):
+def test_a_pipeline_of_mmpretrain_reads_the_image(data, name):
     kind, folder, *_ = SETS[name]
     dataset = build(kind, data / folder, pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')])
     sample = dataset[1]
@@ -64,7 +64,7 @@ def test_a_class_balanced_wrapper_of_the_stock_library_takes_them(data):
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_a_missing_list_is_named_with_where_it_comes_from(tmp_path, name):
+def test_a_missing_list_is_named_with_its_origin(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=f'{tmp_path}/.*does not exist: it is in'):
         build(SETS[name][0], tmp_path)
 

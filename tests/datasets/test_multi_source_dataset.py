@@ -87,7 +87,7 @@ def test_an_image_that_cannot_be_read_is_named_with_its_source(tmp_path):
         MultiSourceDataset(sources)[3]
 
 
-def test_a_misspelt_dataset_type_is_refused_by_source():
+def test_a_misspelled_dataset_type_is_refused_by_source():
     sources = index_sources(a=(3, 1))
     sources['a']['dataset']['type'] = 'TinyIdexDataset'
     with pytest.raises(SourceError, match="source 'a': its dataset cannot be built.*TinyIdexDataset"):

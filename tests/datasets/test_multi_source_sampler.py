@@ -41,7 +41,7 @@ def test_an_epoch_of_a_source_shows_every_image_once():
     assert indices[:12] != indices[12:24]
 
 
-def test_two_ranks_draw_what_one_of_twice_the_batch_draws(as_rank):
+def test_two_ranks_draw_the_images_of_one_with_twice_the_batch(as_rank):
     one = draw(index_sources(a=(11, 4), b=(6, 2)), steps=20)
     as_rank(0, 2)
     first = draw(index_sources(a=(11, 2), b=(6, 1)), steps=20)
@@ -52,7 +52,7 @@ def test_two_ranks_draw_what_one_of_twice_the_batch_draws(as_rank):
             assert of(source, [whole]) == of(source, [left]) + of(source, [right])
 
 
-def test_adding_a_source_changes_nobody_elses_order():
+def test_adding_a_source_does_not_change_other_orders():
     before = draw(index_sources(a=(11, 2), b=(6, 1)), steps=30)
     after = draw(index_sources(new=(9, 3), a=(11, 2), b=(6, 1)), steps=30)
     assert of('a', before) == of('a', after)
@@ -70,7 +70,7 @@ def test_the_seed_matters():
 
 
 @pytest.mark.parametrize('stop', [1, 7, 23])
-def test_skipping_gives_what_never_stopping_gives(stop):
+def test_skipping_equals_an_uninterrupted_run(stop):
     sources = index_sources(a=(11, 2), b=(6, 1))
     assert draw(sources, steps=5, skip=stop) == draw(sources, steps=stop + 5)[stop:]
 
@@ -105,7 +105,7 @@ def test_a_stock_loader_resumes_with_the_same_batches_and_reads_nothing_skipped(
         assert sum(len(source.read) for source in dataset.datasets.values()) == 4 * 3
 
 
-def test_an_epoch_based_loop_gets_finite_epochs_that_go_on():
+def test_an_epoch_based_loop_gets_finite_consecutive_epochs():
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
     sampler = MultiSourceSampler(dataset, seed=0, steps_per_epoch=4)
     endless = list(islice(iter(MultiSourceSampler(dataset, seed=0)), 24))
@@ -127,14 +127,14 @@ def test_skipping_part_of_a_step_is_refused():
 
 @pytest.mark.parametrize('workers', [0, 2])
 @pytest.mark.parametrize('batch_size', [1, 2, 4, 6])
-def test_a_loader_that_cuts_other_batches_than_steps_is_refused_whoever_runs_it(batch_size, workers):
+def test_batches_other_than_steps_are_refused_in_any_runner(batch_size, workers):
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
     loader = DataLoader(dataset, batch_size, sampler=MultiSourceSampler(dataset, seed=0), num_workers=workers)
     with pytest.raises(SourceError, match=rf'batch_size is {batch_size}, but the sources take 3 images a step.*=3'):
         next(iter(loader))
 
 
-def test_a_sampler_that_knows_no_shares_is_refused():
+def test_a_sampler_without_shares_is_refused():
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
     with pytest.raises(SourceError, match=r"sampler is not a MultiSourceSampler.*type='MultiSourceSampler'"):
         next(iter(DataLoader(dataset, 3, shuffle=True)))
@@ -147,7 +147,7 @@ def test_batches_of_the_right_size_and_of_wrong_shares_are_refused():
         next(iter(DataLoader(dataset, batch_sampler=[[0, 1, 2]])))
 
 
-def test_a_loop_that_is_not_of_our_runner_is_told_once_what_it_lacks(monkeypatch):
+def test_other_runners_are_warned_once(monkeypatch):
     told = []
     monkeypatch.setattr('xlearner_mm.datasets.multi_source_sampler.print_log', lambda line, *args: told.append(line))
     sampler = MultiSourceSampler(MultiSourceDataset(index_sources(a=(11, 2))), seed=0)

@@ -39,7 +39,7 @@ def fixtures(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', FIXTURES)
-def test_a_source_reads_the_true_form_and_its_head_has_the_set_s_classes(fixtures, monkeypatch, name):
+def test_a_source_reads_its_layout_and_has_the_classes_of_its_set(fixtures, monkeypatch, name):
     monkeypatch.chdir(fixtures)
     settings = source(name)
     dataset = MultiSourceDataset({name: settings.to_dict()})

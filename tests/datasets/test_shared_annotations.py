@@ -80,7 +80,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_all_hold_what_the_reader_has_read(tmp_path, kind):
+def test_all_processes_share_what_the_reader_read(tmp_path, kind):
     path = write_list(tmp_path)
 
     def work(rank):
@@ -112,7 +112,7 @@ def test_all_hold_what_the_reader_has_read(tmp_path, kind):
     assert reads(path) == (2 * parts if kind == 'read when built' else parts) + parts  # the last ones alone
 
 
-def test_those_that_would_read_something_else_read_for_themselves(tmp_path):
+def test_processes_with_other_files_read_for_themselves(tmp_path):
     paths = [write_list(tmp_path, 5, 'a.json'), write_list(tmp_path, 7, 'b.json')]
 
     def work(rank):
@@ -123,7 +123,7 @@ def test_those_that_would_read_something_else_read_for_themselves(tmp_path):
     assert run_ranks(work, tmp_path / 'ranks') == [(5, False), (7, False)]
 
 
-def test_other_settings_of_the_same_file_are_something_else(tmp_path):
+def test_other_settings_of_the_same_file_are_read_separately(tmp_path):
     path = write_list(tmp_path)
 
     def work(rank):
@@ -134,7 +134,7 @@ def test_other_settings_of_the_same_file_are_something_else(tmp_path):
     assert run_ranks(work, tmp_path / 'ranks') == [10, 11]
 
 
-def test_who_cannot_look_into_the_readers_memory_reads_for_himself(tmp_path, monkeypatch):
+def test_processes_without_access_to_the_memory_read_for_themselves(tmp_path, monkeypatch):
     path = write_list(tmp_path)
 
     def refused(address):
@@ -150,7 +150,7 @@ def test_who_cannot_look_into_the_readers_memory_reads_for_himself(tmp_path, mon
     assert run_ranks(work, tmp_path / 'ranks') == [(COUNT, False)] * 2
 
 
-def test_without_room_for_it_everybody_reads_for_himself(tmp_path, monkeypatch):
+def test_without_shared_memory_every_process_reads(tmp_path, monkeypatch):
     path = write_list(tmp_path)
 
     def full(*args):
@@ -166,7 +166,7 @@ def test_without_room_for_it_everybody_reads_for_himself(tmp_path, monkeypatch):
     assert run_ranks(work, tmp_path / 'ranks') == [(COUNT, False)] * 2
 
 
-def test_all_say_what_the_reader_could_not_read(tmp_path):
+def test_all_processes_raise_the_error_of_the_reader(tmp_path):
     def work(rank):
         def read():
             raise SourceError(f"source 'x': rank {rank} reads no such file")
@@ -209,7 +209,7 @@ def test_the_loader_of_a_stock_data_set_is_read_once_too(tmp_path):
     assert reads(path) == 1
 
 
-def test_a_single_process_is_left_as_it_is(tmp_path, monkeypatch):
+def test_a_single_process_is_unchanged(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'write_arrays', None)
     dataset = unread(write_list(tmp_path))
     read_once(dataset.full_init, [dataset])
@@ -239,7 +239,7 @@ def test_a_killed_process_leaves_nothing_behind(tmp_path, monkeypatch, nameless)
         SharedMemory.at(address)
 
 
-def test_a_process_of_the_same_number_is_not_taken_for_the_owner():
+def test_a_reused_pid_is_not_taken_for_the_owner():
     memory, _ = write_arrays([np.arange(10)])
     with pytest.raises(FileNotFoundError, match=str(os.getpid())):
         SharedMemory.at(memory.address._replace(inode=(1, 2)))
@@ -284,7 +284,7 @@ def test_items_are_those_of_a_list():
         shared[5]
 
 
-def test_ranks_without_a_common_data_set_do_not_wait_for_each_other(tmp_path):
+def test_ranks_without_a_common_dataset_do_not_deadlock(tmp_path):
     path = write_list(tmp_path)
 
     def work(rank):

@@ -36,25 +36,25 @@ def drawn(sizes=SIZES, steps=range(3), rank=0, world=1):
     return {name: [item['data'] for item in items if item['source'] == name] for name in sizes}
 
 
-def test_every_image_draws_anew():
+def test_every_image_has_its_own_random_numbers():
     items = [item for source in drawn().values() for item in source]
     assert len({number for item in items for number in item}) == 3 * len(items)
 
 
-def test_it_does_not_depend_on_what_was_drawn_before():
+def test_order_does_not_depend_on_earlier_draws():
     first = drawn()
     random.random(), np.random.rand(), torch.rand(())
     assert drawn() == first
     assert drawn(steps=[2])['a'] == first['a'][4:]
 
 
-def test_it_does_not_depend_on_other_sources_or_on_the_number_of_ranks():
+def test_order_does_not_depend_on_other_sources_or_ranks():
     assert drawn(dict(a=2))['a'] == drawn()['a']
     halves = [drawn(dict(a=1), rank=rank, world=2)['a'] for rank in range(2)]
     assert [item for pair in zip(*halves, strict=True) for item in pair] == drawn()['a']
 
 
-def test_the_models_own_draws_are_left_alone():
+def test_random_numbers_of_the_model_are_unaffected():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -68,7 +68,7 @@ def test_it_travels_to_workers():
     assert index.place == (1, 'a', 9)
 
 
-def test_the_orders_of_many_epochs_take_the_memory_of_two():
+def test_orders_of_at_most_two_epochs_are_kept():
     length, epochs = 100_000, 20
     tracemalloc.start()
     try:

@@ -76,7 +76,7 @@ def test_a_folder_of_images_becomes_a_source_of_both_stages(inside, capfd):
     assert 'birds' in export_backbone('work_dirs/squeeze', 'birds.pth')['sources']
 
 
-def test_a_head_and_a_metric_of_ones_own_make_a_new_task(inside):
+def test_a_custom_head_and_metric_make_a_new_task(inside):
     write_files('own_task.md', inside)
     for split in ('train', 'val'):
         names = [f'{split}_{i}.jpg' for i in range(4)]
@@ -101,7 +101,7 @@ PARTS = {
 }
 
 
-def test_parts_of_ones_own_train_in_both_stages(inside):
+def test_custom_parts_train_in_both_stages(inside):
     write_files('extending.md', inside)
     try:
         for stage, work_dir in (('expansion', 'narrow'), ('squeeze', 'parts'), ('mobilenet_expansion', 'mobile')):
@@ -168,7 +168,7 @@ def test_a_source_is_read_from_object_storage(tmp_path, monkeypatch):
     assert len(sample['data']['data_samples'].gt_instances) == 1
 
 
-def test_a_training_from_python_is_the_tools_own(inside):
+def test_training_from_python_equals_the_tool(inside):
     (inside / 'configs').symlink_to(ROOT / 'configs')
     (shown,) = [block.text for block in blocks('python', 'get_started.md') if 'from_cfg' in block.text]
     assert 'max_iters = 100' in shown
@@ -179,7 +179,7 @@ def test_a_training_from_python_is_the_tools_own(inside):
     assert read_checkpoint('work_dirs/notebook')['meta']['iter'] == 2
 
 
-def test_the_python_door_answers_as_shown(tmp_path, monkeypatch):
+def test_the_python_functions_return_what_the_page_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights = {f'student.{key}': value for key, value in XLearnerResNet(18).state_dict().items()}
     normalization = [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375], 'rgb']

@@ -108,7 +108,7 @@ def test_files_named_in_running_text_exist():
             assert os.path.exists(ROOT / path), f'{page.name}: {path}'
 
 
-def test_troubleshooting_knows_what_the_doctor_says():
+def test_troubleshooting_lists_all_doctor_messages():
     page = (ROOT / 'docs/troubleshooting.md').read_text()
     returned = [node for node in ast.walk(ast.parse(inspect.getsource(doctor.examine))) if isinstance(node, ast.Return)]
     said = [part.value for node in returned for part in ast.walk(node) if isinstance(part, ast.Constant)]

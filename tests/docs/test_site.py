@@ -75,7 +75,7 @@ def test_a_link_from_a_folder_is_relative_to_its_page(site):
     assert site.relink('[x](../../docs/concepts.md)', page, page) == '[x](../../concepts.md)'
 
 
-def test_a_link_that_leads_nowhere_is_an_error(site):
+def test_a_broken_link_is_an_error(site):
     with pytest.raises(ValueError, match=r'README.md: .*docs/nothing.md'):
         site.relink('[x](docs/nothing.md)', 'README.md', 'index.md')
 

@@ -38,7 +38,7 @@ def test_a_table_is_replaced_by_the_reports_and_everything_around_it_stays(table
 
 
 @pytest.mark.parametrize('table', ['work_dirs/demo summary', 'work_dirs/mini losses'])
-def test_what_is_not_there_is_named(tables, root, table):
+def test_missing_files_are_named(tables, root, table):
     with pytest.raises(SystemExit, match=table.split()[0] if 'demo' in table else 'losses'):
         tables.filled(f'<!-- table: {table} -->\n<!-- end of table -->', root)
 

@@ -19,7 +19,7 @@ def saving(**settings):
     return dict(logger=logger, checkpoint=dict(type='CheckpointHook', by_epoch=False, **settings))
 
 
-def test_told_to_stop_between_two_it_goes_on_to_the_step_that_uses_both(tmp_path):
+def test_sigterm_between_accumulated_steps_finishes_the_update(tmp_path):
     assert in_process(lambda: train('expansion', tmp_path / 'straight', steps=STEPS, **BY_TWO))
 
     def work():

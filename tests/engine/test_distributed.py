@@ -115,7 +115,7 @@ def test_gradients_of_two_processes_are_those_of_one(build, tmp_path):
     assert moved, 'links train'
 
 
-def test_branches_that_recompute_take_the_step_of_those_that_keep_everything(build, tmp_path):
+def test_recomputation_does_not_change_a_branches_step(build, tmp_path):
     """The blocks of a branch run once per size of its sources' images: DDP may count that as once."""
     plain, recomputing, batch = build(tiny_atss()), build(tiny_atss(), with_cp=True), tiny_batch(4)
     recomputing.load_state_dict(plain.state_dict())
@@ -131,7 +131,7 @@ def without_objects(batch, images):
     return batch
 
 
-def test_they_are_the_same_too_when_one_process_sees_no_object(build, tmp_path):
+def test_gradients_are_equal_when_one_process_sees_no_object(build, tmp_path):
     learner, batch = build(tiny_atss()), without_objects(tiny_batch(4), slice(2, 4))
     (first, names), (_, other_names) = in_two_processes(learner, batch, tmp_path / 'ranks')
     alone, _ = step(learner, batch)
@@ -139,7 +139,7 @@ def test_they_are_the_same_too_when_one_process_sees_no_object(build, tmp_path):
     assert_same_step(first, alone, learner.state_dict())
 
 
-def test_a_head_that_divides_by_its_own_positives_agrees_on_everything_but_itself(build, tmp_path):
+def test_heads_that_average_over_own_positives_affect_only_their_branch(build, tmp_path):
     """RetinaNet's own habit in the stock library; no process may wait for another because of it."""
     learner, batch = build(tiny_detector()), without_objects(tiny_batch(4), slice(2, 4))
     (first, names), (second, other_names) = in_two_processes(learner, batch, tmp_path / 'ranks')

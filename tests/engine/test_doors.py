@@ -139,7 +139,7 @@ def test_a_malicious_checkpoint_ends_the_run_in_one_line(tmp_path, evil, evil_fi
 
 
 @pytest.mark.parametrize('door', READ)
-def test_a_malicious_checkpoint_is_refused_by_what_draws_and_replays(tmp_path, evil, evil_file, door):
+def test_a_malicious_checkpoint_is_refused_by_visualization_and_replay(tmp_path, evil, evil_file, door):
     with pytest.raises(CheckpointError, match=r'evil\.pth is (refused|no saved step)'):
         READ[door](tmp_path, evil_file)
     assert not evil[1].exists()
@@ -153,11 +153,11 @@ def test_a_runner_that_would_execute_checkpoints_is_refused(tmp_path, evil, evil
     assert f"error: runner_type '{runner_type}' is no XLearnerRunner" in capfd.readouterr().err
 
 
-def test_a_runner_of_the_own_kind_is_taken(tmp_path):
+def test_a_runner_type_of_ours_is_accepted(tmp_path):
     assert train(tmp_path, runner_type='XLearnerRunner') == 0
 
 
-def test_the_file_is_one_that_executes(evil, evil_file):
+def test_the_malicious_fixture_executes(evil, evil_file):
     torch.load(evil_file, weights_only=False)
     assert evil[1].is_dir()
 

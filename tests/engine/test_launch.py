@@ -42,7 +42,7 @@ def flip(path):
     path.write_bytes(data)
 
 
-def test_with_nothing_to_resume_it_starts_from_load_from_and_later_goes_on_from_its_own(tmp_path):
+def test_with_nothing_to_resume_load_from_is_used_and_later_its_own_checkpoint(tmp_path):
     weights = save_safetensors(tmp_path, dict(learner(), sources=image_sources()))
     assert run(tmp_path, 'work', steps=2, resume='auto', load_from=weights) == 0
     assert run(tmp_path, 'random', steps=2) == 0
@@ -61,7 +61,7 @@ def begun(tmp_path):
     return tmp_path / 'begun'
 
 
-def test_of_a_work_dir_the_last_whole_checkpoint_is_resumed_from(tmp_path, begun, capfd):
+def test_a_work_dir_resumes_from_its_last_undamaged_checkpoint(tmp_path, begun, capfd):
     (begun / 'last_checkpoint').unlink()
     assert run(tmp_path, 'without_pointer', steps=6, resume=str(begun)) == 0
     flip(begun / 'iter_4.pth')

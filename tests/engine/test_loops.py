@@ -115,14 +115,14 @@ def loader_of(source, **settings):
     return MultiSourceValLoop(runner, dict(sources=sources), evaluator).dataloaders['pets']
 
 
-def test_an_image_that_cannot_be_read_ends_it_also_where_training_would_skip(tmp_path):
+def test_an_unreadable_image_ends_a_validation_under_skip(tmp_path):
     source = class_list(tmp_path)
     (tmp_path / 'train' / '1.jpg').write_bytes(b'no picture')
     with pytest.raises(BadImageError, match=r"source 'pets': .*1\.jpg"):
         list(loader_of(source))
 
 
-def test_a_label_outside_of_the_classes_ends_it(tmp_path):
+def test_a_label_outside_of_the_classes_ends_a_validation(tmp_path):
     source = class_list(tmp_path)
     (tmp_path / 'train.txt').write_text('0.jpg 2\n')
     with pytest.raises(BadImageError, match=r"source 'pets': .*0\.jpg.* label 2"):
@@ -143,7 +143,7 @@ def test_paths_out_of_the_folders_are_refused_here_too(tmp_path):
         list(loader_of(source, strict_paths=True))
 
 
-def test_an_object_that_cannot_be_one_costs_no_image_where_training_would_skip(tmp_path):
+def test_impossible_objects_cost_a_validation_no_image(tmp_path):
     source = coco(tmp_path)
     write_coco(tmp_path, lambda content: content['annotations'][0].update(bbox=[20, 12, 0, 36]))
     dataset = loader_of(source).dataset

@@ -52,7 +52,7 @@ def assert_as_if_never_stopped(folder):
 
 
 @pytest.mark.parametrize('stage', STAGES)
-def test_killed_within_its_second_checkpoint_it_ends_like_one_never_stopped(folders, stage):
+def test_killed_within_its_second_checkpoint_it_resumes_identically(folders, stage):
     killed = folders[stage] / 'killed'
     assert not in_process(lambda: train(stage, killed, steps=STEPS), IN_SECOND_CHECKPOINT)
     assert (killed / 'last_checkpoint').read_text().endswith('iter_2.pth')
@@ -62,7 +62,7 @@ def test_killed_within_its_second_checkpoint_it_ends_like_one_never_stopped(fold
 
 
 @pytest.mark.slow
-def test_killed_in_any_file_operation_it_ends_like_one_never_stopped(folder):
+def test_killed_in_any_file_operation_it_resumes_identically(folder):
     for operation in count(1):
         killed = folder / f'operation_{operation}'
         if in_process(lambda killed=killed: train('squeeze', killed, steps=STEPS), Kill(operation=operation)):
@@ -82,7 +82,7 @@ def test_resumed_with_workers_it_draws_and_augments_the_same_images(folder):
     assert_as_if_never_stopped(workers)
 
 
-def test_another_seed_is_another_training(folder):
+def test_another_seed_changes_the_training(folder):
     """The comparison of all these tests can fail."""
     other = folder / 'other'
     assert in_process(lambda: train('squeeze', other, steps=STEPS, randomness=dict(seed=1)))
@@ -90,7 +90,7 @@ def test_another_seed_is_another_training(folder):
 
 
 @pytest.mark.slow
-def test_without_a_set_seed_it_goes_on_with_the_one_it_has_drawn(folder):
+def test_without_a_set_seed_it_resumes_with_the_drawn_one(folder):
     drawn = folder / 'drawn'
     free = dict(randomness=dict(seed=None))
     assert not in_process(lambda: train('squeeze', drawn, steps=STEPS, **free), IN_SECOND_CHECKPOINT)
@@ -106,7 +106,7 @@ def flip_a_bit(path):
     path.write_bytes(data)
 
 
-def test_of_a_damaged_checkpoint_the_one_before_is_taken_and_it_is_named(folder):
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_used(folder):
     damaged = folder / 'damaged'
     assert in_process(lambda: train('squeeze', damaged, steps=STEPS))
     flip_a_bit(damaged / 'iter_4.pth')

@@ -146,13 +146,13 @@ def test_disabled_it_changes_nothing(tmp_path, auto_scale_lr):
         ),
     ],
 )
-def test_an_enabled_one_without_its_images_is_one_line(tmp_path, auto_scale_lr, told):
+def test_auto_scale_lr_without_base_batch_size_is_refused_in_one_line(tmp_path, auto_scale_lr, told):
     with pytest.raises(ConfigError, match=told) as error:
         built(tmp_path, auto_scale_lr=auto_scale_lr)
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_warm_up_longer_than_what_is_left_is_refused(tmp_path):
+def test_a_warm_up_longer_than_the_training_is_refused(tmp_path):
     with pytest.raises(ConfigError, match='leaves 8 of 1000 steps, but the warm-up .* takes 10'):
         built(tmp_path, processes=1024)
 
@@ -196,7 +196,7 @@ def test_every_config_records_the_images_of_all_sources_on_the_processes_that_it
     assert cfg.auto_scale_lr == dict(enable=paper, base_batch_size=images)
 
 
-def test_a_dry_run_tells_rate_and_steps_of_all_processes(tmp_path, monkeypatch, capsys):
+def test_the_dry_run_prints_scaled_rate_and_steps(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     config = str(CONFIGS / 'mini' / 'xlearner_r18_expansion.py')
     options = ['auto_scale_lr.enable=True', 'optim_wrapper.det.optimizer.lr=1e-3']

@@ -100,7 +100,7 @@ def test_a_step_has_the_recipe_s_images(images, batch_size, processes, taken):
     ('images', 'batch_size', 'processes', 'taken'),
     [(16, 4, 3, (3, 2)), (32, 8, 3, (5, 2)), (16, 2, 12, (1, 1)), (16, 4, 5, (3, 1))],
 )
-def test_where_the_processes_do_not_divide_them_it_has_nearly_as_many(images, batch_size, processes, taken):
+def test_indivisible_steps_have_nearly_as_many_images(images, batch_size, processes, taken):
     plan = plan_step(images, batch_size, processes)
     assert (plan.batch_size, plan.batches) == taken
     assert abs(plan.images - images) <= max(4, processes // 2)
@@ -126,7 +126,7 @@ def written(**settings):
     return cfg
 
 
-def test_what_is_written_in_steps_is_brought_to_iterations():
+def test_intervals_in_steps_are_converted_to_iterations():
     cfg = written()
     keep_recipe(cfg, 1)
     assert (cfg.train_dataloader.batch_size, cfg.optim_wrapper.accumulative_counts) == (2, 2)
@@ -140,7 +140,7 @@ def test_what_is_written_in_steps_is_brought_to_iterations():
     assert (cfg.optim_wrapper.optimizer.lr, second.eta_min) == (0.1, 1e-3)
 
 
-def test_as_many_gpus_as_the_recipe_s_change_nothing_but_the_record():
+def test_the_recipes_number_of_gpus_changes_only_the_record():
     cfg = written()
     keep_recipe(cfg, 2)
     before, after = written().to_dict(), cfg.to_dict()
@@ -149,7 +149,7 @@ def test_as_many_gpus_as_the_recipe_s_change_nothing_but_the_record():
     assert after == before
 
 
-def test_of_a_step_of_other_images_rate_and_length_are_scaled():
+def test_rate_and_length_scale_with_the_images_of_a_step():
     cfg = written()
     plan = keep_recipe(cfg, 3)
     assert plan.images == 3
@@ -175,7 +175,7 @@ def test_epochs_stay_epochs():
         (dict(images_per_step=dict(images=4, processes=8)), r'written by a training on 8 process\(es\).*there are 1'),
     ],
 )
-def test_what_contradicts_it_is_refused(change, message):
+def test_contradicting_settings_are_refused(change, message):
     cfg = training('w', 2)
     for key, value in change.items():
         holder, _, setting = key.rpartition('.')
@@ -184,7 +184,7 @@ def test_what_contradicts_it_is_refused(change, message):
         keep_recipe(cfg, 1)
 
 
-def test_none_leaves_all_as_it_is():
+def test_images_per_step_of_none_changes_nothing():
     cfg = training('w', 2)
     cfg.images_per_step = None
     before = copy.deepcopy(cfg.to_dict())
@@ -195,7 +195,7 @@ def test_none_leaves_all_as_it_is():
 @pytest.mark.parametrize(
     ('launcher', 'variable'), [('pytorch', 'WORLD_SIZE'), ('slurm', 'SLURM_NTASKS'), ('mpi', 'OMPI_COMM_WORLD_SIZE')]
 )
-def test_the_launcher_tells_the_number_of_processes(monkeypatch, launcher, variable):
+def test_the_number_of_processes_comes_from_the_launcher(monkeypatch, launcher, variable):
     monkeypatch.setenv(variable, '6')
     assert processes_of(Config(dict(launcher=launcher))) == 6
     assert processes_of(Config(dict(launcher='none'))) == 1
@@ -212,7 +212,7 @@ def test_small_batches_end_with_the_weights_of_large_ones(tmp_path, by_epoch):
             assert torch.allclose(small.model.state_dict()[name], value, atol=1e-6), name
 
 
-def test_an_interrupted_training_goes_on_with_its_own_counting(tmp_path):
+def test_an_interrupted_training_resumes_its_count(tmp_path):
     first = training(tmp_path, 2)
     first.train_cfg.max_iters = 2
     trained(first)

@@ -41,7 +41,7 @@ def test_a_step_and_its_moments_are_those_of_one_process_with_the_whole_batch(di
     assert alone['standardizers.det_2.count'] > 0
 
 
-def test_ranks_whose_images_differ_in_size_share_their_moments_and_do_not_wait_for_each_other(distiller, tmp_path):
+def test_ranks_with_different_image_sizes_share_moments_without_deadlock(distiller, tmp_path):
     model, batch = distiller(), tiny_batch(4)
     for images in (batch['boxes']['inputs'], batch['masks']['inputs']):
         images[2:] = [F.pad(image, (0, 0, 0, 32)) for image in images[2:]]
@@ -53,7 +53,7 @@ def test_ranks_whose_images_differ_in_size_share_their_moments_and_do_not_wait_f
     torch.testing.assert_close(first['standardizers.seg_1.mean'], positions.mean(1), rtol=1e-4, atol=1e-5)
 
 
-def test_ranks_whose_images_differ_in_size_take_the_step_of_the_slides_formula(distiller, tmp_path):
+def test_ranks_with_different_image_sizes_follow_the_slides_formula(distiller, tmp_path):
     model, batch = distiller(standardize=None, supervise='own', source_weights=dict(cars=2.0)), tiny_batch(4)
     for images in (batch['boxes']['inputs'], batch['masks']['inputs']):
         images[2:] = [F.pad(image, (0, 0, 0, 32)) for image in images[2:]]
@@ -67,7 +67,7 @@ def test_ranks_whose_images_differ_in_size_take_the_step_of_the_slides_formula(d
     assert_same_step(first, alone.state_dict(), model.state_dict())
 
 
-def test_a_student_that_recomputes_takes_the_step_of_one_that_keeps_everything(distiller, tmp_path):
+def test_recomputation_does_not_change_a_students_step(distiller, tmp_path):
     """Its blocks run once per size of images, and once more in the backward pass: DDP may count that as once."""
     batch = tiny_batch(4)
     batch['boxes']['inputs'] = [F.pad(image, (0, 0, 0, 32)) for image in batch['boxes']['inputs']]

@@ -95,7 +95,7 @@ def weights_of(work_dir):
     return {f'{kind}.{key}': content[kind][key] for kind in ('state_dict', 'ema_state_dict') for key in content[kind]}
 
 
-def test_ten_steps_and_ten_more_are_twenty_to_the_bit(trained, interrupted):
+def test_ten_steps_and_ten_resumed_equal_twenty_bitwise(trained, interrupted):
     """Student, guidance, standardizers and their moving averages; every loss of every step."""
     assert resume(interrupted) == 0
     straight, found = weights_of(trained / 'straight'), weights_of(interrupted)
@@ -116,7 +116,7 @@ def test_the_branches_are_not_measured_again(interrupted):
     assert 'measuring the branches' not in log
 
 
-def test_an_expansion_that_has_gone_on_since_teaches_as_it_did(trained, interrupted):
+def test_a_further_trained_expansion_does_not_change_the_teacher(trained, interrupted):
     write_teacher(trained / 'expansion' / 'iter_12.pth', seed=5)
     (trained / 'expansion' / 'last_checkpoint').write_text('iter_12.pth')
     assert resume(interrupted) == 0
@@ -136,7 +136,7 @@ def test_a_teacher_that_has_changed_ends_a_resumed_training_before_it_starts(tra
     assert not list(interrupted.glob('*/vis_data/scalars.json')), 'no step was taken'
 
 
-def test_a_teacher_that_is_gone_ends_a_resumed_training_before_it_starts(trained, interrupted, capfd):
+def test_a_missing_teacher_ends_a_resumed_training_before_it_starts(trained, interrupted, capfd):
     (trained / 'expansion' / 'iter_9.pth').unlink()
     assert resume(interrupted) == 1
     assert 'iter_9.pth does not exist' in capfd.readouterr().err
@@ -178,6 +178,6 @@ def test_the_moving_average_is_what_is_validated_and_saved(trained, interrupted,
     assert not torch.equal(student, average)
 
 
-def test_what_the_teacher_does_not_know_ends_before_training(trained, interrupted, capfd):
+def test_sources_unknown_to_the_teacher_are_refused_before_training(trained, interrupted, capfd):
     assert resume(interrupted, f'sources.flowers={FLOWERS}') == 1
     assert re.search('error: .*flowers', capfd.readouterr().err)

@@ -28,7 +28,7 @@ def test_an_image_that_its_loader_drops_is_an_error_that_names_it(tmp_path, work
         next(iter(loader_of(source, workers)))
 
 
-def test_within_wrappers_too(tmp_path):
+def test_faults_are_found_within_wrappers(tmp_path):
     source = class_folders(tmp_path)
     (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(b'')
     inner = {key: value for key, value in source['dataset'].items() if key != '_scope_'}

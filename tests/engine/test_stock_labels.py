@@ -21,15 +21,15 @@ def named(dataset):
 
 
 @pytest.mark.parametrize('classes', [('cat', 'dog', 'bird'), ('bird', 'cat', 'dog')])
-def test_whatever_the_order_of_categories_and_classes(tmp_path, classes):
+def test_ap_is_1_for_any_order_of_categories_and_classes(tmp_path, classes):
     assert named(read(coco_of(tmp_path, ('dog', 'bird', 'cat'), classes=classes))) == AS_THEY_ARE
 
 
-def test_within_wrappers_too(tmp_path):
+def test_faults_are_found_within_wrappers(tmp_path):
     inner = coco_of(tmp_path, ('dog', 'bird', 'cat'))
     assert named(read(dict(type='RepeatDataset', times=2, dataset=inner))) == AS_THEY_ARE * 2
 
 
-def test_a_misspelt_class_is_refused_with_its_file(tmp_path):
+def test_a_misspelled_class_is_refused_with_its_file(tmp_path):
     with pytest.raises(SourceError, match=r"CocoDataset: .*is 'dgo' their 'dog'.*train\.json"):
         read(coco_of(tmp_path, classes=('cat', 'dgo', 'bird')))

@@ -110,7 +110,7 @@ def tiny_distiller(tmp_path):
     ],
     ids=['expansion', 'by branch', 'expansion, checkpointed', 'by branch, checkpointed', 'squeeze'],
 )
-def test_ranks_whose_images_differ_in_size_wait_for_each_other_in_no_step(build, wrap, tmp_path):
+def test_ranks_with_different_image_sizes_do_not_deadlock(build, wrap, tmp_path):
     model = build(tmp_path)
     model.init_weights()
     (first, messages), (second, others) = run_ranks(partial(trained, model, wrap), tmp_path / 'ranks')

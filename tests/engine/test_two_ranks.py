@@ -101,7 +101,7 @@ def assert_as_if_never_stopped(folder, name):
         ('fails', 99, 'error: rank 0 ends: rank 1 has failed: by nought'),
     ],
 )
-def test_the_other_rank_names_it_and_a_restart_goes_on(folder, fault, status, said, monkeypatch):
+def test_the_other_rank_names_it_and_a_restart_is_identical(folder, fault, status, said, monkeypatch):
     monkeypatch.setattr(rank_watch, 'HASTE', 0.5)  # the collective breaks once the other is gone
     statuses, told = two_ranks(folder, fault, fault)
     assert statuses == [1, status], told
@@ -110,7 +110,7 @@ def test_the_other_rank_names_it_and_a_restart_goes_on(folder, fault, status, sa
 
 
 @pytest.mark.slow
-def test_told_to_stop_both_ranks_leave_with_a_checkpoint_of_the_same_step(folder, monkeypatch):
+def test_sigterm_to_one_rank_saves_the_same_step_on_both(folder, monkeypatch):
     monkeypatch.setattr(rank_watch, 'HASTE', 600)  # none has died
     statuses, told = two_ranks(folder, 'stopped', 'is_told_to_stop')
     assert statuses == [STOPPED, STOPPED], told
@@ -119,7 +119,7 @@ def test_told_to_stop_both_ranks_leave_with_a_checkpoint_of_the_same_step(folder
     assert_as_if_never_stopped(folder, 'stopped')
 
 
-def test_told_to_stop_one_process_leaves_with_a_checkpoint_of_this_step(tmp_path):
+def test_sigterm_saves_a_checkpoint_of_the_current_step(tmp_path):
     write_teacher(tmp_path)
     hooks = [dict(type='EMAHook', momentum=0.1)]
     assert in_process(lambda: train('squeeze', tmp_path / 'straight', steps=STEPS, hooks=hooks))

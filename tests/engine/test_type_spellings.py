@@ -109,7 +109,7 @@ def write(folder, spelling):
 
 
 @pytest.mark.parametrize('spelling', ['prefixed', 'classes'])
-def test_a_config_goes_through_every_tool_however_types_are_spelt(tmp_path, capfd, spelling):
+def test_every_tool_accepts_every_spelling_of_types(tmp_path, capfd, spelling):
     config, work = write(tmp_path, spelling), tmp_path / 'work'
     assert check_config(config) == 0
     assert dry_run(config, json_file=str(tmp_path / 'dry.json')) == 0
@@ -125,7 +125,7 @@ def test_a_config_goes_through_every_tool_however_types_are_spelt(tmp_path, capf
 
 
 @pytest.mark.parametrize('spelling', ['prefixed', 'classes'])
-def test_the_runner_is_built_from_python_with_all_that_is_ours(tmp_path, spelling):
+def test_a_runner_built_from_python_has_all_our_hooks(tmp_path, spelling):
     cfg = Config.fromfile(write(tmp_path, spelling))
     cfg.work_dir, cfg.log_level = str(tmp_path / 'work'), 'INFO'
     # The libraries' own tools/train.py ask the registry where a config names a runner.

@@ -56,7 +56,7 @@ def test_a_subset_of_a_source(folder, indices, expected):
     assert labels(with_source(dict(_scope_='mmpretrain', **images(folder, indices=indices)))) == expected
 
 
-def test_the_sampler_draws_from_a_wrapped_source_as_from_any(folder):
+def test_the_sampler_draws_from_wrapped_sources(folder):
     dataset = with_source(dict(_scope_='mmpretrain', type='RepeatDataset', times=3, dataset=images(folder)))
     sampler = MultiSourceSampler(dataset, seed=0, steps_per_epoch=10)
     drawn = list(sampler)

@@ -48,7 +48,7 @@ def test_a_rotated_scaled_and_shifted_feature_is_the_same_feature(unbiased):
     assert cka(x, 2.5 * x @ rotation + 7, unbiased) == pytest.approx(1, abs=1e-9)
 
 
-def test_a_channel_blown_up_is_another_feature():
+def test_scaling_one_channel_changes_the_similarity():
     x = gaussian(200, 6)
     assert cka(x, x * torch.tensor([30.0, 1, 1, 1, 1, 1])) < 0.7
 
@@ -69,7 +69,7 @@ def test_few_samples_of_many_channels_look_alike_to_the_plain_estimate_only():
 
 
 @pytest.mark.parametrize('batches', [2, 5, 40])
-def test_batches_of_any_size_give_what_all_samples_give(batches):
+def test_batch_size_does_not_change_the_result(batches):
     x, y = gaussian(40, 4), gaussian(40, 4) + gaussian(40, 4, seed=1)
     assert cka(x, y, batches=batches) == pytest.approx(cka(x, y), abs=1e-12)
 
@@ -79,7 +79,7 @@ def test_single_precision_features_with_a_large_mean_lose_nothing():
     assert cka(x, x @ torch.linalg.qr(gaussian(8, 8, seed=1)).Q.float()) == pytest.approx(1, abs=1e-6)
 
 
-def test_a_dead_feature_has_no_similarity():
+def test_a_constant_feature_has_no_similarity():
     assert math.isnan(cka(torch.zeros(10, 3), gaussian(10, 3)))
 
 

@@ -96,11 +96,11 @@ MEASURED = {
 
 
 @pytest.mark.parametrize('case', MEASURED)
-def test_a_detector_that_is_right_about_everything_has_an_ap_of_one(tmp_path, case):
+def test_a_perfect_detector_has_an_ap_of_1(tmp_path, case):
     assert score(evaluator_of(tmp_path, MEASURED[case])) == 1
 
 
-def test_also_in_masks(tmp_path):
+def test_unusable_masks_are_refused_by_annotation(tmp_path):
     assert score(evaluator_of(tmp_path, each('id', lambda i: i), metric='segm'), 'segm_mAP_50') == 1
 
 
@@ -134,7 +134,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize('message', REFUSED)
-def test_what_cannot_be_measured_is_refused_by_source_and_file(tmp_path, message):
+def test_unmeasurable_annotations_are_refused_by_source_and_file(tmp_path, message):
     change = REFUSED[message]
     if 'dgo' in message:
         change = lambda content: content['categories'][1].update(name='dgo')  # noqa: E731
@@ -160,7 +160,7 @@ def test_masks_that_cannot_be_measured_are_refused_where_masks_are(tmp_path, mes
             evaluator_of(tmp_path, first('segmentation', whole), metric=['bbox', 'segm'])
 
 
-def test_a_table_by_classes_names_the_numbers_rightly_or_is_refused(tmp_path):
+def test_classwise_metrics_need_category_ids_in_class_order(tmp_path):
     evaluator_of(tmp_path, classwise=True)
     with pytest.raises(SourceError, match='category ids are not in the order of the classes.*classwise=False'):
         evaluator_of(tmp_path, classes=('dog', 'cat', 'bird'), classwise=True)

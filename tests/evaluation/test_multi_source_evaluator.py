@@ -41,17 +41,17 @@ def test_the_aggregate_is_the_mean_of_primary_metrics_in_percent():
     assert evaluator.aggregate({'a/mAP': 0.5, 'b/accuracy/top1': 70.0}) == {'sources/mean': 60.0}
 
 
-def test_a_source_whose_metric_gives_nothing_counts_as_0():
+def test_a_source_without_a_metric_value_counts_as_0():
     assert MultiSourceEvaluator(sources()).aggregate({'b/accuracy/top1': 70.0}) == {'sources/mean': 35.0}
 
 
-def test_a_primary_metric_that_is_not_given_is_refused():
+def test_an_unreported_primary_metric_is_refused():
     evaluator = MultiSourceEvaluator(sources(primary_metric='top-1'))
     with pytest.raises(SourceError, match=r"source 'a': primary_metric 'top-1' is not among .*accuracy/top1"):
         evaluator.aggregate({'a/accuracy/top1': 1.0, 'b/accuracy/top1': 1.0})
 
 
-def test_a_misspelt_metric_is_refused_by_source():
+def test_a_misspelled_metric_is_refused_by_source():
     with pytest.raises(SourceError, match="source 'a': its val_evaluator cannot be built.*Acuracy"):
         MultiSourceEvaluator(sources(val_evaluator=dict(type='Acuracy')))
 

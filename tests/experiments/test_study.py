@@ -43,7 +43,7 @@ def test_runs_of_other_configs_are_not_mixed_in():
     assert current([RUN, own, replace(own, row='gone'), replace(own, study='mini')], study) == [own]
 
 
-def test_a_digest_depends_on_every_setting_of_a_training_and_on_nothing_of_the_machine(monkeypatch):
+def test_a_digest_depends_on_all_settings_and_not_on_the_machine(monkeypatch):
     study = STUDIES['links']
     digests = {row: study.digest(row) for row in study.seeds}
     assert len(set(digests.values())) == len(digests)

@@ -45,7 +45,7 @@ def test_differences_use_the_seeds_that_both_rows_have():
     assert Results(LINKS, runs[:2]).difference('PoolLink', 'ConvLink') is None
 
 
-def test_the_mean_without_transfers_is_over_the_sources_and_not_over_fidelities():
+def test_without_transfers_the_mean_is_over_sources_only():
     assert Results(LINKS, [run('ConvLink', 0, 10)]).values('ConvLink', MEAN) == {0: 11.0}
 
 

@@ -85,7 +85,7 @@ def test_pruning_too_is_tried_out_in_a_few_steps(sets):
     assert hook.steps * hook.interval < cfg.train_cfg.max_iters == 2
 
 
-def test_the_time_of_a_variant_is_that_of_all_it_took():
+def test_the_time_of_a_variant_includes_shared_trainings():
     seconds = {
         'stages/xlearner_r18_expansion': 10.0,
         'stages/xlearner_r18_squeeze': 5.0,
@@ -113,5 +113,5 @@ def test_photographs_are_checked_before_they_are_trained_on():
     assert 'xlearner_seg/cls_cifar10/seed_0' in jobs
 
 
-def test_stages_lie_beside_the_variants():
+def test_stages_are_stored_beside_the_variants():
     assert stage_dir(Path('work'), 'xlearner_r18_squeeze') == Path('work/stages/xlearner_r18_squeeze')

@@ -41,7 +41,7 @@ def test_every_config_of_a_training_belongs_to_a_variant(family):
 
 
 @pytest.mark.parametrize(('family', 'name'), READING, ids=[f'{family.name}-{name}' for family, name in READING])
-def test_what_a_training_reads_is_a_setting_of_its_config(family, name):
+def test_settings_that_a_training_reads_are_accepted(family, name):
     cfg = Config.fromfile(str(family.configs / family.trainings[name].config))
     for key in family.trainings[name].reads:
         parent, _, last = key.rpartition('.')

@@ -41,14 +41,14 @@ def test_importing_the_package_imports_neither_door():
     assert done.stdout.strip().splitlines()[-1] == '[]'
 
 
-def test_the_package_has_both_doors_and_no_other():
+def test_the_package_exports_only_the_public_functions():
     assert xlearner_mm.get_backbone is backbone.get_backbone
     with pytest.raises(AttributeError, match="no attribute 'get_spine'"):
         xlearner_mm.get_spine  # noqa: B018
 
 
 @pytest.mark.parametrize('name', ['backbone.pth', 'backbone.safetensors'])
-def test_an_export_a_stage_checkpoint_and_a_work_directory_give_the_same(trained, tmp_path, name):
+def test_export_stage_checkpoint_and_work_directory_agree(trained, tmp_path, name):
     own, checkpoint = trained(tiny_resnet())
     export_backbone(checkpoint, tmp_path / name)
     (tmp_path / 'last_checkpoint').write_text(checkpoint)
@@ -109,7 +109,7 @@ def test_not_frozen_it_trains(trained):
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.', 'backbone.branches.det.backbone.'])
-def test_of_a_file_that_does_not_describe_itself_the_plain_resnet_is_read_off_its_weights(trained, tmp_path, prefix):
+def test_a_file_without_metadata_is_read_as_the_resnet_of_its_weights(trained, tmp_path, prefix):
     own, _ = trained(tiny_resnet(depth=34))
     path = tmp_path / 'detector.pth'
     state = {prefix + key: value for key, value in own.state_dict().items()}
@@ -130,7 +130,7 @@ def test_torchvisions_own_file_is_read(tmp_path):
     torch.testing.assert_close(theirs.fc(last.mean((2, 3))), theirs(IMAGES), atol=1e-5, rtol=1e-5)
 
 
-def test_a_style_that_no_weight_tells_is_said(trained, tmp_path, monkeypatch):
+def test_an_assumed_style_is_logged(trained, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(backbone, 'print_log', lambda line, *_: said.append(line))
     for depth in (18, 50):
@@ -142,7 +142,7 @@ def test_a_style_that_no_weight_tells_is_said(trained, tmp_path, monkeypatch):
     assert "'depth': 50" in line
 
 
-def test_a_file_of_another_kind_needs_a_config(trained, tmp_path):
+def test_an_unknown_file_format_needs_a_config(trained, tmp_path):
     deep, _ = trained(tiny_resnet(deep_stem=True))
     torch.save(deep.state_dict(), tmp_path / 'deep.pth')
     with pytest.raises(CheckpointError, match=r'deep\.pth holds no .*does not describe its.*backbone=dict\('):
@@ -205,7 +205,7 @@ def test_all_kinds_of_images_give_what_normalizing_by_hand_gives(net, tmp_path):
         torch.testing.assert_close(xlearner_mm.extract_features(net, one, size=None), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_a_backbone_that_saw_bgr_is_given_bgr(trained):
+def test_a_backbone_trained_on_bgr_gets_bgr(trained):
     _, bgr = trained(tiny_resnet(), normalization=[*NORMALIZATION[:2], 'bgr'])
     seen = []
     net = xlearner_mm.get_backbone(bgr)
@@ -233,7 +233,7 @@ def test_images_of_different_sizes_can_be_pooled_but_not_stacked(net):
         xlearner_mm.extract_features(net, sizes, size=None, pooled=False)
 
 
-def test_a_backbone_in_training_is_left_as_it_was(trained):
+def test_train_mode_of_a_backbone_is_restored(trained):
     net = xlearner_mm.get_backbone(trained(tiny_resnet())[1], frozen=False).train()
     net.net.layer1.eval()
     before = [module.training for module in net.modules()]
@@ -256,12 +256,12 @@ def test_a_backbone_in_training_is_left_as_it_was(trained):
         (Image.fromarray(np.zeros((8, 8), np.uint16)), {}, 'more than 8 bits per channel'),
     ],
 )
-def test_what_is_no_image_is_refused(net, images, settings, message):
+def test_non_images_are_refused(net, images, settings, message):
     with pytest.raises(ValueError, match=message):
         xlearner_mm.extract_features(net, images, **settings)
 
 
-def test_files_that_are_no_images_are_named(net, tmp_path):
+def test_non_image_files_are_named(net, tmp_path):
     (tmp_path / 'notes.jpg').write_text('no picture')
     with pytest.raises(ConfigError, match=r'notes\.jpg cannot be read as an image'):
         xlearner_mm.extract_features(net, tmp_path / 'notes.jpg')
@@ -269,7 +269,7 @@ def test_files_that_are_no_images_are_named(net, tmp_path):
         xlearner_mm.extract_features(net, tmp_path / 'absent.jpg')
 
 
-def test_a_picture_taken_sideways_is_put_upright(net, tmp_path):
+def test_a_rotated_photograph_is_turned_upright(net, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     Image.fromarray(PICTURE).save(tmp_path / 'p.png', exif=exif)

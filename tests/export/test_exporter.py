@@ -66,7 +66,7 @@ def test_a_branch_can_be_chosen(expansion, tmp_path):
     ('branch', 'message'),
     [(None, r"with branches \['cls', 'det', 'seg'\]: name the one"), ('depth', "has no branch 'depth'")],
 )
-def test_an_expansion_checkpoint_needs_to_know_which_branch(expansion, tmp_path, branch, message):
+def test_an_expansion_checkpoint_needs_a_branch(expansion, tmp_path, branch, message):
     with pytest.raises(CheckpointError, match=message):
         export_backbone(expansion[1], tmp_path / 'b.pth', branch=branch)
     assert not (tmp_path / 'b.pth').exists()
@@ -79,7 +79,7 @@ def test_any_other_checkpoint_is_refused(tmp_path):
         export_backbone(path, tmp_path / 'b.pth')
 
 
-def test_the_metadata_is_plain_data_that_says_where_the_weights_are_from(trained, tmp_path):
+def test_metadata_is_plain_and_records_the_origin_of_weights(trained, tmp_path):
     teacher = dict(checkpoint='/home/someone/work_dirs/expansion/iter_9.pth', sha256='ab' * 32)
     _, checkpoint = trained(tiny_resnet(), teacher=teacher, tasks=dict(cls='cls'))
     before = datetime.now(timezone.utc).replace(microsecond=0)
@@ -169,7 +169,7 @@ def test_a_pruned_backbone_keeps_its_widths_and_is_exported_as_a_whole(trained, 
         (dict(format='onnx'), r'b\.pth: name a file of format onnx \*\.onnx'),
     ],
 )
-def test_what_cannot_be_exported_is_refused_before_anything_is_written(trained, tmp_path, settings, message):
+def test_unexportable_backbones_are_refused_before_writing(trained, tmp_path, settings, message):
     _, checkpoint = trained(tiny_resnet())
     with pytest.raises(CheckpointError, match=message):
         export_backbone(checkpoint, tmp_path / 'b.pth', **settings)
@@ -185,7 +185,7 @@ def test_settings_that_are_not_of_the_weights_are_refused(trained, tmp_path):
         export_backbone(checkpoint, tmp_path / 'b.pth')
 
 
-def test_a_place_that_cannot_be_written_to_is_named_and_nothing_is_left(trained, tmp_path):
+def test_an_unwritable_target_is_named_and_left_clean(trained, tmp_path):
     _, checkpoint = trained(tiny_resnet())
     (tmp_path / 'taken').write_text('a file')
     with pytest.raises(CheckpointError, match=r'taken/b\.pth cannot be written'):

@@ -37,19 +37,19 @@ from xlearner_mm.testing import tiny_expanded, tiny_resnet
         (dict(depth=9), 'of depth 9'),
     ],
 )
-def test_what_other_libraries_resnet_does_not_do_is_refused_by_name(settings, message):
+def test_settings_that_the_librarys_resnet_lacks_are_refused_by_name(settings, message):
     stored = StoredBackbone('x.pth', tiny_resnet(**settings), {}, {})
     with pytest.raises(CheckpointError, match=f'timm cannot hold the backbone of x.pth: .*{message}.*export to mm'):
         plain_resnet_of(stored, 'timm')
 
 
-def test_an_expanded_backbone_is_no_resnet(trained):
+def test_an_expanded_backbone_is_refused_as_resnet(trained):
     _, checkpoint = trained(tiny_expanded('cls', 'det'))
     with pytest.raises(CheckpointError, match='torchvision cannot hold .* it is XLearnerExpandedBackbone;'):
         plain_resnet_of(find_backbone(checkpoint, expanded=True), 'torchvision')
 
 
-def test_settings_of_training_leave_it_plain(trained):
+def test_training_settings_keep_a_resnet_plain(trained):
     free = dict(frozen_stages=1, norm_eval=True, with_cp=True, norm_cfg=dict(type='SyncBN', requires_grad=False))
     _, checkpoint = trained(tiny_resnet(strides=[1, 2, 2, 2], style='pytorch', **free))
     assert plain_resnet_of(find_backbone(checkpoint), 'timm') == PlainResNet(18, False, False, 4, 4)
@@ -222,7 +222,7 @@ def test_the_libraries_resnet_loads_it_strictly_and_gives_the_same_features(trai
                 torch.testing.assert_close(theirs, own, rtol=1e-6, atol=1e-6)
 
 
-def test_an_expanded_backbone_is_one_again_from_its_export(trained, tmp_path):
+def test_an_exported_expanded_backbone_can_be_rebuilt(trained, tmp_path):
     backbone, checkpoint = trained(tiny_expanded('cls', 'det'))
     out = tmp_path / 'expanded.pth'
     meta = export_backbone(checkpoint, out, expanded=True)

@@ -64,7 +64,7 @@ def test_depth_and_widths_are_read_off_the_weights(tmp_path, depth):
     assert start.channels == tuple(width * (4 if depth >= 50 else 1) for width in (4, 8, 16, 32))
 
 
-def test_what_is_no_plain_resnet_is_refused(tmp_path):
+def test_other_backbones_than_plain_resnets_are_refused(tmp_path):
     state = {key: value for key, value in resnet().state_dict().items() if not key.startswith('layer4')}
     torch.save(state, tmp_path / 'short.pth')
     with pytest.raises(CheckpointError, match=r'holds no plain ResNet: \(2, 2, 2\) blocks of 2 convolutions'):
@@ -85,7 +85,7 @@ def expansion(tmp_path):
     return model, str(tmp_path / 'expansion.pth')
 
 
-def test_an_expansion_checkpoint_starts_from_all_branches_or_from_the_one_named(expansion):
+def test_an_expansion_checkpoint_gives_all_branches_or_the_given_one(expansion):
     model, path = expansion
     whole = read_start(path)
     assert whole.expanded
@@ -101,7 +101,7 @@ def test_an_unknown_branch_is_refused(expansion):
         read_start(expansion[1], 'seg')
 
 
-def test_the_normalization_it_was_trained_with_comes_along(expansion, tmp_path):
+def test_the_training_normalization_is_recorded(expansion, tmp_path):
     assert read_start(expansion[1]).normalization() == {'mean': NORMALIZATION[0], 'std': NORMALIZATION[1]}
     content = torch.load(expansion[1], weights_only=True)
     content['meta']['xlearner']['normalization'][2] = 'bgr'

@@ -51,12 +51,12 @@ def test_anything_else_is_refused_and_not_run(settings, message, tmp_path, monke
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_of_another_version_are_an_error_that_says_so():
+def test_settings_of_another_version_are_explained():
     with pytest.raises(CheckpointError, match='x.pth: its backbone cannot be built.*written by another version'):
         build_stored(tiny_resnet(a_later_setting=1), 'x.pth')
 
 
-def test_where_weights_came_from_is_left_out_at_every_depth():
+def test_origins_of_weights_are_omitted_at_every_depth():
     start = dict(type='Pretrained', checkpoint='http://example.org/x.pth')
     nested = tiny_expanded('cls', init_cfg=start)
     nested['branches']['cls'].update(init_cfg=start, pretrained='torchvision://resnet18')

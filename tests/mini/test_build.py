@@ -23,7 +23,7 @@ def test_same_seed_same_bytes(tmp_path):
     assert digests(tmp_path / 'a') == digests(tmp_path / 'b')
 
 
-def test_other_seed_other_pictures(tmp_path):
+def test_another_seed_gives_other_images(tmp_path):
     for seed in (0, 1):
         make_mini(tmp_path / str(seed), seed=seed, only=['symbols'], scale=0.01)
     first, second = (digests(tmp_path / seed / 'symbols') for seed in '01')
@@ -31,7 +31,7 @@ def test_other_seed_other_pictures(tmp_path):
     assert not {v for k, v in first.items() if k != MARKER} & set(second.values())
 
 
-def test_no_picture_is_in_two_splits(mini_root):
+def test_no_image_is_in_two_splits(mini_root):
     for name in CATALOG:
         pictures = [
             digest for path, digest in digests(mini_root / name).items() if path.endswith('.jpg') or name == 'digits'
@@ -66,7 +66,7 @@ def test_another_seed_or_scale_replaces_the_set(tmp_path):
     assert len(list((tmp_path / 'symbols' / 'train').glob('*/*'))) == counts['train']
 
 
-def test_an_interrupted_run_leaves_nothing_that_looks_complete(tmp_path, monkeypatch):
+def test_an_interrupted_run_is_not_marked_complete(tmp_path, monkeypatch):
     entry = CATALOG['symbols']
     recipe = build.RECIPES['symbols']
 

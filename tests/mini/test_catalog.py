@@ -8,7 +8,7 @@ def of_role(role):
     return [entry for entry in CATALOG.values() if entry.role == role]
 
 
-def test_has_the_sets_that_the_design_asks_for():
+def test_catalog_has_the_expected_sets():
     tasks = {role: [e.task for e in of_role(role)] for role in ('source', 'transfer')}
     assert [tasks['source'].count(t) for t in ('cls', 'det', 'seg')] == [3, 2, 1]
     assert tasks['transfer'].count('cls') >= 4

@@ -23,6 +23,6 @@ def test_the_mean_depth_is_a_poor_guess():
         assert (ratio < 1.25).mean() < 0.45
 
 
-def test_what_stands_lower_in_the_picture_is_nearer():
+def test_lower_positions_are_nearer():
     depth = depths(30)
     assert np.median(depth[:, -1].mean(1) / depth[:, 24].mean(1)) < 0.8

@@ -101,7 +101,7 @@ def test_voc_palette_is_the_known_one():
     assert colors[255] == [224, 224, 192]
 
 
-def test_nyu_depth_is_in_millimetres(mini_root):
+def test_nyu_depth_is_in_millimeters(mini_root):
     for split in ('train', 'test'):
         maps = sorted((mini_root / 'nyu_mini' / 'annotations' / split).iterdir())
         pictures = sorted((mini_root / 'nyu_mini' / 'images' / split).iterdir())

@@ -67,7 +67,7 @@ def test_another_number_of_weights_than_classes_is_refused_before_the_first_step
             check_class_weights("source 'x'", built(case, wrong))
 
 
-def test_the_two_stages_of_a_detector_are_looked_at_each_by_its_own_head():
+def test_class_weights_are_checked_per_head_of_a_two_stage_detector():
     weights = dict(type='CrossEntropyLoss', class_weight=[1.0] * 3)
     roi = dict(
         type='Shared2FCBBoxHead', num_classes=3, in_channels=8, fc_out_channels=8, roi_feat_size=1, loss_cls=weights

@@ -63,12 +63,12 @@ def test_sources_agree_in_what_the_backbone_sees(given, order):
         (dict(gray=False, files=True, cifar=True), "source 'cifar'.*to_rgb=False"),
     ],
 )
-def test_a_source_in_another_order_is_refused_with_the_setting_that_mends_it(given, message):
+def test_a_source_in_another_channel_order_is_refused_with_the_fix(given, message):
     with pytest.raises(SourceError, match=message):
         learner(**{name: source(DATASETS[name], to_rgb) for name, to_rgb in given.items()})
 
 
-def test_so_is_one_of_another_mean():
+def test_a_source_of_another_mean_is_refused():
     with pytest.raises(SourceError, match=r"source 'cifar'.*\(mean, std\)"):
         learner(files=source(FILES, True), cifar=source(CIFAR, False, mean=[125.0, 123.0, 114.0]))
 
@@ -92,7 +92,7 @@ def teacher(tmp_path):
     return settings
 
 
-def test_a_hint_teacher_s_own_preprocessor_is_of_its_source_s_images(teacher):
+def test_hint_teachers_normalize_the_images_of_their_source(teacher):
     assert learner(dict(cifar=teacher(to_rgb=False)), cifar=source(CIFAR, False))
     assert learner(dict(cifar=teacher(to_rgb=True, channel_order='bgr')), cifar=source(CIFAR, False))
     with pytest.raises(ConfigError, match=r"source 'cifar' .*normalization .*channels bgr\)"):

@@ -48,7 +48,7 @@ def test_norms_that_train_with_statistics_over_the_batch_are_batch_norms(norm):
     assert uses_batch_statistics(norm)
 
 
-def test_mmcvs_sync_bn_is_one_however_it_came_into_a_model(mmcv_norms):
+def test_mmcvs_sync_bn_counts_as_sync_bn(mmcv_norms):
     for norm in (
         MODELS.build(dict(type='MMSyncBN', num_features=4)),
         convert_sync_batchnorm(nn.BatchNorm2d(4), 'mmcv'),

@@ -140,7 +140,7 @@ def test_norms_that_would_weigh_ranks_by_images_are_refused(tmp_path):
             run(norm, X)
 
 
-def test_activations_may_work_in_place_behind_a_norm():
+def test_in_place_activations_after_a_norm():
     network = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(inplace=True)).train()
     (out,) = run(network, ragged([torch.randn(2, 4, 8, 8, requires_grad=True), torch.randn(1, 4, 8, 6)]))
     sum(part.sum() for part in out.parts).backward()
@@ -177,7 +177,7 @@ X = ragged([torch.randn(2, 4, 6, 6), torch.randn(3, 4, 8, 6)])
         lambda x: x.max(dim=1)[0],
     ],
 )
-def test_what_torch_computes_of_a_batch_it_computes_of_every_part(compute):
+def test_functions_apply_to_every_part_as_to_a_batch(compute):
     found = compute(X)
     assert isinstance(found, Ragged)
     for part, own in zip(X.parts, found.parts, strict=True):
@@ -194,7 +194,7 @@ def test_in_place_operators_change_the_parts():
     assert not parts[0][:, 0].any()
 
 
-def test_what_parts_agree_on_is_one_value_and_what_they_do_not_must_not_be_asked_for():
+def test_attributes_of_parts_must_agree():
     assert (X.shape[1], X.dim(), X.dtype, X.requires_grad) == (4, 4, torch.float32, False)
     assert (X.shape[3], parts_of(X.shape[2])) == (6, (6, 8))
     assert X.shape[2] % 2 == 0
@@ -205,7 +205,7 @@ def test_what_parts_agree_on_is_one_value_and_what_they_do_not_must_not_be_asked
         assert X.shape[2] == 8
 
 
-def test_functions_of_ones_own_run_once_for_every_part():
+def test_custom_functions_run_once_per_part():
     assert parts_of(each(lambda x, size: (x.shape[2], size[0]), X, X.shape[2:])[0]) == (6, 8)
     assert each(max, 1, 2) == 2
     assert ragged([X.parts[0]]) is X.parts[0]
@@ -220,7 +220,7 @@ class NeedsOneSize(nn.Module):
         return torch.stack([self.norm(x)[:, :, row] for row in range(x.shape[2])])
 
 
-def test_code_that_wants_one_size_is_named_with_what_helps():
+def test_code_that_needs_one_size_is_named_with_the_fix():
     network, message = NeedsOneSize(), 'student: images of several sizes cannot run as one batch.*norm_cfg'
     with pytest.raises(ConfigError, match=message), ragged_forwards(network, X, 'student'):
         network(X)

@@ -100,7 +100,7 @@ def test_gradients_and_statistics_are_those_of_a_backbone_that_keeps_everything(
 @pytest.mark.parametrize('step', [after_two_passes, after_a_joint_pass])
 @pytest.mark.parametrize('norm', NORMS)
 @pytest.mark.parametrize('config', [BACKBONES['mmdet ResNet'], BACKBONES['mmpretrain ResNet-18']], ids=['mmdet', '18'])
-def test_they_are_with_every_norm_that_configs_use(config, norm, step, tmp_path):
+def test_gradients_are_equal_with_every_norm_in_configs(config, norm, step, tmp_path):
     with on_cpu(tmp_path) if norm == 'mmcv SyncBN' else nullcontext():
         recomputing, plain = with_norm(norm, config, with_cp=True), with_norm(norm, config)
         assert recompute_as_plain(recomputing)
@@ -112,7 +112,7 @@ def test_they_are_with_every_norm_that_configs_use(config, norm, step, tmp_path)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 @pytest.mark.parametrize('norm', NORMS)
 @pytest.mark.parametrize('step', [after_two_passes, after_a_joint_pass])
-def test_they_are_on_a_gpu(norm, step, tmp_path):
+def test_gradients_are_equal_on_a_gpu(norm, step, tmp_path):
     torch.set_default_device('cuda')
     alone = on_cpu(tmp_path) if norm == 'mmcv SyncBN' else nullcontext()
     try:
@@ -138,7 +138,7 @@ class KeepsATrace(nn.Module):
         return (self.conv(x) * self.trace).square()
 
 
-def test_blocks_are_computed_again_in_the_state_in_which_they_ran():
+def test_recomputation_uses_the_state_of_the_forward_pass():
     block = KeepsATrace()
     plain = copy.deepcopy(block)
     recompute_as_plain(block)
@@ -150,7 +150,7 @@ def test_blocks_are_computed_again_in_the_state_in_which_they_ran():
     assert block.trace == 4
 
 
-def test_a_state_that_is_installed_keeps_what_is_written_into_it():
+def test_an_installed_state_keeps_later_updates():
     norm = nn.BatchNorm2d(3)
     running, x = norm.running_mean, torch.randn(2, 3, 4, 4)
     state = ModuleState(norm.modules())
@@ -200,7 +200,7 @@ def test_a_copy_recomputes_its_own_blocks():
     assert all(parameter.grad is not None for parameter in copied.parameters())
 
 
-def test_a_backbone_that_keeps_everything_is_left_as_it_is():
+def test_a_backbone_without_recomputation_is_unchanged():
     backbone = build(BACKBONES['mmdet ResNet'])
     assert not recompute_as_plain(backbone)
     assert not any('forward' in vars(module) for module in backbone.modules())

@@ -36,7 +36,7 @@ def test_a_set_without_a_marker_is_accepted_when_its_files_are_all_there(made):
     check_photos(made / 'out', catalog=TINY)
 
 
-def test_a_missing_set_is_named_with_the_command_that_makes_it(tmp_path):
+def test_a_missing_set_is_named_with_the_command_that_writes_it(tmp_path):
     with pytest.raises(ConfigError, match=r'signs.*missing.*tools/make_photos\.py'):
         check_photos(tmp_path, catalog=TINY)
 

@@ -49,7 +49,7 @@ def test_cifar10_keeps_its_splits_and_is_enlarged(tmp_path):
     assert pixels(tmp_path / 'out/test/dog/00000.jpg').shape == (64, 64, 3)
 
 
-def test_boxes_end_behind_their_last_pixel_and_small_ones_are_left_out(tmp_path):
+def test_boxes_include_their_last_pixel_and_small_ones_are_dropped(tmp_path):
     repository = repositories.tiny_imagenet(tmp_path)
     detection.convert_boxes(repository, tmp_path / 'out', classes=range(1, 3), train=range(3), val=range(3, 4))
     coco = json.loads((tmp_path / 'out/annotations/instances_train.json').read_text())
@@ -74,7 +74,7 @@ def test_a_cell_belongs_to_the_quarter_that_holds_more_than_half_of_it(tmp_path)
     assert red == pytest.approx([0, 12, 16, 20])
 
 
-def test_streets_are_six_squares_with_the_unlabelled_class_ignored(tmp_path):
+def test_streets_are_six_squares_with_the_unlabeled_class_ignored(tmp_path):
     maps.convert_streets(repositories.camvid(tmp_path), tmp_path / 'out')
     assert len(files(tmp_path / 'out')) == 24
     assert set(np.unique(pixels(tmp_path / 'out/ann_dir/train/a_0.png'))) == {3}

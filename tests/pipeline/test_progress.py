@@ -34,7 +34,7 @@ class TestFile:
         assert seen == [0, 8, 16, 24, 32, 40]
         assert [path.name for path in tmp_path.iterdir()] == [PROGRESS_FILE]
 
-    def test_measures_from_the_first_step_on_which_is_slow(self, tmp_path, clock):
+    def test_speed_is_measured_after_the_slow_first_step(self, tmp_path, clock):
         file = ProgressFile(tmp_path, 100, 50)
         assert Progress.read(tmp_path) == Progress(50, 100, 50, 0.0)
         clock.now += 30
@@ -43,7 +43,7 @@ class TestFile:
         file.update(55)
         assert Progress.read(tmp_path) == Progress(55, 100, 51, 2.0)
 
-    def test_holds_plain_names(self, tmp_path):
+    def test_names_are_plain(self, tmp_path):
         ProgressFile(tmp_path, 3)
         assert json.loads((tmp_path / PROGRESS_FILE).read_text()) == {
             'step': 0,
@@ -71,11 +71,11 @@ class TestFile:
             '\xff\xfe',
         ],
     )
-    def test_a_damaged_one_is_no_progress(self, tmp_path, text):
+    def test_a_damaged_file_is_no_progress(self, tmp_path, text):
         (tmp_path / PROGRESS_FILE).write_bytes(text.encode('latin-1'))
         assert Progress.read(tmp_path) is None
 
-    def test_a_missing_one_is_no_progress(self, tmp_path):
+    def test_a_missing_file_is_no_progress(self, tmp_path):
         assert Progress.read(tmp_path / 'nowhere') is None
 
 
@@ -109,7 +109,7 @@ class TestShares:
         write(a, 110, seconds=60)
         assert shown(estimator, 90, 'a')[0] == [24]
 
-    def test_stay_below_the_whole_until_a_job_ends(self, job):
+    def test_stay_below_100_percent_until_a_job_ends(self, job):
         a = job('a')
         estimator = Estimator({'a': a}, 1)
         write(a, 450)
@@ -118,7 +118,7 @@ class TestShares:
         assert estimator.status(501, {}, []).share == 1.0
 
     @pytest.mark.parametrize('text', ['{"step": 1, "st', '{"step": 12, "steps": 450, "first": 0, "seconds": 1}', None])
-    def test_do_not_fall_when_a_file_is_damaged_goes_back_or_is_gone(self, job, text):
+    def test_never_fall_when_a_file_is_damaged_stale_or_missing(self, job, text):
         a = job('a')
         estimator = Estimator({'a': a}, 1)
         write(a, 225, seconds=50)
@@ -173,12 +173,12 @@ class TestTimeLeft:
         estimator.finish('a', 20)
         assert estimator.whole('b') < 150
 
-    def test_a_job_that_found_its_work_done_says_nothing(self, job):
+    def test_a_job_without_work_left_has_no_speed(self, job):
         estimator = Estimator(in_order([job('a', seconds=60.0), job('b', seconds=100.0)]), 1)
         estimator.finish('a', 0.2)
         assert estimator.whole('b') == 100
 
-    def test_a_resumed_job_says_of_the_speed_what_it_did_after_its_resume(self, job):
+    def test_the_speed_of_a_resumed_job_counts_from_its_resume(self, job):
         jobs = in_order([job('a', seconds=1000.0), job('b', seconds=100.0)])
         estimator = Estimator(jobs, 1)
         write(jobs['a'], 450, first=360, seconds=200)
@@ -186,7 +186,7 @@ class TestTimeLeft:
         estimator.finish('a', 200)
         assert estimator.whole('b') == pytest.approx(100)
 
-    def test_never_promises_the_past(self):
+    def test_remaining_time_is_never_negative(self):
         estimator = Estimator({'a': Job('a', ('true',), seconds=10)}, 1)
         assert shown(estimator, 500, 'a')[1] >= 1
 
@@ -210,7 +210,7 @@ class TestTimeLeft:
 
 @FEW
 @given(st.integers(0, 2**32))
-def test_what_is_shown_never_falls_and_the_time_left_never_leaps(tmp_path_factory, seed):
+def test_progress_never_falls_and_remaining_time_never_jumps(tmp_path_factory, seed):
     """Trainings on a machine with other loads: uneven steps, long validations, damaged and missing files, resumes."""
     draw = random.Random(seed)
     folder = tmp_path_factory.mktemp('jobs')
@@ -279,5 +279,5 @@ class TestMakespan:
     def test_counts_what_is_left_of_the_running_ones(self):
         assert self.play(2, running=('a', 'c'), a=3, c=20, b=10, d=10) == 23
 
-    def test_nothing_left_is_no_time(self):
+    def test_finished_jobs_have_no_time_left(self):
         assert self.play(2) == 0

@@ -76,7 +76,7 @@ class Releasing(Display):
             (self.folder / self.seen[-1][0]).touch()
 
 
-def test_at_most_so_many_run_at_once(python, tmp_path):
+def test_at_most_the_given_number_run_at_once(python, tmp_path):
     display = Releasing(tmp_path)
     code = 'import os, time\nwhile not os.path.exists({!r}): time.sleep(0.01)'
     jobs = [python(name, code.format(str(tmp_path / name))) for name in 'abcd']
@@ -84,7 +84,7 @@ def test_at_most_so_many_run_at_once(python, tmp_path):
     assert max(map(len, display.seen)) == 2
 
 
-def test_what_is_done_is_skipped(run, python, trace):
+def test_finished_jobs_are_skipped(run, python, trace):
     run(python('a'), python('b', needs=('a',)))
     ran(trace)
     outcome = run(python('a'), python('b', needs=('a',)))
@@ -93,7 +93,7 @@ def test_what_is_done_is_skipped(run, python, trace):
     assert outcome.seconds['a'] > 0
 
 
-def test_a_changed_job_and_all_that_need_it_run_again(run, python, trace):
+def test_a_changed_job_and_its_dependents_run_again(run, python, trace):
     run(python('a'), python('b', needs=('a',)), python('other'))
     ran(trace)
     run(python('a', 'print(1)'), python('b', needs=('a',)), python('other'))
@@ -110,7 +110,7 @@ def test_a_job_whose_output_is_gone_runs_again(run, python, trace, tmp_path):
 
 
 class TestFailure:
-    def test_others_go_on_and_dependants_are_left_out(self, run, python, trace):
+    def test_other_jobs_continue_and_dependents_are_skipped(self, run, python, trace):
         bad = python('bad', 'raise SystemExit("no such class: spoon")')
         outcome = run(bad, python('after', needs=('bad',)), python('later', needs=('after',)), python('other'))
         assert outcome.status == 1
@@ -130,14 +130,14 @@ class TestFailure:
         assert outcome.status == 1
         assert 'never is missing' in outcome.text.replace('\n', '')
 
-    def test_a_failed_job_starts_anew(self, run, python, tmp_path):
+    def test_a_failed_job_restarts(self, run, python, tmp_path):
         bad = python('bad', 'import sys; print(sys.argv[1:]); sys.exit(3)', resume=('--resume',))
         run(bad)
         run(bad)
         assert '--resume' not in (tmp_path / 'work' / 'logs' / 'bad.log').read_text()
 
     @pytest.mark.parametrize('end', ['sys.exit(75)', 'os.kill(os.getpid(), signal.SIGKILL)'])
-    def test_a_job_that_was_stopped_or_killed_goes_on(self, run, python, tmp_path, end):
+    def test_an_interrupted_or_killed_job_resumes(self, run, python, tmp_path, end):
         code = f'import os, signal, sys; print(sys.argv[1:], flush=True)\nif not sys.argv[1:]: {end}'
         job = python('a', code, resume=('--resume',), folder=tmp_path / 'kept')
         assert run(job).failed == ['a']
@@ -176,7 +176,7 @@ class TestInterruption:
         return call
 
     @pytest.mark.parametrize('sign', [signal.SIGTERM, signal.SIGINT])
-    def test_ends_its_jobs_and_the_same_command_goes_on(self, start, tmp_path, sign):
+    def test_interruption_ends_jobs_and_the_same_command_resumes(self, start, tmp_path, sign):
         log, said = tmp_path / 'logs' / 'slow.log', tmp_path / 'said'
         first = start(said)
         until(lambda: log.exists() and 'started with []' in log.read_text() and 'running: slow' in said.read_text())
@@ -223,7 +223,7 @@ class TestFork:
         assert outcome.status == 1
         assert "KeyError: 'spoon'" in self.log(tmp_path, 'a')
 
-    def test_leaves_this_process_as_it_was(self, run, script):
+    def test_restores_the_state_of_this_process(self, run, script):
         before = (os.getpid(), sys.argv[:], os.getcwd(), signal.getsignal(signal.SIGTERM))
         run(script('a', 'import os, sys; sys.argv = []; os.chdir("/")'), fork=True)
         assert (os.getpid(), sys.argv[:], os.getcwd(), signal.getsignal(signal.SIGTERM)) == before

@@ -21,7 +21,7 @@ def test_a_finished_job_is_known_to_later_runs(path):
     assert later.records['a'].seconds == 2.5
 
 
-def test_an_interrupted_job_goes_on_and_adds_up_its_time(path):
+def test_an_interrupted_job_resumes_and_adds_its_time(path):
     states = JobStates(path)
     assert not states.begin('a', 'print')
     states.add_time('a', 2, finished=False)
@@ -36,7 +36,7 @@ def test_a_killed_run_counts_as_interrupted(path):
     assert JobStates(path).begin('a', 'print')
 
 
-def test_a_changed_job_starts_anew(path):
+def test_a_changed_job_restarts(path):
     JobStates(path).begin('a', 'print')
     assert not JobStates(path).begin('a', 'another print')
 
@@ -48,7 +48,7 @@ def test_a_damaged_file_counts_as_none(path):
         assert JobStates(path).records == {}
 
 
-def test_the_old_file_stays_whole_when_writing_fails(path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file(path, monkeypatch):
     atomic_write_text(path, 'old')
     monkeypatch.setattr('os.replace', lambda *_: (_ for _ in ()).throw(OSError('disk full')))
     with pytest.raises(OSError, match='disk full'):

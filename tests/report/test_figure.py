@@ -35,7 +35,7 @@ class TestPanels:
             Panel('det_ap50', 'Detection', 'AP50, voc'),
         ]
 
-    def test_an_extra_set_stands_beside_the_tasks_under_its_own_metric(self):
+    def test_an_extra_set_has_its_own_column_and_metric(self):
         (line,) = panel_lines([row('x', cls=['cars'], coco=40.0)])
         assert line[-1] == Panel('coco', 'coco', 'det, AP')
 
@@ -64,7 +64,7 @@ class TestPanel:
         assert [text.get_text() for text in axes.texts][:3] == ['-', '40.0', '44.0']
         assert len(axes.containers) == 2
 
-    def test_the_papers_dots_are_hollow_and_grey(self, drawn):
+    def test_the_papers_dots_are_hollow_and_gray(self, drawn):
         rows = [*paper_rows(['X-Learner']), row('x')]
         paper, ours = (container[0] for container in drawn(rows, 'avg_cls').containers)
         assert paper.get_markerfacecolor() == 'white'
@@ -77,10 +77,10 @@ class TestPanel:
         assert right > 90
         assert max(axes.get_xticks()) <= 100
 
-    def test_a_value_with_nothing_beside_it_is_seen_on_the_whole_scale(self, drawn):
+    def test_a_single_value_is_drawn_on_the_whole_scale(self, drawn):
         assert list(drawn([row('x', value=77.7)], 'set0').get_xticks()) == [0, 50, 100]
 
-    def test_a_tiny_difference_is_not_spread_over_the_panel(self, drawn):
+    def test_axes_do_not_zoom_into_tiny_differences(self, drawn):
         left, right = drawn([row('x', value=50.0), row('y', value=50.1)], 'set0').get_xlim()
         assert right - left > 2
 
@@ -91,7 +91,7 @@ def test_a_method_keeps_its_color_under_every_protocol():
     assert first == second != other
 
 
-def test_twelve_rows_of_two_protocols_and_the_papers_fit():
+def test_twelve_rows_of_two_protocols_fit_with_the_papers():
     rows = [*paper_rows(), *(row(f'm{number}', frozen=bool(number % 2), seeds=1) for number in range(12))]
     figure = Figure(figsize=(13, height_of(rows)), layout='constrained')
     part = figure.subfigures(1, 1)

@@ -57,7 +57,7 @@ class TestRows:
         assert methods(tmp_path) == ['x', 'x']
         assert 'do not compare' in (tmp_path / 'report.md').read_text()
 
-    def test_the_papers_rows_stay_until_they_are_taken_out(self, tmp_path):
+    def test_the_papers_rows_stay_until_removed(self, tmp_path):
         update_report(tmp_path, [row('x', 10.0)], paper=['SimCLR'])
         update_report(tmp_path, [row('y', 20.0)])
         assert methods(tmp_path) == ['SimCLR (paper)', 'x', 'y']
@@ -66,11 +66,11 @@ class TestRows:
         update_report(tmp_path, [], paper=[])
         assert methods(tmp_path) == ['x', 'y']
 
-    def test_a_measured_row_named_as_a_papers_does_not_replace_it(self, tmp_path):
+    def test_a_measured_row_does_not_replace_a_paper_row_of_the_same_name(self, tmp_path):
         update_report(tmp_path, [row('SimCLR (paper)', 10.0)], paper=['SimCLR'])
         assert methods(tmp_path) == ['SimCLR (paper)'] * 2
 
-    def test_further_networks_and_chance_stay(self, tmp_path):
+    def test_further_networks_and_chance_level_are_kept(self, tmp_path):
         expanded = {'expanded': {'coco': SourceScore('m', 40.0)}}
         update_report(tmp_path, [row('x', 10.0)], upstream=expanded, chance={'a': 5.0})
         report = update_report(tmp_path, [row('y', 20.0)])
@@ -131,20 +131,20 @@ class TestTheSlidesColumns:
 
 
 class TestErrors:
-    def test_an_unknown_row_of_the_paper_leaves_the_report_as_it_is(self, tmp_path):
+    def test_an_unknown_paper_row_does_not_change_the_report(self, tmp_path):
         with pytest.raises(ConfigError, match="no row 'MAE', but .*'SimCLR'"):
             update_report(tmp_path, [row('x', 10.0)], paper=['MAE'])
         assert not (tmp_path / 'report.json').exists()
 
     @pytest.mark.parametrize('content', ['', '[]', '{"rows": [{}]}', '{"rows": 3}', '{"rows": [], "more": 1}'])
-    def test_a_file_of_something_else_is_not_overwritten(self, tmp_path, content):
+    def test_an_unrelated_file_is_not_overwritten(self, tmp_path, content):
         (tmp_path / 'report.json').write_text(content)
         with pytest.raises(ResultError, match=r'report.json is not a report: .*move it away'):
             update_report(tmp_path, [row('x', 10.0)])
         assert (tmp_path / 'report.json').read_text() == content
 
 
-def test_what_is_read_is_what_was_written(tmp_path):
+def test_reports_are_read_back_as_written(tmp_path):
     rows = [*paper_rows(), row('x', [10.0, 20.0], frozen=True)]
     written = update_report(tmp_path, [rows[-1]], paper=[entry.method.removesuffix(' (paper)') for entry in rows[:-1]])
     assert read_report(tmp_path).rows == written.rows == rows

@@ -62,7 +62,7 @@ def test_the_numbers_add_up_to_the_slides_sums(name):
 
 
 @pytest.mark.parametrize('name', ['methods', 'resnet152'])
-def test_a_bracket_is_the_difference_to_the_base_line(name):
+def test_brackets_are_differences_to_the_baseline(name):
     table = TABLES[name]
     cells = [(cell, base) for line in table.lines for cell, base in zip(line, table.lines[table.base], strict=True)]
     brackets = [(cell.delta, round(cell.value - base.value, 1)) for cell, base in cells if cell.delta is not None]
@@ -70,7 +70,7 @@ def test_a_bracket_is_the_difference_to_the_base_line(name):
     assert all(delta == difference for delta, difference in brackets)
 
 
-def test_the_marks_are_where_the_slides_have_them():
+def test_marks_match_the_slides():
     marked = {
         (name, number, title)
         for name, table in TABLES.items()
@@ -101,7 +101,7 @@ def test_a_method_has_the_same_numbers_in_every_table_of_the_base_sources():
         assert [sources.cell(number, column).value for column in pretrained] == line('variants', method, *pretrained)
 
 
-def test_the_settings_say_what_every_variant_is():
+def test_every_variant_is_defined_by_its_settings():
     assert [cell.text for cell in TABLES['settings'].lines[4]] == ['X-Learner_p', 'ResNet-50', '✓', 'P', 'x', '↗↘']
     assert TABLES['settings'].cell(2, 'Sub-Backbone').text == 'HalfResNet-50'
 

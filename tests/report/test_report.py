@@ -48,7 +48,7 @@ def test_a_random_start_has_no_upstream(rows):
     assert rows[0].upstream == {}
 
 
-def test_a_squeeze_that_measured_its_fidelity_has_it_beside_every_source(tmp_path):
+def test_measured_fidelity_is_shown_for_every_source(tmp_path):
     metrics = {
         'coco/coco/bbox_mAP_50': 0.25,
         'cars/accuracy/top1': 60.0,
@@ -62,7 +62,7 @@ def test_a_squeeze_that_measured_its_fidelity_has_it_beside_every_source(tmp_pat
     }
 
 
-def test_a_detector_that_detected_nothing_has_0_and_a_source_that_was_not_validated_is_an_error(tmp_path):
+def test_no_detections_count_as_0_and_a_missing_validation_is_an_error(tmp_path):
     write_run(tmp_path, {'cars/accuracy/top1': 60.0, 'coco/fidelity': 0.0, 'sources/mean': 30.0})
     validated = {'coco': {**SOURCES['coco'], 'val_evaluator': {'type': 'CocoMetric'}}}
     assert read_upstream(tmp_path, validated) == {'coco': SourceScore('coco/bbox_mAP_50', 0, 0)}
@@ -125,7 +125,7 @@ class TestFiles:
         written = report.write(tmp_path / 'out')
         assert sorted(tmp_path.joinpath('out').iterdir()) == sorted(written)
 
-    def test_what_a_row_lacks_is_a_dash_and_the_fidelity_has_a_column(self, rows):
+    def test_missing_values_are_dashes_and_fidelity_has_a_column(self, rows):
         transfer = {'cars': make_score('cls', 'accuracy/top1', [70.0, 74.0]), 'dtd': make_score('cls', 'x', [])}
         upstream = {'coco': SourceScore('coco/bbox_mAP_50', 20.0, 80.0)}
         protocol = RowProtocol(frozen=True, seeds=2)
@@ -153,7 +153,7 @@ class TestFiles:
         assert '| coco | coco/bbox_mAP | 9.0 | - |' in text
         assert '| coco | coco/bbox_mAP_50 | - | 25.0 |' in text
 
-    def test_the_papers_rows_are_told_apart_and_never_the_best(self, rows):
+    def test_the_papers_rows_are_marked_and_never_the_best(self, rows):
         rows = [rows[0], replace(rows[1], summary={**rows[1].summary, 'det_ap50': 20.0}), *paper_rows(['X-Learner'])]
         text = Report(rows).to_markdown()
         assert r'| *X-Learner (paper)* | 77.1 | 84.4 | 77.1\* | - | - | - |' in text

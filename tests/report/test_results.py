@@ -39,17 +39,17 @@ def test_the_last_validation_counts(log):
     assert read_results(folder).metrics() == {'accuracy/top1': 30.0}
 
 
-def test_a_metric_comes_scaled(log):
+def test_metrics_are_scaled(log):
     folder = log('20260101_000000', {'pascal_voc/AP50': 0.25, 'step': 0})
     assert read_results(folder).metric('pascal_voc/AP50', 100) == 25
 
 
-def test_a_line_cut_short_by_an_interruption_is_left_out(log):
+def test_a_truncated_line_is_skipped(log):
     folder = log('20260101_000000', step(10, 3.0), cut='{"lr": 0.1, "lo')
     assert read_results(folder).curves['loss'] == [(10, 3.0)]
 
 
-def test_an_unknown_metric_is_an_error_that_lists_those_there_are(log):
+def test_an_unknown_metric_is_an_error_with_the_known_ones(log):
     folder = log('20260101_000000', {'mIoU': 25.0, 'step': 0})
     with pytest.raises(ResultError, match=r"no metric 'AP50', but \['mIoU'\]"):
         read_results(folder).metric('AP50')

@@ -35,7 +35,7 @@ def test_a_score_over_seeds_has_mean_and_sample_standard_deviation():
     assert score.std == pytest.approx(2.65, abs=0.005)  # square root of ((4 + 1 + 9) / (3 - 1))
 
 
-def test_a_set_without_values_is_kept_as_one_that_failed():
+def test_a_set_without_values_is_kept_as_failed():
     assert cls().value is None
 
 
@@ -44,12 +44,12 @@ def test_the_summaries_are_means_over_a_tasks_sets():
     assert row.summary == {'avg_cls': 15, 'det_ap50': 50, 'seg_miou': None, 'depth_delta1': None}
 
 
-def test_a_failed_set_leaves_its_tasks_summary_out_but_not_the_others():
+def test_a_failed_set_omits_only_the_summary_of_its_task():
     row = make_row('x', {'a': cls(10), 'b': cls(), 'voc': make_score('det', 'pascal_voc/AP50', 50)})
     assert (row.summary['avg_cls'], row.summary['det_ap50']) == (None, 50)
 
 
-def test_an_extra_set_has_no_part_in_the_summary_whether_it_succeeds_or_not():
+def test_extra_sets_do_not_affect_the_summary():
     voc = make_score('det', 'pascal_voc/AP50', 80)
     for values in ([40.0], []):
         coco = make_score('det', 'coco/bbox_mAP', values, extra=True)
@@ -79,7 +79,7 @@ def test_the_fidelity_is_the_mean_over_the_sources_that_have_one():
     assert make_row('x', {}).fidelity is None
 
 
-def test_a_row_is_known_by_method_and_protocol_whatever_the_seeds():
+def test_rows_are_identified_by_method_and_protocol_not_seeds():
     def known(name, **protocol):
         return make_row(name, {}, protocol=RowProtocol(**protocol)).identity
 
@@ -94,13 +94,13 @@ def row(name, protocol=None, **cls):
     return make_row(name, {key: make_score('cls', 'accuracy/top1', v) for key, v in cls.items()}, protocol=protocol)
 
 
-def test_a_mean_over_fewer_sets_than_another_row_has_is_no_mean_to_show():
+def test_means_over_fewer_sets_than_other_rows_are_not_shown():
     rows = comparable([row('few', a=90.0), row('all', a=50.0, b=60.0)])
     assert [shown.summary['avg_cls'] for shown in rows] == [None, 55.0]
     assert rows[0].transfer['a'].value == 90.0
 
 
-def test_an_extra_set_that_only_one_row_has_takes_nothing_from_the_others():
+def test_an_extra_set_of_one_row_does_not_affect_others():
     more = row('more', a=50.0)
     more.transfer['coco'] = make_score('det', 'coco/bbox_mAP', 40.0, extra=True)
     assert comparable([row('one', a=60.0), more])[0].summary['avg_cls'] == 60.0
@@ -111,7 +111,7 @@ def test_the_papers_rows_come_first_and_keep_their_means():
     assert [(shown.method, shown.summary['avg_cls']) for shown in rows] == [('X-Learner (paper)', 77.1), ('ours', 50.0)]
 
 
-def test_the_papers_single_sets_ask_nothing_of_measured_rows():
+def test_the_papers_single_sets_do_not_affect_measured_rows():
     assert comparable([row('ours', a=50.0), *paper_rows(['X-Learner R152'])])[1].summary['avg_cls'] == 50.0
 
 
@@ -127,7 +127,7 @@ class TestBest:
         assert best_rows([row('x', a=10.0), row('y', a=20.0)], 'a') == {1}
         assert best_rows([row('x', a=10.0), row('y', a=20.0)], 'avg_cls') == {1}
 
-    def test_the_papers_rows_take_no_part(self):
+    def test_the_papers_rows_are_not_compared(self):
         assert best_rows([*paper_rows(['X-Learner++']), row('x', a=10.0), row('y', a=20.0)], 'avg_cls') == {2}
 
     def test_every_protocol_has_its_own_best(self):
@@ -135,7 +135,7 @@ class TestBest:
         assert best_rows(rows, 'a') == {0, 3}
 
     @pytest.mark.parametrize('rows', [[row('x', a=10.0)], [row('x', a=10.0), row('y', a=10.0)], [row('x'), row('y')]])
-    def test_there_is_none_where_nothing_is_better_than_another(self, rows):
+    def test_there_is_no_best_among_equals(self, rows):
         assert best_rows(rows, 'a') == set()
 
 
@@ -148,7 +148,7 @@ class TestProtocol:
     @pytest.mark.parametrize(
         ('seeds', 'words'), [((2, 2), '2 seeds'), ((1, 3), '1-3 seeds'), ((2, '1-3'), '1-3 seeds')]
     )
-    def test_what_is_said_of_all_rows_holds_for_every_one(self, seeds, words):
+    def test_common_statements_hold_for_every_row(self, seeds, words):
         rows = [*paper_rows(['X-Learner']), *(row('x', replace(FULL, seeds=number)) for number in seeds)]
         assert shared_label(rows) == f'frozen, all data, {words}'
 
@@ -171,5 +171,5 @@ class TestProtocol:
             ({}, 'not recorded'),
         ],
     )
-    def test_it_is_told_in_words(self, protocol, words):
+    def test_protocols_are_described_in_words(self, protocol, words):
         assert row('x', RowProtocol(**protocol)).protocol_label == words

@@ -18,15 +18,15 @@ def test_markdown_has_the_best_in_bold_and_the_faint_in_italics():
     ]
 
 
-def test_a_mark_of_the_slides_is_no_emphasis():
+def test_marks_of_the_slides_are_not_emphasis():
     assert markdown(Table(['m'], [['77.1*']])).splitlines()[-1] == r'| 77.1\* |'
 
 
-def test_csv_quotes_and_leaves_out_what_is_not_known():
+def test_csv_quotes_values_and_leaves_unknown_ones_empty():
     assert csv_text([['a', 'b'], ['x, y', None], ['z', 1.5]]) == 'a,b\n"x, y",\nz,1.5\n'
 
 
-def test_a_file_gets_whole_lines_however_long_and_names_are_no_markup():
+def test_files_get_unwrapped_lines_and_names_are_not_markup():
     out = io.StringIO()
     print_table(Table(['method', 'AP'], [['long ' * 30 + '[bold]', '40.0']]), 'title', Console(file=out, width=40))
     assert 'long ' * 30 + '[bold] │ 40.0' in out.getvalue()

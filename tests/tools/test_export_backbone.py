@@ -41,5 +41,5 @@ def test_errors_are_one_line(trained, tmp_path, run):  # noqa: F811
     assert run(checkpoint, '--out', 'b.pth', '--branch', 'det', '--expanded')[0] == 2
 
 
-def test_the_help_lists_the_formats_there_are():
+def test_the_help_lists_all_formats():
     assert runpy.run_path(str(TOOL))['FORMATS'] == tuple(FORMATS)

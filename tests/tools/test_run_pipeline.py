@@ -21,7 +21,7 @@ def tool():
 
 
 @pytest.mark.parametrize('failed', [[], ['xlearner/export']], ids=['alone', 'after a failure'])
-def test_an_interruption_leaves_unfinished_variants_out_of_the_report(tool, monkeypatch, tmp_path, failed):
+def test_unfinished_variants_are_not_in_the_report(tool, monkeypatch, tmp_path, failed):
     class Interrupted:
         def __init__(self, *args):
             pass

@@ -80,7 +80,7 @@ class TestChoosingPython:
         expected = fake_python(tmp_path, 'python3.12', '3.12')
         assert setup_env.choose_python(None, tmp_path / '.venv').executable == expected
 
-    def test_without_a_supported_one_it_says_what_it_found(self, tmp_path, monkeypatch):
+    def test_without_a_supported_python_the_found_ones_are_named(self, tmp_path, monkeypatch):
         monkeypatch.setenv('PATH', str(tmp_path))
         fake_python(tmp_path, 'python3', '3.13')
         with pytest.raises(SetupError, match=r'3\.10-3\.12; found: python3 is Python 3\.13'):
@@ -105,7 +105,7 @@ class TestConditions:
     @pytest.mark.parametrize(
         ('missing', 'step', 'package'), [('has_headers', 'mmcv', '-dev'), ('has_venv', 'environment', '-venv')]
     )
-    def test_parts_of_python_that_distributions_package_apart(self, tmp_path, missing, step, package):
+    def test_separately_packaged_parts_of_python(self, tmp_path, missing, step, package):
         python = PYTHON._replace(**{missing: False})
         with pytest.raises(SetupError) as e:
             setup_env.check_conditions(tmp_path, python, [MMCV._replace(name=step)])
@@ -166,14 +166,14 @@ class TestSteps:
         assert set_up(clone, steps, monkeypatch) == ['a', 'b']
         assert set_up(clone, steps, monkeypatch) == []
 
-    def test_a_changed_step_runs_again_with_those_after_it(self, clone, monkeypatch):
+    def test_a_changed_step_and_later_ones_run_again(self, clone, monkeypatch):
         steps = [recording_step(clone, name, inputs='torch==1') for name in 'abc']
         set_up(clone, steps, monkeypatch)
         steps[1] = recording_step(clone, 'b', inputs='torch==2')
         assert set_up(clone, steps, monkeypatch) == ['b', 'c']
         assert set_up(clone, steps, monkeypatch) == []
 
-    def test_a_failed_step_runs_again_and_those_before_it_do_not(self, clone, monkeypatch):
+    def test_only_a_failed_step_runs_again(self, clone, monkeypatch):
         steps = [recording_step(clone, 'a'), recording_step(clone, 'b', then='raise SystemExit(1)')]
         with pytest.raises(SetupError, match='b failed') as e:
             set_up(clone, steps, monkeypatch)
@@ -181,7 +181,7 @@ class TestSteps:
         steps[1] = recording_step(clone, 'b')
         assert set_up(clone, steps, monkeypatch) == ['b']
 
-    def test_without_its_python_the_environment_is_made_again(self, clone, monkeypatch):
+    def test_an_environment_without_its_python_is_rebuilt(self, clone, monkeypatch):
         steps = [recording_step(clone, 'environment'), recording_step(clone, 'b')]
         set_up(clone, steps, monkeypatch)
         (clone / '.venv' / 'bin' / 'python').unlink()
@@ -196,7 +196,7 @@ class TestSteps:
         (clone / '.venv' / 'setup-done').write_text('of another clone')
         assert '--clear' in command(PYTHON)
 
-    def test_packages_cut_off_while_installing_are_forgotten(self, clone):
+    def test_partly_installed_packages_are_removed(self, clone):
         site_packages = clone / '.venv/lib/python3.11/site-packages'
         for name, files in {'whole': ('INSTALLER', 'RECORD'), 'half': ('METADATA', 'RECORD')}.items():
             info = site_packages / f'{name}-1.0.dist-info'
@@ -246,7 +246,7 @@ sys.exit(setup_env.main([]))
                     os.kill(pid, signal.SIGKILL)
 
     @pytest.mark.parametrize('sign', [signal.SIGINT, signal.SIGTERM])
-    def test_a_stopped_set_up_stops_its_step_and_continues_with_it(self, clone, running, monkeypatch, sign):
+    def test_an_interrupted_set_up_continues_with_its_step(self, clone, running, monkeypatch, sign):
         setup, step = running
         setup.send_signal(sign)
         _, printed = setup.communicate()
@@ -257,7 +257,7 @@ sys.exit(setup_env.main([]))
         steps = [recording_step(clone, 'a'), recording_step(clone, 'b')]
         assert set_up(clone, steps, monkeypatch) == ['b']
 
-    def test_a_killed_set_up_keeps_others_out_until_its_step_has_ended(self, clone, running, monkeypatch):
+    def test_a_killed_set_up_holds_the_lock_until_its_step_ends(self, clone, running, monkeypatch):
         setup, step = running
         setup.kill()
         setup.wait()

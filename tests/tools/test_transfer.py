@@ -19,7 +19,7 @@ def transferred(monkeypatch):
     return checkpoints
 
 
-def test_a_checkpoint_is_looked_for_where_the_command_is_typed(run_tool, transferred, tmp_path):
+def test_checkpoint_paths_are_relative_to_the_current_directory(run_tool, transferred, tmp_path):
     (tmp_path / 'backbone.pth').touch()
     assert run_tool('transfer.py', 'backbone.pth')[0] == 0
     assert transferred == [str(tmp_path / 'backbone.pth')]
@@ -32,7 +32,7 @@ def test_the_random_start_and_an_address_are_no_paths(run_tool, transferred, tmp
     assert transferred == [word]
 
 
-def test_a_probe_of_what_is_fine_tuned_is_refused_in_one_line(run_tool, transferred):
+def test_probe_and_finetune_together_are_refused_in_one_line(run_tool, transferred):
     status, _, errors = run_tool('transfer.py', 'scratch', '--finetune', '--probe', 'knn')
     assert status == 1
     (error,) = errors.splitlines()

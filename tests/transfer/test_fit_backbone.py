@@ -58,7 +58,7 @@ def test_the_readers_of_every_task_are_sized_for_it(starts, name):
     assert classifier.neck[1].input_features == classifier.head.in_channels == 256
 
 
-def test_what_reads_a_neck_s_output_keeps_its_size(starts):
+def test_modules_behind_a_neck_keep_their_size(starts):
     """FPN gives out 256 channels, as many as the first level of a ResNet-50 has."""
     model, stock = fitted(PAPER['det'], starts['wide']), Config.fromfile(PAPER['det']).model
     for part in ('rpn_head', 'roi_head'):
@@ -82,7 +82,7 @@ def test_the_network_is_built_and_runs_from_its_weights(starts, name, task):
     assert network.eval()(images, mode='tensor') is not None
 
 
-def test_a_downstream_config_s_choices_of_its_backbone_stay(starts):
+def test_settings_of_a_downstream_backbone_are_kept(starts):
     for name in starts:
         backbone = fitted(PAPER['cls'], starts[name]).backbone
         assert (backbone.out_indices, backbone.frozen_stages, backbone.norm_eval) == ((3,), 4, True)
@@ -99,7 +99,7 @@ def test_images_are_normalized_as_it_was_trained(starts):
     )
 
 
-def test_a_reader_of_a_width_that_no_level_has_is_named(starts):
+def test_a_module_of_a_width_that_no_level_has_is_named(starts):
     cfg = Config.fromfile(PAPER['det'])
     cfg.model.neck.in_channels = [256, 512, 1024, 4096]
     with pytest.raises(CheckpointError, match=r'FPN\.in_channels is \[256, 512, 1024, 4096\], but 4096 is no width'):

@@ -36,7 +36,7 @@ def start(tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_an_export_is_taken_and_a_swap_of_its_channels_refused(start, tmp_path, name):
+def test_an_export_is_accepted_and_swapped_channels_are_refused(start, tmp_path, name):
     cfg = set_config(SETS[name].config, tmp_path, start, Protocol())
     loaders = dict(training=cfg.train_dataloader, validation=cfg.val_dataloader, test=cfg.test_dataloader)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -118,7 +118,7 @@ def test_the_suite_has_the_slides_sets_and_two_beside_them():
 
 
 @pytest.mark.parametrize('name', SETS)
-def test_a_config_reads_the_true_form_of_its_set(inside, name):
+def test_a_config_reads_the_layout_of_its_set(inside, name):
     cfg = Config.fromfile(SETS[name].config)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         for loader in (cfg.train_dataloader, cfg.test_dataloader):

@@ -15,7 +15,7 @@ from xlearner_mm.transfer.protocol import Protocol
         ({'frozen': False, 'data_fraction': 0.025}, '-finetune-2.5pct'),
     ],
 )
-def test_work_directories_tell_protocols_apart_but_not_numbers_of_seeds(settings, suffix):
+def test_work_directories_differ_by_protocol_but_not_by_seeds(settings, suffix):
     assert Protocol(**settings).suffix == suffix
 
 
@@ -41,6 +41,6 @@ def test_overrides_of_the_configs_are_another_protocol():
     assert longer.of_row(1).options == 'train_cfg.max_iters=2'
 
 
-def test_a_report_hears_of_frozen_and_of_the_probe_only_where_they_hold_for_all_sets():
+def test_frozen_and_probe_are_reported_only_if_they_hold_for_all_sets():
     assert Protocol().of_row(1) == RowProtocol(1.0, 1, probe='lbfgs')
     assert Protocol(frozen=False, seeds=2).of_row('1-2') == RowProtocol(1.0, '1-2', frozen=False)

@@ -41,12 +41,12 @@ def training_of(cfg):
     return cfg.model.backbone.frozen_stages, cfg.model.backbone.norm_eval
 
 
-def test_a_recipe_that_fine_tunes_stays_as_it_is(made):
+def test_a_fine_tuning_recipe_is_unchanged(made):
     """BN statistics of two images a GPU, as without `norm_eval`, would be another and a worse recipe."""
     assert training_of(made(DETECTION)) == training_of(made(DETECTION, frozen=False)) == (1, True)
 
 
-def test_a_frozen_probe_is_fine_tuned_by_the_recipe_it_has_for_that(made):
+def test_finetune_uses_the_fine_tuning_recipe_of_a_probe(made):
     probe, tuned = made(PROBE), made(PROBE, frozen=False)
     assert (training_of(probe), training_of(tuned)) == ((4, True), (-1, False))
     assert (probe.optim_wrapper.optimizer.lr, tuned.optim_wrapper.optimizer.lr) == (0.1, 0.01)
@@ -60,20 +60,20 @@ def test_every_backbone_can_be_frozen(made, config):
     assert cfg.model.backbone.norm_eval
 
 
-def test_a_random_start_is_trained_as_a_whole_where_it_is_trained(made):
+def test_fine_tuning_from_a_random_start_trains_everything(made):
     cfg = made(DETECTION, start=None)
     assert training_of(cfg) == (-1, False)
     assert cfg.model.backbone.init_cfg is None
     assert is_frozen(made(PROBE, start=None)), 'a probe of it says what the architecture alone gives'
 
 
-def test_seed_and_options_are_in_it_and_options_have_the_last_word(made):
+def test_options_override_seed_and_config(made):
     cfg = made(PROBE, seed=5, options=['randomness.seed=7', 'lr=1'])
     assert (cfg.randomness.seed, cfg.lr) == (7, 1)
     assert made(PROBE, seed=5).randomness.seed == 5
 
 
-def test_a_fraction_of_the_images_keeps_the_recipe_s_number_of_steps(tmp_path, monkeypatch):
+def test_a_data_fraction_keeps_the_number_of_steps(tmp_path, monkeypatch):
     """A recipe that counts epochs sees the drawn images as often as makes its epoch as long as it was."""
     monkeypatch.chdir(tmp_path)
     write_voc0712(tmp_path / 'data', 5)
@@ -123,7 +123,7 @@ def test_a_smaller_share_is_part_of_a_larger_one(classification):
     assert small < large
 
 
-def test_the_record_says_which_images_of_how_many(classification):
+def test_the_record_names_drawn_and_total_images(classification):
     dataset, parts = drawn(classification, 0.5)
     assert parts == [Part('CustomDataset', 33, dataset['indices'])]
 
@@ -141,6 +141,6 @@ def test_every_data_set_within_wrappers_is_reduced(tmp_path):
     assert parts[0].indices != parts[1].indices
 
 
-def test_a_config_that_chooses_already_is_refused(classification):
+def test_a_config_with_its_own_fraction_is_refused(classification):
     with pytest.raises(ConfigError, match='CustomDataset.*indices already'):
         drawn({**classification, 'indices': 5}, 0.5)

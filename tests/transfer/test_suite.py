@@ -39,7 +39,7 @@ def test_sets_are_found_by_their_configs_in_the_order_of_the_tasks(configs):
     ]
 
 
-def test_a_folder_without_any_is_an_error(tmp_path):
+def test_a_folder_without_checkpoints_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match='no transfer config named <task>_<set>'):
         transfer_sets(tmp_path)
 
@@ -52,12 +52,12 @@ def test_jobs_start_from_the_backbone_they_wait_for(configs):
     assert len({job.folder for job in jobs}) == 4
 
 
-def test_without_a_backbone_they_start_at_random(configs):
+def test_transfers_from_scratch_start_at_random(configs):
     jobs = transfer_jobs('scratch', None, transfer_sets(configs), Path('out'))
     assert all('--random-start' in job.command for job in jobs)
 
 
-def test_a_set_is_judged_as_its_config_says(configs):
+def test_the_metric_of_a_set_is_that_of_its_config(configs):
     (configs / 'cls_cars.py').write_text("primary_metric = 'single-label/recall'")
     (configs / 'det').mkdir()
     (configs / 'det' / 'det_coco.py').write_text("primary_metric = 'coco/bbox_mAP'\nextra = True")
@@ -124,7 +124,7 @@ def rows(suite):
     return json.loads((suite / 'out' / 'report.json').read_text())['rows']
 
 
-def test_a_failing_set_does_not_lose_the_others_and_is_made_up_for_alone(suite, capfd):
+def test_a_failed_set_keeps_the_others_and_is_repeated_alone(suite, capfd):
     assert run(suite) == 1
     error = capfd.readouterr().err
     assert '1 of 2 failed: tiny/cls_two/seed_0' in error
@@ -223,12 +223,12 @@ class TestAnotherCheckpointOfTheSameName:
         assert self.run(suite, second) == 0
         assert len(done_at_once) == 4, 'neither has taken away what the other had done'
 
-    def test_a_checkpoint_that_was_trained_anew_is_another(self, suite, done_at_once):
+    def test_a_retrained_checkpoint_is_another_backbone(self, suite, done_at_once):
         assert self.run(suite, self.write(suite, 'a')) == 0
         assert self.run(suite, self.write(suite, 'a')) == 0
         assert len({row['method'] for row in rows(suite)}) == len(rows(suite)) == 2
 
-    def test_a_name_that_is_given_is_refused_in_one_line_before_anything_runs(self, suite, done_at_once, capfd):
+    def test_a_taken_name_is_refused_before_anything_runs(self, suite, done_at_once, capfd):
         first, second = self.write(suite, 'a'), self.write(suite, 'b')
         assert self.run(suite, first, 'one', name='mine') == 0
         assert self.run(suite, second, 'one', name='mine', protocol=Protocol(probe='knn')) == 1
@@ -239,7 +239,7 @@ class TestAnotherCheckpointOfTheSameName:
         assert error.endswith('choose another --name')
         assert len(done_at_once) == 1
 
-    def test_one_that_no_backbone_is_in_takes_no_name(self, suite, done_at_once, capfd):
+    def test_a_checkpoint_without_backbone_takes_no_name(self, suite, done_at_once, capfd):
         path = self.write(suite, 'a')
         torch.save({'state_dict': {}}, path)
         assert self.run(suite, path) == 1
@@ -251,7 +251,7 @@ class TestAnotherCheckpointOfTheSameName:
 class TestSeedsOfSeveralCalls:
     """Test values are 10 + seed, every transfer takes 8 seconds."""
 
-    def test_a_later_call_with_fewer_seeds_takes_none_away(self, suite, done_at_once):
+    def test_a_later_call_with_fewer_seeds_keeps_all_seeds(self, suite, done_at_once):
         assert run(suite, only=['one'], protocol=Protocol(seeds=2)) == 0
         assert run(suite, only=['two'], protocol=Protocol(seeds=1)) == 0
         (row,) = rows(suite)
@@ -322,7 +322,7 @@ class TestStore:
         assert row['backbone']['checkpoint'] == 'bucket://tiny.pth'
         assert row['transfer']['one']['value'] == 10
 
-    def test_one_whose_client_is_not_installed_ends_in_one_line(self, suite, capfd):
+    def test_a_missing_storage_client_is_one_line(self, suite, capfd):
         assert run_suite('s3://bucket/tiny.pth', 'mini', work_dir=suite / 'out') == 1
         assert capfd.readouterr().err == 'error: Please install petrel_client to enable PetrelBackend.\n'
 
@@ -372,7 +372,7 @@ def written(tmp_path, **settings):
 
 
 @pytest.mark.parametrize('config', CONFIGS, ids=lambda path: path.stem)
-def test_each_says_what_it_is_and_how_it_is_run_and_reads_the_file_that_it_names(config, tmp_path, monkeypatch):
+def test_each_tool_documents_its_usage_with_an_existing_config(config, tmp_path, monkeypatch):
     text = config.read_text()
     assert text.startswith('# ')
     assert f'python tools/transfer.py configs/transfer/baselines/{config.name} --suite paper' in text
@@ -392,7 +392,7 @@ def test_rows_have_names_of_their_own():
     assert len(set(names)) == len(names) == 6
 
 
-def test_the_readme_knows_every_one():
+def test_the_readme_lists_every_baseline():
     text = (FOLDER.parent / 'README.md').read_text()
     assert all(path.name in text for path in CONFIGS)
 
@@ -402,7 +402,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest(tmp_path):
         Baseline.read(written(tmp_path, chekpoint='a.pth', name='a'))
 
 
-def test_a_missing_one_is_named(tmp_path):
+def test_a_missing_setting_is_named(tmp_path):
     with pytest.raises(ConfigError, match='needs checkpoint and name'):
         Baseline.read(written(tmp_path, paper=[]))
 

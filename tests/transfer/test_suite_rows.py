@@ -34,7 +34,7 @@ class TestTheUsualName:
             ('scratch', 'scratch'),
         ],
     )
-    def test_it_is_made_of_the_path(self, checkpoint, name):
+    def test_the_default_name_comes_from_the_path(self, checkpoint, name):
         assert row_name(checkpoint) == name
         assert row_name(checkpoint, 'det') == f'{name}-det', 'branches of one checkpoint are rows beside each other'
 
@@ -47,28 +47,28 @@ class TestClaims:
     def test_the_first_has_the_usual_name_and_keeps_it(self, tmp_path):
         assert [claim_name(tmp_path, FIRST, Protocol(), 'x') for _ in range(2)] == ['x', 'x']
 
-    def test_another_checkpoint_has_its_digest_in_it_whatever_the_protocol(self, tmp_path):
+    def test_names_of_other_checkpoints_contain_their_digest(self, tmp_path):
         assert claim_name(tmp_path, FIRST, TENTH, 'x') == 'x'
         assert [claim_name(tmp_path, SECOND, how, 'x') for how in (Protocol(), TENTH)] == ['x-22222222'] * 2
         assert claim_name(tmp_path, RANDOM_START, Protocol(), 'x') == 'x-random'
         assert claim_name(tmp_path, FIRST, Protocol(), 'x') == 'x'
 
-    def test_the_same_file_somewhere_else_is_the_same_backbone(self, tmp_path):
+    def test_a_moved_file_is_the_same_backbone(self, tmp_path):
         assert claim_name(tmp_path, FIRST, Protocol(), 'x') == 'x'
         assert claim_name(tmp_path, Backbone('moved/backbone.pth', FIRST.sha256), Protocol(), 'x') == 'x'
 
-    def test_two_branches_of_a_checkpoint_share_no_name(self, tmp_path):
+    def test_two_branches_of_a_checkpoint_get_different_names(self, tmp_path):
         det, seg = (Backbone('x.pth', '1' * 64, branch) for branch in ('det', 'seg'))
         claim_name(tmp_path, det, Protocol(), 'x-det', 'mine')
         with pytest.raises(ConfigError, match=r'row of x.pth \(sha256 11111111, branch det\), not of .*branch seg'):
             claim_name(tmp_path, seg, Protocol(), 'x-seg', 'mine')
 
-    def test_a_name_that_would_end_in_another_rows_folder_is_taken(self, tmp_path):
+    def test_a_name_with_the_folder_of_another_row_is_refused(self, tmp_path):
         claim_name(tmp_path, FIRST, TENTH, 'x')
         with pytest.raises(ConfigError, match="'x-10pct'.*choose another --name"):
             claim_name(tmp_path, FIRST, Protocol(), 'x', wanted='x-10pct')
 
-    def test_who_deletes_a_rows_folder_gives_its_name_back(self, tmp_path):
+    def test_deleting_the_folder_of_a_row_frees_its_name(self, tmp_path):
         claim_name(tmp_path, FIRST, Protocol(), 'x')
         (tmp_path / 'x').rmdir()
         assert claim_name(tmp_path, SECOND, Protocol(), 'x') == 'x'
@@ -81,7 +81,7 @@ class TestClaims:
         assert claim_name(tmp_path, SECOND, Protocol(), 'x') == 'x-22222222'
 
     @pytest.mark.parametrize('name', ['', 'a/b', '..', '.', 'a/'])
-    def test_what_cannot_name_a_folder_is_refused(self, tmp_path, name):
+    def test_invalid_folder_names_are_refused(self, tmp_path, name):
         with pytest.raises(ConfigError, match='cannot name a folder'):
             claim_name(tmp_path, FIRST, Protocol(), 'x', wanted=name)
 
@@ -90,7 +90,7 @@ def claim(folder, number):
     return claim_name(folder, Backbone(f'{number}.pth', str(number) * 64), Protocol(), 'x')
 
 
-def test_calls_at_once_share_no_name(tmp_path):
+def test_concurrent_calls_get_different_names(tmp_path):
     with ProcessPoolExecutor(4, mp_context=get_context('fork')) as pool:
         assert len(set(pool.map(partial(claim, tmp_path), range(1, 9)))) == 8
 
@@ -110,7 +110,7 @@ def row(tmp_path):
     return make
 
 
-def test_a_set_is_judged_in_percent(row):
+def test_scores_of_a_set_are_in_percent(row):
     assert row(VOC, **{'pascal_voc/AP50': 0.25, 'pascal_voc/mAP': 0.5}).summary['det_ap50'] == 25
 
 
@@ -119,7 +119,7 @@ def test_the_backbones_size_is_in_millions_and_billions(row):
     assert (made.params_m, made.flops_g) == (1, 2)
 
 
-def test_a_detector_that_detects_nothing_has_0_and_does_not_lose_the_row(row):
+def test_a_detector_without_detections_scores_0_in_its_row(row):
     """mmdet's CocoMetric has no results then."""
     assert row(COCO, data_time=0.1, time=0.2).transfer['coco'].value == 0
 

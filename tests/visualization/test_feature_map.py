@@ -22,7 +22,7 @@ def test_a_squeeze_over_time_at_two_levels(trained, inside, tmp_path):
     assert both_height > 1.9 * height, 'a second level has rows of its own'
 
 
-def test_an_expansion_on_ones_own_pictures(trained, inside, tmp_path):
+def test_an_expansion_on_custom_images(trained, inside, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(tmp_path / 'own.png')
     draw_features(trained[:1], tmp_path / 'features.png', files=[tmp_path / 'own.png'])
     assert size_of(tmp_path / 'features.png')[0] > 300
@@ -34,7 +34,7 @@ def maps(count, channels=12, seed=0):
     return [torch.einsum('ck,khw->chw', mixing, torch.randn(3, 6, 5, generator=generator)) for _ in range(count)]
 
 
-def test_colours_are_three_components_in_range():
+def test_colors_are_three_components_in_range():
     features = maps(4)
     colours = FeatureColors(features)(features[0])
     assert colours.shape == (6, 5, 3)
@@ -43,14 +43,14 @@ def test_colours_are_three_components_in_range():
     assert colours.std(axis=(0, 1)).min() > 0.1, 'no channel is flat'
 
 
-def test_equal_features_have_equal_colours_wherever_they_are():
+def test_equal_features_have_equal_colors():
     features = maps(3)
     colours = FeatureColors(features)
     flipped = colours(features[1].flip(-1))
     assert np.array_equal(flipped, colours(features[1])[:, ::-1])
 
 
-def test_the_distance_of_colours_is_that_of_features():
+def test_distances_of_colors_are_those_of_features():
     # three directions hold all there is: nothing is lost but the ends of the range
     features = maps(3)
     colours = FeatureColors(features)
@@ -59,7 +59,7 @@ def test_the_distance_of_colours_is_that_of_features():
     assert 0 < distance[0] < 0.1 * distance[1]
 
 
-def test_one_extreme_position_does_not_make_all_others_grey():
+def test_one_extreme_position_does_not_gray_out_the_others():
     features = maps(6)
     extreme = [feature.clone() for feature in features]
     extreme[0][:, 0, 0] *= 1000
@@ -67,7 +67,7 @@ def test_one_extreme_position_does_not_make_all_others_grey():
     assert spoiled(features[1]).std() > 0.5 * plain(features[1]).std()
 
 
-def test_a_feature_that_is_the_same_everywhere_has_one_colour():
+def test_a_constant_feature_has_one_color():
     dead = torch.zeros(8, 4, 4)
     assert np.unique(FeatureColors([dead])(dead)).size == 1
 
@@ -93,13 +93,13 @@ def test_one_squeezes_branches_are_shown_once_and_its_student_at_every_step():
     assert titles(groups) == {'cls': guided, 'det': guided, 'student $\\hat{F}$': ['step 1', 'step 2']}
 
 
-def test_where_the_student_has_the_branchs_feature_it_has_its_colour():
+def test_equal_features_of_student_and_branch_have_equal_colors():
     cls, det, _ = group_columns([squeeze('step 1', 5)])
     assert all(np.array_equal(*pair) for pair in zip(det.columns[0].maps, det.columns[1].maps, strict=True))
     assert not np.allclose(cls.columns[0].maps[0], cls.columns[1].maps[0])
 
 
-def test_more_checkpoints_change_no_colour_of_branch_or_guided_features():
+def test_more_checkpoints_do_not_change_colors():
     (alone, *_), (among, *_) = (group_columns(s) for s in ([squeeze('a', 5)], [squeeze('a', 5), squeeze('b', 6)]))
     for column in range(2):
         assert np.array_equal(alone.columns[column].maps[1], among.columns[column].maps[1])
@@ -110,12 +110,12 @@ def test_expansion_checkpoints_show_their_own_branches():
     assert titles(group_columns(steps)) == {'cls': ['step 1', 'step 2']}
 
 
-def test_a_student_stands_beside_the_branches_it_was_distilled_from():
+def test_a_student_is_shown_beside_its_teachers():
     groups = group_columns([squeeze('x', 5, 'one.pth'), squeeze('y', 6, 'two.pth'), squeeze('z', 7, 'one.pth')])
     assert titles(groups)['cls'] == ['$F$ x', '$G(\\hat{F})$\nx', '$G(\\hat{F})$\nz', '$F$ y', '$G(\\hat{F})$\ny']
 
 
-def test_what_images_were_padded_with_is_left_out(trained):
+def test_padding_is_left_out(trained):
     image = SampleImage('wide', np.zeros((32, 64, 3), np.uint8), torch.randn(1, 3, 64, 96))
     (at_0, at_2) = take_snapshots(load_trained(trained[1]), 'step 3', [image], [0, 2])
     assert at_0.teachers['det'][0].shape[-2:] == at_0.student[0].shape[-2:] == (8, 16)
@@ -123,7 +123,7 @@ def test_what_images_were_padded_with_is_left_out(trained):
     assert at_0.teachers_of == trained[0]
 
 
-def test_a_level_that_is_not_there_is_named(trained):
+def test_a_missing_level_is_named(trained):
     image = SampleImage('small', np.zeros((32, 32, 3), np.uint8), torch.randn(1, 3, 32, 32))
     with pytest.raises(ConfigError, match=r"iter_2.pth: level 4 of 'cls' .* only \[0, 1, 2, 3\]"):
         take_snapshots(load_trained(trained[0]), 'step 2', [image], [4])

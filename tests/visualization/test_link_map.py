@@ -19,12 +19,12 @@ def test_strengths_are_read_as_they_were_measured(checkpoint):
     assert strengths[LinkKey('det', 0, 'cls', 1)] == 0.5
 
 
-def test_the_map_is_a_picture(checkpoint, tmp_path):
+def test_the_map_is_an_image(checkpoint, tmp_path):
     save_link_map(read_links(checkpoint)[1], tmp_path / 'new' / 'links.png', 'links')
     assert (tmp_path / 'new' / 'links.png').read_bytes().startswith(b'\x89PNG')
 
 
-def test_links_that_bring_nothing_can_be_drawn(tmp_path):
+def test_zero_links_can_be_drawn(tmp_path):
     save_link_map({LinkKey('a', 0, 'b', 0): 0.0}, tmp_path / 'links.png', 'links')
     assert (tmp_path / 'links.png').is_file()
 

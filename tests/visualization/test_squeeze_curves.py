@@ -44,7 +44,7 @@ def test_other_trainings_are_refused(log):
         read_squeeze(folder)
 
 
-def test_the_picture_has_a_part_for_all_that_was_logged(log, tmp_path):
+def test_the_figure_has_a_panel_for_every_logged_value(log, tmp_path):
     folder = log(losses(1, **{'similarity/cls_0': 0.5}), losses(2), {'digits/fidelity': 95.0, 'step': 2})
     curves = read_squeeze(folder)
     sizes = []

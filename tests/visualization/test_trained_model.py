@@ -40,7 +40,7 @@ def test_the_config_beside_a_checkpoint_builds_its_model(trained):
     assert all(torch.equal(saved[key], value) for key, value in distiller.model.state_dict().items())
 
 
-def test_a_moved_teacher_may_be_named(trained, distilled_from, tmp_path):
+def test_the_path_of_a_moved_teacher_can_be_given(trained, distilled_from, tmp_path):
     squeeze, config = distilled_from(checkpoint='gone.pth')
     shutil.copy(trained[0], tmp_path / 'moved.pth')
     loaded = load_trained(squeeze, config, [f'model.teacher.checkpoint={tmp_path / "moved.pth"}'])
@@ -52,7 +52,7 @@ def test_another_teacher_than_it_was_distilled_from_is_refused(distilled_from):
         load_trained(*distilled_from(checkpoint='gone.pth', sha256='0' * 64))
 
 
-def test_a_config_is_asked_for_where_it_cannot_be_told(trained, tmp_path):
+def test_an_ambiguous_config_must_be_given(trained, tmp_path):
     checkpoint = shutil.copy(trained[0], tmp_path)
     with pytest.raises(CheckpointError, match=r'beside .*iter_2.pth there is no config: .* --config'):
         load_trained(checkpoint)
@@ -79,7 +79,7 @@ def photograph(tmp_path):
     return tmp_path / 'photo.png', pixels
 
 
-def test_every_source_gives_images_spread_over_its_validation_set(learner):
+def test_images_are_spread_over_the_validation_set_of_each_source(learner):
     images = images_of_sources(learner, count=2)
     assert [image.label for image in images] == [name for name in learner.sources for _ in range(2)]
     assert all(not np.array_equal(*(i.picture for i in images if i.label == name)) for name in learner.sources)
@@ -89,7 +89,7 @@ def test_sources_may_be_chosen(learner):
     assert [image.label for image in images_of_sources(learner, ['seg_things', 'digits'])] == ['seg_things', 'digits']
 
 
-def test_the_picture_is_what_the_model_sees(learner, photograph):
+def test_the_drawn_image_is_the_models_input(learner, photograph):
     path, pixels = photograph
     (image,) = images_of_files(learner, [path], 'digits')
     assert image.label == 'photo'
@@ -106,7 +106,7 @@ def test_files_go_through_the_pipeline_of_any_librarys_source(learner, photograp
     assert all(padded >= size for padded, size in zip(image.inputs.shape[-2:], image.picture.shape[:2], strict=True))
 
 
-def test_what_is_not_there_is_named(learner, tmp_path):
+def test_missing_files_are_named(learner, tmp_path):
     with pytest.raises(SourceError, match=r"unknown source 'coco'; the sources are \["):
         images_of_sources(learner, ['coco'])
     with pytest.raises(FileNotFoundError, match='nowhere.png does not exist'):

@@ -60,7 +60,7 @@ def test_in_miniature_the_peak_is_within_a_fifth(mini_data, monkeypatch, tmp_pat
 
 
 @pytest.mark.slow
-def test_at_the_paper_s_width_the_peak_of_steps_that_were_tried_in_part_is_within_a_fifth(monkeypatch, tmp_path):
+def test_extrapolated_peak_at_paper_width_is_within_20_percent(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     write_fixtures(tmp_path / 'data', ('imagenet1k', 'coco'))
     cfg = paper_width(tmp_path / 'work')

@@ -37,7 +37,7 @@ def refused(capsys, *options, config=EXPANSION):
     return lines[0]
 
 
-def test_without_data_it_says_what_a_training_will_take(capsys):
+def test_a_dry_run_without_data_prints_the_cost(capsys):
     found = figures(EXPANSION, world_size=64, flops_per_second=1e12, utilization=0.5)
     digits = found['sources'][0]
     assert (digits['name'], digits['images'], digits['images_from']) == ('digits', 3000, 'declared')
@@ -56,7 +56,7 @@ def test_without_data_it_says_what_a_training_will_take(capsys):
     assert not list(Path().glob('work_dirs'))
 
 
-def test_a_squeeze_is_tried_before_its_expansion_has_run():
+def test_a_squeeze_can_be_dry_run_before_its_expansion():
     found = figures(SQUEEZE)
     assert found['model'] == 'FitNetDistiller'
     assert found['notes'][0].startswith('work_dirs/xlearner_r18_expansion (of teacher) is not there yet')
@@ -64,7 +64,7 @@ def test_a_squeeze_is_tried_before_its_expansion_has_run():
     assert found['gpu_hours'] is None
 
 
-def test_a_branch_that_starts_from_a_checkpoint_of_an_earlier_stage_is_noted():
+def test_missing_checkpoints_of_earlier_stages_are_noted():
     notes = figures(CONFIGS / 'mini' / 'xlearner_r_r18_expansion.py')['notes']
     for task in ('cls', 'det'):
         assert any(
@@ -72,7 +72,7 @@ def test_a_branch_that_starts_from_a_checkpoint_of_an_earlier_stage_is_noted():
         )
 
 
-def test_what_a_stock_training_declares_gives_its_steps_and_epochs():
+def test_declarations_of_a_stock_training_give_steps_and_epochs():
     config = Path('declaring.py')
     config.write_text(f"_base_ = '{PROBE}'\ndeclared = dict(images=500, picture=(64, 64))\n")
     source = figures(config)['sources'][0]
@@ -80,13 +80,13 @@ def test_what_a_stock_training_declares_gives_its_steps_and_epochs():
     assert source['epochs'] is not None
 
 
-def test_a_misspelt_declaration_is_found(capsys):
+def test_a_misspelled_declaration_is_refused(capsys):
     config = Path('declaring.py')
     config.write_text(f"_base_ = '{PROBE}'\ndeclared = dict(image=500)\n")
     assert "declared: unknown setting 'image'; did you mean 'images'" in refused(capsys, config=config)
 
 
-def test_a_file_that_is_missing_in_a_folder_that_is_there_is_noted():
+def test_a_missing_file_in_an_existing_folder_is_noted():
     Path('here').mkdir()
     found = figures(EXPANSION, options=['sources.det_shapes.dataset.data_root=here'])
     (note,) = [note for note in found['notes'] if 'validation' not in note]
@@ -94,12 +94,12 @@ def test_a_file_that_is_missing_in_a_folder_that_is_there_is_noted():
     assert note.endswith('is not there, although its data_root is: check its name')
 
 
-def test_pictures_that_a_data_set_holds_in_memory_are_random_too():
+def test_images_held_in_memory_are_random():
     source = figures(CONFIGS / 'transfer' / 'cls' / 'cls_cifar10.py')['sources'][0]
     assert source['batch_shape'][-2:] == [224, 224]
 
 
-def test_what_is_not_declared_is_said_to_be_unknown(capsys):
+def test_undeclared_numbers_are_unknown(capsys):
     found = figures(PROBE)
     source = found['sources'][0]
     assert (source['images'], source['images_from'], source['epochs']) == (None, 'unknown', None)
@@ -159,7 +159,7 @@ def test_settings_of_the_dry_run_itself_are_checked(capsys):
         (lambda p: torch.optim.AdamW(p, lr=0.1, amsgrad=True), 3),
     ],
 )
-def test_an_optimizer_s_state_is_what_it_really_keeps(optimizer, copies):
+def test_optimizer_state_is_measured(optimizer, copies):
     model = nn.Linear(8, 8)
     assert state_per_byte(optimizer(model.parameters())) == copies
 
@@ -187,7 +187,7 @@ def test_one_process_has_no_buckets_and_a_moving_average_is_a_copy():
     assert memory['moving average'] == memory['parameters']
 
 
-def test_a_dataset_that_looks_for_its_files_when_it_is_built_is_declared(capsys):
+def test_a_dataset_that_checks_files_in_its_constructor_is_declared(capsys):
     cars = Config.fromfile(CONFIGS / '_base_' / 'sources' / 'stanford_cars.py').stanford_cars
     loaders = [cars.dataset, cars.val_dataloader.dataset]
     settings = [dict(dataset=cars.dataset), dict(val_dataloader=dict(cars.val_dataloader))]

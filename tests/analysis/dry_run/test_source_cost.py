@@ -45,7 +45,7 @@ def items(size):
         (8, 128, 2 * 96 * 96, '2 image(s) of 4096 and 9216 pixels'),
     ],
 )
-def test_what_is_tried_in_part_costs_what_the_whole_does(batch_size, size, pixels, tried):
+def test_extrapolated_cost_equals_the_full_cost(batch_size, size, pixels, tried):
     net = Net()
     whole = source_cost(net, None, items(size), batch_size, pixels=10**7)
     part = source_cost(net, None, items(size), batch_size, pixels=pixels)
@@ -102,7 +102,7 @@ def test_flops_are_those_of_forward_and_backward():
     assert cost.flops == 2 * (2 * 16 * 64 * 32)
 
 
-def test_what_is_saved_is_what_the_backward_pass_reads_and_gradients_are_no_part_of_it():
+def test_saved_activations_exclude_gradients():
     layers = nn.Sequential(nn.Linear(256, 1024), nn.ReLU(), nn.Linear(1024, 1024))
     x = torch.randn(512, 256)
     cost = measure_step(lambda: layers(x).sum(), layers.parameters())
@@ -112,14 +112,14 @@ def test_what_is_saved_is_what_the_backward_pass_reads_and_gradients_are_no_part
     assert all(parameter.grad is not None for parameter in layers.parameters())
 
 
-def test_costs_lie_on_the_line_through_two_of_them():
+def test_costs_are_extrapolated_linearly():
     one, two = StepCost(10, 100, 5), StepCost(20, 150, 5)
     assert one.towards(two, 3.0) == StepCost(40, 250, 5)
     assert one.scaled(2) == StepCost(20, 200, 10)
     assert one.towards(StepCost(0, 0, 0), 4).flops == 0
 
 
-def test_a_frozen_part_costs_a_forward_pass_only():
+def test_frozen_modules_cost_a_forward_pass_only():
     frozen, trained = nn.Linear(64, 64, bias=False).requires_grad_(False), nn.Linear(64, 64, bias=False)
     x = torch.randn(8, 64)
     both = measure_step(lambda: trained(frozen(x)).sum(), [*frozen.parameters(), *trained.parameters()])
@@ -130,7 +130,7 @@ def test_a_frozen_part_costs_a_forward_pass_only():
 KIB = 1024
 
 
-def test_the_peak_is_what_was_held_at_once_and_not_the_sum():
+def test_the_peak_is_the_maximum_and_not_the_sum():
     with Allocations() as allocations:
         for _ in range(3):
             held = torch.zeros(64, KIB)
@@ -138,7 +138,7 @@ def test_the_peak_is_what_was_held_at_once_and_not_the_sum():
     assert 256 * KIB <= allocations.peak < 300 * KIB
 
 
-def test_the_mark_is_what_was_held_then():
+def test_the_mark_is_the_memory_at_that_time():
     with Allocations() as allocations:
         first = torch.zeros(64, KIB)
         allocations.mark()
@@ -172,7 +172,7 @@ def test_maps_of_labels_keep_the_size_of_their_images():
     assert small['data_samples'][0].gt_sem_seg.shape == small['inputs'].shape[-2:] == (64, 64)
 
 
-def test_the_batch_that_was_given_stays_as_it_is():
+def test_the_given_batch_is_not_modified():
     data = detection()
     shrink(data, 4096)
     first(data, 1)['data_samples'][0].gt_instances.bboxes.zero_()

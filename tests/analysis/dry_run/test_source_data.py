@@ -32,19 +32,19 @@ def read(settings, declared=None):
     return read_source('coco', build_deferred(settings), settings, 2, declared or {})
 
 
-def test_where_the_files_are_there_they_count_whatever_is_declared(tmp_path):
+def test_existing_files_override_declarations(tmp_path):
     write_fixtures(tmp_path / 'data', ['coco'], images=3)
     data = read(COCO, {'images': 118287})
     assert (data.images, data.origin) == (3, 'its files')
     assert len(data.items(str(tmp_path))) == 2
 
 
-def test_without_files_the_declared_number_stands_and_without_that_none(tmp_path):
+def test_without_files_the_declared_number_is_used(tmp_path):
     assert (read(COCO, {'images': 7}).images, read(COCO, {'images': 7}).origin) == (7, 'declared')
     assert (read(COCO).images, read(COCO).origin) == (None, 'unknown')
 
 
-def test_pictures_that_stand_in_go_through_the_source_s_own_pipeline_every_second_upright(tmp_path):
+def test_random_images_use_the_sources_pipeline_and_alternate_formats(tmp_path):
     flat, upright = read(COCO).items(str(tmp_path))
     assert flat['inputs'].shape == (3, 80, 107)
     assert upright['inputs'].shape == (3, 107, 80)
@@ -54,19 +54,19 @@ def test_pictures_that_stand_in_go_through_the_source_s_own_pipeline_every_secon
     assert boxes[:, 2].max() <= 107
 
 
-def test_a_pipeline_that_needs_more_than_a_picture_says_so(tmp_path):
+def test_a_pipeline_that_needs_more_than_an_image_is_refused(tmp_path):
     broken = {**COCO, 'pipeline': [*COCO['pipeline'][:2], dict(type='LoadProposals')]}
     with pytest.raises(SourceError, match='its pipeline fails on a picture of 640 x 480 pixels: .*KeyError'):
         read(broken).items(str(tmp_path))
 
 
-def test_a_data_set_that_mixes_pictures_needs_its_data(tmp_path):
+def test_a_dataset_that_mixes_images_needs_its_data(tmp_path):
     mixing = SimpleNamespace(dataset=build_deferred(COCO), pipeline=['mosaic'])
     with pytest.raises(SourceError, match='mixes several pictures: only with its data'):
         stand_in_items(mixing, str(tmp_path), (64, 64), 1)
 
 
-def test_what_a_source_declares_is_checked():
+def test_declarations_of_a_source_are_checked():
     settings = dict(task='det', dataset=COCO, batch_size=2, declared=dict(image=3))
     with pytest.raises(SourceError, match="source 'coco': declared: unknown setting 'image'; did you mean 'images'"):
         parse_sources(dict(coco=settings))

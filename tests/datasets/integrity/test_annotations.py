@@ -32,7 +32,7 @@ def refused(source, message, **settings):
 
 @pytest.mark.parametrize('content', ['', '{', '[1, 2]', '{"images": []}', 'nul'])
 @pytest.mark.parametrize('policy', ['error', 'skip'])
-def test_a_json_file_that_is_broken_is_named_whatever_the_policy(tmp_path, content, policy):
+def test_a_broken_json_file_is_named_under_any_policy(tmp_path, content, policy):
     source = coco(tmp_path)
     (tmp_path / 'train.json').write_text(content)
     refused(source, r'(cannot be read.*|is empty.*)train\.json', bad_data=dict(policy=policy))
@@ -58,14 +58,14 @@ def test_more_broken_xml_files_than_the_share_are_an_error(tmp_path):
 
 
 @pytest.mark.parametrize('policy', ['error', 'skip'])
-def test_where_no_annotation_can_be_read_the_dataset_is_blamed_and_no_image(tmp_path, policy):
+def test_unreadable_annotations_are_blamed_on_the_dataset(tmp_path, policy):
     source = {**voc(tmp_path), 'bad_data': dict(policy=policy)}
     source['dataset']['type'] = 'UnfitReader'
     with pytest.raises(SourceError, match=r"'pets': UnfitReader .*none of its 6 annotations.*0\.xml.*'bndbox'.*class"):
         MultiSourceDataset({'pets': source})
 
 
-def test_where_one_annotation_can_be_read_the_images_are_blamed(tmp_path):
+def test_partly_readable_annotations_are_blamed_on_images(tmp_path):
     source = voc(tmp_path)
     for i in range(COUNT - 1):
         (tmp_path / 'Annotations' / f'{i}.xml').write_text('')
@@ -95,7 +95,7 @@ def test_a_line_of_a_list_without_a_label_is_named_with_the_list(tmp_path):
 
 
 @pytest.mark.parametrize('name', ['../../outside', '/outside', 'a/../../../outside'])
-def test_names_that_leave_the_folders_are_refused_under_strict_paths(tmp_path, name):
+def test_paths_outside_of_the_folders_are_refused_under_strict_paths(tmp_path, name):
     root = tmp_path / 'data'
     root.mkdir()
     listed = class_list(root)
@@ -162,7 +162,7 @@ OBJECTS = {
 
 
 @pytest.mark.parametrize('message', OBJECTS)
-def test_an_object_of_coco_that_cannot_be_one_is_named_or_its_image_left_out(tmp_path, message):
+def test_impossible_coco_objects_are_named_or_their_image_is_left_out(tmp_path, message):
     source = coco(tmp_path)
     write_coco(tmp_path, first_object(**OBJECTS[message]))
     refused(source, rf'0\.jpg has {message}.*train\.json.*correct the annotations')
@@ -171,7 +171,7 @@ def test_an_object_of_coco_that_cannot_be_one_is_named_or_its_image_left_out(tmp
     assert list(dataset.bad_images['pets']) == ['0.jpg']
 
 
-def test_an_object_that_the_file_calls_ignored_is_not_looked_at(tmp_path):
+def test_ignored_objects_are_not_checked(tmp_path):
     source = coco(tmp_path)
     write_coco(tmp_path, first_object(ignore=1, bbox=[20, 12, 0, 36]))
     assert instances(dataset_of(source)) == [0, 1, 1, 1, 1, 1]
@@ -184,7 +184,7 @@ def test_a_crowd_is_kept_as_one(tmp_path):
     assert dataset.get_data_info(0)['instances'][0]['ignore_flag'] == 1
 
 
-def test_a_validation_keeps_all_of_its_images_and_counts_the_objects_that_cannot_be_ones(tmp_path, told):
+def test_a_validation_keeps_all_images_and_counts_impossible_objects(tmp_path, told):
     settings = coco(tmp_path)
     settings['dataset']['test_mode'] = True
     write_coco(tmp_path, first_object(bbox=[20, 12, 0, 36]))
@@ -218,9 +218,7 @@ def other_categories(content):
         (other_categories, r"none of its categories \(hound, horse\) is among the data set's classes \(cat\)"),
     ],
 )
-def test_a_file_of_coco_that_loses_images_or_all_objects_is_refused_whatever_the_policy(
-    tmp_path, change, message, policy
-):
+def test_a_coco_file_that_loses_images_or_all_objects_is_refused_under_any_policy(tmp_path, change, message, policy):
     source = coco(tmp_path)
     write_coco(tmp_path, change)
     refused(source, rf'{message}.*train\.json', bad_data=dict(policy=policy))
@@ -234,7 +232,7 @@ def test_annotations_of_an_image_that_is_not_listed_are_named_or_counted(tmp_pat
     assert (len(dataset), len(dataset.bad_images['pets'])) == (COUNT, 1)
 
 
-def test_objects_of_other_categories_and_below_a_pixel_are_counted_and_told_once(tmp_path, told):
+def test_objects_of_other_categories_and_below_a_pixel_are_counted_and_logged_once(tmp_path, told):
     source = coco(tmp_path)
 
     def change(content):
@@ -248,7 +246,7 @@ def test_objects_of_other_categories_and_below_a_pixel_are_counted_and_told_once
     assert line.endswith("train.json: 2 'hound', 1 less than a pixel wide or high")
 
 
-def test_objects_of_other_names_in_xml_files_are_counted_and_told_once(tmp_path, told):
+def test_objects_of_other_names_in_xml_files_are_counted_and_logged_once(tmp_path, told):
     source = voc(tmp_path)
     path = tmp_path / 'Annotations' / '0.xml'
     path.write_text(path.read_text().replace('cat', 'hound'))
@@ -264,7 +262,7 @@ def test_xml_files_without_any_object_of_the_classes_are_an_error(tmp_path):
     refused(source, r"of its 6 objects, none is of its classes \(cat\): they are 'hound'.*list\.txt")
 
 
-def test_a_file_without_images_is_said_to_be_empty(tmp_path):
+def test_a_file_without_images_is_reported_as_empty(tmp_path):
     source = class_list(tmp_path)
     (tmp_path / 'train.txt').write_text('')
     refused(source, r'it lists no image \(.*train\.txt\)')
@@ -285,7 +283,7 @@ def test_files_that_would_be_executed_are_refused_unread(tmp_path, setting, name
     refused(source, rf"dataset\.datasets\[0\]\.{setting} is '{name}': reading a file of this kind executes")
 
 
-def test_a_sound_file_is_read_in_silence(tmp_path, told):
+def test_a_valid_file_is_read_without_messages(tmp_path, told):
     assert instances(dataset_of(coco(tmp_path))) == [1] * COUNT
     assert told == []
     assert len(json.loads((tmp_path / 'train.json').read_text())['annotations']) == COUNT

@@ -70,7 +70,7 @@ MODES = {
 
 
 @pytest.mark.parametrize('mode', MODES)
-def test_pictures_of_other_modes_are_read_as_their_colours(tmp_path, mode):
+def test_images_of_other_modes_are_read_as_their_colors(tmp_path, mode):
     kind, picture, colours = MODES[mode]
     source = class_folders(tmp_path)
     picture.save(tmp_path / 'train' / 'cat' / f'-0.{kind}')
@@ -79,13 +79,13 @@ def test_pictures_of_other_modes_are_read_as_their_colours(tmp_path, mode):
     assert np.abs(found - colours).mean() < 2
 
 
-def test_a_12_bit_picture_that_would_be_read_as_black_is_refused(tmp_path):
+def test_a_12_bit_image_is_refused(tmp_path):
     source = class_folders(tmp_path)
     Image.fromarray(GREY.astype(np.uint16) * 16).save(tmp_path / 'train' / 'cat' / '-0.png')
     refused(dataset_of(source), r'-0\.png has 16 bits a channel, but uses 12 or fewer')
 
 
-def test_a_16_bit_picture_that_pillow_would_clip_is_refused(tmp_path):
+def test_a_16_bit_image_is_refused_where_pillow_would_clip_it(tmp_path):
     source = class_folders(tmp_path)
     source['dataset']['pipeline'][0]['imdecode_backend'] = 'pillow'
     Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / 'train' / 'cat' / '-0.png')
@@ -100,7 +100,7 @@ def test_a_16_bit_picture_that_pillow_would_clip_is_refused(tmp_path):
         ('pillow', GREY.astype(np.float32) / 255, 'has 32 bits a channel'),
     ],
 )
-def test_a_tiff_whose_values_are_no_colours_is_refused(tmp_path, backend, picture, message):
+def test_a_tiff_whose_values_are_not_colors_is_refused(tmp_path, backend, picture, message):
     source = class_folders(tmp_path)
     source['dataset']['pipeline'][0]['imdecode_backend'] = backend
     Image.fromarray(picture).save(tmp_path / 'train' / 'cat' / '-0.tif')
@@ -117,13 +117,13 @@ def test_a_tiff_whose_labels_would_be_cut_is_refused(tmp_path, labels):
 
 
 @pytest.mark.parametrize('content', [b'', b'no picture', b'\xff\xd8'])
-def test_an_unreadable_picture_is_named(tmp_path, content):
+def test_an_unreadable_image_is_named(tmp_path, content):
     source = class_folders(tmp_path)
     (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(content)
     refused(dataset_of(source), r'cat/0\.jpg cannot be read')
 
 
-def test_a_picture_whose_second_half_is_zeros_is_named_though_it_decodes(tmp_path):
+def test_an_image_padded_with_zeros_is_named(tmp_path):
     source = class_folders(tmp_path)
     path = tmp_path / 'train' / 'cat' / '0.jpg'
     content = path.read_bytes()
@@ -131,14 +131,14 @@ def test_a_picture_whose_second_half_is_zeros_is_named_though_it_decodes(tmp_pat
     refused(dataset_of(source), r'cat/0\.jpg is truncated')
 
 
-def test_a_loader_that_hides_errors_is_not_followed_to_another_image(tmp_path):
+def test_a_transform_that_returns_none_does_not_substitute_an_image(tmp_path):
     source = class_folders(tmp_path)
     source['dataset']['pipeline'][0]['ignore_empty'] = True
     (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(b'')
     refused(dataset_of(source), r'cat/0\.jpg cannot be read: its loader returned None')
 
 
-def test_an_augmentation_that_leaves_nothing_is_drawn_anew_on_the_same_image(tmp_path):
+def test_an_augmentation_that_drops_the_image_is_repeated_on_it(tmp_path):
     source = class_folders(tmp_path)
     source['dataset']['pipeline'].insert(1, dict(type='NowAndThenNothing'))
     dataset = dataset_of(source)
@@ -147,21 +147,21 @@ def test_an_augmentation_that_leaves_nothing_is_drawn_anew_on_the_same_image(tmp
     ]
 
 
-def test_an_augmentation_that_never_leaves_anything_ends(tmp_path):
+def test_an_augmentation_that_always_drops_the_image_is_an_error(tmp_path):
     source = class_folders(tmp_path)
     source['dataset']['pipeline'].insert(1, dict(type='NowAndThenNothing', never=True))
     refused(dataset_of(source), r'cat/0\.jpg has nothing left of it after its augmentation, in 20 tries')
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))
-def test_a_classified_picture_is_turned_as_its_exif_data_say(tmp_path, orientation):
+def test_exif_orientation_is_applied_in_classification(tmp_path, orientation):
     source = class_folders(tmp_path)
     turned(tmp_path / 'train' / 'cat' / '0.jpg', orientation)
     shape = dataset_of(source)[0]['data']['inputs'].shape[1:]
     assert shape == ((WIDTH, HEIGHT) if orientation > 4 else (HEIGHT, WIDTH))
 
 
-def test_boxes_on_a_turned_picture_are_used_if_its_annotated_size_is_the_turned_one(tmp_path):
+def test_boxes_on_a_rotated_image_are_used_if_its_annotated_size_is_rotated(tmp_path):
     source = coco(tmp_path)
 
     def swap(content):
@@ -176,7 +176,7 @@ def test_boxes_on_a_turned_picture_are_used_if_its_annotated_size_is_the_turned_
     ('orientation', 'message'),
     [(6, r'is of 72 x 96 pixels, but annotated as 96 x 72; .*EXIF orientation'), (3, 'has EXIF orientation 3')],
 )
-def test_boxes_of_a_picture_that_was_turned_after_annotation_are_refused(tmp_path, orientation, message):
+def test_boxes_of_an_image_rotated_after_annotation_are_refused(tmp_path, orientation, message):
     source = coco(tmp_path)
     turned(tmp_path / 'train' / '0.jpg', orientation)
     refused(dataset_of(source), rf'0\.jpg {message}.*color_ignore_orientation')
@@ -184,7 +184,7 @@ def test_boxes_of_a_picture_that_was_turned_after_annotation_are_refused(tmp_pat
     assert dataset_of(source)[0]['data']['inputs'].shape[1:] == (HEIGHT, WIDTH)
 
 
-def test_a_picture_of_another_size_than_annotated_is_refused(tmp_path):
+def test_an_image_of_another_size_than_annotated_is_refused(tmp_path):
     source = coco(tmp_path)
     Image.fromarray(ramp(50, 60)).save(tmp_path / 'train' / '0.jpg')
     refused(dataset_of(source), r'0\.jpg is of 60 x 50 pixels, but annotated as 96 x 72;')
@@ -205,7 +205,7 @@ def test_boxes_that_no_object_has_are_refused(tmp_path, box, message):
     refused(dataset_of(source), rf'0\.jpg {message}')
 
 
-def test_boxes_that_are_partly_outside_are_left_to_the_pipeline(tmp_path):
+def test_boxes_partly_outside_are_left_to_the_pipeline(tmp_path):
     source = voc(tmp_path)
     write_xml(tmp_path / 'Annotations' / '0.xml', [-20, 12, 110, 60])
     boxes = dataset_of(source)[0]['data']['data_samples'].gt_instances.bboxes
@@ -228,7 +228,7 @@ def test_classes_are_those_of_the_head(tmp_path):
         dataset_of(class_list(tmp_path), network=network)
 
 
-def test_a_label_map_of_another_size_is_refused_also_where_it_is_loaded_after_resizing(tmp_path):
+def test_label_maps_of_another_size_are_refused_even_if_loaded_after_resizing(tmp_path):
     source = label_maps(tmp_path)
     Image.fromarray(np.zeros((36, 48), np.uint8)).save(tmp_path / 'maps' / '0.png')
     refused(dataset_of(source), r'0\.jpg is of \(H, W\) = \(72, 96\), but its label map .*0\.png of \(36, 48\)')
@@ -251,7 +251,7 @@ def test_label_maps_of_other_values_or_modes_are_refused(tmp_path, pixels, messa
     refused(dataset_of(source), message)
 
 
-def test_a_label_map_with_a_flipped_bit_is_refused_though_pillow_reads_it(tmp_path):
+def test_a_label_map_with_a_flipped_bit_is_refused(tmp_path):
     source = label_maps(tmp_path)
     path = tmp_path / 'maps' / '0.png'
     content = bytearray(path.read_bytes())
@@ -262,7 +262,7 @@ def test_a_label_map_with_a_flipped_bit_is_refused_though_pillow_reads_it(tmp_pa
     refused(dataset_of(source), r'0\.jpg cannot be used: its label map .*0\.png is damaged')
 
 
-def test_a_label_map_that_is_no_picture_is_named_beside_its_image(tmp_path):
+def test_an_undecodable_label_map_is_named_with_its_image(tmp_path):
     source = label_maps(tmp_path)
     (tmp_path / 'maps' / '0.png').write_bytes(b'no picture')
     refused(dataset_of(source), r'0\.jpg cannot be used with its map .*maps/0\.png: cannot identify')
@@ -277,7 +277,7 @@ def test_another_ignored_value_is_the_head_s(tmp_path):
 
 
 @pytest.mark.parametrize('form', small_sources.FORMS)
-def test_good_data_are_read_through_wrappers_too(tmp_path, form):
+def test_valid_data_is_read_through_wrappers(tmp_path, form):
     source = small_sources.FORMS[form](tmp_path)
     plain = dataset_of(source)
     inner = {k: v for k, v in source['dataset'].items() if k != '_scope_'}
@@ -290,7 +290,7 @@ def test_good_data_are_read_through_wrappers_too(tmp_path, form):
 
 @pytest.mark.parametrize('folder', ['.ipynb_checkpoints', '__MACOSX'])
 @pytest.mark.parametrize('classes', [2, 3])
-def test_a_folder_that_a_program_left_is_no_class_whatever_the_head(tmp_path, folder, classes):
+def test_folders_of_other_programs_are_refused_as_classes(tmp_path, folder, classes):
     source = class_folders(tmp_path)
     (tmp_path / 'train' / folder).mkdir()
     (tmp_path / 'train' / 'cat' / '0.jpg').rename(tmp_path / 'train' / folder / '0.jpg')
@@ -299,7 +299,7 @@ def test_a_folder_that_a_program_left_is_no_class_whatever_the_head(tmp_path, fo
     assert 'set its num_classes' not in str(caught.value)
 
 
-def test_a_transform_of_a_library_that_is_not_in_scope_is_told_with_the_scope(tmp_path):
+def test_a_transform_out_of_scope_is_explained_with_its_scope(tmp_path):
     source = class_folders(tmp_path)
     source['dataset']['pipeline'].append(dict(type='PackDetInputs'))
     with pytest.raises(SourceError, match=r"'pets': .*no transform 'PackDetInputs' .*mmpretrain, but mmdet has it"):
@@ -375,7 +375,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize('bad_data', [dict(policy='error'), SKIP], ids=['error', 'skip'])
 @pytest.mark.parametrize('fault', SETTINGS)
-def test_what_fails_on_every_image_is_the_transforms_setting_and_is_never_skipped(tmp_path, fault, bad_data):
+def test_a_failure_on_every_image_is_blamed_on_the_transform_and_never_skipped(tmp_path, fault, bad_data):
     make, message = SETTINGS[fault]
     error = told(make(tmp_path), bad_data=bad_data)
     assert not isinstance(error, BadImageError)
@@ -392,7 +392,7 @@ def test_labels_that_all_images_share_are_not_blamed_on_one_of_them(tmp_path):
     says(error, r'has label 2, but there are 2 classes.*correct the settings')
 
 
-def test_a_folder_without_any_of_the_files_is_the_settings_too(tmp_path):
+def test_a_folder_without_any_file_is_blamed_on_the_settings(tmp_path):
     source = coco(tmp_path)
     source['dataset']['data_prefix'] = dict(img='elsewhere')
     error = told(source, bad_data=SKIP)
@@ -400,7 +400,7 @@ def test_a_folder_without_any_of_the_files_is_the_settings_too(tmp_path):
     says(error, r'LoadImageFromFile \(pipeline\[0\]\) fails: FileNotFoundError: .*elsewhere.*correct the settings')
 
 
-def test_what_other_images_pass_is_blamed_on_the_image_and_the_transform_is_named(tmp_path):
+def test_a_failure_on_one_image_is_blamed_on_the_image_with_its_transform(tmp_path):
     source = pipeline_with(class_folders(tmp_path), 1, type='NeedsADog')
     error = told(source)
     assert isinstance(error, BadImageError)
@@ -409,7 +409,7 @@ def test_what_other_images_pass_is_blamed_on_the_image_and_the_transform_is_name
     assert 'dog' in dataset[0]['data']['data_samples'].img_path, 'another stands in for it'
 
 
-def test_files_that_are_no_pictures_are_blamed_themselves_however_many_they_are(tmp_path):
+def test_any_number_of_non_image_files_is_blamed_individually(tmp_path):
     source = class_folders(tmp_path)
     for path in (tmp_path / 'train').rglob('*.jpg'):
         path.write_bytes(b'no picture')
@@ -418,7 +418,7 @@ def test_files_that_are_no_pictures_are_blamed_themselves_however_many_they_are(
     says(error, r'cat/0\.jpg cannot be read')
 
 
-def test_the_verdict_leaves_random_numbers_alone(tmp_path):
+def test_judging_an_image_does_not_change_random_state(tmp_path):
     dataset = MultiSourceDataset({'pets': pipeline_with(class_folders(tmp_path), 1, type='NeedsADog')})
     np.random.seed(0)
     expected = np.random.rand()
@@ -436,7 +436,7 @@ def test_the_check_of_sources_blames_the_setting_once(tmp_path):
     assert 'Resize (pipeline[1])' in problem.reason
 
 
-def test_an_annotation_that_is_wrong_for_one_image_alone_is_the_image_s(tmp_path):
+def test_an_annotation_wrong_for_one_image_is_blamed_on_that_image(tmp_path):
     source = without_masks(tmp_path)
     content = json.loads((tmp_path / 'train.json').read_text())
     for found in content['annotations'][1:]:

@@ -30,21 +30,21 @@ JPEGS = {'baseline': encoded('JPEG'), 'progressive': encoded('JPEG', progressive
 
 
 @pytest.mark.parametrize('kind', JPEGS)
-def test_a_whole_jpeg_has_its_end_also_with_bytes_after_it(tmp_path, kind):
+def test_a_complete_jpeg_is_accepted_with_trailing_bytes(tmp_path, kind):
     assert not opened(tmp_path, JPEGS[kind]).lacks_its_end
     assert not opened(tmp_path, JPEGS[kind] + bytes(100)).lacks_its_end
 
 
 @pytest.mark.parametrize('kind', JPEGS)
 @pytest.mark.parametrize('share', [0.1, 0.5, 0.99])
-def test_a_jpeg_cut_short_or_filled_up_with_zeros_lacks_its_end(tmp_path, kind, share):
+def test_a_truncated_or_zero_padded_jpeg_lacks_its_end_marker(tmp_path, kind, share):
     content = JPEGS[kind]
     start = content[: int(len(content) * share)]
     assert opened(tmp_path, start).lacks_its_end
     assert opened(tmp_path, start + bytes(len(content) - len(start))).lacks_its_end
 
 
-def test_the_end_of_a_thumbnail_is_not_the_picture_s(tmp_path):
+def test_the_end_marker_of_a_thumbnail_does_not_count(tmp_path):
     thumbnail = encoded('JPEG', PIXELS[::4, ::4])
     segment = b'Exif\0\0' + thumbnail
     content = b'\xff\xd8\xff\xe1' + (len(segment) + 2).to_bytes(2, 'big') + segment + JPEGS['baseline'][2:]
@@ -53,7 +53,7 @@ def test_the_end_of_a_thumbnail_is_not_the_picture_s(tmp_path):
 
 
 @pytest.mark.parametrize('content', [b'', b'\xff', b'\xff\xd8', b'\xff\xd8\xff\xda', b'no picture'])
-def test_any_bytes_can_be_looked_at(tmp_path, content):
+def test_any_bytes_can_be_inspected(tmp_path, content):
     assert opened(tmp_path, content).lacks_its_end == content.startswith(b'\xff\xd8')
     assert opened(tmp_path, content).bits == 8
     assert opened(tmp_path, content).orientation() == 1
@@ -112,9 +112,7 @@ def png_of(data, late=False):
 
 @pytest.mark.parametrize('number', [0, *range(1, 9), 9, 255, 65535])
 @pytest.mark.parametrize('order', '<>')
-def test_an_orientation_is_the_one_that_opencv_and_pillow_show_and_any_other_number_is_as_stored(
-    tmp_path, number, order
-):
+def test_orientation_agrees_with_opencv_and_pillow_and_unknown_numbers_mean_as_stored(tmp_path, number, order):
     data = exif(short(number, order), order=order)
     turned = number if number in range(1, 9) else 1
     for content in (jpeg_of(data), png_of(data), png_of(data, late=True)):
@@ -123,7 +121,7 @@ def test_an_orientation_is_the_one_that_opencv_and_pillow_show_and_any_other_num
 
 
 @pytest.mark.parametrize('number', [0, 1, 3, 6, 9])
-def test_that_of_a_tiff_too(tmp_path, number):
+def test_orientation_of_a_tiff(tmp_path, number):
     content = encoded('TIFF', CORNER, tiffinfo={0x0112: number})
     assert opened(tmp_path, content).orientation() == seen(content)
 
@@ -147,7 +145,7 @@ ODD = {
 
 
 @pytest.mark.parametrize('case', ODD)
-def test_of_malformed_exif_data_the_orientation_is_the_one_that_opencv_shows(tmp_path, case):
+def test_malformed_exif_data_is_read_as_opencv_does(tmp_path, case):
     assert opened(tmp_path, jpeg_of(ODD[case])).orientation() == seen(jpeg_of(ODD[case]))
 
 
@@ -159,12 +157,12 @@ def test_of_malformed_exif_data_the_orientation_is_the_one_that_opencv_shows(tmp
         (segment(b'Exif\0\0' + exif(short(3))), 3),
     ],
 )
-def test_opencv_looks_at_the_first_segment_of_its_kind_alone(tmp_path, before, turned):
+def test_opencv_reads_only_the_first_exif_segment(tmp_path, before, turned):
     content = jpeg_of(exif(short(6)), before)
     assert opened(tmp_path, content).orientation() == seen(content) == turned
 
 
-def test_a_picture_above_pillows_limit_has_an_orientation_too(tmp_path, monkeypatch):
+def test_an_image_above_pillows_limit_has_an_orientation(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10)
     assert opened(tmp_path, jpeg_of(exif(short(6)))).orientation() == 6
 
@@ -180,16 +178,16 @@ def test_the_bits_of_a_channel_are_seen(tmp_path, kind, channels):
 
 
 @pytest.mark.parametrize('start', [b'\x89PNG\r\n\x1a\n', b'II*\0', b'MM\0*', b'II*\0\xff\xff\xff\xff'])
-def test_of_a_header_cut_short_there_are_eight_bits(tmp_path, start):
+def test_a_truncated_header_counts_as_eight_bits(tmp_path, start):
     assert opened(tmp_path, start).bits == 8
 
 
-def test_another_file_backend_sees_the_same(tmp_path):
+def test_other_file_backends_give_the_same_result(tmp_path):
     cut = JPEGS['baseline'][:-9]
     assert opened(tmp_path, cut, backend_args=dict(backend='local')).lacks_its_end
 
 
-def test_a_damaged_png_is_recognised_wherever_a_byte_is_changed():
+def test_any_changed_byte_of_a_png_is_detected():
     content = encoded('PNG', PIXELS[:8, :8])
     assert png_damage(content) is None
     assert png_damage(JPEGS['baseline']) is None

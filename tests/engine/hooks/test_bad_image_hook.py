@@ -63,7 +63,7 @@ def test_a_training_without_such_images_has_no_list(tmp_path, source):
     assert not (tmp_path / 'work' / 'bad_images.txt').exists()
 
 
-def test_what_workers_found_apart_counts_together(tmp_path, source):
+def test_bad_images_of_several_workers_are_summed(tmp_path, source):
     training = runner(tmp_path, source, max_iters=1)
     hook = BadImageHook()
     hook.before_train(training)
@@ -108,13 +108,13 @@ def spoil(tmp_path, places):
     return bad
 
 
-def test_what_one_of_two_ranks_found_is_counted_by_both_and_listed(tmp_path, source):
+def test_bad_images_of_one_rank_are_counted_by_both_and_listed(tmp_path, source):
     (bad,) = spoil(tmp_path, [2])
     assert two_ranks(tmp_path, source) == [[1], [1]]
     assert (tmp_path / 'work' / 'bad_images.txt').read_text().startswith(f'pets\t{bad}\tcannot be read: ')
 
 
-def test_what_two_ranks_found_apart_ends_both_beyond_the_share(tmp_path, source):
+def test_bad_images_of_two_ranks_beyond_the_share_end_both(tmp_path, source):
     spoil(tmp_path, [0, 2])
     source['bad_data']['max_share'] = 0.2
     said = two_ranks(tmp_path, source)

@@ -98,7 +98,7 @@ def test_it_is_the_cka_of_all_positions_of_all_sources_images(squeeze):
         assert measured[name] == pytest.approx(cka.compute(), abs=1e-6)
 
 
-def test_a_student_that_is_a_branch_is_all_like_it(squeeze):
+def test_a_student_equal_to_a_branch_has_similarity_1_with_it(squeeze):
     runner = squeeze(topology='none', start_from='det')
     runner.model.init_weights()
     measured = values(runner)
@@ -113,14 +113,14 @@ def test_the_training_is_the_same_with_it_and_without(squeeze, tmp_path):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_a_resumed_training_measures_what_a_straight_one_does(squeeze, tmp_path):
+def test_a_resumed_training_measures_the_same(squeeze, tmp_path):
     squeeze('straight').train()
     squeeze('resumed', max_iters=2).train()
     squeeze('resumed', resume=True).train()
     assert similarities(tmp_path / 'resumed') == similarities(tmp_path / 'straight')
 
 
-def test_a_resumed_trainings_next_line_has_not_what_was_measured_before(squeeze, tmp_path):
+def test_a_resumed_training_does_not_log_earlier_measurements(squeeze, tmp_path):
     hook = dict(HOOK, interval=4)
     squeeze('resumed', hooks=[hook], max_iters=4).train()
     squeeze('resumed', hooks=[hook], max_iters=8, resume=True).train()
@@ -134,7 +134,7 @@ def test_only_what_was_measured_now_is_in_the_log(squeeze, tmp_path):
 
 
 @pytest.mark.parametrize(('max_iters', 'line', 'steps'), [(450, 10, 10), (500_000, 50, 10_000), (20, 10, 10)])
-def test_about_fifty_measurements_are_made_unless_said_otherwise(max_iters, line, steps):
+def test_about_fifty_measurements_by_default(max_iters, line, steps):
     hook = FeatureSimilarityHook()
     runner = SimpleNamespace(hooks=[LoggerHook(interval=line)], max_iters=max_iters, iter=0)
     measured = []
@@ -148,7 +148,7 @@ def test_without_validation_images_there_is_an_error(squeeze):
         squeeze(validated=False).train()
 
 
-def test_in_the_expansion_stage_there_is_nothing_to_measure(tmp_path):
+def test_no_similarity_in_the_expansion_stage(tmp_path):
     runner = tiny_runner(tmp_path, [HOOK], max_iters=2)
     runner.train()
     assert similarities(tmp_path) == {}

@@ -90,7 +90,7 @@ def test_tensorboard_has_it_at_every_validation_beside_the_similarity(squeeze, t
     assert logged['similarity/cls_0']
 
 
-def test_a_student_that_reproduces_the_branches_keeps_all(squeeze, teacher):
+def test_a_student_equal_to_the_branches_has_full_fidelity(squeeze, teacher):
     class Reproduce(Hook):
         def before_val_epoch(self, runner):
             runner.model.student.load_state_dict(
@@ -175,7 +175,7 @@ def test_other_data_is_measured_again(squeeze, tmp_path, measured):
     assert now['metrics']['birds'] != before['metrics']['birds']
 
 
-def test_a_test_on_other_images_than_the_validations_is_measured_against_the_branches_on_those(squeeze, measured):
+def test_fidelity_on_test_images_compares_with_the_branches_on_them(squeeze, measured):
     sources = validated_sources('birds', 'cars')
     sources['birds']['val_dataloader']['dataset']['seed'] = 5
     runner, _ = squeeze(
@@ -189,14 +189,14 @@ def test_a_test_on_other_images_than_the_validations_is_measured_against_the_bra
 
 
 @pytest.mark.parametrize('wanted', ['sources/fidelity', 'boxes/fidelity'])
-def test_a_best_checkpoint_by_a_fidelity_that_there_will_not_be_is_refused(squeeze, wanted):
+def test_save_best_by_an_unknown_fidelity_is_refused(squeeze, wanted):
     hooks = dict(checkpoint=dict(type='CheckpointHook', save_best=wanted, rule='greater', by_epoch=False, interval=2))
     message = rf"save_best: .*{wanted}.*\[\].* save_best='sources/mean'"
     with pytest.raises(ConfigError, match=message):
         squeeze(sources=('boxes',), default_hooks=hooks)[0].train()
 
 
-def test_a_branch_that_reaches_nothing_itself_is_named_and_left_out(squeeze, caplog):
+def test_a_source_with_branch_score_0_is_named_and_left_out(squeeze, caplog):
     runner, seen = squeeze(sources=('birds', 'boxes'))
     runner.logger.addHandler(caplog.handler)
     runner.train()
@@ -226,7 +226,7 @@ def test_measuring_shows_how_far_it_is(squeeze, caplog):
     assert "Fidelity: branches' own metrics, birds [2/6]  eta: 0:00:0" in caplog.text
 
 
-def test_a_test_reports_it_too(squeeze):
+def test_a_test_reports_fidelity(squeeze):
     sources = validated_sources('birds', 'cars')
     runner, _ = squeeze(
         test_cfg=dict(type='MultiSourceTestLoop'),

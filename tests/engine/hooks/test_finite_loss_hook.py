@@ -94,7 +94,7 @@ def replayed(trained, path):
     return replay
 
 
-def test_the_run_stops_and_names_source_loss_images_and_file(tmp_path):
+def test_a_non_finite_loss_stops_the_run_and_is_named_with_source_and_images(tmp_path):
     trained, told, path = stopped(tmp_path, 'boxes')
     assert told.startswith('step 3: boxes.loss_bbox = ')
     assert "images of source 'boxes': boxes/0.jpg, boxes/1.jpg; saved in" in told
@@ -104,7 +104,7 @@ def test_the_run_stops_and_names_source_loss_images_and_file(tmp_path):
     assert replayed(trained, path).first == 'networks.boxes.bbox_head.loss_bbox'
 
 
-def test_the_weights_never_take_it_and_the_step_made_again_names_the_module(tmp_path):
+def test_weights_stay_finite_and_the_replayed_step_names_the_module(tmp_path):
     trained, told, path = stopped(tmp_path, 'images')
     assert told.startswith('step 3: cars.')
     assert "; images of source 'cars': cars/0.jpg, cars/1.jpg; saved in" in told
@@ -113,7 +113,7 @@ def test_the_weights_never_take_it_and_the_step_made_again_names_the_module(tmp_
     assert replayed(trained, path).first == 'backbone.branches.cls.backbone.conv1'
 
 
-def test_of_a_saved_step_nothing_is_executed(tmp_path):
+def test_nothing_in_a_saved_step_is_executed(tmp_path):
     class Malicious:
         def __reduce__(self):
             return (tmp_path / 'executed').mkdir, ()
@@ -125,7 +125,7 @@ def test_of_a_saved_step_nothing_is_executed(tmp_path):
 
 
 @pytest.mark.parametrize('content', [b'', b'no archive at all', None])
-def test_what_is_no_saved_step_is_refused_in_words_of_our_own(tmp_path, content):
+def test_files_other_than_saved_steps_are_refused(tmp_path, content):
     """torch's advise to execute what is in the file."""
     path = tmp_path / 'step.pth'
     if content is None:
@@ -157,7 +157,7 @@ def test_more_steps_than_the_limit_stop_the_run(tmp_path):
 CLIPPED = dict(optimizer=dict(type='SGD', lr=0.01), clip_grad=dict(max_norm=10.0))
 
 
-def test_gradients_whose_norm_is_read_stop_the_run_before_the_weights_take_them(tmp_path):
+def test_clipped_non_finite_gradients_stop_before_the_update(tmp_path):
     trained = runner(tmp_path / 'work', where='gradients', optim_wrapper=CLIPPED)
     with pytest.raises(NonFiniteLossError, match='step 3: .*gradients.*not finite.*images.*saved'):
         trained.train()
@@ -165,7 +165,7 @@ def test_gradients_whose_norm_is_read_stop_the_run_before_the_weights_take_them(
         assert torch.equal(parameter, states(trained)[-1][name]), name
 
 
-def test_or_their_step_is_skipped(tmp_path):
+def test_steps_with_non_finite_images_are_skipped(tmp_path):
     trained = runner(tmp_path / 'work', 'skip', where='gradients', optim_wrapper=CLIPPED)
     trained.train()
     before, after = states(trained)[FAULTY - 1], states(trained)[FAULTY]
@@ -185,7 +185,7 @@ def test_weights_that_have_taken_them_are_blamed_and_not_the_next_images(tmp_pat
 @pytest.mark.parametrize(
     ('save_last', 'said'), [(True, 'this checkpoint is not written'), (False, 'the training has ended with them')]
 )
-def test_in_the_last_step_too_and_they_are_not_saved(tmp_path, save_last, said):
+def test_non_finite_weights_of_the_last_step_are_not_saved(tmp_path, save_last, said):
     hooks = dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=100, save_last=save_last))
     trained = runner(tmp_path / 'work', where='gradients', steps=(5,), default_hooks=hooks)
     with pytest.raises(NonFiniteLossError, match=f'step 5: weights.* not finite.*{said}'):
@@ -201,7 +201,7 @@ class FullDiskHook(Hook):
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 
 
-def test_a_full_disk_takes_the_saved_step_and_not_what_is_told_of_it(tmp_path):
+def test_a_full_disk_loses_the_saved_step_but_not_the_message(tmp_path):
     def work():
         trained = runner(tmp_path / 'work')
         trained.register_hook(FullDiskHook())
@@ -219,7 +219,7 @@ WRAPPERS = [
 
 
 @pytest.mark.parametrize('wrapper', WRAPPERS, ids=['by branch', 'joint'])
-def test_all_ranks_skip_what_one_cannot_take(tmp_path, wrapper):
+def test_all_ranks_skip_a_step_that_one_cannot_take(tmp_path, wrapper):
     def train(rank):
         cfg = dict(model_wrapper_cfg=wrapper)
         trained = runner(tmp_path / 'work', 'skip', rank=1, launcher='pytorch', cfg=cfg)
@@ -264,7 +264,7 @@ class OverflowingOptimWrapper(OptimWrapper):
         self.scaler.update()
 
 
-def test_what_a_loss_scaler_skips_is_no_failure(tmp_path):
+def test_overflow_of_a_loss_scaler_is_not_a_failure(tmp_path):
     scaled = dict(type='OverflowingOptimWrapper', optimizer=dict(type='SGD', lr=0.01))
     trained = runner(tmp_path / 'work', steps=(), optim_wrapper=scaled)
     trained.train()

@@ -38,7 +38,7 @@ STATELESS = {
 
 
 @pytest.mark.parametrize('library', ['mmengine', 'mmdet', 'mmseg', 'mmpretrain'])
-def test_of_every_stock_hook_it_is_known_what_it_carries(library):
+def test_the_state_of_every_stock_hook_is_known(library):
     registry = ROOT
     if library != 'mmengine':
         importlib.import_module(f'{library}.engine')
@@ -61,7 +61,7 @@ def counted(runner):
 
 
 @pytest.mark.parametrize(('interval', 'save_best'), [(1, None), (1, 'score'), (3, 'score')])
-def test_patience_goes_on_where_it_was(tmp_path, interval, save_best):
+def test_patience_is_resumed(tmp_path, interval, save_best):
     saving = dict(interval=interval, save_best=save_best, rule=save_best and 'greater')
     settings = dict(steps=12, scores=SCORES, hooks=[STOPPER], checkpoint=saving)
     straight = counted(trained(tmp_path / 'straight', **settings))
@@ -70,7 +70,7 @@ def test_patience_goes_on_where_it_was(tmp_path, interval, save_best):
         assert counted(interrupted_and_resumed(tmp_path / f'{step}', step, **settings)) == straight, step
 
 
-def test_patience_goes_on_where_it_was_in_a_training_of_epochs(tmp_path):
+def test_patience_is_resumed_in_an_epoch_based_training(tmp_path):
     settings = dict(epochs=12, scores=SCORES, hooks=[STOPPER])
     straight = counted(trained(tmp_path / 'straight', **settings))
     assert straight[:2] == (14, 7)
@@ -80,7 +80,7 @@ def test_patience_goes_on_where_it_was_in_a_training_of_epochs(tmp_path):
 
 @pytest.mark.parametrize('interval', [1, 4])
 @pytest.mark.parametrize('changed', [{}, dict(stopping_threshold=7.2)], ids=['patience', 'threshold'])
-def test_a_training_that_has_ended_early_stays_ended(tmp_path, interval, changed):
+def test_an_early_stopped_training_stays_stopped(tmp_path, interval, changed):
     settings = dict(steps=12, scores=SCORES, hooks=[STOPPER | changed], checkpoint=dict(interval=interval))
     first = trained(tmp_path, **settings)
     again = trained(tmp_path, resume='auto', **settings)
@@ -89,7 +89,7 @@ def test_a_training_that_has_ended_early_stays_ended(tmp_path, interval, changed
     assert first.iter == (4 if changed else 7)
 
 
-def test_with_more_patience_it_goes_on_and_says_so(tmp_path, caplog):
+def test_more_patience_resumes_and_is_logged(tmp_path, caplog):
     settings = dict(steps=12, scores=SCORES)
     trained(tmp_path, hooks=[STOPPER], **settings)
     further = toy_runner(tmp_path, hooks=[STOPPER | dict(patience=4)], resume='auto', **settings)
@@ -129,7 +129,7 @@ RECIPE = dict(action_epoch=3, loss=dict(type='TripleLoss'), train_pipeline=[dict
     ids=lambda hook: hook['type'],
 )
 @pytest.mark.parametrize('epoch', [1, 3])
-def test_other_hooks_go_on_too(tmp_path, hook, epoch, monkeypatch):
+def test_other_hooks_resume(tmp_path, hook, epoch, monkeypatch):
     from ..toy_training import EightNumbers, ToyModel
 
     monkeypatch.setattr(EightNumbers, 'update_skip_type_keys', lambda self, keys: None, raising=False)
@@ -155,7 +155,7 @@ def test_other_hooks_go_on_too(tmp_path, hook, epoch, monkeypatch):
         assert first == second
 
 
-def test_a_schedule_that_reads_validations_goes_on(tmp_path):
+def test_a_schedule_by_validations_is_resumed(tmp_path):
     plateau = dict(type='ReduceOnPlateauLR', monitor='score', rule='greater', patience=1, factor=0.5)
     settings = dict(steps=12, scores=SCORES, param_scheduler=plateau)
     straight = trained(tmp_path / 'straight', **settings)
@@ -187,12 +187,12 @@ class CountingHook(Hook):
         self.seen = [*self.seen, runner.iter] if isinstance(self.seen, list) else self.seen
 
 
-def test_a_hook_of_ones_own_names_its_state(tmp_path):
+def test_a_custom_hook_declares_its_state(tmp_path):
     hooks = [dict(type='CountingHook', kind='list')] * 2
     resumed = interrupted_and_resumed(tmp_path, 3, steps=5, hooks=hooks)
     assert [hook.seen for hook in resumed.hooks if isinstance(hook, CountingHook)] == [[0, 1, 2, 3, 4]] * 2
 
 
-def test_a_state_that_reading_would_execute_is_not_saved(tmp_path):
+def test_a_state_that_needs_a_pickle_is_not_saved(tmp_path):
     with pytest.raises(ConfigError, match=r'CountingHook\.seen.* object'):
         toy_runner(tmp_path, steps=2, custom_hooks=[CountingHook(object)]).train()

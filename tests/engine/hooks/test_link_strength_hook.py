@@ -23,7 +23,7 @@ def links_of(runner):
     return {name: values for name, values in logged(runner).items() if name.startswith('link/')}
 
 
-def test_new_links_bring_nothing(tmp_path):
+def test_new_links_have_strength_0(tmp_path):
     runner = tiny_runner(tmp_path, [HOOK], max_iters=1, interval=1)
     runner.train()
     # lower: a link from every lower and the same level of two others, to levels 0 to 2 of three branches
@@ -31,7 +31,7 @@ def test_new_links_bring_nothing(tmp_path):
     assert all(values == [0.0] for values in links_of(runner).values())
 
 
-def test_strength_is_what_a_link_brings_relative_to_what_it_is_sent(tmp_path):
+def test_strength_is_output_relative_to_input(tmp_path):
     runner = tiny_runner(tmp_path, [HOOK], max_iters=1, interval=1)
     runner.model.init_weights = lambda: None
     link = runner.model.backbone.links['det_0__cls_0']
@@ -72,7 +72,7 @@ def test_checkpoints_keep_the_last_strengths_as_plain_data(tmp_path):
     assert strength > 0
 
 
-def test_a_resumed_training_goes_on_with_them(tmp_path):
+def test_a_resumed_training_keeps_them(tmp_path):
     tiny_runner(tmp_path, [StrengthenLinks(), HOOK], max_iters=2).train()
     kept = read_checkpoint(str(tmp_path))['meta']['xlearner_links']
     runner = tiny_runner(tmp_path, [HOOK], max_iters=2, resume=True)
@@ -82,7 +82,7 @@ def test_a_resumed_training_goes_on_with_them(tmp_path):
     assert checkpoint['meta']['xlearner_links'] == kept
 
 
-def test_without_links_there_is_nothing_to_measure(tmp_path):
+def test_without_links_nothing_is_measured(tmp_path):
     backbone = dict(
         type='XLearnerExpandedBackbone',
         branches=dict(shared=tiny_resnet()),

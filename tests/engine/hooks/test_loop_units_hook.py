@@ -40,14 +40,14 @@ def refusal(*args, **kwargs):
 EPOCHS = dict(checkpoint=dict(type='CheckpointHook', interval=1), log_processor=dict(by_epoch=True))
 
 
-def test_an_epoch_without_end_is_refused_and_one_of_some_steps_is_not(tmp_path):
+def test_endless_epochs_are_refused_and_finite_ones_accepted(tmp_path):
     told = refusal(tmp_path, epochs=2, **EPOCHS)
     assert 'sampler.steps_per_epoch' in told
     assert 'IterBasedTrainLoop' in told
     assert check_units(built(tmp_path, epochs=2, sampler=dict(steps_per_epoch=3), **EPOCHS)) == []
 
 
-def test_a_stock_data_set_without_end_is_refused_too(tmp_path):
+def test_an_endless_stock_dataset_is_refused(tmp_path):
     loader = dict(
         batch_size=2, dataset=dict(type='TinyImageDataset', source='cars'), sampler=dict(type='InfiniteSampler')
     )
@@ -56,7 +56,7 @@ def test_a_stock_data_set_without_end_is_refused_too(tmp_path):
     assert 'DefaultSampler' in told
 
 
-def test_the_training_itself_does_not_begin(tmp_path):
+def test_a_dry_run_does_not_start_training(tmp_path):
     runner = built(tmp_path, epochs=2, **EPOCHS)
     with pytest.raises(ConfigError, match='steps_per_epoch'):
         runner.train()
@@ -92,7 +92,7 @@ def test_schedules_that_are_stepped_pass(tmp_path):
     assert check_units(built(tmp_path, param_scheduler=both, **in_epochs)) == []
 
 
-def test_a_schedule_that_reads_metrics_needs_validations_alone(tmp_path):
+def test_a_schedule_by_metrics_needs_only_validations(tmp_path):
     plateau = dict(type='ReduceOnPlateauLR', monitor='sources/mean')
     told = refusal(tmp_path, param_scheduler=plateau)
     assert 'ReduceOnPlateauLR' in told
@@ -158,13 +158,13 @@ COSINE = dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=STEPS, T_ma
         (dict(hooks=[dict(type='mmpretrain.PreciseBNHook')]), ['PreciseBNHook', 'interval=1']),
     ],
 )
-def test_what_is_done_at_other_times_than_it_seems_to_say_is_told_in_one_line(tmp_path, settings, named):
+def test_schedules_and_validations_at_unexpected_times_are_logged_in_one_line(tmp_path, settings, named):
     (note,) = check_units(built(tmp_path, **settings))
     assert all(each in note for each in named)
     assert '\n' not in note
 
 
-def test_a_warm_up_before_a_constant_rate_is_as_it_should_be(tmp_path):
+def test_a_warm_up_before_a_constant_rate_is_accepted(tmp_path):
     assert check_units(built(tmp_path, param_scheduler=dict(type='LinearLR', by_epoch=False, end=5))) == []
     both = [dict(type='LinearLR', by_epoch=False, end=5), COSINE | dict(begin=5, T_max=15)]
     assert check_units(built(tmp_path, param_scheduler=both)) == []

@@ -36,7 +36,7 @@ def begin(root, values, model=None, stock=False):
 
 
 @pytest.mark.parametrize(('stock', 'name'), [(False, 'masks'), (True, 'BaseSegDataset')])
-def test_on_masks_of_0_and_255_it_is_refused(tmp_path, stock, name):
+def test_masks_of_0_and_255_are_refused(tmp_path, stock, name):
     with pytest.raises(SourceError, match=rf"source '{name}': .*/maps: all 6 label maps .*255.*none holds thing"):
         begin(tmp_path, [0, 255], stock=stock)
 
@@ -49,5 +49,5 @@ def test_a_squeeze_needs_no_labels(tmp_path):
 
 
 @pytest.mark.parametrize('stock', [False, True])
-def test_on_masks_of_both_classes_nothing_is_said(tmp_path, stock):
+def test_masks_of_both_classes_are_accepted(tmp_path, stock):
     assert begin(tmp_path, [0, 1, 255], stock=stock) == []

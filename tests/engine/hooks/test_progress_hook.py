@@ -8,7 +8,7 @@ from ..toy_training import interrupted_and_resumed, toy_runner, trained
 
 
 @pytest.mark.parametrize('length', [dict(steps=6), dict(epochs=3)], ids=['steps', 'epochs'])
-def test_a_training_leaves_all_its_steps(tmp_path, length):
+def test_progress_of_a_training_is_complete_at_its_end(tmp_path, length):
     trained(tmp_path, **length)
     progress = Progress.read(tmp_path)
     assert (progress.step, progress.steps, progress.first) == (6, 6, 1)

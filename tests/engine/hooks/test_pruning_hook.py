@@ -94,7 +94,7 @@ def test_it_prunes_to_the_target_in_steps_and_then_only_trains_on(straight):
     assert end['plain XLearnerResNet as branch cls']['params'] == 44_772
 
 
-def test_a_pruned_checkpoint_says_what_its_backbone_is_built_like(straight):
+def test_a_pruned_checkpoint_records_how_to_build_its_backbone(straight):
     work_dir, run = straight
     record = read(work_dir, 6)['meta']['xlearner']['backbone']
     again = MODELS.build({**record, 'init_cfg': dict(type='Pretrained', checkpoint=str(work_dir / 'iter_6.pth'))})
@@ -106,7 +106,7 @@ def test_a_pruned_checkpoint_says_what_its_backbone_is_built_like(straight):
 
 
 @pytest.mark.parametrize('criterion', ['GroupMagnitudeImportance', 'GroupTaylorImportance'])
-def test_stopped_and_resumed_it_ends_with_the_same_bits(criterion, straight, tmp_path):
+def test_interrupted_and_resumed_training_is_bit_identical(criterion, straight, tmp_path):
     work_dir = straight[0] if criterion == 'GroupMagnitudeImportance' else tmp_path / 'straight'
     if criterion != 'GroupMagnitudeImportance':
         trained(work_dir, pruning(criterion=dict(type=criterion)))
@@ -130,7 +130,7 @@ def test_gradients_are_those_of_the_last_update_where_a_step_falls_between_two(t
     assert params(run.model.backbone) <= TARGET
 
 
-def test_without_any_gradient_the_criterion_that_reads_them_says_so(tmp_path):
+def test_a_gradient_criterion_without_gradients_is_an_error(tmp_path):
     taylor = pruning(criterion=dict(type='GroupTaylorImportance'), steps=1, interval=3)
     with pytest.raises(ConfigError, match=r"'GroupTaylorImportance' reads gradients, .* accumulative_counts"):
         trained(tmp_path, taylor, optim_wrapper=optim(accumulative_counts=50), default_hooks=saving(50))
@@ -157,7 +157,7 @@ def test_a_pruned_checkpoint_is_tested_without_the_data_of_its_training(straight
     assert run.model.backbone.widths == straight[1].model.backbone.widths
 
 
-def test_a_pruned_checkpoint_is_no_start_of_a_training_that_does_not_know_its_widths(straight, tmp_path):
+def test_a_pruned_checkpoint_needs_a_config_with_its_widths(straight, tmp_path):
     path = str(straight[0] / 'iter_6.pth')
     with pytest.raises(CheckpointError, match=r'load_from: .*iter_6.pth.* backbone.* more differ'):
         trained(tmp_path / 'full', hook=dict(type='SourceEpochHook'), load_from=path)
@@ -165,12 +165,12 @@ def test_a_pruned_checkpoint_is_no_start_of_a_training_that_does_not_know_its_wi
     trained(tmp_path / 'narrow', hook=dict(type='SourceEpochHook'), load_from=path, model=narrow, max_iters=1)
 
 
-def test_a_backbone_that_starts_at_random_is_not_pruned(tmp_path):
+def test_pruning_a_randomly_initialized_backbone_is_refused(tmp_path):
     with pytest.raises(ConfigError, match='random.*load_from.*expansion'):
         trained(tmp_path, load_from=None)
 
 
-def test_branches_that_start_from_files_of_their_own_are(tmp_path):
+def test_initialization_of_branches_from_files_is_recorded(tmp_path):
     backbone = tiny_expanded()
     for name, branch in backbone['branches'].items():
         torch.save(MODELS.build(branch).state_dict(), tmp_path / f'{name}.pth')
@@ -242,7 +242,7 @@ def test_all_processes_prune_the_same(tmp_path):
         ({}, dict(hooks=({'type': 'StageMetaHook'}, {'type': 'EMAHook'})), 'remove EMAHook'),
     ],
 )
-def test_what_cannot_work_is_refused_at_the_start(hook, kwargs, message, tmp_path):
+def test_invalid_combinations_are_refused_at_the_start(hook, kwargs, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         runner(tmp_path, pruning(**hook), **kwargs).train()
 
@@ -266,7 +266,7 @@ def test_what_cannot_work_is_refused_at_the_start(hook, kwargs, message, tmp_pat
         (dict(input_size=64), r'input_size=64 must be height and width, as in \(224, 224\)'),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_at_build(change, message, tmp_path):
+def test_invalid_settings_are_refused_at_build(change, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         runner(tmp_path, pruning(**change))
 

@@ -82,7 +82,7 @@ def test_teachers_of_hints_are_recorded(tmp_path):
     assert start['teachers'] == {"hint teacher of source 'birds'": dict(checkpoint=str(path), sha256=sha256(path))}
 
 
-def test_what_weights_started_from_is_recorded(tmp_path):
+def test_the_initialization_of_weights_is_recorded(tmp_path):
     teacher, weights = write_teacher(tmp_path / 'teacher.pth'), tmp_path / 'start.pth'
     torch.save(MODELS.build(tiny_resnet()).state_dict(), weights)
     pretrained = tiny_resnet(init_cfg=dict(type='Pretrained', checkpoint=str(weights)))
@@ -96,7 +96,7 @@ def test_what_weights_started_from_is_recorded(tmp_path):
     assert start['started_from'] == {'model.backbone.branches.det.backbone': said}
 
 
-def test_a_resumed_training_adds_its_start_and_says_what_has_changed(tmp_path):
+def test_a_resumed_training_records_its_start_and_changes(tmp_path):
     def log():
         return ''.join(path.read_text() for path in (tmp_path / 'work').glob('*/*.log'))
 
@@ -143,7 +143,7 @@ def test_the_commit_of_a_clean_repository(repository):
     )  # fmt: skip
 
 
-def test_changed_files_are_told_apart_by_their_difference(repository):
+def test_changed_files_have_different_digests(repository):
     root, commit = repository
     seen = []
     for text in ('a = 2\n', 'a = 3\n'):
@@ -159,12 +159,12 @@ def test_outside_of_a_repository_it_says_so(tmp_path):
     assert 'not a git repository' in git_state(tmp_path)['none']
 
 
-def test_without_git_it_says_so(tmp_path, monkeypatch):
+def test_a_missing_git_is_recorded(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
     assert 'git is not installed' in git_state(tmp_path)['none']
 
 
-def test_a_git_that_hangs_does_not_hold_a_training_up(tmp_path, monkeypatch):
+def test_a_hanging_git_does_not_block_training(tmp_path, monkeypatch):
     (tmp_path / 'git').write_text('#!/bin/sh\nexec sleep 60\n')
     (tmp_path / 'git').chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
@@ -188,7 +188,7 @@ def test_every_start_is_kept_in_order(tmp_path):
     assert json.loads((tmp_path / RECORD).read_text())['starts'][0] == FIRST
 
 
-def test_what_differs_from_the_start_before_is_named(tmp_path):
+def test_differences_to_the_previous_start_are_named(tmp_path):
     add_start(tmp_path, FIRST)
     assert add_start(tmp_path, dict(FIRST, time='2', command='train --resume', iteration=4)) == []
     again = dict(FIRST, versions=dict(torch='2.12'), data=dict(birds=dict(images=9), cars=dict(images=3)))
@@ -196,7 +196,7 @@ def test_what_differs_from_the_start_before_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('content', ['', '{"starts":', '[]', '{}'])
-def test_a_damaged_record_is_named_and_left_alone(tmp_path, content):
+def test_a_damaged_record_is_named_and_not_overwritten(tmp_path, content):
     (tmp_path / RECORD).write_text(content)
     with pytest.raises(ConfigError, match=r'run\.json.*damaged.*move it'):
         add_start(tmp_path, FIRST)

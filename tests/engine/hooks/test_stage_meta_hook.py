@@ -22,7 +22,7 @@ class Nameless(BaseModel):
         """Nothing."""
 
 
-def test_a_checkpoint_says_what_was_trained_as_plain_data(tmp_path):
+def test_checkpoint_metadata_is_plain_data(tmp_path):
     tiny_runner(tmp_path, [HOOK], max_iters=1).train()
     recorded = torch.load(tmp_path / 'iter_1.pth', weights_only=False)['meta']['xlearner']
     assert recorded == {
@@ -36,7 +36,7 @@ def test_a_checkpoint_says_what_was_trained_as_plain_data(tmp_path):
     }
 
 
-def test_a_squeeze_says_who_taught_it(tmp_path):
+def test_a_squeeze_records_its_teacher(tmp_path):
     teacher = write_teacher(tmp_path / 'teacher.pth')
     run = tiny_runner(tmp_path / 'squeeze', [HOOK], model=tiny_squeeze(teacher), max_iters=1)
     run.train()
@@ -54,7 +54,7 @@ def test_a_checkpoint_of_the_other_stage_is_not_resumed(tmp_path):
         squeeze.train()
 
 
-def test_a_squeeze_is_held_to_its_teacher_also_where_the_config_leaves_the_hook_out(tmp_path):
+def test_a_changed_teacher_is_refused_without_the_hook_in_the_config(tmp_path):
     def train(teacher, **kwargs):
         model = tiny_squeeze(teacher)
         tiny_runner(tmp_path / 'squeeze', [], model=model, max_iters=1, runner=XLearnerRunner, **kwargs).train()

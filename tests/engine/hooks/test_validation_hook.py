@@ -79,7 +79,7 @@ def coco_metric(root, **settings):
     return dict(_scope_='mmdet', type='CocoMetric', ann_file=str(root / 'train.json'), **settings)
 
 
-def test_a_sound_validation_leaves_model_metrics_and_random_numbers_as_they_were(tmp_path, capsys):
+def test_a_valid_validation_changes_no_model_metric_or_random_state(tmp_path, capsys):
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -94,7 +94,7 @@ def test_a_sound_validation_leaves_model_metrics_and_random_numbers_as_they_were
     assert capsys.readouterr().out == ''
 
 
-def test_of_boxes_and_label_maps_too(tmp_path):
+def test_exif_orientation_with_boxes_and_label_maps(tmp_path):
     check(coco(tmp_path / 'coco'), coco_metric(tmp_path / 'coco', classwise=True), primary_metric='coco/bbox_mAP')
     check(voc(tmp_path / 'voc'), dict(_scope_='mmdet', type='VOCMetric'))
     check(label_maps(tmp_path / 'seg'), dict(_scope_='mmseg', type='IoUMetric'), primary_metric='mIoU')
@@ -105,7 +105,7 @@ def test_more_ranks_asked_for_than_there_are_classes(tmp_path):
     refused(message, class_folders(tmp_path), accuracy(topk=(1, 5)))
 
 
-def test_a_primary_metric_that_is_not_given(tmp_path):
+def test_an_unreported_primary_metric(tmp_path):
     source = class_folders(tmp_path)
     refused("primary_metric 'top1' is not among .*accuracy/top1", source, accuracy(), primary_metric='top1')
 
@@ -120,7 +120,7 @@ def test_a_primary_metric_that_is_not_given(tmp_path):
         (SimpleNamespace(monitor='top1'), "monitor is 'top1'.* validation"),
     ],
 )
-def test_a_metric_to_select_by_that_is_not_given(tmp_path, hook, message):
+def test_selection_by_an_unreported_metric(tmp_path, hook, message):
     refused(message, class_folders(tmp_path), accuracy(topk=(1,)), [hook])
 
 

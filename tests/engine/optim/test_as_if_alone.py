@@ -110,7 +110,7 @@ def alone(of_all, own):
 
 
 @pytest.mark.parametrize(('of_all', 'own', 'schedules'), CASES.values(), ids=CASES)
-def test_the_weights_are_those_of_three_stock_trainings(of_all, own, schedules):
+def test_joint_training_equals_three_stock_trainings(of_all, own, schedules):
     joint = learner()
     networks = {branch: stock(joint, branch) for branch in SOURCES}
     wrapper = build_optim_wrapper(joint, dict(constructor='PerBranchOptimWrapperConstructor', **of_all, **own))

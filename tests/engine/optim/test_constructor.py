@@ -35,7 +35,7 @@ def of(wrapper):
     return [parameter for group in wrapper.optimizer.param_groups for parameter in group['params']]
 
 
-def test_to_a_branch_belong_its_links_and_the_networks_of_its_sources():
+def test_a_branch_owns_its_links_and_the_networks_of_its_sources():
     model = learner()
     wrapper = built(model, det={})
     owned = {branch: names_of(model, of(own)) for branch, own in wrapper.items()}
@@ -97,7 +97,7 @@ def test_settings_by_the_names_in_the_learner_reach_single_parameters():
         assert {group['weight_decay'] for group in groups} == {0.1, 0.0}
 
 
-def test_what_a_branch_does_not_set_it_takes_from_all():
+def test_branches_inherit_common_settings():
     wrapper = built(
         learner(),
         clip_grad=CLIPPED,
@@ -206,12 +206,12 @@ class OwnStepWrapper(OptimWrapper):
         (dict(type='OwnStepWrapper', det={}), 'OwnStepWrapper has a step of its own'),
     ],
 )
-def test_what_cannot_work_is_refused_by_name(settings, told):
+def test_invalid_combinations_are_refused_by_name(settings, told):
     with pytest.raises(ConfigError, match=told):
         built(learner(), **settings)
 
 
-def test_a_parameter_of_no_or_of_two_branches_is_refused_by_name():
+def test_parameters_of_no_or_two_branches_are_refused_by_name():
     model = learner()
     model.register_parameter('extra', torch.nn.Parameter(torch.ones(1)))
     with pytest.raises(ConfigError, match='extra.* no branch'):

@@ -46,11 +46,11 @@ def test_the_same_weight_of_all_sources_of_a_branch_is_refused():
         (ADAMW, dict(boxes=0.2, backbone=tiny_expanded('one', tasks=dict(cls='one', det='one', seg='one')))),
     ],
 )
-def test_a_weight_that_has_an_effect_is_taken(optimizer, settings):
+def test_a_loss_weight_with_an_effect_is_accepted(optimizer, settings):
     checked(optimizer, **settings)
 
 
-def test_it_is_said_before_the_first_step(tmp_path):
+def test_loss_weights_without_effect_are_refused_before_the_first_step(tmp_path):
     sources = image_sources()
     sources['masks']['loss_weight'] = 0.1
     model = dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=sources)

@@ -107,7 +107,7 @@ def test_schedules_that_are_not_those_of_the_optimizers_are_refused(tmp_path, sc
         trained(tmp_path, optim_wrapper, param_scheduler=schedules)
 
 
-def test_stopped_and_resumed_it_ends_as_if_it_had_not_been(tmp_path):
+def test_interrupted_and_resumed_training_is_identical(tmp_path):
     own = dict(steps=6, optim_wrapper=dict(OWN, accumulative_counts=2), param_scheduler=SCHEDULES)
     assert in_process(lambda: train('expansion', tmp_path / 'straight', **own))
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_another_number_of_optimizers_is_refused(tmp_path, befor
 
 
 @pytest.mark.parametrize('optim_wrapper', [OF_ALL, OWN], ids=['one optimizer', 'three optimizers'])
-def test_gradients_that_are_no_number_name_their_branch_and_no_branch_takes_the_step(tmp_path, optim_wrapper):
+def test_non_finite_gradients_name_their_branch_and_skip_the_step(tmp_path, optim_wrapper):
     watch = NanGradientHook('det')
     hooks = [watch, FiniteLossHook('stop')]
     with pytest.raises(NonFiniteLossError, match="step 2: .*gradients.*'det'.*not finite"):

@@ -79,12 +79,12 @@ def beat(store, rank):
     ('fault', 'status', 'said'),
     [(dies, -signal.SIGKILL, DIED), (fails, 3, 'error: rank 0 ends: rank 1 has failed: ZeroDivisionError: by nought')],
 )
-def test_the_other_ends_and_names_the_rank(fault, status, said, tmp_path):
+def test_the_other_rank_exits_and_names_the_dead_one(fault, status, said, tmp_path):
     assert exit_statuses(lambda rank: watched(rank, fault), tmp_path) == [1, status]
     assert said in (tmp_path / '0.txt').read_text()
 
 
-def test_of_one_that_hangs_and_one_that_waits_for_it_both_name_the_first(tmp_path):
+def test_a_hanging_and_a_waiting_rank_both_name_the_hanging_one(tmp_path):
     assert exit_statuses(lambda rank: watched(rank, hangs), tmp_path) == [1, 1]
     for rank in range(2):
         [line] = [line for line in (tmp_path / f'{rank}.txt').read_text().splitlines() if line.startswith('error: ')]
@@ -95,7 +95,7 @@ def test_of_one_that_hangs_and_one_that_waits_for_it_both_name_the_first(tmp_pat
 
 
 @pytest.mark.parametrize('end', ['told to stop', 'collective breaks'])
-def test_under_a_launcher_that_kills_all_after_one_died_the_rank_is_named_before(monkeypatch, end, tmp_path):
+def test_a_launcher_that_kills_all_does_so_after_the_dead_rank_is_named(monkeypatch, end, tmp_path):
     """As torchrun, which tells the others by SIGTERM."""
     monkeypatch.setattr(rank_watch, 'HASTE', SOON)
 
@@ -132,6 +132,6 @@ def test_the_rank_is_named_before_torchrun_kills_all(monkeypatch):
     assert rank_watch.HASTE + 2 * rank_watch.INTERVAL < 30
 
 
-def test_ranks_that_do_their_work_end_well(tmp_path):
+def test_working_ranks_are_not_ended(tmp_path):
     assert exit_statuses(watched, tmp_path) == [0, 0]
     assert 'error' not in (tmp_path / '0.txt').read_text() + (tmp_path / '1.txt').read_text()

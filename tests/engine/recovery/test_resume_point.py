@@ -35,7 +35,7 @@ def empty(path):
 
 
 @pytest.mark.parametrize('damage', [cut, flip, empty, os.remove])
-def test_of_damaged_ones_the_next_older_is_taken(work_dir, damage):
+def test_damaged_checkpoints_fall_back_to_the_next_older(work_dir, damage):
     assert resume_point(str(work_dir)) == str(work_dir / 'iter_10.pth')
     damage(work_dir / 'iter_10.pth')
     assert resume_point(str(work_dir)) == str(work_dir / 'iter_9.pth')
@@ -43,7 +43,7 @@ def test_of_damaged_ones_the_next_older_is_taken(work_dir, damage):
     assert resume_point(str(work_dir)) == str(work_dir / 'iter_5.pth')
 
 
-def test_where_all_are_damaged_all_are_named(work_dir):
+def test_if_all_checkpoints_are_damaged_all_are_named(work_dir):
     for step in (5, 9, 10):
         flip(work_dir / f'iter_{step}.pth')
     with pytest.raises(CheckpointError, match=r'iter_10.pth is damaged.*iter_9.pth is damaged.*iter_5.pth is damaged'):
@@ -51,12 +51,12 @@ def test_where_all_are_damaged_all_are_named(work_dir):
 
 
 @pytest.mark.parametrize('pointer', ['', 'iter_12.pth', None])
-def test_without_a_pointer_that_points_the_newest_is_taken(work_dir, pointer):
+def test_without_a_valid_pointer_the_newest_checkpoint_is_used(work_dir, pointer):
     (work_dir / 'last_checkpoint').unlink() if pointer is None else (work_dir / 'last_checkpoint').write_text(pointer)
     assert resume_point(str(work_dir)) == str(work_dir / 'iter_10.pth')
 
 
-def test_a_later_one_is_of_another_training(work_dir):
+def test_later_checkpoints_belong_to_another_training(work_dir):
     """An earlier one in the same directory has saved it."""
     (work_dir / 'last_checkpoint').write_text(str(work_dir / 'iter_9.pth'))
     flip(work_dir / 'iter_9.pth')
@@ -68,7 +68,7 @@ def test_a_later_one_is_of_another_training(work_dir):
         resume_point(str(work_dir))
 
 
-def test_a_copy_goes_on_from_its_own(work_dir, monkeypatch):
+def test_a_copied_work_dir_uses_its_own_checkpoint(work_dir, monkeypatch):
     monkeypatch.chdir(work_dir.parent)
     (work_dir / 'last_checkpoint').write_text(f'{work_dir.name}/iter_10.pth')
     copy = shutil.copytree(work_dir, f'{work_dir.name}_copy')
@@ -93,12 +93,12 @@ def test_checkpoints_are_looked_for_where_and_as_the_config_saves_them(tmp_path,
     assert resume_point(str(tmp_path / 'work'), places) == str(folder / 'step_0005.pth')
 
 
-def test_a_work_directory_may_be_moved(work_dir):
+def test_a_moved_work_directory_is_read(work_dir):
     moved = work_dir.rename(work_dir.parent / f'{work_dir.name}_moved')
     assert resume_point(str(moved)) == str(moved / 'iter_10.pth')
 
 
-def test_where_nothing_was_saved_there_is_nothing_to_resume(tmp_path):
+def test_without_checkpoints_nothing_is_resumed(tmp_path):
     assert resume_point(str(tmp_path)) is None
     assert resume_point(str(tmp_path / 'none')) is None
 
@@ -109,7 +109,7 @@ def write_half(path):
         raise ZeroDivisionError
 
 
-def test_a_file_is_replaced_whole_or_stays(tmp_path):
+def test_file_writes_are_atomic(tmp_path):
     atomic_write_text(tmp_path / 'file', 'first')
     with pytest.raises(ZeroDivisionError):
         write_half(tmp_path / 'file')

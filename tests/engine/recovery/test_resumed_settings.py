@@ -71,7 +71,7 @@ def told(caplog):
         ),
     ],
 )
-def test_what_is_not_taken_over_is_told_in_one_line(tmp_path, told, before, after, named):
+def test_ignored_settings_are_logged_in_one_line(tmp_path, told, before, after, named):
     _runner, lines = told(tmp_path, before, after)
     assert len(lines) == 1
     assert 'run.json' in lines[0]
@@ -81,7 +81,7 @@ def test_what_is_not_taken_over_is_told_in_one_line(tmp_path, told, before, afte
     assert not any(f'optimizer.{name}=' in lines[0] for name in unchanged)
 
 
-def test_the_same_config_is_silent_and_what_is_taken_over_is_not_told(tmp_path, told):
+def test_unchanged_and_adopted_settings_are_not_logged(tmp_path, told):
     fixed = dict(param_scheduler=cosine(12))
     assert told(tmp_path / 'same', fixed, fixed)[1] == []
     taken = dict(optim_wrapper=dict(optimizer=SGD, clip_grad=dict(max_norm=0.1), accumulative_counts=1), **fixed)
@@ -106,7 +106,7 @@ def test_the_same_config_is_silent_and_what_is_taken_over_is_not_told(tmp_path, 
     ids=['cosine', 'warm-up', 'steps and momentum', 'poly', 'constant'],
 )
 @pytest.mark.parametrize('paramwise', [None, dict(custom_keys=dict(bias=dict(lr_mult=0.1)))], ids=['', 'paramwise'])
-def test_on_request_rates_are_those_of_the_config_from_the_start(tmp_path, schedule, paramwise):
+def test_resume_schedule_config_uses_the_configs_rates(tmp_path, schedule, paramwise):
     new = dict(optim_wrapper=sgd(lr=0.3, momentum=0.8) | dict(paramwise_cfg=paramwise), param_scheduler=schedule)
     old = dict(optim_wrapper=sgd() | dict(paramwise_cfg=paramwise), param_scheduler=[cosine(6)])
 
@@ -180,7 +180,7 @@ def test_state_of_other_parameters_is_refused(tmp_path, others, told):
     assert '\n' not in str(error.value)
 
 
-def test_in_a_training_of_epochs_too(tmp_path):
+def test_schedule_settings_in_an_epoch_based_training(tmp_path):
     def schedule(end):
         return [dict(type='LinearLR', by_epoch=False, end=3), dict(type='CosineAnnealingLR', end=end, T_max=end)]
 
@@ -190,7 +190,7 @@ def test_in_a_training_of_epochs_too(tmp_path):
     assert rates(resumed) == pytest.approx(rates(trained(tmp_path / 'other', **new)))
 
 
-def test_taking_over_an_unchanged_config_is_as_if_never_stopped(tmp_path):
+def test_resume_schedule_config_with_an_unchanged_config_is_identical(tmp_path):
     settings = dict(steps=12, param_scheduler=[WARM_UP, cosine(12)])
     straight = trained(tmp_path / 'straight', **settings)
     trained(tmp_path / 'work', hooks=[dict(type='InterruptHook', step=5)], **settings)
@@ -228,14 +228,14 @@ def test_schedules_of_other_kinds_can_be_taken_over(tmp_path, after):
     assert rates(resumed) == pytest.approx(rates(trained(tmp_path / 'other', **new)))
 
 
-def test_a_schedule_that_reads_validations_cannot_be_taken_over(tmp_path):
+def test_a_schedule_by_validations_cannot_be_replaced(tmp_path):
     settings = dict(param_scheduler=dict(type='ReduceOnPlateauLR', monitor='score'), scores=range(12))
     trained(tmp_path, steps=6, **settings)
     with pytest.raises(ConfigError, match='ReduceOnPlateauLR'):
         toy_runner(tmp_path, steps=12, resume='auto', cfg=dict(resume_schedule='config'), **settings).train()
 
 
-def test_an_unknown_choice_is_refused_also_where_nothing_is_resumed(tmp_path):
+def test_an_unknown_choice_is_refused_without_resuming(tmp_path):
     with pytest.raises(ConfigError, match=r"resume_schedule='cfg'.*'checkpoint', 'config'"):
         toy_runner(tmp_path, steps=2, cfg=dict(resume_schedule='cfg')).train()
 

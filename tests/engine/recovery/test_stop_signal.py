@@ -64,27 +64,27 @@ def test_the_signal_is_remembered(listening):
     assert listening.came
 
 
-def test_a_second_one_would_end_the_process(listening):
+def test_a_second_signal_ends_the_process(listening):
     os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize('told_after', [0, 0.001, 0.2])
-def test_a_forked_process_ends_by_it_at_any_moment(listening, told_after):
+def test_sigterm_ends_a_forked_process_at_any_moment(listening, told_after):
     """Also before its interpreter has come to itself: CPython drops what it finds pending then."""
     assert end_of_a_forked_process(told_after) == signal.SIGTERM
     assert not listening.came
     assert not blocked()
 
 
-def test_a_process_forked_by_another_thread_ends_by_it(listening):
+def test_sigterm_ends_a_process_forked_by_another_thread(listening):
     """As the workers that a multiprocessing pool replaces."""
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(end_of_a_forked_process, 0).result() == signal.SIGTERM
         assert not pool.submit(blocked).result()
 
 
-def test_whoever_holds_the_signal_back_goes_on_doing_so(listening):
+def test_a_blocked_signal_stays_blocked(listening):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         pid = os.fork()
@@ -96,7 +96,7 @@ def test_whoever_holds_the_signal_back_goes_on_doing_so(listening):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
-def test_only_the_main_thread_can_listen():
+def test_only_the_main_thread_handles_signals():
     heard = []
     thread = threading.Thread(target=lambda: heard.append(StopSignal().listen()))
     thread.start()
@@ -118,7 +118,7 @@ def hook():
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_training_leaves_after_the_step_in_which_it_was_told(hook):
+def test_a_training_exits_after_the_step_of_the_signal(hook):
     hook.after_train_iter(RUNNER, 5)
     os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(TrainingStopped, match='SIGTERM.*step 7'):
@@ -132,7 +132,7 @@ def test_a_training_leaves_after_the_step_in_which_it_was_told(hook):
         ('epoch_1.pth', 'the last one is epoch_1.pth: go on from it with --resume'),
     ],
 )
-def test_one_that_saves_by_epochs_says_whether_there_is_a_checkpoint_to_go_on_from(hook, last, said):
+def test_an_epoch_based_training_names_its_last_checkpoint(hook, last, said):
     saving = CheckpointHook(by_epoch=True)
     saving.last_ckpt = last
     os.kill(os.getpid(), signal.SIGTERM)
@@ -140,7 +140,7 @@ def test_one_that_saves_by_epochs_says_whether_there_is_a_checkpoint_to_go_on_fr
         hook.after_train_iter(SimpleNamespace(**{**vars(RUNNER), 'hooks': [saving]}), 6)
 
 
-def test_the_signal_is_seen_while_the_main_thread_handles_none(hook):
+def test_the_signal_is_noticed_while_the_main_thread_is_busy(hook):
     """As within a collective that never returns."""
     heard = signal.getsignal(signal.SIGTERM)
     with ThreadPoolExecutor(1) as pool:
@@ -159,7 +159,7 @@ def test_pools_that_end_at_once_do_not_wait_for_their_workers(hook):
     hook.after_train_iter(RUNNER, 5)
 
 
-def test_a_training_in_another_thread_is_told_that_nothing_listens(caplog):
+def test_a_training_in_another_thread_is_warned_about_signals(caplog):
     with caplog.at_level(logging.INFO), ThreadPoolExecutor(1) as pool:
         pool.submit(StopSignalHook().before_train, RUNNER).result()
     assert 'SIGTERM ends this training without a checkpoint' in caplog.text

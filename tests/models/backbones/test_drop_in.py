@@ -70,7 +70,7 @@ def test_all_stock_configs(library, capsys):
 
 
 @pytest.mark.parametrize('file', sorted(REFUSED_BY_TORCH['mmdet']))
-def test_the_exceptions_fail_in_the_stock_type(file):
+def test_exceptions_also_fail_with_the_stock_type(file):
     (found,) = resnets_in(folder_of('mmdet') / file)
     for cfg in (found.cfg, as_ours(found.cfg)):
         net = built(cfg, found.scope)

@@ -27,7 +27,7 @@ def segmentor(pretrained, backbone):
     return MODELS.build(ConfigDict(cfg))
 
 
-def test_the_backbones_own_init_cfg_wins_and_that_is_said(saved, logged):
+def test_the_backbones_init_cfg_wins_and_is_logged(saved, logged):
     net, path = saved
     backbone = tiny_resnet(init_cfg=dict(type='Pretrained', checkpoint=path))
     network = segmentor('torchvision://resnet18', backbone)
@@ -46,7 +46,7 @@ def test_the_backbones_own_init_cfg_wins_and_that_is_said(saved, logged):
         ('https://there/resnetv1d50_b32x8_imagenet_20210531-db14775a.pth', 'V1d'),
     ],
 )
-def test_a_config_written_for_a_deep_stem_that_gets_a_plain_one_is_told_so(saved, logged, name, deep):
+def test_a_plain_stem_in_a_config_for_a_deep_one_is_logged(saved, logged, name, deep):
     network = segmentor(name, tiny_resnet(init_cfg=dict(type='Pretrained', checkpoint=saved[1])))
     network.init_weights()
     (_, (level, line)) = logged()
@@ -55,13 +55,13 @@ def test_a_config_written_for_a_deep_stem_that_gets_a_plain_one_is_told_so(saved
     assert f"type='XLearnerResNet{deep}' is the deep one" in line
 
 
-def test_one_that_builds_the_deep_stem_is_not(saved, logged):
+def test_a_deep_stem_config_for_a_deep_stem_is_not_logged(saved, logged):
     start = dict(type='Pretrained', checkpoint=saved[1])
     segmentor('open-mmlab://resnet50_v1c', tiny_resnet(type='XLearnerResNetV1c', init_cfg=start))
     assert [level for level, _ in logged()] == ['INFO']
 
 
-def test_alone_the_older_name_is_the_checkpoint(saved, logged):
+def test_pretrained_alone_is_the_checkpoint(saved, logged):
     net, path = saved
     network = segmentor(path, tiny_resnet())
     network.init_weights()
@@ -69,7 +69,7 @@ def test_alone_the_older_name_is_the_checkpoint(saved, logged):
     assert not logged()
 
 
-def test_an_init_cfg_without_a_checkpoint_beside_it_is_an_error():
+def test_pretrained_beside_an_init_cfg_without_checkpoint_is_an_error():
     with pytest.raises(ConfigError, match=r"init_cfg and pretrained='a\.pth' cannot both .* or set pretrained=None"):
         XLearnerResNet(18, pretrained='a.pth', init_cfg=dict(type='Kaiming', layer='Conv2d'))
 

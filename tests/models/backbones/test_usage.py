@@ -56,7 +56,7 @@ def start(path, library='mmdet', preprocessor=None, style='pytorch', **init):
 
 
 @pytest.mark.parametrize('library', NETWORKS)
-def test_the_same_images_are_welcome(export, library):
+def test_equal_images_are_accepted(export, library):
     assert isinstance(start(export, library).backbone, XLearnerResNet)
 
 
@@ -72,7 +72,7 @@ def test_swapped_channels_alone_are_an_error(export):
         start(export, 'mmdet', dict(bgr_to_rgb=False))
 
 
-def test_so_is_a_bottleneck_of_another_style(export):
+def test_a_bottleneck_of_another_style_is_refused(export):
     with pytest.raises(CheckpointError, match="trained with style='pytorch', but .* Set style='pytorch'"):
         start(export, style='caffe')
 
@@ -86,7 +86,7 @@ def test_blocks_without_a_style_are_not_asked_for_it(tmp_path):
     assert net.style == 'caffe'
 
 
-def test_unless_it_is_meant(export):
+def test_another_normalization_is_accepted_on_request(export):
     assert start(export, 'mmdet', dict(bgr_to_rgb=False, **CAFFE), style='caffe', as_trained=False)
 
 
@@ -94,12 +94,12 @@ def test_a_network_that_normalizes_in_its_pipeline_cannot_be_checked_and_passes(
     assert start(export, 'mmdet', dict(mean=None, std=None, bgr_to_rgb=False))
 
 
-def test_a_checkpoint_that_records_nothing_passes(export):
+def test_a_checkpoint_without_metadata_is_accepted(export):
     torch.save({'state_dict': torch.load(export, weights_only=True)['state_dict']}, export)
     assert start(export, 'mmdet', dict(bgr_to_rgb=False, **CAFFE))
 
 
-def test_the_record_of_a_squeeze_checkpoint_counts_too(export):
+def test_the_record_of_a_squeeze_checkpoint_is_used(export):
     content = torch.load(export, weights_only=True)
     state = {f'student.{key}': value for key, value in content['state_dict'].items()}
     torch.save({'state_dict': state, 'meta': {'xlearner': content['meta']}}, export)

@@ -66,12 +66,12 @@ def test_it_loads_exports_squeeze_and_training_checkpoints_as_they_are(saved, pr
     assert same(load(path), net)
 
 
-def test_a_head_beside_the_backbone_is_no_fault(saved):
+def test_a_head_beside_the_backbone_is_accepted(saved):
     net, path = saved('backbone.', extra={'head.fc.weight': torch.zeros(3, 32)})
     assert same(load(path), net)
 
 
-def test_a_prefix_may_be_given(saved):
+def test_a_prefix_can_be_given(saved):
     net, path = saved('backbone.branches.det.backbone.')
     assert same(load(path, init=dict(prefix='backbone.branches.det.backbone')), net)
 
@@ -82,7 +82,7 @@ def test_the_only_branch_of_an_expansion_stage_needs_no_prefix(saved, holder):
     assert same(load(path), net)
 
 
-def test_of_several_branches_one_must_be_named(saved):
+def test_several_branches_need_a_choice(saved):
     _, path = saved('backbone.branches.det.backbone.', extra={'backbone.branches.cls.backbone.bn1.bias': torch.ones(4)})
     with pytest.raises(
         CheckpointError, match=r"branches \['cls', 'det'\] .* by prefix='backbone.branches.cls.backbone'"
@@ -95,7 +95,7 @@ def test_of_several_branches_one_must_be_named(saved):
 
 
 @pytest.mark.parametrize('init', [{}, dict(prefix='backbone.branches.det.backbone')])
-def test_a_branch_of_a_pruned_checkpoint_is_no_backbone_and_the_one_that_is_is_named(saved, init):
+def test_one_branch_of_a_pruned_checkpoint_is_refused_and_the_whole_is_named(saved, init):
     _, path = saved('backbone.branches.det.backbone.')
     widths = {'branches.det.backbone.layer1.0.conv1': 3}
     described = dict(type='XLearnerExpandedBackbone', branches=dict(det=tiny_resnet()), widths=widths)
@@ -104,7 +104,7 @@ def test_a_branch_of_a_pruned_checkpoint_is_no_backbone_and_the_one_that_is_is_n
         load(path, init=init)
 
 
-def test_a_key_that_would_stay_at_its_random_start_is_an_error(saved, tmp_path):
+def test_a_missing_key_is_an_error(saved, tmp_path):
     net, path = saved()
     state = net.state_dict()
     del state['layer3.0.conv1.weight']
@@ -113,7 +113,7 @@ def test_a_key_that_would_stay_at_its_random_start_is_an_error(saved, tmp_path):
         load(path)
 
 
-def test_unless_strict_is_turned_off(saved):
+def test_missing_keys_are_accepted_with_strict_false(saved):
     net, path = saved()
     state = net.state_dict()
     del state['layer3.0.conv1.weight']
@@ -122,7 +122,7 @@ def test_unless_strict_is_turned_off(saved):
     assert torch.equal(loaded.layer1[0].conv1.weight, net.layer1[0].conv1.weight)
 
 
-def test_parts_that_no_plain_checkpoint_fills_say_how_they_may_stay_random(saved, logged):
+def test_weights_missing_in_a_plain_checkpoint_name_strict_false(saved, logged):
     net, path = saved(depth=50)
     plugins = [dict(cfg=dict(type='ContextBlock', ratio=0.25), position='after_conv2', stages=(0, 0, 0, 1))]
     with pytest.raises(CheckpointError, match=r'(?s)missing:.*layer4\.0\.context_block.*write strict=False into'):
@@ -150,20 +150,20 @@ def test_a_deeper_backbone_is_an_error(saved):
         load(path)
 
 
-def test_a_checkpoint_of_something_else_is_an_error(tmp_path):
+def test_a_checkpoint_of_an_unrelated_model_is_an_error(tmp_path):
     path = str(tmp_path / 'other.pth')
     torch.save({'state_dict': {'embed.weight': torch.zeros(3)}}, path)
     with pytest.raises(CheckpointError, match='other.pth holds nothing of a XLearnerResNet'):
         load(path)
 
 
-def test_a_prefix_that_leads_nowhere_is_named(saved):
+def test_a_prefix_without_weights_is_named(saved):
     _, path = saved('backbone.')
     with pytest.raises(CheckpointError, match="holds nothing below prefix 'neck': its keys are such as backbone.bn1"):
         load(path, init=dict(prefix='neck'))
 
 
-def test_a_prefix_that_leads_to_another_architecture_is_not_advised_again(saved):
+def test_a_prefix_of_another_architecture_is_not_suggested(saved):
     _, path = saved('backbone.branches.det.backbone.')
     swin = MODELS.build(dict(type='SwinTransformer', embed_dims=24, _scope_='mmdet'))
     with pytest.raises(
@@ -218,14 +218,14 @@ def test_copies_and_pickles_keep_their_class():
 
 
 @pytest.mark.parametrize(('variant', 'said'), [('V1c', {}), ('V1d', dict(avg_down=True))])
-def test_a_variant_may_be_named_as_a_type(variant, said):
+def test_variants_are_available_as_types(variant, said):
     named = MODELS.build(tiny_resnet(type=f'XLearnerResNet{variant}'))
     assert named.state_dict().keys() == MODELS.build(tiny_resnet(deep_stem=True, **said)).state_dict().keys()
 
 
 @pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain', 'mmengine'])
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg', 'mmpretrain'])
-def test_a_prefix_means_that_librarys_in_every_scope(scope, library):
+def test_a_library_prefix_holds_in_every_scope(scope, library):
     for name in ('XLearnerResNet', 'XLearnerResNetV1c'):
         built = MODELS.build(tiny_resnet(type=f'{library}.{name}', _scope_=scope))
         assert isinstance(built, resnet_class(library))

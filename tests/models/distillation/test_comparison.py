@@ -25,7 +25,7 @@ def test_every_branch_and_level_has_its_own_layer():
     assert all(isinstance(layer.norm, torch.nn.BatchNorm2d) for layer in layers.values())
 
 
-def test_with_a_norm_it_is_standardised_before_the_comparison():
+def test_guidance_with_a_norm_is_standardized_before_the_comparison():
     layer, x = GuidanceLayer(4, 6, norm=True), 3 * torch.randn(2, 4, 5, 5) + 1
     mapped = layer.conv(x)
     wanted = (mapped - mapped.mean((0, 2, 3), keepdim=True)) / mapped.std((0, 2, 3), unbiased=False, keepdim=True)
@@ -44,7 +44,7 @@ def test_reductions_differ_by_the_number_of_elements_of_an_image():
     torch.testing.assert_close(FitNetLoss('sum')(guided, target), FitNetLoss('mean')(guided, target) * 3 * 4 * 5)
 
 
-def test_standardised_features_have_mean_0_and_deviation_1_per_channel():
+def test_standardized_features_have_mean_0_and_deviation_1_per_channel():
     standardizer = ChannelStandardize(3)
     scale = torch.tensor([1.0, 10.0, 0.1])[:, None, None]
     batches = [torch.randn(8, 3, 6, 6) * scale + 2 * scale for _ in range(20)]
@@ -76,7 +76,7 @@ def test_a_step_without_images_changes_nothing():
     assert torch.equal(standardizer.mean, before)
 
 
-def test_inverse_undoes_standardising():
+def test_inverse_undoes_standardizing():
     standardizer = ChannelStandardize(3)
     features = torch.randn(8, 3, 6, 6) * 5 + 1
     standardizer.update(features)

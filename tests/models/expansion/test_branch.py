@@ -65,7 +65,7 @@ def x():
 
 
 @pytest.mark.parametrize('cfg', FAMILIES.values(), ids=FAMILIES)
-def test_a_new_expanded_backbone_gives_the_stock_backbones_outputs_exactly(cfg, x):
+def test_a_new_expanded_backbone_equals_the_stock_backbones_exactly(cfg, x):
     backbone = expanded_of(cfg).eval()
     stock = copy.deepcopy(backbone.branches['it'].backbone)
     features = backbone.forward_task(x, 'it')
@@ -140,7 +140,7 @@ def test_sources_of_one_task_may_have_a_branch_each_and_every_family_trains_behi
     assert [name for name, p in learner.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
-def test_as_a_downstream_backbone_it_gives_no_level_that_a_branch_does_not_give_out(x):
+def test_a_downstream_expanded_backbone_returns_only_common_levels(x):
     backbone = expanded_of({**CONVNEXT, 'out_indices': [2, 3]})
     with pytest.raises(
         ConfigError, match=r"out_indices \(0, 1, 2, 3\) need output norms that branch 'it' does not have"
@@ -200,7 +200,7 @@ class TestCheckpoints:
         return Branch('det', {**cfg, 'init_cfg': dict(type='Pretrained', checkpoint=str(path))})
 
     @pytest.mark.parametrize('cfg', STOCK.values(), ids=STOCK)
-    def test_a_branch_starts_from_all_of_it(self, cfg, tmp_path):
+    def test_a_branch_loads_all_weights(self, cfg, tmp_path):
         stock = self.saved(tmp_path / 'a.pth', cfg)
         branch = self.branch(tmp_path / 'a.pth', cfg)
         branch.init_weights()
@@ -208,7 +208,7 @@ class TestCheckpoints:
             assert torch.equal(branch.backbone.state_dict()[key], value), key
 
     @pytest.mark.parametrize('cfg', STOCK.values(), ids=STOCK)
-    def test_what_stays_at_its_random_start_is_an_error_that_names_the_branch(self, cfg, tmp_path):
+    def test_missing_weights_are_an_error_that_names_the_branch(self, cfg, tmp_path):
         def without_last(state):
             return {key: value for key, value in state.items() if 'layer4.' not in key and 'stages.3.' not in key}
 
@@ -218,7 +218,7 @@ class TestCheckpoints:
         ):
             self.branch(tmp_path / 'a.pth', cfg).init_weights()
 
-    def test_an_unrelated_checkpoint_is_an_error_also_where_norms_may_start_fresh(self, tmp_path):
+    def test_an_unrelated_checkpoint_is_an_error_even_with_fresh_norms(self, tmp_path):
         torch.save(dict(state_dict={'something.weight': torch.zeros(1)}), tmp_path / 'a.pth')
         with pytest.raises(CheckpointError, match="branch 'det': .*holds nothing of a ConvNeXt"):
             self.branch(tmp_path / 'a.pth', CONVNEXT).init_weights()

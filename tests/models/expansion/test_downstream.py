@@ -87,7 +87,7 @@ def test_merged_to_one_branch_the_others_run_as_deep_as_links_read_and_do_not_tr
     assert all(name.startswith('branches.det.') or '__det_' in name for name in changed)
 
 
-def test_a_checkpoint_that_does_not_fill_it_is_refused(checkpoint, tmp_path):
+def test_an_incomplete_checkpoint_is_refused(checkpoint, tmp_path):
     with pytest.raises(
         CheckpointError,
         match=r"was pruned: give XLearnerExpandedBackbone its widths=\{'branches.det.backbone.layer4.1.conv1': 7\}",

@@ -63,7 +63,7 @@ def test_gradients_of_every_parameter_equal_the_plain_all_gradient_computation(s
 
 
 @pytest.mark.parametrize('settings', SETTINGS, ids=str)
-def test_a_new_expanded_backbone_is_its_branches(settings, x):
+def test_a_new_expanded_backbone_equals_its_branches(settings, x):
     backbone = build(reconciliation=settings).eval()
     for task, branch in backbone.branches.items():
         for mine, own in zip(backbone.forward_task(x, task), branch.backbone(x), strict=True):
@@ -105,7 +105,7 @@ def test_without_links_other_branches_do_not_run():
     assert DepthPlan.make({'det'}, levels, [], 'stream').stages == {'det': 4}
 
 
-def test_all_branches_at_once_equal_one_at_a_time(x):
+def test_running_all_branches_equals_running_each(x):
     backbone = randomise(build()).eval()
     together = backbone.forward_branches(x)
     for task in ('cls', 'det', 'seg'):
@@ -113,7 +113,7 @@ def test_all_branches_at_once_equal_one_at_a_time(x):
             torch.testing.assert_close(mine, alone)
 
 
-def test_as_a_downstream_backbone_it_gives_all_branches_side_by_side(x):
+def test_a_downstream_expanded_backbone_concatenates_all_branches(x):
     backbone = build('cls', 'det', out_indices=(1, 3)).eval()
     features = backbone(x)
     assert backbone.out_channels == (2 * CHANNELS[1], 2 * CHANNELS[3])
@@ -121,7 +121,7 @@ def test_as_a_downstream_backbone_it_gives_all_branches_side_by_side(x):
     assert torch.equal(features[1][:, CHANNELS[3] :], backbone.forward_task(x, 'det')[3])
 
 
-def test_unlike_branches_go_together(x):
+def test_different_branches_work_together(x):
     cfg = tiny_expanded('cls')
     cfg['branches']['det'] = tiny_resnet(depth=50, base_channels=8, stem_channels=8)
     cfg['branches']['seg'] = dict(_scope_='mmdet', type='ResNeXt', depth=50, groups=2, base_width=4, base_channels=8)
@@ -148,7 +148,7 @@ def test_hard_sharing_is_one_branch_for_all_tasks(x):
         (dict(branches=dict(cls=dict(_scope_='mmpretrain', type='LeNet5'))), "branch 'cls': LeNet5 does not expose"),
     ],
 )
-def test_what_cannot_work_is_refused_at_build(change, message):
+def test_invalid_combinations_are_refused_at_build(change, message):
     with pytest.raises(ConfigError, match=message):
         MODELS.build({**tiny_expanded(), **change})
 
@@ -185,7 +185,7 @@ def test_some_branches_to_some_depth_are_those_of_the_whole_run(settings, depth,
             assert all(torch.equal(a, b) for a, b in zip(levels, whole[name][:depth], strict=True))
 
 
-def test_what_nothing_wanted_reads_is_not_run(x):
+def test_unused_stages_are_not_run(x):
     backbone = build(reconciliation=dict(topology='none')).eval()
     assert stages_run(backbone, lambda: backbone.forward_branches(x, ['det'], 2)) == {('det', 0), ('det', 1)}
     linked = build(reconciliation=dict(topology='lower')).eval()

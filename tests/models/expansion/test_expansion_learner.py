@@ -178,7 +178,7 @@ def test_every_branch_runs_once_in_a_step_whatever_sizes_its_images_have(sync, b
     assert passes_of(learner, batch()) == expected
 
 
-def test_sources_of_unlike_size_are_normalized_by_their_mixture():
+def test_sources_of_different_size_are_normalized_by_their_mixture():
     learner = build().train()
     norm, seen = learner.backbone.branches['cls'].backbone.norm1, []
     norm.register_forward_hook(lambda norm, inputs, _: seen.append(inputs[0]) if norm.training else None)

@@ -69,7 +69,7 @@ def test_the_losses_are_fitnets_on_the_sources_own_images(hint):
         torch.testing.assert_close(found[f'boxes.hint_loss_{i}'], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_hints_are_in_the_sum_that_is_trained_on(hint):
+def test_hints_are_in_the_total_loss(hint):
     learner = build(hints=dict(boxes=hint)).eval()
     losses = losses_of(learner)
     total, _ = learner.parse_losses(losses)
@@ -77,7 +77,7 @@ def test_hints_are_in_the_sum_that_is_trained_on(hint):
     torch.testing.assert_close(total - without, sum(hints_of(losses).values()), rtol=1e-4, atol=1e-4)
 
 
-def test_a_hint_teaches_the_branch_of_its_task_and_no_other(hint):
+def test_hints_teach_the_branch_of_their_task_only(hint):
     learner = build(hints=dict(boxes=hint))
     sum(hints_of(losses_of(learner)).values()).backward()
     taught = {
@@ -109,7 +109,7 @@ def test_a_hint_without_weight_and_a_source_without_weight_teach_nothing(hint):
     assert all(v == 0 for v in hints_of(losses_of(build(sources, hints=dict(boxes=hint)))).values())
 
 
-def test_with_standardised_targets_the_scale_of_a_teacher_does_not_matter(hint):
+def test_with_standardized_targets_the_scale_of_a_teacher_does_not_matter(hint):
     learner = build(hints=dict(boxes=hint)).train()
     small = losses_of(learner)['boxes.hint_loss_3']
     loud = build(hints=dict(boxes=hint)).train()
@@ -155,13 +155,13 @@ def test_a_backbone_may_teach_when_its_normalization_is_known(backbone_hint):
     assert len(hints_of(losses_of(learner))) == 4
 
 
-def test_an_exported_backbone_says_its_normalization_itself(tmp_path, backbone_hint):
+def test_an_exported_backbone_records_its_normalization(tmp_path, backbone_hint):
     stated = [NORMALIZATION['mean'], NORMALIZATION['std'], 'rgb']
     path = save(MODELS.build(tiny_resnet()), tmp_path / 'export.pth', normalization=stated)
     build(hints=dict(boxes={**backbone_hint, 'checkpoint': path}))
 
 
-def test_a_backbones_own_levels_count(tmp_path):
+def test_out_indices_of_the_backbone_count(tmp_path):
     stated = [NORMALIZATION['mean'], NORMALIZATION['std'], 'rgb']
     path = save(MODELS.build(tiny_resnet()), tmp_path / 'export.pth', normalization=stated)
     hint = dict(model=tiny_resnet(out_indices=(2, 3)), checkpoint=path)
@@ -171,7 +171,7 @@ def test_a_backbones_own_levels_count(tmp_path):
         build(hints=dict(boxes=hint))
 
 
-def test_a_teacher_that_had_hints_itself_needs_them_no_more(hint, tmp_path):
+def test_a_teacher_trained_with_hints_needs_no_hints(hint, tmp_path):
     cfg = dict(single(), hints=dict(boxes=hint))
     path = save(MODELS.build(cfg), tmp_path / 'with_hints.pth')
     gone = dict(cfg, hints=dict(boxes={**hint, 'checkpoint': 'gone.pth'}))
@@ -179,7 +179,7 @@ def test_a_teacher_that_had_hints_itself_needs_them_no_more(hint, tmp_path):
     assert len(hints_of(losses_of(learner))) == 4
 
 
-def test_what_was_expanded_with_hints_is_squeezed_without(hint, tmp_path):
+def test_an_expansion_with_hints_is_squeezed_without_them(hint, tmp_path):
     learner = build(hints=dict(boxes=hint))
     path = save(learner, tmp_path / 'expansion.pth')
     gone = dict(boxes={**hint, 'checkpoint': 'gone.pth'})
@@ -187,7 +187,7 @@ def test_what_was_expanded_with_hints_is_squeezed_without(hint, tmp_path):
     MODELS.build(dict(type='FitNetDistiller', teacher=dict(model=cfg, checkpoint=path), student=tiny_resnet()))
 
 
-def test_the_checkpoint_says_who_taught(hint):
+def test_the_checkpoint_records_its_teachers(hint):
     described = build(hints=dict(boxes=hint)).describe()['hints']
     assert described['boxes']['checkpoint'] == hint['checkpoint']
     assert len(described['boxes']['sha256']) == 64
@@ -202,7 +202,7 @@ def test_the_checkpoint_says_who_taught(hint):
         (dict(levels=(0, 4)), r"source 'boxes': its hint: levels \[4\].*'branch'.*\[0, 1, 2, 3\]"),
     ],
 )
-def test_what_cannot_work_is_refused_at_build(hint, change, message):
+def test_invalid_combinations_are_refused_at_build(hint, change, message):
     with pytest.raises(ConfigError, match=message):
         build(hints=dict(boxes={**hint, **change}))
 

@@ -35,14 +35,14 @@ def with_branch(**branch):
     return [name for name in inner_widths(MODELS.build(cfg)) if name.startswith('branches.cls')]
 
 
-def test_they_are_the_first_convolutions_of_basic_blocks_and_the_chains_of_links():
+def test_prunable_widths_are_those_of_basic_blocks_and_link_chains():
     names = set(inner_widths(build()))
     blocks = {f'branches.{t}.backbone.layer{i}.{j}.conv1' for t in ('cls', 'det') for i in range(1, 5) for j in (0, 1)}
     chains = {'links.cls_0__det_2.gamma.0.conv', 'links.det_0__cls_2.gamma.0.conv'}
     assert names == blocks | chains
 
 
-def test_of_a_bottleneck_they_are_the_first_two():
+def test_prunable_widths_of_a_bottleneck_are_the_first_two():
     names = with_branch(**tiny_resnet(depth=50))
     assert len(names) == 2 * 16
     assert {name.split('.')[-1] for name in names} == {'conv1', 'conv2'}
@@ -82,7 +82,7 @@ def test_a_narrowed_backbone_keeps_its_levels_and_trains():
     assert all(p.grad.shape == p.shape for p in backbone.parameters() if p.grad is not None)
 
 
-def test_its_record_builds_it_anew_with_equal_features(tmp_path):
+def test_the_record_rebuilds_the_backbone_with_equal_features(tmp_path):
     backbone, x = build(widths=NARROW).eval(), torch.randn(2, 3, 64, 64)
     assert backbone.widths == NARROW
     torch.save({'state_dict': backbone.state_dict()}, tmp_path / 'backbone.pth')
@@ -109,7 +109,7 @@ def test_widths_that_a_backbone_cannot_have_are_refused(widths, message):
         narrow_to(build(), widths)
 
 
-def test_a_checkpoint_of_before_pruning_changes_nothing_and_one_of_another_backbone_is_refused():
+def test_unpruned_checkpoints_prune_nothing_and_other_backbones_are_refused():
     backbone = build()
     for meta in ({}, {'meta': {'xlearner': {'backbone': {'type': 'XLearnerResNet'}}}}):
         narrow_as(backbone, meta)

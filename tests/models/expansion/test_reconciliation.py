@@ -33,7 +33,7 @@ def test_a_topology_is_a_relation_of_levels(topology, relation):
     assert ends(topology=topology, fuse='output') == wanted
 
 
-def test_a_branch_may_send_to_itself():
+def test_links_from_a_branch_to_itself():
     assert ('cls', 0, 'cls', 1) in ends(include_self=True)
     assert ('cls', 0, 'cls', 1) not in ends()
 
@@ -49,6 +49,6 @@ def test_a_branch_may_send_to_itself():
         (dict(link_levels=(0, 4)), r"link_levels \[4\] are beyond branch 'cls', whose levels are 0 to 3"),
     ],
 )
-def test_what_cannot_work_is_refused(settings, message):
+def test_invalid_combinations_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         Reconciliation.parse(settings).link_keys(LEVELS)

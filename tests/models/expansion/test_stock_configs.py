@@ -257,6 +257,6 @@ def test_arcface_head(expanded):
     ],
     ids=str,
 )
-def test_a_stock_file_that_cannot_work_as_it_is_is_refused_with_the_reason(stock, message, expanded):
+def test_an_unsupported_stock_config_is_refused_with_the_reason(stock, message, expanded):
     with pytest.raises(SourceError, match=f"source 'it': {message}"):
         build(expanded, stock.network())

@@ -80,7 +80,7 @@ def test_the_network_is_stock_and_its_backbone_owns_no_parameter(expanded, task,
         ('cls', CSRA, 'head.in_channels is 64, but .* gives 32'),
     ],
 )
-def test_what_does_not_fit_is_refused_by_source(expanded, task, network, message):
+def test_mismatched_networks_are_refused_by_source(expanded, task, network, message):
     with pytest.raises(SourceError, match=f"source 'coco'.*{message}|{message}"):
         build(expanded, task, network)
 
@@ -96,14 +96,14 @@ def test_a_network_that_builds_its_backbone_inside_is_refused(expanded):
         build(expanded, 'cls', network)
 
 
-def test_of_several_necks_the_first_reads_the_branch(expanded):
+def test_the_first_of_several_necks_reads_the_branch(expanded):
     network = tiny_detector()
     balanced = dict(type='BFP', in_channels=8, num_levels=3, refine_level=1)
     built = build(expanded, 'det', {**network, 'neck': [network['neck'], balanced]})
     assert len(built.extract_feat(torch.zeros(1, 3, 64, 64))) == 3
 
 
-def test_a_checkpoint_of_the_stock_backbone_is_not_loaded_and_that_is_said(expanded, log):
+def test_a_stock_backbones_init_cfg_is_ignored_with_a_warning(expanded, log):
     network = {**tiny_segmentor(), 'pretrained': 'open-mmlab://resnet50_v1c'}
     built = build(expanded, 'seg', network)
     assert not hasattr(built.backbone, 'pretrained')
@@ -123,13 +123,13 @@ class Features:
         return tuple(x + level for level in range(4))
 
 
-def test_a_port_gives_the_levels_its_network_reads():
+def test_a_port_returns_the_levels_its_network_reads():
     port = TaskPort('det', out_indices=(1, 3))
     port.bind(Features().forward_task)
     assert [float(f) for f in port(torch.zeros(()))] == [1.0, 3.0]
 
 
-def test_a_port_serves_what_was_computed_already_for_that_very_input():
+def test_a_port_reuses_features_computed_for_the_same_input():
     port = TaskPort('det', out_indices=(0,))
     port.bind(Features().forward_task)
     x = torch.zeros(())
@@ -139,6 +139,6 @@ def test_a_port_serves_what_was_computed_already_for_that_very_input():
     assert port(x)[0] == 0
 
 
-def test_an_unbound_port_says_so():
+def test_an_unbound_port_is_an_error():
     with pytest.raises(RuntimeError, match="the port of task 'det' is not bound"):
         TaskPort('det')(torch.zeros(1))

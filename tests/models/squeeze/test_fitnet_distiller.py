@@ -125,7 +125,7 @@ def test_the_loss_is_zero_when_the_student_reproduces_the_teacher(learner_cfg, t
     assert all(loss < 1e-10 for loss in losses_of(distiller).values())
 
 
-def test_a_branch_may_teach_its_own_sources_only(build):
+def test_supervise_own_uses_own_images_only(build):
     distiller = build(supervise='own', standardize=None).eval()
     batch = tiny_batch()
     before = losses_of(distiller, batch)
@@ -148,7 +148,7 @@ def test_a_source_of_few_images_weighs_as_much_as_one_of_many(build, supervise):
 
 
 @pytest.mark.parametrize('balance', ['source', 'image'])
-def test_a_source_of_weight_0_is_not_learnt_from(build, balance):
+def test_a_source_of_weight_0_is_not_learned_from(build, balance):
     distiller = build(standardize=None, balance=balance, source_weights=dict(boxes=0.0)).eval()
     before = distiller(unequal_images(), mode='loss')
     changed = dict(unequal_images(), boxes=torch.randn(2, 3, 64, 64))
@@ -175,7 +175,7 @@ def test_moments_of_a_step_are_those_of_all_its_sizes_together(build):
     torch.testing.assert_close(distiller.standardizers['cls_2'].mean, positions.mean(1), rtol=1e-4, atol=1e-5)
 
 
-def test_with_standardised_targets_the_scale_of_a_branch_does_not_matter(build):
+def test_with_standardized_targets_the_scale_of_a_branch_does_not_matter(build):
     distiller = build().train()
     small = losses_of(distiller)['loss_det_3']
     loud = build().train()
@@ -230,20 +230,20 @@ def test_the_loss_falls_by_training(build):
     assert last < 0.8 * first
 
 
-def test_the_student_may_start_from_a_branch(build, teacher):
+def test_the_student_can_be_initialized_from_a_branch(build, teacher):
     distiller = build(start_from='det')
     saved = torch.load(teacher['checkpoint'], weights_only=True)['state_dict']
     for key, value in distiller.student.state_dict().items():
         assert torch.equal(value, saved[f'backbone.branches.det.backbone.{key}'])
 
 
-def test_a_branch_of_another_shape_is_no_start(build):
+def test_initialization_from_a_branch_of_another_shape_is_refused(build):
     with pytest.raises(CheckpointError, match='another shape than XLearnerResNet'):
         build(start_from='det', student=tiny_resnet(base_channels=8))
 
 
 @pytest.mark.parametrize('source', ['birds', 'boxes', 'masks'])
-def test_predict_lets_the_branchs_frozen_heads_read_the_student(build, source):
+def test_predict_feeds_the_student_to_the_branchs_frozen_heads(build, source):
     distiller = build().eval()
     batch = {source: tiny_batch()[source]}
     first = distiller.val_step(copy.deepcopy(batch))
@@ -319,7 +319,7 @@ def test_images_of_one_size_in_two_parts_are_those_of_one_batch(build, monkeypat
         (dict(level_weights={3: 1.0}, levels=(1, 2)), r'level_weights name unknown \[3\]; known: \[1, 2\]'),
     ],
 )
-def test_what_cannot_work_is_refused_at_build(build, change, message):
+def test_invalid_combinations_are_refused_at_build(build, change, message):
     with pytest.raises(ConfigError, match=message):
         build(**change)
 
@@ -330,7 +330,7 @@ def test_a_missing_teacher_is_named(learner_cfg, tmp_path):
         MODELS.build(dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet()))
 
 
-def test_guidance_with_a_norm_is_what_is_compared_and_what_the_heads_read(build):
+def test_loss_and_heads_read_guidance_after_its_norm(build):
     distiller = build(guidance=dict(type='GuidanceLayer', norm=True), standardize=None).eval()
     for layer in distiller.guidance.values():
         layer.norm.running_mean.normal_()

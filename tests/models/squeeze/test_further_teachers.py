@@ -52,7 +52,7 @@ def test_its_losses_are_fitnets_on_all_images(build, further, supervise):
         torch.testing.assert_close(losses[f'loss_imagenet_{i}'], wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_its_channels_are_measured_and_its_targets_standardised(build, further):
+def test_channels_are_measured_and_targets_standardized(build, further):
     distiller = build(further_teachers=dict(imagenet=further()))
     widths = [distiller.guidance[f'imagenet_{i}'].conv.out_channels for i in range(4)]
     assert widths == [6, 12, 24, 48]
@@ -60,7 +60,7 @@ def test_its_channels_are_measured_and_its_targets_standardised(build, further):
     assert distiller.standardizers['imagenet_2'].count > 0
 
 
-def test_branches_lose_nothing_by_a_further_teacher(build, further):
+def test_a_further_teacher_does_not_reduce_the_branches_weights(build, further):
     torch.manual_seed(3)
     alone = build(standardize=None).eval()
     both = build(further_teachers=dict(imagenet=further()), standardize=None).eval()
@@ -69,7 +69,7 @@ def test_branches_lose_nothing_by_a_further_teacher(build, further):
     assert all(torch.equal(loss, found[name]) for name, loss in losses_of(alone).items())
 
 
-def test_a_teacher_of_another_family_may_teach(build, further):
+def test_a_teacher_of_another_family_is_accepted(build, further):
     distiller = build(further_teachers=dict(swin=further(MMDET_SWIN)))
     assert {name for name in losses_of(distiller) if 'swin' in name} == {f'loss_swin_{i}' for i in range(4)}
 
@@ -93,7 +93,7 @@ def test_it_moves_and_converts_with_the_distiller(build, further):
     assert {p.dtype for p in teacher.parameters()} == {torch.float64}
 
 
-def test_the_checkpoint_says_who_taught_and_a_resumed_training_holds_to_it(build, further):
+def test_the_checkpoint_records_its_teacher_and_resuming_checks_it(build, further):
     distiller = build(further_teachers=dict(imagenet=further()))
     described = distiller.describe()
     assert described['further_teachers']['imagenet'] == distiller.further_teachers['imagenet'].described()
@@ -102,7 +102,7 @@ def test_the_checkpoint_says_who_taught_and_a_resumed_training_holds_to_it(build
         distiller.check_resumed(described)
 
 
-def test_a_stock_preprocessor_says_how_its_images_were_normalized(build, further):
+def test_normalization_of_a_stock_preprocessor(build, further):
     preprocessor = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, **NORMALIZATION)
     build(further_teachers=dict(imagenet=further(meta={}, data_preprocessor=preprocessor)))
 
@@ -136,11 +136,11 @@ def test_a_stock_preprocessor_says_how_its_images_were_normalized(build, further
         ),
     ],
 )
-def test_what_cannot_work_is_refused_at_build(build, further, name, settings, error, message):
+def test_invalid_combinations_are_refused_at_build(build, further, name, settings, error, message):
     with pytest.raises(error, match=message):
         build(further_teachers={name: further(**settings)})
 
 
-def test_one_without_checkpoint_is_refused(build):
+def test_a_teacher_without_checkpoint_is_refused(build):
     with pytest.raises(ConfigError, match=r"further teacher 'it' lacks \['checkpoint'\]"):
         build(further_teachers=dict(it=dict(model=tiny_resnet())))

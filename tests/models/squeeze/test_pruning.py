@@ -89,7 +89,7 @@ def test_the_least_important_channels_go():
     assert kept >= {tuple(row.flatten().tolist()) for row in strong}
 
 
-def test_a_width_at_its_least_has_lost_its_least_important_channels():
+def test_the_least_important_channels_are_pruned_first():
     backbone = expanded()
     width = inner_widths(backbone)['branches.cls.backbone.layer4.0.conv1']
     for parameter, dim in width.parameters():
@@ -111,7 +111,7 @@ def test_gradients_decide_where_the_criterion_is_taylor():
     assert torch.equal(width.conv.weight.data[-16:], loved)
 
 
-def test_chance_is_the_same_for_everyone_and_nobodys_random_numbers_move():
+def test_chance_level_is_deterministic_and_leaves_random_state():
     first = expanded()
     second, generator = copy.deepcopy(first), torch.get_rng_state()
     pruned(first, criterion=dict(type='RandomImportance'))
@@ -135,7 +135,7 @@ def test_flops_can_be_the_target_and_are_those_of_what_is_left():
     assert sizes[-1].flops == sum(counted)
 
 
-def test_a_plain_resnet50_is_counted_as_everyone_counts_it():
+def test_flops_of_a_plain_resnet50_equal_the_published_count():
     cfg = tiny_expanded('cls')
     cfg['branches']['cls'] = tiny_resnet(depth=50, stem_channels=64, base_channels=64)
     backbone = MODELS.build(cfg)
@@ -165,7 +165,7 @@ def test_a_plain_resnet50_is_counted_as_everyone_counts_it():
         (dict(criterion=dict(type='FPGMImportance', q=2)), "criterion 'FPGMImportance'.*'q'"),
     ],
 )
-def test_what_pruning_cannot_do_is_refused_by_name(change, message):
+def test_unsupported_pruning_is_refused_by_name(change, message):
     with pytest.raises(ConfigError, match=message):
         pruned(expanded(), **change)
 
@@ -183,7 +183,7 @@ def test_without_the_library_pruning_is_refused_and_says_what_to_install(monkeyp
         build_criterion(dict(type='GroupMagnitudeImportance'))
 
 
-def test_a_criterion_of_ones_own_is_a_registered_class():
+def test_a_custom_criterion_is_a_registered_class():
     class LastFirst:
         def __call__(self, group):
             return -torch.arange(float(len(group[0].idxs)))

@@ -24,7 +24,7 @@ def test_teachers_student_and_guided_features_of_a_squeeze(build):
             assert torch.allclose(seen.guided[branch][level], layer(student[level], feature.shape[-2:]))
 
 
-def test_what_the_heads_read_is_what_is_shown(build):
+def test_the_features_shown_are_those_the_heads_read(build):
     model = build(standardize=dict(type='ChannelStandardize')).train()
     model.loss(dict.fromkeys(model.sources, IMAGES))
     seen = side_by_side(model, IMAGES)
@@ -56,7 +56,7 @@ def test_an_expansion_has_branches_only(learner_cfg):
     assert torch.equal(seen.teachers['seg'][0], learner.backbone.forward_task(IMAGES, 'seg')[0])
 
 
-def test_looking_changes_nothing(build):
+def test_inspection_changes_nothing(build):
     model = build().train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     modes = {name: module.training for name, module in model.named_modules()}

@@ -43,7 +43,7 @@ def test_any_backbone_with_the_levels_learns(build, student):
 
 
 @pytest.mark.parametrize('name', ['mmdet Swin', 'stride 8 first'])
-def test_heads_read_it_in_the_branchs_channels_and_sizes(build, name):
+def test_heads_read_the_student_in_the_branchs_channels_and_sizes(build, name):
     distiller = build(student=STUDENTS[name]).eval()
     x = torch.randn(1, 3, 96, 70)
     own = distiller.teacher.learner.backbone.forward_task(x, 'det')
@@ -80,7 +80,7 @@ def test_levels_are_those_of_its_out_indices(build):
         ),
     ],
 )
-def test_one_that_cannot_be_aligned_is_refused_at_build(build, student, message):
+def test_an_unalignable_link_is_refused_at_build(build, student, message):
     with pytest.raises(ConfigError, match=message):
         build(student=student)
 
@@ -103,7 +103,7 @@ def test_it_may_start_from_a_checkpoint(build, tmp_path, name):
 
 
 @pytest.mark.parametrize('name', ['mmpretrain ResNet', 'mmdet Swin'])
-def test_a_start_that_leaves_anything_at_random_is_refused_also_where_the_library_only_warns(build, tmp_path, name):
+def test_initialization_that_leaves_weights_random_is_refused(build, tmp_path, name):
     _, init_cfg = saved(tmp_path, STUDENTS[name])
     content = torch.load(init_cfg['checkpoint'])
     del content['state_dict'][next(iter(content['state_dict']))]
@@ -113,7 +113,7 @@ def test_a_start_that_leaves_anything_at_random_is_refused_also_where_the_librar
 
 
 @pytest.mark.parametrize('name', ['ResNet-50', 'mmdet Swin'])
-def test_a_start_on_images_normalized_otherwise_is_refused(build, tmp_path, name):
+def test_initialization_under_another_normalization_is_refused(build, tmp_path, name):
     _, init_cfg = saved(tmp_path, STUDENTS[name], xlearner=dict(normalization=[[0.0] * 3, [255.0] * 3, 'rgb']))
     with pytest.raises(
         CheckpointError, match=r'student: .*start.pth .*normalization .*mean \[0.0, .* sources .*mean \[123'
@@ -121,13 +121,13 @@ def test_a_start_on_images_normalized_otherwise_is_refused(build, tmp_path, name
         build(student={**STUDENTS[name], 'init_cfg': init_cfg})
 
 
-def test_a_missing_start_is_named(build):
+def test_a_missing_initialization_is_named(build):
     init_cfg = dict(type='Pretrained', checkpoint='gone.pth')
     with pytest.raises(CheckpointError, match='gone.pth does not exist'):
         build(student=tiny_resnet(init_cfg=init_cfg))
 
 
-def test_it_starts_from_one_thing(build, tmp_path):
+def test_only_one_initialization_is_accepted(build, tmp_path):
     _, init_cfg = saved(tmp_path, tiny_resnet())
     with pytest.raises(ConfigError, match="to start from the branch 'det' and from .*start.pth; give start_from or"):
         build(student=tiny_resnet(init_cfg=init_cfg), start_from='det')
@@ -144,12 +144,12 @@ SWIN = dict(_scope_='mmdet', type='SwinTransformer', embed_dims=8, depths=[1] * 
         (SWIN, (1, 3), ['norm0', 'norm2']),
     ],
 )
-def test_a_student_of_which_a_part_would_not_train_is_refused(build, student, levels, untrained):
+def test_a_partly_untrained_student_is_refused(build, student, levels, untrained):
     with pytest.raises(ConfigError, match=re.escape(f'levels {levels} leave {untrained} of the student untrained')):
         build(student=student, levels=levels)
 
 
-def test_what_a_backbone_carries_behind_its_last_output_is_frozen(build):
+def test_modules_behind_the_last_output_are_frozen(build):
     student = dict(_scope_='mmpretrain', type='MobileNetV2', widen_factor=0.1, out_indices=(1, 2))
     distiller = build(student=student, levels=(1, 2))
     assert not distiller.student.conv2.conv.weight.requires_grad

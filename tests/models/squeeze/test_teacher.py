@@ -44,7 +44,7 @@ def test_norms_that_cannot_be_folded_are_refused(teacher, monkeypatch):
 
 
 @pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
-def test_a_precision_of_its_own_gives_targets_in_that_of_the_images(teacher, x, precision):
+def test_targets_have_the_precision_of_the_images(teacher, x, precision):
     seen = []
     plain, mixed = Teacher(**teacher), Teacher(**teacher, autocast=precision)
     mixed.learner.backbone.branches['cls'].stage(0).register_forward_hook(lambda _, __, out: seen.append(out.dtype))
@@ -93,7 +93,7 @@ def test_a_checkpoint_of_another_stage_is_refused(tmp_path, learner_cfg, state, 
         Teacher(**saved(tmp_path / 'wrong.pth', learner_cfg, state, **meta))
 
 
-def test_a_pruned_expansion_stage_teaches_as_it_is(tmp_path, learner_cfg, x):
+def test_a_pruned_expansion_stage_can_be_a_teacher(tmp_path, learner_cfg, x):
     widths = {'branches.cls.backbone.layer1.0.conv1': 1}
     narrow = dict(learner_cfg, backbone=tiny_expanded(widths=widths))
     teacher = saved(tmp_path / 'a.pth', narrow, xlearner=dict(stage='pruning', backbone=narrow['backbone']))
@@ -103,7 +103,7 @@ def test_a_pruned_expansion_stage_teaches_as_it_is(tmp_path, learner_cfg, x):
     assert all(torch.equal(a, b) for a, b in zip(taught.features(x)['cls'], wanted['cls'], strict=True))
 
 
-def test_a_source_it_does_not_know_is_named(tmp_path, learner_cfg):
+def test_a_source_unknown_to_the_model_is_named(tmp_path, learner_cfg):
     teacher = saved(tmp_path / 'a.pth', learner_cfg)
     sources = tiny_sources()
     sources['flowers'] = sources.pop('birds')
@@ -112,7 +112,7 @@ def test_a_source_it_does_not_know_is_named(tmp_path, learner_cfg):
         Teacher(**teacher)
 
 
-def test_a_branch_it_does_not_know_is_named(tmp_path, learner_cfg):
+def test_an_unknown_branch_is_named(tmp_path, learner_cfg):
     teacher = saved(tmp_path / 'a.pth', learner_cfg)
     tasks = dict(cls='cls', det='boxes', seg='seg')
     teacher['model'] = dict(learner_cfg, backbone=tiny_expanded('cls', 'boxes', 'seg', tasks=tasks))
@@ -120,7 +120,7 @@ def test_a_branch_it_does_not_know_is_named(tmp_path, learner_cfg):
         Teacher(**teacher)
 
 
-def test_images_normalized_otherwise_than_it_was_trained_on_are_refused(tmp_path, learner_cfg):
+def test_another_normalization_than_in_training_is_refused(tmp_path, learner_cfg):
     stated = [[0.0] * 3, [255.0] * 3, 'rgb']
     with pytest.raises(CheckpointError, match=r'teacher .*normalization .*mean \[0.0, .* sources .*mean \[123'):
         Teacher(**saved(tmp_path / 'a.pth', learner_cfg, xlearner=dict(stage='expansion', normalization=stated)))

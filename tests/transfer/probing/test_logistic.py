@@ -20,7 +20,7 @@ def features(count=90, noise=1.0, seed=0, classes=CLASSES):
     return Features(values, labels, np.array([str(i) for i in range(count)]))
 
 
-def test_it_is_the_minimum_of_the_penalised_loss():
+def test_the_fit_minimizes_the_penalized_loss():
     """Gradient of C * sum of the cross-entropies + |w|^2 / 2, by autograd."""
     data, strength = features(), 0.1
     fitted = fit(data, strength, CLASSES)
@@ -63,14 +63,14 @@ def test_the_choice_is_the_best_on_validation_and_of_equals_that_of_the_least_lo
     assert len(curve) > 8
 
 
-def test_a_penalty_under_which_nothing_is_learnt_is_not_chosen_where_few_images_make_all_equal():
+def test_ties_in_the_metric_do_not_select_a_penalty_that_learns_nothing():
     """Separable features: the direction alone gives every image its class, however little is learnt of it."""
     curve = choose(features(30, noise=0.1), features(6, noise=0.1, seed=1), CLASSES, accuracy)
     assert {tried.value for tried in curve} == {100}
     assert best_strength(curve) > 1
 
 
-def test_a_class_without_training_images_makes_no_infinite_loss():
+def test_a_class_without_training_images_has_a_finite_loss():
     curve = choose(features(classes=2), features(seed=1), CLASSES, accuracy)
     assert np.isfinite([tried.loss for tried in curve]).all()
 

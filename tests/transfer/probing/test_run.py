@@ -42,7 +42,7 @@ def probe(task, folder='out', **settings):
     return read_result(root / folder)
 
 
-def test_the_test_labels_have_no_part_in_the_choice(task):
+def test_test_labels_do_not_affect_the_selection(task):
     """Test labels that are wrong change the metric, and neither the penalty nor a weight."""
     honest = probe(task, 'honest')
     folders = task[1] / 'data' / 'test'
@@ -131,7 +131,7 @@ def test_features_are_the_frozen_backbone_s_pooled_last_level(task):
     assert values[0] == pytest.approx(pooled_last_level(backbone, root / 'data' / 'test' / 'blue' / '0.png'), abs=1e-4)
 
 
-def test_a_random_start_is_one_backbone_from_the_first_feature_to_the_checkpoint(task):
+def test_features_and_checkpoint_of_a_random_start_agree(task):
     """Also where some of its features are there already, as after an interruption."""
     config, root = task
     results = []

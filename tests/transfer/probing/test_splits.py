@@ -7,7 +7,7 @@ from xlearner_mm.transfer.probing.run import held_out, official
 LABELS = np.repeat([0, 1, 2], [20, 5, 1])
 
 
-def test_a_fifth_of_every_class_is_held_out_and_a_class_of_one_image_is_spared():
+def test_a_fifth_of_each_class_is_held_out_except_single_images():
     mask = held_out(LABELS, seed=0)
     assert np.bincount(LABELS[mask], minlength=3).tolist() == [4, 1, 0]
 
