@@ -36,7 +36,7 @@ def test_the_best_by_several_metrics_must_be_named(work_dir):
 
 
 def test_a_file_has_no_best_or_last_checkpoint(work_dir):
-    with pytest.raises(CheckpointError, match='is no work directory'):
+    with pytest.raises(CheckpointError, match='no work directory'):
         resolve_checkpoint(str(work_dir / 'iter_9.pth'), 'best')
     with pytest.raises(ConfigError, match="unknown 'newest'"):
         resolve_checkpoint(str(work_dir), 'newest')
@@ -72,6 +72,6 @@ def test_the_moving_average_or_the_models_own_weights(averaged, ema, which):
 
 def test_a_missing_moving_average_is_refused():
     checkpoint = {'state_dict': {'w': torch.ones(1)}}
-    with pytest.raises(CheckpointError, match=r'x\.pth holds no moving average'):
+    with pytest.raises(CheckpointError, match=r'x\.pth .*no moving average'):
         choose_weights(checkpoint, True, 'x.pth')
     assert choose_weights(checkpoint, False, 'x.pth') == checkpoint['state_dict']

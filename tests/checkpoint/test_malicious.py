@@ -54,7 +54,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path, door):
             return os.mkdir, (str(tmp_path / 'executed'),)
 
     torch.save({'state_dict': {'conv1.weight': Evil()}, 'meta': {}}, tmp_path / 'evil.pth')
-    with pytest.raises(CheckpointError, match=r'evil\.pth is refused: reading it would execute code'):
+    with pytest.raises(CheckpointError, match=r'evil\.pth is refused: .*execute'):
         door(str(tmp_path / 'evil.pth'))
     assert [path.name for path in tmp_path.iterdir()] == ['evil.pth']
 
@@ -64,6 +64,6 @@ def test_settings_that_name_a_function_are_refused_and_not_run(tmp_path, door):
     evil = dict(type='os.mkdir', path=str(tmp_path / 'executed'))
     description = dict(stage='squeeze', backbone=evil, sources={}, normalization=[None, None, 'rgb'])
     torch.save({'state_dict': {'student.w': torch.ones(1)}, 'meta': {'xlearner': description}}, tmp_path / 'evil.pth')
-    with pytest.raises(CheckpointError, match=r"evil\.pth is refused: its settings name the type 'os\.mkdir'"):
+    with pytest.raises(CheckpointError, match=r"evil\.pth is refused: .*settings.* type 'os\.mkdir'"):
         DOORS[door](str(tmp_path / 'evil.pth'))
     assert [path.name for path in tmp_path.iterdir()] == ['evil.pth']

@@ -159,5 +159,5 @@ def test_arrays_must_declare_their_channel_order():
 
 def test_training_and_validation_must_agree():
     assert agreed_order(dict(training=CIFAR, validation=dict(CIFAR, type='MNIST'), test=None), 'x') == 'rgb'
-    with pytest.raises(SourceError, match='training images are loaded in rgb order, but its validation images in bgr'):
+    with pytest.raises(SourceError, match='training.* rgb.* validation.* bgr'):
         agreed_order(dict(training=CIFAR, validation=FILES), 'x')

@@ -139,11 +139,11 @@ def test_files_in_which_a_label_means_different_classes_are_not_put_together(tmp
 def test_a_misspelled_class_of_xml_files_is_refused(tmp_path):
     source = voc(tmp_path)
     source['dataset']['metainfo'] = dict(classes=('cta', 'hound'))
-    with pytest.raises(SourceError, match=r'none is of its classes \(cta, hound\)'):
+    with pytest.raises(SourceError, match=r'none .*classes \(cta, hound\)'):
         MultiSourceDataset({'pets': source})
     path = tmp_path / 'Annotations' / '0.xml'
     path.write_text(path.read_text().replace('cat', 'hound'))
-    with pytest.raises(SourceError, match=r"no object of class 'cta', but of names that .*is 'cta' their 'cat'"):
+    with pytest.raises(SourceError, match=r"no object .*'cta'.* names.*'cta' their 'cat'"):
         MultiSourceDataset({'pets': source})
 
 

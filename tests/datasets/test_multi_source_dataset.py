@@ -26,12 +26,12 @@ def test_metainfo_stays_apart():
 
 
 def test_an_index_beyond_the_end_is_an_error():
-    with pytest.raises(IndexError, match='5 is not within the 5 images'):
+    with pytest.raises(IndexError, match='5 .*not within.* 5 images'):
         MultiSourceDataset(index_sources(a=(3, 1), b=(2, 1))).locate(5)
 
 
 def test_an_empty_dataset_is_refused_by_name():
-    with pytest.raises(SourceError, match="source 'b': its dataset is empty"):
+    with pytest.raises(SourceError, match="source 'b': .*empty"):
         MultiSourceDataset(index_sources(a=(3, 1), b=(0, 1)))
 
 
@@ -83,14 +83,14 @@ def test_an_image_that_cannot_be_read_is_named_with_its_source(tmp_path):
         pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
     )
     sources['pets'] = dict(task='cls', batch_size=1, dataset=dataset)
-    with pytest.raises(BadImageError, match=r"source 'pets': .*broken\.jpg cannot be read"):
+    with pytest.raises(BadImageError, match=r"source 'pets': .*broken\.jpg .*read"):
         MultiSourceDataset(sources)[3]
 
 
 def test_a_misspelled_dataset_type_is_refused_by_source():
     sources = index_sources(a=(3, 1))
     sources['a']['dataset']['type'] = 'TinyIdexDataset'
-    with pytest.raises(SourceError, match="source 'a': its dataset cannot be built.*TinyIdexDataset"):
+    with pytest.raises(SourceError, match="source 'a': .*dataset.* built.*TinyIdexDataset"):
         MultiSourceDataset(sources)
 
 

@@ -121,7 +121,7 @@ def test_own_epochs_are_counted():
 
 def test_skipping_part_of_a_step_is_refused():
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
-    with pytest.raises(ConfigError, match='not a whole number of steps of 3'):
+    with pytest.raises(ConfigError, match='whole number of steps.* 3'):
         MultiSourceSampler(dataset, seed=0).skip(4)
 
 
@@ -130,20 +130,20 @@ def test_skipping_part_of_a_step_is_refused():
 def test_batches_other_than_steps_are_refused_in_any_runner(batch_size, workers):
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
     loader = DataLoader(dataset, batch_size, sampler=MultiSourceSampler(dataset, seed=0), num_workers=workers)
-    with pytest.raises(SourceError, match=rf'batch_size is {batch_size}, but the sources take 3 images a step.*=3'):
+    with pytest.raises(SourceError, match=rf'batch_size is {batch_size}.* sources.* 3 images.*=3'):
         next(iter(loader))
 
 
 def test_a_sampler_without_shares_is_refused():
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
-    with pytest.raises(SourceError, match=r"sampler is not a MultiSourceSampler.*type='MultiSourceSampler'"):
+    with pytest.raises(SourceError, match=r"sampler.* MultiSourceSampler.*type='MultiSourceSampler'"):
         next(iter(DataLoader(dataset, 3, shuffle=True)))
 
 
 def test_batches_of_the_right_size_and_of_wrong_shares_are_refused():
     dataset = MultiSourceDataset(index_sources(a=(11, 2), b=(6, 1)))
     MultiSourceSampler(dataset, seed=0)
-    with pytest.raises(SourceError, match=r"a batch is of {'a': 3}, but a step takes {'a': 2, 'b': 1}"):
+    with pytest.raises(SourceError, match=r"batch.* {'a': 3}.* step .*{'a': 2, 'b': 1}"):
         next(iter(DataLoader(dataset, batch_sampler=[[0, 1, 2]])))
 
 

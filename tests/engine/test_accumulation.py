@@ -34,7 +34,7 @@ def test_sigterm_between_accumulated_steps_finishes_the_update(tmp_path):
 
 @pytest.mark.parametrize('settings', [dict(interval=3), dict(interval=2, save_begin=3)])
 def test_checkpoints_between_two_are_refused(tmp_path, settings):
-    with pytest.raises(ConfigError, match='=3 is no multiple of optim_wrapper.accumulative_counts=2'):
+    with pytest.raises(ConfigError, match='=3 .*multiple.*optim_wrapper.accumulative_counts=2'):
         train('expansion', tmp_path / 'work', steps=STEPS, default_hooks=saving(**settings), **BY_TWO)
 
 

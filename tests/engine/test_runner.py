@@ -130,7 +130,7 @@ def test_a_full_disk_ends_with_the_reason_and_leaves_the_last_checkpoint(folder)
     def work():
         hooks = [dict(type='EMAHook', momentum=0.1), dict(type='FullDiskHook')]
         with pytest.raises(
-            CheckpointError, match='iter_4.pth cannot be written: File too large; the last one is .*iter_2'
+            CheckpointError, match='iter_4.pth .*written: File too large; .*last.*iter_2'
         ):
             train('squeeze', full, steps=STEPS, hooks=hooks)
 
@@ -155,7 +155,7 @@ def test_nothing_in_a_checkpoint_is_executed(folder):
             return os.mkdir, (str(folder / 'executed'),)
 
     resaved(folder, 'pickle', lambda content: content['optimizer'].update(extra=Malicious()))
-    with pytest.raises(AssertionError, match='reading it would execute code'):
+    with pytest.raises(AssertionError, match='refused.*execute'):
         resume('squeeze', folder / 'pickle')
     # MMEngine runs a config text that it finds in a checkpoint.
     code = f'import os\nos.mkdir({str(folder / "executed")!r})'

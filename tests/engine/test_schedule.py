@@ -153,7 +153,7 @@ def test_auto_scale_lr_without_base_batch_size_is_refused_in_one_line(tmp_path, 
 
 
 def test_a_warm_up_longer_than_the_training_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match='leaves 8 of 1000 steps, but the warm-up .* takes 10'):
+    with pytest.raises(ConfigError, match='8 of 1000 steps.*warm-up .*10'):
         built(tmp_path, processes=1024)
 
 
@@ -167,7 +167,7 @@ def test_a_training_is_not_resumed_at_another_scale(tmp_path):
     again = tiny_runner(tmp_path, resume=True, **settings(16))
     again.train()
     fewer = built(tmp_path, base=16, processes=2, resume=True)
-    with pytest.raises(CheckpointError, match='trained with 8 images a step, this run has 16'):
+    with pytest.raises(CheckpointError, match='8 images a step.*16'):
         fewer.load_checkpoint(str(tmp_path / 'iter_4.pth'))
 
 

@@ -23,7 +23,7 @@ def test_an_image_that_its_loader_drops_is_an_error_that_names_it(tmp_path, work
     source['dataset']['pipeline'][0]['ignore_empty'] = True
     (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(b'')
     with pytest.raises(
-        BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg cannot be read: its loader returned None"
+        BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg .*loader.* None"
     ):
         next(iter(loader_of(source, workers)))
 
@@ -33,7 +33,7 @@ def test_faults_are_found_within_wrappers(tmp_path):
     (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(b'')
     inner = {key: value for key, value in source['dataset'].items() if key != '_scope_'}
     source['dataset'] = dict(_scope_='mmpretrain', type='RepeatDataset', times=2, dataset=inner)
-    with pytest.raises(BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg cannot be read"):
+    with pytest.raises(BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg .*read"):
         loader_of(source, 0).dataset[0]
 
 

@@ -162,7 +162,7 @@ def test_masks_that_cannot_be_measured_are_refused_where_masks_are(tmp_path, mes
 
 def test_classwise_metrics_need_category_ids_in_class_order(tmp_path):
     evaluator_of(tmp_path, classwise=True)
-    with pytest.raises(SourceError, match='category ids are not in the order of the classes.*classwise=False'):
+    with pytest.raises(SourceError, match='category ids.*order.*classes.*classwise=False'):
         evaluator_of(tmp_path, classes=('dog', 'cat', 'bird'), classwise=True)
 
 
@@ -192,8 +192,8 @@ def test_images_that_are_not_validated_do_not_count(tmp_path):
 
 
 def test_a_metric_of_other_images_is_refused(tmp_path):
-    with pytest.raises(SourceError, match=r'has no image of id 7, which the data set has \(0\.png\)'):
+    with pytest.raises(SourceError, match=r'no image.* id 7.*data set \(0\.png\)'):
         evaluator_of(tmp_path).compare_images('pets', dataset_of(tmp_path, first('id', 7, 'images')))
     renamed = dataset_of(tmp_path, first('file_name', 'a/other.png', 'images'))
-    with pytest.raises(SourceError, match=r'image 1 is 0\.png, but in the data set other\.png'):
+    with pytest.raises(SourceError, match=r'image 1 .*0\.png.*data set.*other\.png'):
         evaluator_of(tmp_path).compare_images('pets', renamed)

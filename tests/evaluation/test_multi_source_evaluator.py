@@ -52,10 +52,10 @@ def test_an_unreported_primary_metric_is_refused():
 
 
 def test_a_misspelled_metric_is_refused_by_source():
-    with pytest.raises(SourceError, match="source 'a': its val_evaluator cannot be built.*Acuracy"):
+    with pytest.raises(SourceError, match="source 'a': .*val_evaluator.* built.*Acuracy"):
         MultiSourceEvaluator(sources(val_evaluator=dict(type='Acuracy')))
 
 
 def test_nothing_to_evaluate_is_refused():
-    with pytest.raises(ConfigError, match='nothing can be evaluated'):
+    with pytest.raises(ConfigError, match='nothing.* evaluated'):
         MultiSourceEvaluator(index_sources(a=(8, 1)))

@@ -69,7 +69,7 @@ def test_weights_that_are_not_those_the_metadata_beside_them_describes_are_refus
     _, checkpoint = trained(dict(type='XLearnerResNet', depth=18, base_channels=8))
     export_backbone(checkpoint, tmp_path / 'b.pth', format='timm')
     torch.save({'conv1.weight': torch.ones(1)}, tmp_path / 'b.pth')
-    with pytest.raises(CheckpointError, match=r'b\.pth\.json describes other weights'):
+    with pytest.raises(CheckpointError, match=r'b\.pth\.json .*other weights'):
         xlearner_mm.get_backbone(tmp_path / 'b.pth')
 
 
@@ -145,14 +145,14 @@ def test_an_assumed_style_is_logged(trained, tmp_path, monkeypatch):
 def test_an_unknown_file_format_needs_a_config(trained, tmp_path):
     deep, _ = trained(tiny_resnet(deep_stem=True))
     torch.save(deep.state_dict(), tmp_path / 'deep.pth')
-    with pytest.raises(CheckpointError, match=r'deep\.pth holds no .*does not describe its.*backbone=dict\('):
+    with pytest.raises(CheckpointError, match=r'deep\.pth .*describe.*backbone=dict\('):
         xlearner_mm.get_backbone(tmp_path / 'deep.pth')
     check_same(xlearner_mm.get_backbone(tmp_path / 'deep.pth', backbone=tiny_resnet(deep_stem=True)), deep)
 
 
 def test_a_config_of_an_unknown_type_is_named(trained):
     _, checkpoint = trained(tiny_resnet())
-    with pytest.raises(ValueError, match=r"'ResNet'.* names no registered type; .*type='mmdet.ResNet'"):
+    with pytest.raises(ValueError, match=r"'ResNet'.* .*registered.*type='mmdet.ResNet'"):
         xlearner_mm.get_backbone(checkpoint, backbone=dict(type='ResNet', depth=18))
 
 
@@ -164,7 +164,7 @@ def test_a_config_may_be_given(trained, tmp_path):
     check_same(told, own)
     with pytest.raises(CheckpointError, match='normalization='):
         told.normalize(IMAGES)
-    with pytest.raises(ValueError, match='ema is chosen where'):
+    with pytest.raises(ValueError, match='ema .*chosen'):
         xlearner_mm.get_backbone(checkpoint, backbone=tiny_resnet(), ema=True)
     wrong = tiny_resnet(base_channels=8)
     with pytest.raises(CheckpointError, match='another shape'):
@@ -263,7 +263,7 @@ def test_non_images_are_refused(net, images, settings, message):
 
 def test_non_image_files_are_named(net, tmp_path):
     (tmp_path / 'notes.jpg').write_text('no picture')
-    with pytest.raises(ConfigError, match=r'notes\.jpg cannot be read as an image'):
+    with pytest.raises(ConfigError, match=r'notes\.jpg .*image'):
         xlearner_mm.extract_features(net, tmp_path / 'notes.jpg')
     with pytest.raises(FileNotFoundError, match=r'absent\.jpg'):
         xlearner_mm.extract_features(net, tmp_path / 'absent.jpg')

@@ -75,7 +75,7 @@ def test_an_expansion_checkpoint_needs_a_branch(expansion, tmp_path, branch, mes
 def test_any_other_checkpoint_is_refused(tmp_path):
     path = str(tmp_path / 'x.pth')
     torch.save({'state_dict': {}, 'meta': {}}, path)
-    with pytest.raises(CheckpointError, match='does not describe its backbone'):
+    with pytest.raises(CheckpointError, match='not describe.* backbone'):
         export_backbone(path, tmp_path / 'b.pth')
 
 
@@ -121,10 +121,10 @@ def test_the_moving_average_or_the_weights_themselves(trained, tmp_path, ema, va
 
 def test_a_moving_average_where_there_is_none_is_an_error(trained, tmp_path):
     _, checkpoint = trained(tiny_resnet())
-    with pytest.raises(CheckpointError, match=r'iter_9\.pth holds no moving average'):
+    with pytest.raises(CheckpointError, match=r'iter_9\.pth .*no moving average'):
         export_backbone(checkpoint, tmp_path / 'b.pth', ema=True)
     export_backbone(checkpoint, tmp_path / 'b.pth', ema=False)
-    with pytest.raises(CheckpointError, match='is an export: choose the moving average or not where it is exported'):
+    with pytest.raises(CheckpointError, match='is an export: .*moving average'):
         export_backbone(str(tmp_path / 'b.pth'), tmp_path / 'c.pth', ema=False)
 
 
@@ -181,16 +181,16 @@ def test_settings_that_are_not_of_the_weights_are_refused(trained, tmp_path):
     content = read_checkpoint(checkpoint)
     content['meta']['xlearner']['backbone']['depth'] = 34
     torch.save(content, checkpoint)
-    with pytest.raises(CheckpointError, match=r'iter_9\.pth does not fit .*missing:\s+layer1\.2\.bn1'):
+    with pytest.raises(CheckpointError, match=r'iter_9\.pth .*fit.*missing:\s+layer1\.2\.bn1'):
         export_backbone(checkpoint, tmp_path / 'b.pth')
 
 
 def test_an_unwritable_target_is_named_and_left_clean(trained, tmp_path):
     _, checkpoint = trained(tiny_resnet())
     (tmp_path / 'taken').write_text('a file')
-    with pytest.raises(CheckpointError, match=r'taken/b\.pth cannot be written'):
+    with pytest.raises(CheckpointError, match=r'taken/b\.pth .*written'):
         export_backbone(checkpoint, tmp_path / 'taken' / 'b.pth')
     (tmp_path / 'b.pth').mkdir()
-    with pytest.raises(CheckpointError, match=r'b\.pth cannot be written'):
+    with pytest.raises(CheckpointError, match=r'b\.pth .*written'):
         export_backbone(checkpoint, tmp_path / 'b.pth')
     assert sorted(path.name for path in tmp_path.iterdir()) == ['b.pth', 'iter_9.pth', 'taken']

@@ -39,7 +39,7 @@ from xlearner_mm.testing import tiny_expanded, tiny_resnet
 )
 def test_settings_that_the_librarys_resnet_lacks_are_refused_by_name(settings, message):
     stored = StoredBackbone('x.pth', tiny_resnet(**settings), {}, {})
-    with pytest.raises(CheckpointError, match=f'timm cannot hold the backbone of x.pth: .*{message}.*export to mm'):
+    with pytest.raises(CheckpointError, match=f'timm .*hold.*x.pth: .*{message}.*export to mm'):
         plain_resnet_of(stored, 'timm')
 
 
@@ -194,7 +194,7 @@ def test_a_missing_package_is_named(trained, tmp_path, monkeypatch):
 def test_a_backbone_that_cannot_take_any_size_is_refused(trained, tmp_path):
     swin = dict(_scope_='mmdet', type='SwinTransformer', embed_dims=8, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 8))
     _, checkpoint = trained(swin)
-    with pytest.raises(CheckpointError, match='SwinTransformer is bound to one image size as ONNX'):
+    with pytest.raises(CheckpointError, match='SwinTransformer.*one image size.*ONNX'):
         export_backbone(checkpoint, tmp_path / 'b.onnx')
     assert not list(tmp_path.glob('b.onnx*'))
 

@@ -94,8 +94,8 @@ def test_a_damaged_marker_does_not_count_as_complete(tmp_path):
 def test_errors_name_the_fix(tmp_path):
     with pytest.raises(ConfigError, match=r"unknown sets \['imagenet'\]; XL-Mini has .*'digits'"):
         make_mini(tmp_path, only=['imagenet'])
-    with pytest.raises(ConfigError, match='scale must be positive, got 0'):
+    with pytest.raises(ConfigError, match='scale.*positive, got 0'):
         make_mini(tmp_path, scale=0)
     (tmp_path / 'file').write_text('')
-    with pytest.raises(OSError, match=r'XL-Mini cannot be written to .*file'):
+    with pytest.raises(OSError, match=r'XL-Mini .*written.*file'):
         make_mini(tmp_path / 'file')

@@ -40,7 +40,7 @@ def test_sets_are_found_by_their_configs_in_the_order_of_the_tasks(configs):
 
 
 def test_a_folder_without_checkpoints_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no transfer config named <task>_<set>'):
+    with pytest.raises(FileNotFoundError, match='no transfer config.* <task>_<set>'):
         transfer_sets(tmp_path)
 
 
@@ -376,7 +376,7 @@ def test_each_tool_documents_its_usage_with_an_existing_config(config, tmp_path,
     text = config.read_text()
     assert text.startswith('# ')
     assert f'python tools/transfer.py configs/transfer/baselines/{config.name} --suite paper' in text
-    with pytest.raises(ConfigError, match=r'there is no checkpoints/\S+: put the published file there'):
+    with pytest.raises(ConfigError, match=r'no checkpoints/\S+: .*published file'):
         Baseline.read(config)
     monkeypatch.chdir(tmp_path)
     named = Path(text.partition("checkpoint = '")[2].partition("'")[0])
@@ -403,7 +403,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest(tmp_path):
 
 
 def test_a_missing_setting_is_named(tmp_path):
-    with pytest.raises(ConfigError, match='needs checkpoint and name'):
+    with pytest.raises(ConfigError, match='checkpoint and name'):
         Baseline.read(written(tmp_path, paper=[]))
 
 

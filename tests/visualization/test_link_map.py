@@ -31,7 +31,7 @@ def test_zero_links_can_be_drawn(tmp_path):
 
 def test_a_checkpoint_without_strengths_is_refused(tmp_path):
     torch.save(dict(state_dict={}, meta={}), tmp_path / 'squeeze.pth')
-    with pytest.raises(CheckpointError, match=r'squeeze.pth holds no link strengths: .* LinkStrengthHook'):
+    with pytest.raises(CheckpointError, match=r'squeeze.pth .*no link strengths: .* LinkStrengthHook'):
         read_links(str(tmp_path / 'squeeze.pth'))
 
 

@@ -48,17 +48,17 @@ def test_the_path_of_a_moved_teacher_can_be_given(trained, distilled_from, tmp_p
 
 
 def test_another_teacher_than_it_was_distilled_from_is_refused(distilled_from):
-    with pytest.raises(CheckpointError, match=r'expansion/iter_2.pth is not the one .* gone.pth.* is missing now'):
+    with pytest.raises(CheckpointError, match=r'expansion/iter_2.pth .* gone.pth.* missing'):
         load_trained(*distilled_from(checkpoint='gone.pth', sha256='0' * 64))
 
 
 def test_an_ambiguous_config_must_be_given(trained, tmp_path):
     checkpoint = shutil.copy(trained[0], tmp_path)
-    with pytest.raises(CheckpointError, match=r'beside .*iter_2.pth there is no config: .* --config'):
+    with pytest.raises(CheckpointError, match=r'iter_2.pth .*no config: .* --config'):
         load_trained(checkpoint)
     for name in ('one.py', 'another.py'):
         (tmp_path / name).write_text('a = 1')
-    with pytest.raises(CheckpointError, match='there is more than one config'):
+    with pytest.raises(CheckpointError, match='more than one config'):
         load_trained(checkpoint)
 
 
@@ -109,11 +109,11 @@ def test_files_go_through_the_pipeline_of_any_librarys_source(learner, photograp
 def test_missing_files_are_named(learner, tmp_path):
     with pytest.raises(SourceError, match=r"unknown source 'coco'; the sources are \["):
         images_of_sources(learner, ['coco'])
-    with pytest.raises(FileNotFoundError, match='nowhere.png does not exist'):
+    with pytest.raises(FileNotFoundError, match='nowhere.png .*exist'):
         images_of_files(learner, [tmp_path / 'nowhere.png'])
 
 
 def test_a_source_whose_files_are_gone_is_named(learner, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match=r"source 'digits': its validation images cannot be read: .* --images"):
+    with pytest.raises(SourceError, match=r"source 'digits': .*validation images.*: .* --images"):
         images_of_sources(learner, ['digits'])

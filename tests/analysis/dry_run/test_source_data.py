@@ -56,13 +56,13 @@ def test_random_images_use_the_sources_pipeline_and_alternate_formats(tmp_path):
 
 def test_a_pipeline_that_needs_more_than_an_image_is_refused(tmp_path):
     broken = {**COCO, 'pipeline': [*COCO['pipeline'][:2], dict(type='LoadProposals')]}
-    with pytest.raises(SourceError, match='its pipeline fails on a picture of 640 x 480 pixels: .*KeyError'):
+    with pytest.raises(SourceError, match='pipeline.*640 x 480.*KeyError'):
         read(broken).items(str(tmp_path))
 
 
 def test_a_dataset_that_mixes_images_needs_its_data(tmp_path):
     mixing = SimpleNamespace(dataset=build_deferred(COCO), pipeline=['mosaic'])
-    with pytest.raises(SourceError, match='mixes several pictures: only with its data'):
+    with pytest.raises(SourceError, match='mixes several pictures'):
         stand_in_items(mixing, str(tmp_path), (64, 64), 1)
 
 

@@ -224,7 +224,7 @@ def test_classes_are_those_of_the_head(tmp_path):
     del source['dataset']['metainfo']
     network = dict(head=dict(num_classes=1))
     refused(dataset_of(source, network=network), 'has label 1, but there are 1 classes', index=1)
-    with pytest.raises(SourceError, match=r'its dataset has 2 classes, but its head 1 \(read from .*train\.txt\)'):
+    with pytest.raises(SourceError, match=r'dataset.* 2 classes.* head 1 .*train\.txt\)'):
         dataset_of(class_list(tmp_path), network=network)
 
 
@@ -302,7 +302,7 @@ def test_folders_of_other_programs_are_refused_as_classes(tmp_path, folder, clas
 def test_a_transform_out_of_scope_is_explained_with_its_scope(tmp_path):
     source = class_folders(tmp_path)
     source['dataset']['pipeline'].append(dict(type='PackDetInputs'))
-    with pytest.raises(SourceError, match=r"'pets': .*no transform 'PackDetInputs' .*mmpretrain, but mmdet has it"):
+    with pytest.raises(SourceError, match=r"'pets': .*no transform 'PackDetInputs' .*mmpretrain.* mmdet"):
         dataset_of(source)
 
 

@@ -64,7 +64,7 @@ def test_later_checkpoints_belong_to_another_training(work_dir):
     torch.save(dict(state_dict={}), work_dir / 'epoch_1.pth')
     os.remove(work_dir / 'iter_5.pth')
     os.remove(work_dir / 'iter_9.pth')
-    with pytest.raises(CheckpointError, match=r'names iter_9.pth, which is gone, and there are only later ones'):
+    with pytest.raises(CheckpointError, match=r'iter_9.pth.* gone.*later'):
         resume_point(str(work_dir))
 
 

@@ -89,7 +89,7 @@ def test_several_branches_need_a_choice(saved):
     ):
         load(path)
     with pytest.raises(
-        CheckpointError, match=r"below prefix 'det': its branches are at .*'backbone.branches.det.backbone'"
+        CheckpointError, match=r"prefix 'det': .*branches.*'backbone.branches.det.backbone'"
     ):
         load(path, init=dict(prefix='det'))
 
@@ -109,7 +109,7 @@ def test_a_missing_key_is_an_error(saved, tmp_path):
     state = net.state_dict()
     del state['layer3.0.conv1.weight']
     torch.save({'state_dict': state}, path)
-    with pytest.raises(CheckpointError, match=r'checkpoint\.pth does not fit .*1 missing: layer3.0.conv1.weight'):
+    with pytest.raises(CheckpointError, match=r'checkpoint\.pth .*fit.*1 missing: layer3.0.conv1.weight'):
         load(path)
 
 
@@ -145,7 +145,7 @@ def test_another_shape_is_an_error_with_both_shapes(saved):
 def test_a_deeper_backbone_is_an_error(saved):
     _, path = saved(depth=34)
     with pytest.raises(
-        CheckpointError, match=r'96 not of this model:\n  layer1\.2.*\n(  .*\n){95}give a checkpoint of this'
+        CheckpointError, match=r'96 not of .*:\n  layer1\.2.*\n(  .*\n){95}.*checkpoint'
     ):
         load(path)
 
@@ -153,13 +153,13 @@ def test_a_deeper_backbone_is_an_error(saved):
 def test_a_checkpoint_of_an_unrelated_model_is_an_error(tmp_path):
     path = str(tmp_path / 'other.pth')
     torch.save({'state_dict': {'embed.weight': torch.zeros(3)}}, path)
-    with pytest.raises(CheckpointError, match='other.pth holds nothing of a XLearnerResNet'):
+    with pytest.raises(CheckpointError, match='other.pth .*nothing.*XLearnerResNet'):
         load(path)
 
 
 def test_a_prefix_without_weights_is_named(saved):
     _, path = saved('backbone.')
-    with pytest.raises(CheckpointError, match="holds nothing below prefix 'neck': its keys are such as backbone.bn1"):
+    with pytest.raises(CheckpointError, match="nothing.*prefix 'neck': .*keys.*backbone.bn1"):
         load(path, init=dict(prefix='neck'))
 
 
@@ -167,13 +167,13 @@ def test_a_prefix_of_another_architecture_is_not_suggested(saved):
     _, path = saved('backbone.branches.det.backbone.')
     swin = MODELS.build(dict(type='SwinTransformer', embed_dims=24, _scope_='mmdet'))
     with pytest.raises(
-        CheckpointError, match='holds below prefix .* of another architecture than SwinTransformer: its'
+        CheckpointError, match='holds below prefix .* another architecture.*SwinTransformer'
     ):
         load_backbone(swin, path, 'backbone.branches.det.backbone')
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match='nowhere.pth does not exist'):
+    with pytest.raises(CheckpointError, match='nowhere.pth .*exist'):
         load(str(tmp_path / 'nowhere.pth'))
 
 

@@ -143,7 +143,7 @@ def test_sources_of_one_task_may_have_a_branch_each_and_every_family_trains_behi
 def test_a_downstream_expanded_backbone_returns_only_common_levels(x):
     backbone = expanded_of({**CONVNEXT, 'out_indices': [2, 3]})
     with pytest.raises(
-        ConfigError, match=r"out_indices \(0, 1, 2, 3\) need output norms that branch 'it' does not have"
+        ConfigError, match=r"out_indices \(0, 1, 2, 3\) .*output norms.*branch 'it'"
     ):
         backbone(x)
 
@@ -171,7 +171,7 @@ def test_a_backbone_whose_forward_is_not_its_stages_is_refused():
             return tuple(2 * f for f in super().forward(x))
 
     MODELS.register_module(name='DoubledResNet', module=Doubled, force=True)
-    with pytest.raises(ConfigError, match="branch 'det': Doubled computes more than its stages"):
+    with pytest.raises(ConfigError, match="branch 'det': Doubled .*stages"):
         Branch('det', tiny_resnet(type='DoubledResNet'))
 
 
@@ -214,13 +214,13 @@ class TestCheckpoints:
 
         self.saved(tmp_path / 'a.pth', cfg, without_last)
         with pytest.raises(
-            CheckpointError, match=r"branch 'det': .*a\.pth does not fit .* missing:\s+(layer4|stages\.3)"
+            CheckpointError, match=r"branch 'det': .*a\.pth .*fit.* missing:\s+(layer4|stages\.3)"
         ):
             self.branch(tmp_path / 'a.pth', cfg).init_weights()
 
     def test_an_unrelated_checkpoint_is_an_error_even_with_fresh_norms(self, tmp_path):
         torch.save(dict(state_dict={'something.weight': torch.zeros(1)}), tmp_path / 'a.pth')
-        with pytest.raises(CheckpointError, match="branch 'det': .*holds nothing of a ConvNeXt"):
+        with pytest.raises(CheckpointError, match="branch 'det': .*nothing.*ConvNeXt"):
             self.branch(tmp_path / 'a.pth', CONVNEXT).init_weights()
 
     def test_output_norms_that_a_classification_checkpoint_lacks_start_fresh(self, tmp_path):

@@ -98,7 +98,7 @@ def test_predict_takes_one_source_and_gives_the_stock_data_samples(source):
 
 def test_predict_of_several_sources_is_refused():
     learner = build().eval()
-    with pytest.raises(ValueError, match='one source at a time'):
+    with pytest.raises(ValueError, match='one source'):
         learner.val_step(tiny_batch())
 
 
@@ -118,7 +118,7 @@ def test_sources_that_normalize_differently_are_refused():
 def test_a_branch_that_no_source_trains_is_refused():
     sources = tiny_sources()
     del sources['masks']
-    with pytest.raises(ConfigError, match=r"no source trains branch\(es\) \['seg'\]"):
+    with pytest.raises(ConfigError, match=r"no source.*branch\(es\) \['seg'\]"):
         build(sources)
 
 
@@ -127,20 +127,20 @@ def test_a_level_that_no_source_reads_is_refused():
     sources['boxes']['network']['backbone']['out_indices'] = (0, 1, 2)
     sources['boxes']['network']['neck']['in_channels'] = [4, 8, 16]
     sources['boxes']['network']['neck']['num_outs'] = 2
-    with pytest.raises(ConfigError, match=r"no source reads level\(s\) \[3\] of branch 'det', only \[0, 1, 2\]"):
+    with pytest.raises(ConfigError, match=r"no source.*level\(s\) \[3\] of branch 'det', only \[0, 1, 2\]"):
         build(sources)
 
 
 def test_a_link_into_a_level_that_no_source_reads_is_refused():
     backbone = tiny_expanded(reconciliation=dict(topology='same', fuse='output'))
-    with pytest.raises(ConfigError, match=r"no source reads level\(s\) \[0, 1, 2\] of branch 'cls', only \[3\]"):
+    with pytest.raises(ConfigError, match=r"no source.*level\(s\) \[0, 1, 2\] of branch 'cls', only \[3\]"):
         build(backbone=backbone)
 
 
 def test_a_batch_that_lacks_a_source_is_refused_in_training():
     batch = tiny_batch()
     del batch['cars']
-    with pytest.raises(SourceError, match=r"no image of source\(s\) \['cars'\]"):
+    with pytest.raises(SourceError, match=r"no image.*source\(s\) \['cars'\]"):
         build().data_preprocessor(batch, True)
 
 

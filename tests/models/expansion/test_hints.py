@@ -208,7 +208,7 @@ def test_invalid_combinations_are_refused_at_build(hint, change, message):
 
 
 def test_an_unknown_source_is_refused(hint):
-    with pytest.raises(ConfigError, match=r"hints name unknown source\(s\) \['coco'\]; the sources are"):
+    with pytest.raises(ConfigError, match=r"hints.*unknown source\(s\) \['coco'\]; .*sources"):
         build(hints=dict(coco=hint))
 
 
@@ -219,27 +219,27 @@ def test_a_hint_without_checkpoint_is_refused(hint):
 
 
 def test_a_teacher_of_another_task_is_refused(hint):
-    with pytest.raises(ConfigError, match=r"source 'masks': its hint teacher serves \['det'\], expected task 'seg'"):
+    with pytest.raises(ConfigError, match=r"source 'masks': .*hint teacher.*\['det'\].*task 'seg'"):
         build(hints=dict(masks=hint))
 
 
 def test_a_teacher_of_another_normalization_is_refused(backbone_hint):
     other = dict(_scope_='mmdet', type='DetDataPreprocessor', bgr_to_rgb=True, mean=[0.0] * 3, std=[255.0] * 3)
-    with pytest.raises(ConfigError, match=r"hint teacher of source 'boxes' .*normalization .*mean \[0.0"):
+    with pytest.raises(ConfigError, match=r"hint teacher.* 'boxes' .*normalization .*mean \[0.0"):
         build(hints=dict(boxes=dict(**backbone_hint, data_preprocessor=other)))
 
 
 def test_a_teacher_of_unknown_normalization_is_refused(backbone_hint):
-    with pytest.raises(ConfigError, match="source 'boxes': .* does not say how its images"):
+    with pytest.raises(ConfigError, match="source 'boxes': .*how its images"):
         build(hints=dict(boxes=backbone_hint))
 
 
 def test_a_missing_checkpoint_is_named(hint, tmp_path):
-    with pytest.raises(CheckpointError, match='gone.pth does not exist'):
+    with pytest.raises(CheckpointError, match='gone.pth .*exist'):
         build(hints=dict(boxes={**hint, 'checkpoint': str(tmp_path / 'gone.pth')}))
 
 
 def test_a_checkpoint_of_another_model_is_refused(hint, tmp_path):
     path = save(MODELS.build(single('masks')), tmp_path / 'masks.pth')
-    with pytest.raises(CheckpointError, match="hint teacher of source 'boxes' .*masks.pth does not fit"):
+    with pytest.raises(CheckpointError, match="hint teacher.* 'boxes' .*masks.pth .*fit"):
         build(hints=dict(boxes={**hint, 'checkpoint': path}))

@@ -114,7 +114,7 @@ def test_unpruned_checkpoints_prune_nothing_and_other_backbones_are_refused():
     for meta in ({}, {'meta': {'xlearner': {'backbone': {'type': 'XLearnerResNet'}}}}):
         narrow_as(backbone, meta)
     assert backbone.widths == {}
-    with pytest.raises(CheckpointError, match='the checkpoint is of another expanded backbone, pruned'):
+    with pytest.raises(CheckpointError, match='checkpoint.*another expanded backbone.*pruned'):
         narrow_as(backbone, {'meta': {'xlearner': {'backbone': {'widths': {'branches.x.conv1': 1}}}}})
 
 
@@ -159,5 +159,5 @@ def test_a_reduction_that_leaves_no_channel_is_refused(reduction):
 
 
 def test_strides_that_are_no_power_of_two_apart_are_refused():
-    with pytest.raises(ConfigError, match='stride 4 to stride 12 is not a power of two'):
+    with pytest.raises(ConfigError, match='stride 4 to stride 12.*power of two'):
         build_link(4, 4, 4, 12)

@@ -92,7 +92,7 @@ def test_a_network_that_builds_its_backbone_inside_is_refused(expanded):
 
     MODELS.register_module(name='StubbornClassifier', module=Stubborn, force=True)
     network = {**tiny_classifier(), 'type': 'StubbornClassifier'}
-    with pytest.raises(SourceError, match="source 'coco': Stubborn builds its backbone inside"):
+    with pytest.raises(SourceError, match="source 'coco': Stubborn.*backbone"):
         build(expanded, 'cls', network)
 
 
@@ -140,5 +140,5 @@ def test_a_port_reuses_features_computed_for_the_same_input():
 
 
 def test_an_unbound_port_is_an_error():
-    with pytest.raises(RuntimeError, match="the port of task 'det' is not bound"):
+    with pytest.raises(RuntimeError, match="port.*task 'det'.*not bound"):
         TaskPort('det')(torch.zeros(1))

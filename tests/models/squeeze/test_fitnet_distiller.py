@@ -326,7 +326,7 @@ def test_invalid_combinations_are_refused_at_build(build, change, message):
 
 def test_a_missing_teacher_is_named(learner_cfg, tmp_path):
     teacher = dict(model=learner_cfg, checkpoint=str(tmp_path / 'gone.pth'))
-    with pytest.raises(CheckpointError, match='gone.pth does not exist'):
+    with pytest.raises(CheckpointError, match='gone.pth .*exist'):
         MODELS.build(dict(type='FitNetDistiller', teacher=teacher, student=tiny_resnet()))
 
 

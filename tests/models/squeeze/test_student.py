@@ -108,7 +108,7 @@ def test_initialization_that_leaves_weights_random_is_refused(build, tmp_path, n
     content = torch.load(init_cfg['checkpoint'])
     del content['state_dict'][next(iter(content['state_dict']))]
     torch.save(content, init_cfg['checkpoint'])
-    with pytest.raises(CheckpointError, match=r'start.pth does not fit .* 1 missing'):
+    with pytest.raises(CheckpointError, match=r'start.pth .*fit.* 1 missing'):
         build(student={**STUDENTS[name], 'init_cfg': init_cfg})
 
 
@@ -123,13 +123,13 @@ def test_initialization_under_another_normalization_is_refused(build, tmp_path, 
 
 def test_a_missing_initialization_is_named(build):
     init_cfg = dict(type='Pretrained', checkpoint='gone.pth')
-    with pytest.raises(CheckpointError, match='gone.pth does not exist'):
+    with pytest.raises(CheckpointError, match='gone.pth .*exist'):
         build(student=tiny_resnet(init_cfg=init_cfg))
 
 
 def test_only_one_initialization_is_accepted(build, tmp_path):
     _, init_cfg = saved(tmp_path, tiny_resnet())
-    with pytest.raises(ConfigError, match="to start from the branch 'det' and from .*start.pth; give start_from or"):
+    with pytest.raises(ConfigError, match="branch 'det' .*start.pth; .*start_from or"):
         build(student=tiny_resnet(init_cfg=init_cfg), start_from='det')
 
 

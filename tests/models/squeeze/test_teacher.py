@@ -39,7 +39,7 @@ def test_norms_that_cannot_be_folded_are_refused(teacher, monkeypatch):
         next(p for p in backbone.parameters() if p.dim() == 4).data.mul_(2)
 
     monkeypatch.setattr('xlearner_mm.models.squeeze.teachers.fuse_conv_bn', fold_wrongly)
-    with pytest.raises(ConfigError, match="folding norms into convolutions changes level 0 of branch 'cls'; set fold"):
+    with pytest.raises(ConfigError, match="norms.*level 0 of branch 'cls'; set fold"):
         Teacher(**teacher)
 
 
@@ -141,5 +141,5 @@ def test_a_resumed_training_reads_the_teacher_it_began_with(teacher, tmp_path, l
 def test_a_resumed_training_without_the_teacher_it_began_with_is_refused(teacher, tmp_path, learner_cfg, fate, damage):
     began = Teacher(**saved(tmp_path / 'began.pth', learner_cfg)).described()
     (tmp_path / 'began.pth').write_bytes(damage) if damage else (tmp_path / 'began.pth').unlink()
-    with pytest.raises(CheckpointError, match=rf'expansion.pth is not the one .* began with: .*began.pth, .* {fate}'):
+    with pytest.raises(CheckpointError, match=rf'expansion.pth .*: .*began.pth, .* {fate}'):
         Teacher(**teacher).hold_to(began)
