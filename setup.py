@@ -80,7 +80,7 @@ def read_readme() -> str:
 setup(
     name=PACKAGE,
     version=read_version(),
-    description='X-Learner for OpenMMLab: one plain backbone from many labelled sources',
+    description='X-Learner for OpenMMLab: one plain backbone from many labeled sources',
     long_description=read_readme(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

@@ -64,7 +64,7 @@ def seeded():
     from mmengine.logging import MMLogger
     from mmengine.registry import DefaultScope
 
-    # mmengine logs every initialised parameter when no log file is open.
+    # mmengine logs every initialized parameter when no log file is open.
     MMLogger.get_current_instance().setLevel(logging.WARNING)
     scopes = DefaultScope._instance_dict.copy()
     yield

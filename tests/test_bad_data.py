@@ -109,7 +109,5 @@ def test_samples_that_could_not_tell_of_it_are_no_stand_ins(tmp_path, source):
     source['dataset']['pipeline'].pop()
     dataset = MultiSourceDataset({'pets': source})
     assert dataset[1]['data']['img_path'].endswith('1.jpg')
-    with pytest.raises(
-        SourceError, match=r"source 'pets': bad_data\.policy='skip' needs .* Pack .*0\.jpg .*read"
-    ):
+    with pytest.raises(SourceError, match=r"source 'pets': bad_data\.policy='skip' needs .* Pack .*0\.jpg .*read"):
         dataset[0]

@@ -1,6 +1,6 @@
 import pytest
 
-from xlearner_mm.nearest_name import misspelt, nearest, settings_of
+from xlearner_mm.nearest_name import misspelled, nearest, settings_of
 
 
 class Base:
@@ -32,7 +32,7 @@ def collate(samples, pad=0):
 
 def test_the_nearest_name_is_suggested_or_all_are_listed():
     assert nearest('depht', ['depth', 'width']) == "; did you mean 'depth'?"
-    assert nearest('colour', ['depth', 'width'], 'choices') == "; choices: ['depth', 'width']"
+    assert nearest('color', ['depth', 'width'], 'choices') == "; choices: ['depth', 'width']"
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_settings_include_those_passed_on_by_kwargs(taker, names):
 )
 def test_only_near_names_count_as_misspelled(name, meant):
     known = ['model', 'custom_hooks', 'default_hooks', 'load_from', 'env_cfg', 'resume', 'test_cfg']
-    assert misspelt(name, known) == meant
+    assert misspelled(name, known) == meant

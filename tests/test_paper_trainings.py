@@ -46,7 +46,7 @@ def test_a_training_takes_two_steps_and_validates(fixtures, monkeypatch, tmp_pat
     after = runner.model.state_dict()
     for branch in runner.model.backbone.branches:
         name = f'backbone.branches.{branch}.backbone.layer4.2.conv3.weight'
-        assert not before[name].equal(after[name]), f'branch {branch} learnt nothing'
+        assert not before[name].equal(after[name]), f'branch {branch} learned nothing'
     scalars = runner.message_hub.log_scalars
     assert math.isfinite(scalars['train/loss'].current())
     for source in cfg.sources:

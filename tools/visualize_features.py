@@ -1,4 +1,4 @@
-"""Draw what branches and student see in images: three principal components of their features as colours.
+"""Draw what branches and student see in images: three principal components of their features as colors.
 
 python tools/visualize_features.py work_dirs/xlearner_r18_squeeze/iter_{50,450}.pth --out features.png
 """

@@ -1,4 +1,4 @@
-"""Setting names of classes and functions, and suggestions for misspelt ones."""
+"""Setting names of classes and functions, and suggestions for misspelled ones."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _named(signature: inspect.Signature) -> tuple[list[str], bool]:
     return [name for name, kind in kinds.items() if kind not in variadic], variadic[0] in kinds.values()
 
 
-def misspelt(name: str, known: Collection[str]) -> str | None:
+def misspelled(name: str, known: Collection[str]) -> str | None:
     """Return the known name of which ``name`` is a typo, or None.
 
     A typo swaps two letters, drops one, or changes a letter or two of a long name: ``models`` and ``text_cfg`` are no

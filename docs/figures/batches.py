@@ -11,7 +11,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from two_stages import COLOURS
+from two_stages import COLORS
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler
 from xlearner_mm.testing import index_sources
@@ -34,9 +34,9 @@ def draw_indices() -> dict[tuple[int, int], list[int]]:
     return drawn
 
 
-def cell(axes: Axes, x: float, y: float, text: str, colour: str, odd: bool) -> None:
+def cell(axes: Axes, x: float, y: float, text: str, color: str, odd: bool) -> None:
     """One image; its shade says whether its source's epoch is odd."""
-    axes.add_patch(Rectangle((x, y), 0.9, 0.9, fc=colour + ('99' if odd else '2a'), ec=colour, lw=1.0))
+    axes.add_patch(Rectangle((x, y), 0.9, 0.9, fc=color + ('99' if odd else '2a'), ec=color, lw=1.0))
     axes.text(x + 0.45, y + 0.43, text, ha='center', va='center', fontsize=8, color='#222222')
 
 
@@ -54,7 +54,7 @@ def main(out: Path) -> None:
         )
     for (step, rank), indices in drawn.items():
         left = step * width + rank * (per_rank + 0.35)
-        axes.text(left + per_rank / 2, 3.1, f'rank {rank}', ha='center', fontsize=8, color=COLOURS['grey'])
+        axes.text(left + per_rank / 2, 3.1, f'rank {rank}', ha='center', fontsize=8, color=COLORS['gray'])
         filled = dict.fromkeys(SOURCES, 0)
         for index in indices:
             name, local = dataset.locate(index)
@@ -65,7 +65,7 @@ def main(out: Path) -> None:
                 left + filled[name],
                 rows[name],
                 str(local),
-                COLOURS[OF_SOURCE[name]],
+                COLORS[OF_SOURCE[name]],
                 bool(position // length % 2),
             )
             filled[name] += 1

@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from two_stages import COLOURS, LEVELS, arrow, box
+from two_stages import COLORS, LEVELS, arrow, box
 
 from xlearner_mm.models.expansion.reconciliation import Reconciliation
 
@@ -24,12 +24,12 @@ def panel(axes: Axes, topology: str, fuse: str) -> None:
     keys = settings.link_keys({'cls': LEVELS, 'det': LEVELS})
     for task, y in (('cls', 1.6), ('det', 0.0)):
         for level in range(LEVELS):
-            box(axes, level, y, 0.55, 0.5, COLOURS[task], f'$E_{level}^{{{task}}}$', 9)
+            box(axes, level, y, 0.55, 0.5, COLORS[task], f'$E_{level}^{{{task}}}$', 9)
             if level < LEVELS - 1:
-                arrow(axes, (level + 0.57, y + 0.25), (level + 0.98, y + 0.25), COLOURS[task])
+                arrow(axes, (level + 0.57, y + 0.25), (level + 0.98, y + 0.25), COLORS[task])
     for key in keys:
         if key.receiver == 'det':
-            arrow(axes, (key.sender_level + 0.28, 1.58), (key.receiver_level + 0.28, 0.53), COLOURS['grey'])
+            arrow(axes, (key.sender_level + 0.28, 1.58), (key.receiver_level + 0.28, 0.53), COLORS['gray'])
     axes.set_title(f"topology='{topology}'\nfuse='{fuse}', {len(keys)} links", fontsize=9)
     axes.set_xlim(-0.1, LEVELS - 0.35)
     axes.set_ylim(-0.15, 2.25)

@@ -1,4 +1,4 @@
-"""A misspelt setting of any module ends a run in one line with module, setting, nearest name and place."""
+"""A misspelled setting of any module ends a run in one line with module, setting, nearest name and place."""
 
 import inspect
 
@@ -8,7 +8,7 @@ from mmengine.config import Config
 import xlearner_mm
 from tests.engine.tiny_runner import image_sources
 from tests.engine.tiny_squeeze import tiny_squeeze, validated_sources, validation, write_teacher
-from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
+from xlearner_mm.config.unknown_setting import explained, refuse_misspelled
 from xlearner_mm.datasets import multi_source_collate
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.errors import ConfigError
@@ -49,9 +49,9 @@ def test_every_registered_module_of_ours_refuses_what_it_does_not_know(registry,
 @pytest.mark.parametrize(('registry', 'name'), OURS, ids=[name for _, name in OURS])
 def test_the_nearest_known_setting_is_suggested(registry, name):
     for setting in settings_of(registry.get(name)):
-        misspelt = f'{setting}x'
-        if misspelt not in settings_of(registry.get(name)):
-            assert f"did you mean '{setting}'?" in refused(registry, {'type': name, misspelt: 1})
+        misspelled = f'{setting}x'
+        if misspelled not in settings_of(registry.get(name)):
+            assert f"did you mean '{setting}'?" in refused(registry, {'type': name, misspelled: 1})
 
 
 def test_all_registered_modules_are_covered():
@@ -62,7 +62,7 @@ def test_all_registered_modules_are_covered():
 
 
 def test_no_module_of_ours_takes_settings_that_it_does_not_name():
-    """Keyword arguments may go on to a base class, and nowhere else: there a misspelt one would not be seen."""
+    """Keyword arguments may go on to a base class, and nowhere else: there a misspelled one would not be seen."""
     for registry, name in OURS:
         taker = registry.get(name)
         for owner in taker.__mro__ if inspect.isclass(taker) else ():
@@ -198,7 +198,7 @@ def test_unknown_settings_in_a_squeeze(line, tmp_path, setting, value, message):
 )
 def test_settings_that_no_training_reads_are_refused(settings, said):
     with pytest.raises(ConfigError, match=said):
-        refuse_misspelt(Config(settings))
+        refuse_misspelled(Config(settings))
 
 
 def test_an_inherited_setting_of_a_replaced_type_is_explained(tmp_path, capfd):
@@ -223,7 +223,7 @@ def test_settings_that_mmengine_reads_are_accepted():
         dist_cfg=dict(backend='nccl', timeout=1800, port=29500),
         resource_limit=4096,
     )
-    refuse_misspelt(Config(dict(env_cfg=environment, randomness=dict(seed=1, diff_rank_seed=True), text_cfg={})))
+    refuse_misspelled(Config(dict(env_cfg=environment, randomness=dict(seed=1, diff_rank_seed=True), text_cfg={})))
 
 
 def test_other_errors_are_unchanged():

@@ -42,7 +42,7 @@ def read(dataset, scope='mmdet', task='det'):
 
 
 def named(dataset):
-    """Picture -> the class that its object is labelled as, for each part of a data set."""
+    """Picture -> the class that its object is labeled as, for each part of a data set."""
     whole = dataset.datasets['pets']
     infos = [whole.get_data_info(i) for i in range(len(whole))]
     names = whole.metainfo['classes']
@@ -86,13 +86,14 @@ def test_some_classes_of_many_may_be_asked_for(tmp_path):
     assert named(read(coco_of(tmp_path, classes=('bird',)))) == [(0, []), (1, []), (2, ['bird'])]
 
 
-@pytest.mark.parametrize('misspelt', ['dgo', 'Dog', 'DOG'])
-def test_a_misspelled_class_is_refused_with_the_nearest_name(tmp_path, misspelt):
+@pytest.mark.parametrize('misspelled', ['dgo', 'Dog', 'DOG'])
+def test_a_misspelled_class_is_refused_with_the_nearest_name(tmp_path, misspelled):
     refused(
-        coco_of(tmp_path, classes=('cat', misspelt, 'bird')), rf"no category for 1 of .*is '{misspelt}' their 'dog'"
+        coco_of(tmp_path, classes=('cat', misspelled, 'bird')), rf"no category for 1 of .*is '{misspelled}' their 'dog'"
     )
     refused(
-        coco_of(tmp_path, ('cat', misspelt, 'bird')), rf"no category for 1 of .*\(dog\).*is 'dog' their '{misspelt}'"
+        coco_of(tmp_path, ('cat', misspelled, 'bird')),
+        rf"no category for 1 of .*\(dog\).*is 'dog' their '{misspelled}'",
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tests.export.colours import config_text, write_colours
+from tests.export.colors import config_text, write_colors
 from xlearner_mm.checkpoint.reading import safetensors_bytes
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.engine.recovery.step_record import read_step
@@ -163,7 +163,7 @@ def test_the_malicious_fixture_executes(evil, evil_file):
 
 
 def test_malicious_features_in_a_cache_are_not_executed(tmp_path, evil):
-    write_colours(tmp_path / 'one')
+    write_colors(tmp_path / 'one')
     (tmp_path / 'cls_one.py').write_text(config_text(tmp_path / 'one'))
     settings = Config.fromfile(str(tmp_path / 'cls_one.py'))
     extractor = FeatureExtractor(settings.model.to_dict(), 'weights', tmp_path / 'cache')
@@ -192,7 +192,7 @@ def test_safetensors_of_a_learner_are_taken(tmp_path, door):
 
 @pytest.mark.parametrize('door', OF_A_BACKBONE)
 def test_safetensors_of_a_backbone_are_taken(tmp_path, door):
-    write_colours(tmp_path / 'one')
+    write_colors(tmp_path / 'one')
     assert OF_A_BACKBONE[door](tmp_path, save_safetensors(tmp_path, tiny_resnet())) == 0
 
 

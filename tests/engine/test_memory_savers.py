@@ -1,4 +1,4 @@
-"""What users with little memory switch on changes nothing in what is learnt."""
+"""What users with little memory switch on changes nothing in what is learned."""
 
 import torch
 

@@ -129,9 +129,7 @@ def test_a_full_disk_ends_with_the_reason_and_leaves_the_last_checkpoint(folder)
 
     def work():
         hooks = [dict(type='EMAHook', momentum=0.1), dict(type='FullDiskHook')]
-        with pytest.raises(
-            CheckpointError, match='iter_4.pth .*written: File too large; .*last.*iter_2'
-        ):
+        with pytest.raises(CheckpointError, match='iter_4.pth .*written: File too large; .*last.*iter_2'):
             train('squeeze', full, steps=STEPS, hooks=hooks)
 
     assert in_process(work, errors=folder / 'full.txt')

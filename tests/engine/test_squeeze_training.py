@@ -152,9 +152,9 @@ def test_real_steps_leave_the_teacher_as_it_was_and_out_of_everything(trained, i
     assert all(torch.equal(value, fresh.state_dict()[key]) for key, value in teacher.state_dict().items())
     assert not any(module.training for module in teacher.backbone.modules())
     assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
-    optimised = {id(p) for group in runners[0].optim_wrapper.param_groups for p in group['params']}
-    assert optimised == {id(p) for p in model.parameters()}
-    assert not optimised & {id(p) for p in teacher.parameters()}
+    optimized = {id(p) for group in runners[0].optim_wrapper.param_groups for p in group['params']}
+    assert optimized == {id(p) for p in model.parameters()}
+    assert not optimized & {id(p) for p in teacher.parameters()}
     content = read_checkpoint(str(interrupted))
     keys = [*content['state_dict'], *content['ema_state_dict']]
     rooms = {key.removeprefix('module.').split('.')[0] for key in keys}

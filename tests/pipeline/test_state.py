@@ -43,7 +43,7 @@ def test_a_changed_job_restarts(path):
 
 def test_a_damaged_file_counts_as_none(path):
     path.parent.mkdir()
-    for text in ('{"a": {"finger', '[]', '{"a": {"colour": 1}}'):
+    for text in ('{"a": {"finger', '[]', '{"a": {"color": 1}}'):
         path.write_text(text)
         assert JobStates(path).records == {}
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.fileio import LocalBackend
 from mmengine.fileio.backends import registry_utils
 
-from tests.export.colours import config_text, write_colours
+from tests.export.colors import config_text, write_colors
 from tests.fixtures.checkpoints import write_published
 from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.errors import ConfigError
@@ -104,12 +104,12 @@ def test_a_protocol_gives_every_seed_a_job_and_a_folder_of_its_own(configs):
 
 @pytest.fixture
 def suite(tmp_path, monkeypatch):
-    """A suite of two sets of colours, the second without its data, and a checkpoint."""
+    """A suite of two sets of colors, the second without its data, and a checkpoint."""
     configs = tmp_path / 'configs'
     configs.mkdir()
     for name in ('one', 'two'):
         (configs / f'cls_{name}.py').write_text(config_text(tmp_path / name))
-    write_colours(tmp_path / 'one')
+    write_colors(tmp_path / 'one')
     monkeypatch.setitem(SUITES, 'mini', Suite(configs, SUMMARY))
     monkeypatch.chdir(Path(__file__).parents[2])  # jobs call tools by paths from here
     torch.save({'state_dict': MODELS.build(tiny_resnet()).state_dict()}, tmp_path / 'tiny.pth')
@@ -136,7 +136,7 @@ def test_a_failed_set_keeps_the_others_and_is_repeated_alone(suite, capfd):
     parameters = sum(parameter.numel() for parameter in MODELS.build(tiny_resnet()).parameters())
     assert row['params_m'] == round(parameters / 1e6, 4)
 
-    write_colours(suite / 'two', seed=1)
+    write_colors(suite / 'two', seed=1)
     capfd.readouterr()
     assert run(suite) == 0
     said = capfd.readouterr().out
@@ -154,7 +154,7 @@ def test_a_failed_set_keeps_the_others_and_is_repeated_alone(suite, capfd):
 
 @pytest.mark.slow
 def test_further_calls_add_sets_seeds_and_rows(suite):
-    write_colours(suite / 'two', seed=1)
+    write_colors(suite / 'two', seed=1)
     assert run(suite, only=['one']) == 0
     assert run(suite, only=['two'], protocol=Protocol(seeds=2)) == 0
     (row,) = rows(suite)

@@ -36,26 +36,26 @@ def maps(count, channels=12, seed=0):
 
 def test_colors_are_three_components_in_range():
     features = maps(4)
-    colours = FeatureColors(features)(features[0])
-    assert colours.shape == (6, 5, 3)
-    assert colours.min() >= 0
-    assert colours.max() <= 1
-    assert colours.std(axis=(0, 1)).min() > 0.1, 'no channel is flat'
+    colors = FeatureColors(features)(features[0])
+    assert colors.shape == (6, 5, 3)
+    assert colors.min() >= 0
+    assert colors.max() <= 1
+    assert colors.std(axis=(0, 1)).min() > 0.1, 'no channel is flat'
 
 
 def test_equal_features_have_equal_colors():
     features = maps(3)
-    colours = FeatureColors(features)
-    flipped = colours(features[1].flip(-1))
-    assert np.array_equal(flipped, colours(features[1])[:, ::-1])
+    colors = FeatureColors(features)
+    flipped = colors(features[1].flip(-1))
+    assert np.array_equal(flipped, colors(features[1])[:, ::-1])
 
 
 def test_distances_of_colors_are_those_of_features():
     # three directions hold all there is: nothing is lost but the ends of the range
     features = maps(3)
-    colours = FeatureColors(features)
+    colors = FeatureColors(features)
     near, far = features[0] + 0.01 * features[1], features[0] + features[1]
-    distance = [np.abs(colours(other) - colours(features[0])).mean() for other in (near, far)]
+    distance = [np.abs(colors(other) - colors(features[0])).mean() for other in (near, far)]
     assert 0 < distance[0] < 0.1 * distance[1]
 
 

@@ -378,6 +378,6 @@ def _overlaid(image: Image.Image, labels: np.ndarray) -> Image.Image:
 
 
 def _color(label: int) -> tuple[int, int, int]:
-    # The golden ratio takes neighbouring labels to far hues.
+    # The golden ratio takes neighboring labels to far hues.
     r, g, b = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.9, 1.0)
     return round(r * 255), round(g * 255), round(b * 255)

@@ -16,7 +16,7 @@ from torch.distributed import init_process_group
 from torch.utils.data import DataLoader
 
 from xlearner_mm.errors import ConfigError, SourceError
-from xlearner_mm.nearest_name import misspelt, nearest, settings_of
+from xlearner_mm.nearest_name import misspelled, nearest, settings_of
 from xlearner_mm.registry import bare_name
 
 _REFUSED = re.compile(
@@ -73,7 +73,7 @@ def _inherited(key: str, config: Config | None) -> str:
     )
 
 
-def refuse_misspelt(config: Config) -> None:
+def refuse_misspelled(config: Config) -> None:
     """Refuse top-level settings that are typos of the runner's, and unread settings of ``env_cfg`` and ``randomness``.
 
     Raises:
@@ -81,7 +81,7 @@ def refuse_misspelt(config: Config) -> None:
     """
     known = settings_of(Runner)
     for name in config:
-        meant = misspelt(name, known)
+        meant = misspelled(name, known)
         if name not in known and meant is not None:
             raise ConfigError(f"the config sets '{name}', which no training reads; did you mean '{meant}'?")
     settings = config.to_dict()
@@ -116,7 +116,7 @@ def _refusals(error: BaseException) -> Iterator[_Refusal]:
     for built in reversed(frames):
         given = [key for key in built['cfg'] if key not in ('type', '_scope_')]
         if refused[2] is None:
-            # Python names the missing argument, not the misspelt one.
+            # Python names the missing argument, not the misspelled one.
             known = settings_of(built['obj_cls'])
             given = [key for key in given if key not in known]
         given = [key for key in given if refused[2] in (key, None)]

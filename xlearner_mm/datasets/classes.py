@@ -27,7 +27,7 @@ _OPENED_MAPS = 32
 def labels_of_categories(categories: Iterable[Mapping[str, Any]], classes: Sequence[str]) -> dict[Any, int]:
     """Map the ids of a COCO file's categories to labels, by name and in label order; a class may have no category.
 
-    mmdet numbers labels by the order of the file's categories instead: where one is missing, misspelt or moved, all
+    mmdet numbers labels by the order of the file's categories instead: where one is missing, misspelled or moved, all
     later labels would mean other classes.
 
     Args:

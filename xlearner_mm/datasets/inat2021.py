@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from xlearner_mm.datasets.labelled_images import LabelledImages, choose, require_file
+from xlearner_mm.datasets.labeled_images import LabeledImages, choose, require_file
 from xlearner_mm.registry import DATASETS
 
 
 @DATASETS.register_module()
-class INat2021(LabelledImages):
+class INat2021(LabeledImages):
     """The iNaturalist 2021 competition set.
 
         data_root/
@@ -23,7 +23,7 @@ class INat2021(LabelledImages):
     Args:
         data_root: the folder that holds the json files and the image folders.
         split: ``'train'`` (2,686,843 images), ``'train_mini'`` (500,000) or ``'val'`` (100,000).
-        kwargs: see :class:`~xlearner_mm.datasets.labelled_images.LabelledImages`.
+        kwargs: see :class:`~xlearner_mm.datasets.labeled_images.LabeledImages`.
 
     Raises:
         ValueError: an unknown split, or annotations of an image or category that the file lacks.

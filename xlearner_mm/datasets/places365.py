@@ -5,12 +5,12 @@ from __future__ import annotations
 import os.path as osp
 from typing import Any
 
-from xlearner_mm.datasets.labelled_images import LabelledImages, choose, require_file
+from xlearner_mm.datasets.labeled_images import LabeledImages, choose, require_file
 from xlearner_mm.registry import DATASETS
 
 
 @DATASETS.register_module()
-class Places365(LabelledImages):
+class Places365(LabeledImages):
     """The Places365 sets, standard and challenge.
 
         data_root/
@@ -29,7 +29,7 @@ class Places365(LabelledImages):
         split: ``'train'`` or ``'val'`` (36,500 images).
         variant: of the training images: ``'standard'`` (1,803,460) or ``'challenge'`` (8,026,628).
         size: ``'256'`` for the images of 256 x 256, ``'large'`` for the originals. Defaults to ``'256'``.
-        kwargs: see :class:`~xlearner_mm.datasets.labelled_images.LabelledImages`.
+        kwargs: see :class:`~xlearner_mm.datasets.labeled_images.LabeledImages`.
 
     Raises:
         ValueError: an unknown split, variant or size, or a line that is not ``NAME CLASS``.

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from xlearner_mm.datasets.labelled_images import LabelledImages, choose, require_file
+from xlearner_mm.datasets.labeled_images import LabeledImages, choose, require_file
 from xlearner_mm.registry import DATASETS
 
 
 @DATASETS.register_module()
-class StanfordDogs(LabelledImages):
+class StanfordDogs(LabeledImages):
     """The Stanford Dogs set.
 
         data_root/
@@ -21,7 +21,7 @@ class StanfordDogs(LabelledImages):
     Args:
         data_root: the folder that holds the lists and ``Images``.
         split: ``'train'`` (12,000 images) or ``'test'`` (8,580).
-        kwargs: see :class:`~xlearner_mm.datasets.labelled_images.LabelledImages`.
+        kwargs: see :class:`~xlearner_mm.datasets.labeled_images.LabeledImages`.
 
     Raises:
         ValueError: an unknown split, or a list whose names and labels differ in number.

@@ -110,7 +110,7 @@ def build_runner(cfg: Config) -> Runner:
     """Build the runner with its model and hooks.
 
     Raises:
-        ConfigError: anything that cannot be built, a misspelt setting, or another runner.
+        ConfigError: anything that cannot be built, a misspelled setting, or another runner.
         CheckpointError: a checkpoint that the model is built from.
     """
     name = cfg.get('runner_type', XLearnerRunner.__name__)

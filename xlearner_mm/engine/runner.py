@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.config.options import as_read, default_work_dir, read_config
-from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
+from xlearner_mm.config.unknown_setting import explained, refuse_misspelled
 from xlearner_mm.datasets import MultiSourceSampler
 from xlearner_mm.datasets.channel_order import agreed_order
 from xlearner_mm.datasets.classes import read_stock
@@ -95,14 +95,14 @@ class XLearnerRunner(ResumableRunner):
 
         Raises:
             FileNotFoundError: no such config.
-            ConfigError: a config that cannot be read, a misspelt setting, or anything that cannot be built.
+            ConfigError: a config that cannot be read, a misspelled setting, or anything that cannot be built.
             CheckpointError: a checkpoint that the model is built from.
         """
         if isinstance(cfg, str | os.PathLike):
             cfg = read_config(os.fspath(cfg))
         cfg = as_read(cfg if isinstance(cfg, Config) else Config(dict(cfg)))
         cfg.setdefault('work_dir', default_work_dir(cfg.filename))
-        refuse_misspelt(cfg)
+        refuse_misspelled(cfg)
         plan = keep_recipe(cfg, processes_of(cfg))
         try:
             with nothing_executed():

@@ -279,7 +279,7 @@ def extract_features(
         checkpoint: argument or result of :func:`~xlearner_mm.get_backbone`.
         images: one or more (a list, a generator, an array ``(B, H, W, 3)``, a tensor ``(B, 3, H, W)``): paths, PIL
             images, RGB arrays ``(H, W, 3)`` of uint8, RGB tensors ``(3, H, W)`` of uint8 or of floats between 0 and 1.
-        size: an int: the shorter side becomes that, then the centre is cropped to a square; ``(height, width)``:
+        size: an int: the shorter side becomes that, then the center is cropped to a square; ``(height, width)``:
             exactly that; None: images stay as they are. Defaults to 224.
         levels: which levels of the backbone; -1 is the last. Defaults to -1.
         pooled: average each level over its positions. Defaults to True.

@@ -113,7 +113,7 @@ def plaid(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def rings(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Circles around one centre."""
+    """Circles around one center."""
     return _wave(np.hypot(u - rng.uniform(-1, 1), v - rng.uniform(-1, 1)))
 
 

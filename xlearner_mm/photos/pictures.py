@@ -78,7 +78,7 @@ def save_photo(image: Image.Image, path: Path, crop: Crop | None = None, size: t
 
 
 def save_map(values: np.ndarray, path: Path, crop: Crop) -> None:
-    """Write a square part of a map of labels or depths as 64 x 64 PNG, scaled by nearest neighbour.
+    """Write a square part of a map of labels or depths as 64 x 64 PNG, scaled by nearest neighbor.
 
     Args:
         values: ``(H, W)`` uint8 or uint16.

@@ -1,4 +1,4 @@
-# XL-Mini source `textures`: surfaces at any scale, angle and colour, 10 classes
+# XL-Mini source `textures`: surfaces at any scale, angle and color, 10 classes
 # Often changed
 data_root = 'data/xl_mini/textures/'
 batch_size = 24

@@ -15,7 +15,7 @@ checkpoint = 'work_dirs/xlearner_r50_200k_base/backbone.pth'
 primary_metric = 'd1'
 declared = dict(images=24231, picture=(640, 480))  # for a dry run without the files
 model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=checkpoint)))
-# The stock pipeline, but for its colour changes: they need albumentations, which mmseg does not install.
+# The stock pipeline, but for its color changes: they need albumentations, which mmseg does not install.
 train_pipeline = [dict(type='PhotoMetricDistortion') if step.type == 'Albu' else step for step in _base_.train_pipeline]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 # The stock schedule, made for a head on a diffusion model; the backbone moves at a tenth of its rate.

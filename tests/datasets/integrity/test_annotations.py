@@ -101,9 +101,7 @@ def test_paths_outside_of_the_folders_are_refused_under_strict_paths(tmp_path, n
     listed = class_list(root)
     (root / 'train.txt').write_text(f'{name}.jpg 0\n')
     dataset = MultiSourceDataset({'pets': {**listed, 'strict_paths': True, 'bad_data': SKIP}})
-    with pytest.raises(
-        SourceError, match=r"source 'pets': .*annotations.* img_path .*outside\.jpg'.* out of"
-    ):
+    with pytest.raises(SourceError, match=r"source 'pets': .*annotations.* img_path .*outside\.jpg'.* out of"):
         dataset[0]
     boxes = voc(root)
     (root / 'list.txt').write_text(f'{name}\n')

@@ -54,50 +54,50 @@ def ramp(height=HEIGHT, width=WIDTH):
     return np.stack([x * 2, y * 3, x + y], -1).astype(np.uint8)
 
 
-COLOURS = ramp()
-GREY = np.array(Image.fromarray(COLOURS).convert('L'))
-THRICE = np.repeat(GREY[..., None], 3, -1)
-FEW = Image.fromarray(COLOURS).quantize(16)
+COLORS = ramp()
+GRAY = np.array(Image.fromarray(COLORS).convert('L'))
+THRICE = np.repeat(GRAY[..., None], 3, -1)
+FEW = Image.fromarray(COLORS).quantize(16)
 MODES = {
-    'CMYK': ('jpg', Image.fromarray(COLOURS).convert('CMYK'), COLOURS),
-    'grey': ('jpg', Image.fromarray(GREY), THRICE),
-    '16-bit': ('png', Image.fromarray(GREY.astype(np.uint16) * 257), THRICE),
+    'CMYK': ('jpg', Image.fromarray(COLORS).convert('CMYK'), COLORS),
+    'gray': ('jpg', Image.fromarray(GRAY), THRICE),
+    '16-bit': ('png', Image.fromarray(GRAY.astype(np.uint16) * 257), THRICE),
     'palette': ('png', FEW, np.array(FEW.convert('RGB'))),
-    'alpha': ('png', Image.fromarray(np.dstack([COLOURS, GREY])), COLOURS),
-    'grey with alpha': ('png', Image.fromarray(np.dstack([GREY, GREY[::-1]])), THRICE),
-    'two colours': ('png', Image.fromarray(GREY).convert('1'), None),
+    'alpha': ('png', Image.fromarray(np.dstack([COLORS, GRAY])), COLORS),
+    'gray with alpha': ('png', Image.fromarray(np.dstack([GRAY, GRAY[::-1]])), THRICE),
+    'two colors': ('png', Image.fromarray(GRAY).convert('1'), None),
 }
 
 
 @pytest.mark.parametrize('mode', MODES)
 def test_images_of_other_modes_are_read_as_their_colors(tmp_path, mode):
-    kind, picture, colours = MODES[mode]
+    kind, picture, colors = MODES[mode]
     source = class_folders(tmp_path)
     picture.save(tmp_path / 'train' / 'cat' / f'-0.{kind}')
-    colours = np.array(picture.convert('RGB')) if colours is None else colours
+    colors = np.array(picture.convert('RGB')) if colors is None else colors
     found = dataset_of(source)[0]['data']['inputs'].permute(1, 2, 0).numpy()[..., ::-1].astype(int)
-    assert np.abs(found - colours).mean() < 2
+    assert np.abs(found - colors).mean() < 2
 
 
 def test_a_12_bit_image_is_refused(tmp_path):
     source = class_folders(tmp_path)
-    Image.fromarray(GREY.astype(np.uint16) * 16).save(tmp_path / 'train' / 'cat' / '-0.png')
+    Image.fromarray(GRAY.astype(np.uint16) * 16).save(tmp_path / 'train' / 'cat' / '-0.png')
     refused(dataset_of(source), r'-0\.png has 16 bits a channel, but uses 12 or fewer')
 
 
 def test_a_16_bit_image_is_refused_where_pillow_would_clip_it(tmp_path):
     source = class_folders(tmp_path)
     source['dataset']['pipeline'][0]['imdecode_backend'] = 'pillow'
-    Image.fromarray(GREY.astype(np.uint16) * 257).save(tmp_path / 'train' / 'cat' / '-0.png')
+    Image.fromarray(GRAY.astype(np.uint16) * 257).save(tmp_path / 'train' / 'cat' / '-0.png')
     refused(dataset_of(source), r'-0\.png has 16 bits a channel, which Pillow clips')
 
 
 @pytest.mark.parametrize(
     ('backend', 'picture', 'message'),
     [
-        ('cv2', GREY.astype(np.uint16) * 16, 'has 16 bits a channel, but uses 12 or fewer'),
-        ('pillow', GREY.astype(np.uint16) * 257, 'has 16 bits a channel, which Pillow clips'),
-        ('pillow', GREY.astype(np.float32) / 255, 'has 32 bits a channel'),
+        ('cv2', GRAY.astype(np.uint16) * 16, 'has 16 bits a channel, but uses 12 or fewer'),
+        ('pillow', GRAY.astype(np.uint16) * 257, 'has 16 bits a channel, which Pillow clips'),
+        ('pillow', GRAY.astype(np.float32) / 255, 'has 32 bits a channel'),
     ],
 )
 def test_a_tiff_whose_values_are_not_colors_is_refused(tmp_path, backend, picture, message):

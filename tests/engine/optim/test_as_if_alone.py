@@ -128,7 +128,7 @@ def test_joint_training_equals_three_stock_trainings(of_all, own, schedules):
         assert set(ended) == set(network.state_dict())
         for name, value in network.state_dict().items():
             assert torch.allclose(ended[name], value, atol=1e-6, rtol=0), f'{branch}: {name}'
-        assert any(not value.equal(start[name]) for name, value in network.named_parameters()), 'nothing was learnt'
+        assert any(not value.equal(start[name]) for name, value in network.named_parameters()), 'nothing was learned'
 
 
 def test_clipped_together_one_task_shrinks_the_steps_of_the_others():

@@ -40,7 +40,7 @@ def without_weights(node):
 
 
 def samples(library):
-    """Two labelled images as the library's pipelines give them."""
+    """Two labeled images as the library's pipelines give them."""
     meta = dict(img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE), pad_shape=(SIDE, SIDE), scale_factor=(1.0, 1.0))
     if library == 'mmdet':
         from mmdet.structures import DetDataSample
@@ -80,13 +80,13 @@ def test_outputs_and_losses_are_those_of_stock(library, file):
     ours = MODELS.build(ConfigDict(with_ours(model), _scope_=library))
     assert any(isinstance(module, XLearnerResNet) for module in ours.modules())
     ours.load_state_dict(stock.state_dict(), strict=True)
-    images, labelled = samples(library)
+    images, labeled = samples(library)
     for train, mode in ((False, 'tensor'), (True, 'loss')):
         given = []
         for network in (stock.train(train) or stock, ours.train(train) or ours):
             torch.manual_seed(2)
             with torch.no_grad():
-                given.append(tensors_in(network(images, copy.deepcopy(labelled), mode=mode)))
+                given.append(tensors_in(network(images, copy.deepcopy(labeled), mode=mode)))
         assert given[0]
         for theirs, mine in zip(*given, strict=True):
             torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)

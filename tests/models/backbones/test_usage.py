@@ -41,7 +41,7 @@ def export(tmp_path):
 
 
 def start(path, library='mmdet', preprocessor=None, style='pytorch', **init):
-    """Build a stock network around the backbone and initialise its weights, as a runner does."""
+    """Build a stock network around the backbone and initialize its weights, as a runner does."""
     init_cfg = dict(type='Pretrained', checkpoint=path, **init)
     network = MODELS.build(
         dict(

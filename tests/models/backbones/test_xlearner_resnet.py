@@ -88,9 +88,7 @@ def test_several_branches_need_a_choice(saved):
         CheckpointError, match=r"branches \['cls', 'det'\] .* by prefix='backbone.branches.cls.backbone'"
     ):
         load(path)
-    with pytest.raises(
-        CheckpointError, match=r"prefix 'det': .*branches.*'backbone.branches.det.backbone'"
-    ):
+    with pytest.raises(CheckpointError, match=r"prefix 'det': .*branches.*'backbone.branches.det.backbone'"):
         load(path, init=dict(prefix='det'))
 
 
@@ -144,9 +142,7 @@ def test_another_shape_is_an_error_with_both_shapes(saved):
 
 def test_a_deeper_backbone_is_an_error(saved):
     _, path = saved(depth=34)
-    with pytest.raises(
-        CheckpointError, match=r'96 not of .*:\n  layer1\.2.*\n(  .*\n){95}.*checkpoint'
-    ):
+    with pytest.raises(CheckpointError, match=r'96 not of .*:\n  layer1\.2.*\n(  .*\n){95}.*checkpoint'):
         load(path)
 
 
@@ -166,9 +162,7 @@ def test_a_prefix_without_weights_is_named(saved):
 def test_a_prefix_of_another_architecture_is_not_suggested(saved):
     _, path = saved('backbone.branches.det.backbone.')
     swin = MODELS.build(dict(type='SwinTransformer', embed_dims=24, _scope_='mmdet'))
-    with pytest.raises(
-        CheckpointError, match='holds below prefix .* another architecture.*SwinTransformer'
-    ):
+    with pytest.raises(CheckpointError, match='holds below prefix .* another architecture.*SwinTransformer'):
         load_backbone(swin, path, 'backbone.branches.det.backbone')
 
 

@@ -142,9 +142,7 @@ def test_sources_of_one_task_may_have_a_branch_each_and_every_family_trains_behi
 
 def test_a_downstream_expanded_backbone_returns_only_common_levels(x):
     backbone = expanded_of({**CONVNEXT, 'out_indices': [2, 3]})
-    with pytest.raises(
-        ConfigError, match=r"out_indices \(0, 1, 2, 3\) .*output norms.*branch 'it'"
-    ):
+    with pytest.raises(ConfigError, match=r"out_indices \(0, 1, 2, 3\) .*output norms.*branch 'it'"):
         backbone(x)
 
 
@@ -213,9 +211,7 @@ class TestCheckpoints:
             return {key: value for key, value in state.items() if 'layer4.' not in key and 'stages.3.' not in key}
 
         self.saved(tmp_path / 'a.pth', cfg, without_last)
-        with pytest.raises(
-            CheckpointError, match=r"branch 'det': .*a\.pth .*fit.* missing:\s+(layer4|stages\.3)"
-        ):
+        with pytest.raises(CheckpointError, match=r"branch 'det': .*a\.pth .*fit.* missing:\s+(layer4|stages\.3)"):
             self.branch(tmp_path / 'a.pth', cfg).init_weights()
 
     def test_an_unrelated_checkpoint_is_an_error_even_with_fresh_norms(self, tmp_path):

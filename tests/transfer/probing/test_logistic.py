@@ -15,8 +15,8 @@ def accuracy(scores, labels):
 def features(count=90, noise=1.0, seed=0, classes=CLASSES):
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % classes
-    centres = 3 * np.eye(classes, 6)
-    values = (centres[labels] + noise * rng.normal(size=(count, 6))).astype(np.float32) * 100 + 50
+    centers = 3 * np.eye(classes, 6)
+    values = (centers[labels] + noise * rng.normal(size=(count, 6))).astype(np.float32) * 100 + 50
     return Features(values, labels, np.array([str(i) for i in range(count)]))
 
 
@@ -64,7 +64,7 @@ def test_the_choice_is_the_best_on_validation_and_of_equals_that_of_the_least_lo
 
 
 def test_ties_in_the_metric_do_not_select_a_penalty_that_learns_nothing():
-    """Separable features: the direction alone gives every image its class, however little is learnt of it."""
+    """Separable features: the direction alone gives every image its class, however little is learned of it."""
     curve = choose(features(30, noise=0.1), features(6, noise=0.1, seed=1), CLASSES, accuracy)
     assert {tried.value for tried in curve} == {100}
     assert best_strength(curve) > 1

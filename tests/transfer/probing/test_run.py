@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from tests.export.colours import NORM, config_text, write_colours
+from tests.export.colors import NORM, config_text, write_colors
 from xlearner_mm.engine.launch import launch
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline.progress import ProgressFile
@@ -26,8 +26,8 @@ from xlearner_mm.transfer.transfer_set import transfer_to_set
 @pytest.fixture
 def task(tmp_path):
     """Config and checkpoint of a probe, and a folder to work in."""
-    write_colours(tmp_path / 'data')
-    config = tmp_path / 'cls_colours.py'
+    write_colors(tmp_path / 'data')
+    config = tmp_path / 'cls_colors.py'
     config.write_text(config_text(tmp_path / 'data'))
     torch.save({'state_dict': MODELS.build(tiny_resnet()).state_dict()}, tmp_path / 'backbone.pth')
     return config, tmp_path
@@ -169,7 +169,7 @@ def test_a_share_of_the_images_is_recorded_and_used(task):
     record = json.loads((task[1] / 'tenth' / 'data_fraction.json').read_text())
     assert result.probe.training_images == len(record['parts'][0]['indices']) == 18
     assert (
-        Config.fromfile(task[1] / 'tenth' / 'cls_colours.py').train_dataloader.dataset.indices
+        Config.fromfile(task[1] / 'tenth' / 'cls_colors.py').train_dataloader.dataset.indices
         == record['parts'][0]['indices']
     )
 

@@ -24,7 +24,7 @@ from xlearner_mm.analysis.dry_run.figures import Estimate, SourceEstimate, print
 from xlearner_mm.analysis.dry_run.source_cost import PIXELS, SourceCost, source_cost
 from xlearner_mm.analysis.dry_run.source_data import SourceData
 from xlearner_mm.config.options import load_config
-from xlearner_mm.config.unknown_setting import explained, refuse_misspelt
+from xlearner_mm.config.unknown_setting import explained, refuse_misspelled
 from xlearner_mm.engine.launch import end_well, end_with
 from xlearner_mm.engine.optim.loss_weights import like
 from xlearner_mm.engine.optim.wrapper import CpuAmpOptimWrapper, wrappers_of
@@ -66,7 +66,7 @@ def dry_run(
         # Libraries print while they read files.
         with redirect_stdout(sys.stderr):
             cfg = load_config(config, None, options, 'none')
-            refuse_misspelt(cfg)
+            refuse_misspelled(cfg)
             found = estimate_config(cfg, world_size, amp)
         print_tables(found, flops_per_second, utilization, Console(width=120))
         if json_file is not None:

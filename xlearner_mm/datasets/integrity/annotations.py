@@ -177,7 +177,7 @@ class _GuardedParsing:
         self.labels = _count_labels(kept)
         check_classes(self.dataset, stated)
         if not self.dataset.test_mode:
-            self._refuse_misspelt()
+            self._refuse_misspelled()
         return kept
 
     def filter_data(self) -> list[dict]:
@@ -216,7 +216,7 @@ class _GuardedParsing:
         self.bad[path] = reason
         return _DROPPED
 
-    def _refuse_misspelt(self) -> None:
+    def _refuse_misspelled(self) -> None:
         classes = self.dataset.metainfo.get('classes') or ()
         for name in [name for label, name in enumerate(classes) if not self.labels[label]]:
             meant = did_you_mean(name, self._other_names)

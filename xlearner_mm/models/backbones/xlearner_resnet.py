@@ -73,7 +73,7 @@ LIBRARIES = ('mmdet', 'mmseg', 'mmpretrain')
 DEFAULT_LIBRARY = 'mmseg'
 # No checkpoint of a plain ResNet fills what `dcn` and `plugins` add.
 _REMEDY = (
-    f'{SAME_ARCHITECTURE}; if the missing ones are to be learnt here, as those of dcn and plugins, write strict=False '
+    f'{SAME_ARCHITECTURE}; if the missing ones are to be learned here, as those of dcn and plugins, write strict=False '
     'into init_cfg'
 )
 

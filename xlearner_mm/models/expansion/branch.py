@@ -178,7 +178,7 @@ class Branch(BaseModule):
         self.channels, self.strides = self._probe()
 
     def init_weights(self) -> None:
-        """Initialise the backbone; from a checkpoint strictly, also where the stock type only warns.
+        """Initialize the backbone; from a checkpoint strictly, also where the stock type only warns.
 
         Raises:
             CheckpointError: the checkpoint cannot be read, or leaves anything at its random start.

@@ -54,13 +54,13 @@ class XLearnerExpandedBackbone(BaseModule):
         frozen_stages: as of a ResNet: -1 none, 0 the stems, k also the first k levels with the links into them; the
             number of levels, or more, freezes everything. Defaults to -1.
         norm_eval: whether BN is in eval mode in training too. Defaults to False: as the branches' own settings say.
-        init_cfg: mmengine's weight initialisation. ``dict(type='Pretrained', checkpoint=...)`` loads an export, or a
+        init_cfg: mmengine's weight initialization. ``dict(type='Pretrained', checkpoint=...)`` loads an export, or a
             checkpoint of the expansion stage or of pruning as it is, and must fill everything. Defaults to None.
 
     Raises:
         ConfigError: a branch name that is no identifier, a task of an unknown branch, settings of links that the
             branches cannot have, or ``widths``, ``merge`` or ``frozen_stages`` that are not of these branches.
-        CheckpointError: when weights are initialised from a checkpoint that leaves anything at its random start.
+        CheckpointError: when weights are initialized from a checkpoint that leaves anything at its random start.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class XLearnerExpandedBackbone(BaseModule):
         return {name: channels for name, channels in own.items() if channels < self._full_widths[name]}
 
     def init_weights(self) -> None:
-        """Initialise at random, or from a checkpoint, strictly.
+        """Initialize at random, or from a checkpoint, strictly.
 
         Raises:
             CheckpointError: the checkpoint cannot be read, or leaves anything at its random start.

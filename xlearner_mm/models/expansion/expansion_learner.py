@@ -55,7 +55,7 @@ class ExpansionLearner(BaseModel):
             another, then one update, so that only one branch's graph is in memory. The gradients are those of
             ``'joint'``, one pass for all, which MMEngine's DDP has in any case. Defaults to None: by branch where links
             are detached, or there are none; joint with one branch, or in a subclass with a ``loss`` of its own.
-        init_cfg: mmengine's weight initialisation. Defaults to None.
+        init_cfg: mmengine's weight initialization. Defaults to None.
 
     Raises:
         ConfigError: a source or hint that cannot work with the backbone, differing input normalization, a branch that
@@ -95,7 +95,7 @@ class ExpansionLearner(BaseModel):
         self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalization)
 
     def init_weights(self) -> None:
-        """Initialise branches, links and networks; checkpoints that heads or necks name are read without executing.
+        """Initialize branches, links and networks; checkpoints that heads or necks name are read without executing.
 
         Raises:
             CheckpointError: a checkpoint that is unsafe or damaged, or that leaves a branch at its random start.

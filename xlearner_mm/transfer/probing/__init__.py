@@ -1,1 +1,1 @@
-"""Judging a frozen backbone by its cached features: logistic regression, or nearest neighbours."""
+"""Judging a frozen backbone by its cached features: logistic regression, or nearest neighbors."""

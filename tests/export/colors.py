@@ -1,12 +1,12 @@
-"""A classification set of three colours that a random backbone can tell apart, mostly; and its transfer config."""
+"""A classification set of three colors that a random backbone can tell apart, mostly; and its transfer config."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-COLOURS = {'blue': (60, 60, 160), 'green': (70, 150, 70), 'red': (150, 70, 70)}
-CONFIG = """# Transfer by linear probe: colours.
+COLORS = {'blue': (60, 60, 160), 'green': (70, 150, 70), 'red': (150, 70, 70)}
+CONFIG = """# Transfer by linear probe: colors.
 _base_ = '{runtime}'
 default_scope = 'mmpretrain'
 primary_metric = 'single-label/recall'
@@ -41,12 +41,12 @@ RUNTIME = Path(__file__).parents[2] / 'configs' / '_base_' / 'default_runtime.py
 NORM = ", dict(type='ClsBatchNormNeck', input_features=512)"
 
 
-def write_colours(root, seed=0):
+def write_colors(root, seed=0):
     rng = np.random.default_rng(seed)
     for split, count in (('train', 12), ('test', 9)):
-        for name, colour in COLOURS.items():
+        for name, color in COLORS.items():
             for i in range(count):
-                pixels = np.clip(np.array(colour) + rng.normal(0, 25, 3) + rng.normal(0, 20, (32, 32, 3)), 0, 255)
+                pixels = np.clip(np.array(color) + rng.normal(0, 25, 3) + rng.normal(0, 20, (32, 32, 3)), 0, 255)
                 path = root / split / name / f'{i}.png'
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels.astype(np.uint8)).save(path)

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 
 
-class LabelledImages(BaseDataset):
+class LabeledImages(BaseDataset):
     """Images with one class each; subclasses implement ``load_data_list``.
 
     Built with ``_scope_='mmpretrain'``, its pipeline takes mmpretrain's transforms.
