@@ -6,8 +6,8 @@ python tools/benchmark/step.py --scale r50 --device cuda
 Expansion: the forward and backward pass of all sources, against the same stock networks, one after another. Squeeze: a
 step of the distiller, against the student's forward and backward pass and the frozen teacher's forward pass. Optimizer:
 one update of all parameters, against the expansion's forward and backward pass. --channels-last: images of that memory
-format, against contiguous ones, in both stages. Random images and labels; medians of interleaved rounds, on a CPU of
-the process's CPU time with one thread.
+format, against contiguous ones, in both stages. --hooks: our hooks of every step in a training of XL-Mini, against its
+steps. Random images and labels; medians of interleaved rounds, on a CPU of the process's CPU time with one thread.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, help='images of every source; as trained, or 4 for r50')
     parser.add_argument('--links', nargs='+', help='types of link; as the config has them')
     parser.add_argument('--channels-last', action='store_true', help='measure that memory format too')
+    parser.add_argument('--hooks', action='store_true', help='measure our hooks instead')
     parser.add_argument('--rounds', type=int, default=15, help='rounds that count')
     parser.add_argument('--json', type=Path, help='file for the figures')
     return parser.parse_args()
@@ -47,6 +48,10 @@ def main() -> None:
     torch.manual_seed(0)
     if args.device == 'cpu':
         torch.set_num_threads(1)
+    if args.hooks:
+        line = Ratio('our hooks', 'of a step', 'training step', *hook_seconds(args.rounds))
+        print_ratios('XL-Mini, cpu', [line], args.json)
+        return
     model, sources = training_of(args.scale, args.batch_size)
     batches = {name: batch_of(source, args.size or source['size'], args.device) for name, source in sources.items()}
     lines: list[Ratio] = []
@@ -62,7 +67,8 @@ def main() -> None:
             }
             ways |= {'e': step_of(learner, strided), 's': squeeze_of(learner, model, sources, strided, args.device)[0]}
         ways |= {'squeeze': distill, 'student': student, 'teacher': teacher, 'optimizer': optimizer_step(learner)}
-        flops = {name: flops_of(way) for name, way in {**ways, **stock}.items() if name != 'optimizer'}
+        ways['fused'] = optimizer_step(learner, fused=True)
+        flops = {name: flops_of(way) for name, way in {**ways, **stock}.items() if name not in ('optimizer', 'fused')}
         taken = medians({**ways, **stock}, args.rounds, args.device)
         (first, *_) = ways
         lines += [
@@ -88,6 +94,7 @@ def main() -> None:
                 if way in taken
             ),
             Ratio('optimizer', link or 'as configured', 'expansion', taken['optimizer'], taken[first]),
+            Ratio('optimizer', 'fused', 'expansion', taken['fused'], taken[first]),
         ]
     images = sum(len(batch['inputs']) for batch in batches.values())
     print_ratios(f'{args.scale}, {images} images a step of {len(sources)} sources, {args.device}', lines, args.json)
@@ -291,22 +298,71 @@ def squeeze_of(
     return distill, student, teach
 
 
-def optimizer_step(learner: Any) -> Callable[[], None]:
-    """An update of all parameters by SGD, as the wrapper of the expansion's configs builds it."""
+def optimizer_step(learner: Any, **settings: Any) -> Callable[[], None]:
+    """An update of all parameters by SGD, as the wrapper of the expansion's configs builds it; settings of SGD."""
     from mmengine.optim import build_optim_wrapper
 
-    settings = {
-        'type': 'OptimWrapper',
-        'constructor': 'PerBranchOptimWrapperConstructor',
-        'optimizer': {'type': 'SGD', 'lr': 1e-6, 'momentum': 0.9, 'weight_decay': 1e-4},
-        'paramwise_cfg': {'norm_decay_mult': 0.0},
-    }
-    wrapper = build_optim_wrapper(learner, settings)
+    wrapper = build_optim_wrapper(
+        learner,
+        {
+            'type': 'OptimWrapper',
+            'constructor': 'PerBranchOptimWrapperConstructor',
+            'optimizer': {'type': 'SGD', 'lr': 1e-6, 'momentum': 0.9, 'weight_decay': 1e-4, **settings},
+            'paramwise_cfg': {'norm_decay_mult': 0.0},
+        },
+    )
 
     def run() -> None:
         wrapper.step()
 
     return run
+
+
+def hook_seconds(steps: int) -> tuple[float, float]:
+    """Median CPU seconds of our hooks, and of the model's and optimizer's work, in a step of a training."""
+    import os
+    import time
+    from collections import defaultdict
+    from statistics import median
+
+    from xlearner_mm.config.options import load_config
+    from xlearner_mm.engine.runner import XLearnerRunner
+    from xlearner_mm.mini import make_mini
+
+    taken: dict[str, dict[int, float]] = {'hooks': defaultdict(float), 'steps': defaultdict(float)}
+
+    def timed(owner: Any, method: str, what: str) -> None:
+        plain = getattr(owner, method)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = time.process_time()
+            result = plain(*args, **kwargs)
+            taken[what][runner.iter] += time.process_time() - start
+            return result
+
+        setattr(owner, method, run)
+
+    with tempfile.TemporaryDirectory() as folder:
+        make_mini(Path(folder, 'data', 'xl_mini'), scale=0.05)
+        cfg = load_config(str(CONFIGS / 'mini' / 'xlearner_r18_expansion.py'), f'{folder}/work', [], 'none')
+        for part in ('val', 'test'):
+            cfg.update({f'{part}_{key}': None for key in ('cfg', 'dataloader', 'evaluator')})
+        cfg.train_cfg = {'type': 'IterBasedTrainLoop', 'max_iters': steps}
+        cfg.log_level = 'ERROR'
+        before = os.getcwd()
+        os.chdir(folder)
+        try:
+            runner = XLearnerRunner.from_cfg(cfg)
+            timed(runner.model, 'train_step', 'steps')
+            for hook in runner.hooks:
+                for method in ('before_train_iter', 'after_train_iter'):
+                    if type(hook).__module__.startswith('xlearner_mm'):
+                        timed(hook, method, 'hooks')
+            runner.train()
+        finally:
+            os.chdir(before)
+    hooks, step = (median(list(seconds.values())[2:-1]) for seconds in taken.values())
+    return hooks, step
 
 
 def flops_of(way: Callable[[], object]) -> int:

@@ -2,6 +2,7 @@
 
 import math
 import resource
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -282,3 +283,21 @@ def test_impossible_settings_are_errors(tmp_path):
     accumulating = dict(optimizer=dict(type='SGD', lr=0.01), accumulative_counts=2)
     with pytest.raises(ConfigError, match='accumulative_counts=1'):
         runner(tmp_path / 'work', 'skip', optim_wrapper=accumulating).train()
+
+
+def test_buffers_are_those_of_modules_that_were_replaced_or_added():
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(2), torch.nn.Sequential(torch.nn.BatchNorm2d(3)))
+    hook, runner = FiniteLossHook(), SimpleNamespace(model=model)
+
+    def kept():
+        hook.before_train_iter(runner, 0)
+        return dict(hook._before)
+
+    assert set(kept()) == {name for name, _ in model.named_buffers()}
+    model[1][0] = torch.nn.BatchNorm2d(5)
+    model[0].running_mean = torch.arange(2.0)
+    model[1].add_module('further', torch.nn.BatchNorm2d(1))
+    assert kept().keys() == dict(model.named_buffers()).keys()
+    for name, buffer in model.named_buffers():
+        assert torch.equal(hook._before[name], buffer)
+        assert hook._before[name] is not buffer

@@ -67,6 +67,8 @@ class FiniteLossHook(Hook):
         self._losses: Mapping[str, Any] = {}
         self._before: dict[str, Tensor] = {}  # buffers before the step: norms update theirs in the forward pass
         self._undo: list[Callable[[], None]] = []
+        self._children: list[tuple[Mapping[str, Any], list[Any]]] = []
+        self._owners: list[tuple[str, Mapping[str, Tensor | None]]] = []
 
     def before_train(self, runner: Runner) -> None:
         """Wrap the methods between the losses and the optimizer."""
@@ -116,10 +118,19 @@ class FiniteLossHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep batch and buffers, to save the step or undo it."""
         self._batch = data_batch
-        buffers = dict(unwrapped(runner.model).named_buffers())
+        buffers = self._buffers(unwrapped(runner.model))
         if {name: b.shape for name, b in buffers.items()} != {name: b.shape for name, b in self._before.items()}:
             self._before = {name: buffer.clone() for name, buffer in buffers.items()}
         _copy(buffers, self._before)
+
+    def _buffers(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return all buffers; hundreds of modules are only walked through anew if one has been replaced or added."""
+        if not self._children or any(list(now.values()) != before for now, before in self._children):
+            modules = dict(model.named_modules())
+            self._children = [(module._modules, list(module._modules.values())) for module in modules.values()]
+            self._owners = [(f'{name}.' if name else '', module._buffers) for name, module in modules.items()]
+        own = ((f'{path}{name}', buffer) for path, held in self._owners for name, buffer in held.items())
+        return {name: buffer for name, buffer in own if buffer is not None}
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuse to save non-finite weights: every resumed training would start from them."""
@@ -159,7 +170,7 @@ class FiniteLossHook(Hook):
             raise NonFiniteLossError(f'{message}; {self.limit} such steps have been skipped before, which is the limit')
         runner.message_hub.update_info('nonfinite_steps', skipped)
         runner.optim_wrapper.zero_grad()
-        _copy(self._before, dict(unwrapped(runner.model).named_buffers()))
+        _copy(self._before, self._buffers(unwrapped(runner.model)))
         runner.logger.warning(f'{message}; the step is skipped, number {skipped} of at most {self.limit}')
 
     def _describe_losses(self, runner: Runner) -> str:
