@@ -6,7 +6,7 @@ import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate
 from typing import Any
 
@@ -19,7 +19,7 @@ from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.images import Witnesses, fault_of, guard
 from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.stock_datasets import build_deferred, describe, leaves
-from xlearner_mm.datasets.stream_index import StreamIndex, stream_image
+from xlearner_mm.datasets.stream_index import StreamIndex, restored_generators, stream_image
 from xlearner_mm.errors import BadImageError, SourceError, one_line
 from xlearner_mm.registry import DATASETS, FUNCTIONS
 from xlearner_mm.sources import Source, parse_sources
@@ -79,6 +79,7 @@ class MultiSourceDataset(Dataset):
         for source in self.sources.values():
             self._read(source)
         self._ends = list(accumulate(self.lengths.values()))
+        self._starts = list(zip(self.datasets, [0, *self._ends[:-1]], strict=True))
         self._initialized = True
 
     def _read(self, source: Source) -> None:
@@ -109,7 +110,7 @@ class MultiSourceDataset(Dataset):
     @property
     def offsets(self) -> dict[str, int]:
         """First index of every source."""
-        return dict(zip(self.datasets, [0, *self._ends[:-1]], strict=True))
+        return dict(self._starts)
 
     @property
     def metainfo(self) -> dict[str, dict]:
@@ -121,11 +122,10 @@ class MultiSourceDataset(Dataset):
 
     def locate(self, index: int) -> tuple[str, int]:
         """Return the source of a global index and the index within that source."""
-        if not 0 <= index < len(self):
+        if not 0 <= index < self._ends[-1]:
             raise IndexError(f'index {index} is not within the {len(self)} images of all sources')
-        position = bisect_right(self._ends, index)
-        name = list(self.datasets)[position]
-        return name, index - self.offsets[name]
+        name, start = self._starts[bisect_right(self._ends, index)]
+        return name, index - start
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return ``{'source': name, 'data': output of its pipeline}``; a :class:`StreamIndex` seeds the augmentation.
@@ -133,12 +133,17 @@ class MultiSourceDataset(Dataset):
         Raises:
             SourceError: an image cannot be used, or more than the source allows; the message names source and image.
         """
+        with _restored(index):
+            return self._item(index)
+
+    def _item(self, index: int) -> dict[str, Any]:
         name, local = self.locate(index)
         replaced: list[list[str]] = []
         for candidate in self._candidates(index, name, local):
             try:
-                with index.seeded() if isinstance(index, StreamIndex) else nullcontext():
-                    data = self._load(name, candidate)
+                if isinstance(index, StreamIndex):
+                    index.seed()
+                data = self._load(name, candidate)
             except BadImageError as error:
                 self._skip(name, error)
                 replaced.append([error.path, error.reason])
@@ -155,7 +160,8 @@ class MultiSourceDataset(Dataset):
             SourceError: the batch is not a step of the sampler, or as for one image.
         """
         _refuse_other_batches(self, Counter(self.locate(index)[0] for index in indices))
-        return [self[index] for index in indices]
+        with _restored(*indices):
+            return [self._item(index) for index in indices]
 
     def _candidates(self, index: int, name: str, local: int) -> Iterator[int]:
         """Yield an image's index within its source, then those of its replacements."""
@@ -195,6 +201,11 @@ class MultiSourceDataset(Dataset):
             raise error
         bad[error.path] = error.reason
         policy.refuse_more(name, bad, self.images[name])
+
+
+def _restored(*indices: int) -> AbstractContextManager[None]:
+    """Restore the generators of random numbers afterwards, unless no index seeds them."""
+    return restored_generators() if isinstance(indices[0], StreamIndex) else nullcontext()
 
 
 def _refuse_other_batches(dataset: MultiSourceDataset, found: Mapping[str, int]) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 Place = tuple[int, str, int]
 _AUGMENTATION = 1  # separates these seeds from those of the permutations, made of source and epoch
@@ -63,20 +64,30 @@ class StreamIndex(int):
         """Keep the place when pickled for the workers of a dataloader."""
         return int(self), self.place
 
-    @contextmanager
-    def seeded(self) -> Iterator[None]:
-        """Seed Python, NumPy and torch (CPU) within, and restore their states afterwards."""
+    def seed(self) -> None:
+        """Seed Python, NumPy and torch (CPU), within :func:`restored_generators`."""
         seed, source, position = self.place
         entropy = [seed, zlib.crc32(source.encode()), position, _AUGMENTATION]
         number = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
         random.seed(number)
         np.random.seed(number)
         # torch.manual_seed would also reset the GPU's generator, which the model uses.
         torch.default_generator.manual_seed(number)
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
+
+
+@contextmanager
+def restored_generators() -> Iterator[None]:
+    """Restore the states of Python's, NumPy's and torch's (CPU) generators afterwards.
+
+    Not in a loader's worker, where nothing else draws; it takes as long as decoding a small picture.
+    """
+    if get_worker_info() is not None:
+        yield
+        return
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

@@ -14,9 +14,9 @@ from mmengine.dataset import BaseDataset
 from PIL import Image
 
 from xlearner_mm.datasets.classes import classes_of, refuse_more_classes, refuse_stray_classes
-from xlearner_mm.datasets.integrity.inspection import Damage, Expected, Inspection, Mismatch
+from xlearner_mm.datasets.integrity.inspection import Damage, Expected, Inspection, Mismatch, share_files
 from xlearner_mm.datasets.stock_datasets import describe, leaves
-from xlearner_mm.datasets.stream_index import StreamIndex
+from xlearner_mm.datasets.stream_index import StreamIndex, restored_generators
 from xlearner_mm.errors import SourceError, bad_image, describe_error, one_line
 from xlearner_mm.sources import Source, settings_named
 from xlearner_mm.spread import spread
@@ -111,7 +111,8 @@ class Witnesses:
         if index not in self._kinds:
             self._kinds[index] = None
             try:
-                with StreamIndex(index, (0, self.source, index)).seeded():
+                with restored_generators():
+                    StreamIndex(index, (0, self.source, index)).seed()
                     self.read(index)
             except ImageFault as fault:
                 self._kinds[index] = None if fault.own else fault.kind
@@ -131,6 +132,10 @@ class _GuardedReading:
         self.source, self.dataset = source, dataset
         self.expected, self.strict_paths = expected, strict_paths
         self._witnesses: Witnesses | None = None
+        prepare = type(dataset).prepare_data
+        self._own = None if prepare is BaseDataset.prepare_data else prepare
+        if self._own is None:
+            share_files(dataset.pipeline.transforms)
 
     def __call__(self, index: int) -> Any:
         """Return the output of the pipeline for one image, or raise the verdict of :class:`Witnesses`."""
@@ -155,14 +160,19 @@ class _GuardedReading:
 
     def _prepare(self, index: int, info: dict[str, Any], path: str) -> Any:
         try:
-            if type(self.dataset).prepare_data is not BaseDataset.prepare_data:
-                return type(self.dataset).prepare_data(self.dataset, index)
+            if self._own is not None:
+                return self._own(self.dataset, index)
             inspection = Inspection(self.expected, info)
             data: Any = info
             transform: Any = None
             number = 0
             for number, transform in enumerate(self.dataset.pipeline.transforms):
-                data = _transformed(transform, number, data, inspection, path)
+                try:
+                    data = transform(data)
+                except (SourceError, MemoryError):
+                    raise
+                except Exception as error:  # whatever a stock transform raises
+                    raise _fault_in(transform, number, error, inspection, path) from error
                 if data is None:
                     if not inspection.has_image:
                         raise Damage('cannot be read: its loader returned None')
@@ -177,15 +187,9 @@ class _GuardedReading:
             raise fault_of(error, path) from error
 
 
-def _transformed(transform: Any, number: int, data: Any, inspection: Inspection, path: str) -> Any:
-    try:
-        with inspection.naming_maps():
-            return transform(data)
-    except (SourceError, MemoryError):
-        raise
-    except Exception as error:  # whatever a stock transform raises
-        backend_args = getattr(transform, 'backend_args', None)
-        raise fault_of(error, path, place_of(transform, number), inspection.has_image, backend_args) from error
+def _fault_in(transform: Any, number: int, error: Exception, inspection: Inspection, path: str) -> ImageFault:
+    backend_args = getattr(transform, 'backend_args', None)
+    return fault_of(inspection.named(error), path, place_of(transform, number), inspection.has_image, backend_args)
 
 
 def guard(source: Source, dataset: Any) -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import io
-import os
+import threading
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import mmcv.image.io
 import numpy as np
+from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmengine import fileio
 from PIL import Image
 
 from xlearner_mm.errors import one_line
 
-_HEAD = 4096  # bytes that hold the headers and nearly always the EXIF data
 _JPEG, _END_OF_JPEG = b'\xff\xd8', b'\xff\xd9'
 _APP1, _SCAN = 0xE1, 0xDA
 _PNG = b'\x89PNG\r\n\x1a\n'
@@ -28,6 +27,12 @@ _SWAPS_SIDES = 5  # EXIF orientations from here on swap height and width
 _NARROW = 16  # 16-bit values all below 4096 are 12 bits or fewer: their upper 8 bits are below this
 _DEEP = 16
 _AS_STORED = 'color_ignore_orientation'
+_CHECKS = {
+    'img': '_check_image',
+    'gt_bboxes': '_check_boxes',
+    'gt_seg_map': '_check_label_map',
+    'gt_depth_map': '_check_depth_map',
+}
 
 
 class Mismatch(ValueError):
@@ -51,6 +56,51 @@ class Expected:
     ignore_index: int = 255
 
 
+class _Read(threading.local):
+    """File that :class:`SharingBackend` has read last in a thread, until it is inspected."""
+
+    path: str | None = None
+    content = b''
+
+
+_read = _Read()
+
+
+@fileio.register_backend('sharing')
+class SharingBackend(fileio.BaseStorageBackend):
+    """File backend of image loaders that shares each file with its inspection, so that it is read once.
+
+    Args:
+        backend_args: of the backend that reads. Defaults to None: by the file's prefix.
+    """
+
+    def __init__(self, backend_args: dict[str, Any] | None = None) -> None:
+        self._backend_args, self._local = backend_args, fileio.LocalBackend()
+
+    def get(self, filepath: str) -> bytes:
+        """Read a file."""
+        if self._backend_args is None and '://' not in str(filepath):
+            content = self._local.get(filepath)
+        else:
+            content = fileio.get(filepath, backend_args=self._backend_args)
+        _read.path, _read.content = filepath, content
+        return content
+
+    def get_text(self, filepath: str) -> str:
+        """Read a text file."""
+        return fileio.get_text(filepath, backend_args=self._backend_args)
+
+
+def share_files(transforms: Iterable[Any]) -> None:
+    """Let the stock loaders among a pipeline's transforms read through :class:`SharingBackend`."""
+    for transform in transforms:
+        stock = type(transform).__module__.split('.')[0] in ('mmcv', 'mmdet', 'mmpretrain', 'mmseg')
+        if stock and isinstance(transform, (LoadImageFromFile, LoadAnnotations)):
+            inner = transform.backend_args
+            if (inner or {}).get('backend') != 'sharing':
+                transform.backend_args = {'backend': 'sharing', **({'backend_args': inner} if inner else {})}
+
+
 class Inspection:
     """Check what each transform of a pipeline has loaded, once, before later ones change it.
 
@@ -71,37 +121,31 @@ class Inspection:
         self._backend = 'cv2'
         self._obeys_orientation = True
         self._size: tuple[int, int] = (0, 0)
-        self._pending = {
-            'img': self._check_image,
-            'gt_bboxes': self._check_boxes,
-            'gt_seg_map': self._check_label_map,
-            'gt_depth_map': self._check_depth_map,
-        }
-        if 'gt_label' in info:
-            self._check_labels(np.atleast_1d(np.asarray(info['gt_label'])))
+        self._pending = dict(_CHECKS)
+        _read.path = None
+        label = info.get('gt_label')
+        # Nearly always one number, which NumPy would take longer for.
+        if label is not None and not (type(label) is int and 0 <= label < (expected.classes or 0)):
+            self._check_labels(np.atleast_1d(np.asarray(label)))
 
     @property
     def has_image(self) -> bool:
         """Whether the image has been loaded."""
         return 'img' not in self._pending
 
-    @contextmanager
-    def naming_maps(self) -> Iterator[None]:
-        """Add the name of the label or depth map to errors between the loading of the image and of the map."""
-        try:
-            yield
-        except MemoryError:
-            raise
-        except Exception as error:  # whatever a stock transform raises
-            path = next((path for key, path in self._maps.items() if path and key in self._pending), None)
-            if path is None or not self.has_image:
-                raise
-            raise Mismatch(f'cannot be used with its map {path}: {one_line(error)}') from error
+    def named(self, error: Exception) -> Exception:
+        """Add the name of the label or depth map to an error between the loading of the image and of the map."""
+        path = next((path for key, path in self._maps.items() if path and key in self._pending), None)
+        if path is None or not self.has_image:
+            return error
+        named = Mismatch(f'cannot be used with its map {path}: {one_line(error)}')
+        named.__cause__ = error
+        return named
 
     def after(self, transform: Any, data: Mapping[str, Any]) -> None:
         """Check what is new in ``data`` after a transform."""
         for key in [key for key in self._pending if key in data]:
-            self._pending.pop(key)(transform, data)
+            getattr(self, self._pending.pop(key))(transform, data)
 
     def _check_image(self, transform: Any, data: Mapping[str, Any]) -> None:
         image = data['img']
@@ -196,11 +240,11 @@ class Inspection:
         if not isinstance(path, str):
             return
         file = ImageFile.open(path, backend_args)
-        damage = 'is truncated' if file.lacks_its_end else png_damage(file.content())
+        damage = 'is truncated' if file.lacks_its_end else png_damage(file.content)
         if damage is not None:
             raise Damage(f'cannot be used: its {where} {damage}')
         if file.bits > 8:
-            labels = np.asarray(Image.open(io.BytesIO(file.content())))
+            labels = np.asarray(Image.open(io.BytesIO(file.content)))
             if labels.max() > 255 or np.any(labels % 1):
                 raise Mismatch(
                     f'cannot be used: its {where} has labels above 255 or between whole numbers, of which mmseg keeps '
@@ -235,43 +279,26 @@ def faulty_boxes(boxes: np.ndarray, height: int, width: int) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """First and last bytes of an image file.
+    """Bytes of an image file."""
 
-    Args:
-        path: the file.
-        head: its first 4 KiB.
-        tail: its last two bytes.
-        backend_args: of MMEngine's file backend; None for local files.
-    """
-
-    path: str
-    head: bytes
-    tail: bytes
-    backend_args: Mapping[str, Any] | None = None
+    content: bytes
 
     @classmethod
     def open(cls, path: str, backend_args: Mapping[str, Any] | None = None) -> ImageFile:
-        """Read both ends of a local file, or a whole file of another backend."""
-        if backend_args is not None or '://' in path:
-            content = fileio.get(path, backend_args=backend_args)
-            return cls(path, content[:_HEAD], content[-2:], backend_args)
-        with open(path, 'rb', buffering=0) as file:
-            head = file.read(_HEAD)
-            file.seek(-min(2, len(head)), os.SEEK_END)
-            return cls(path, head, file.read())
-
-    def content(self) -> bytes:
-        """Read the whole file."""
-        return fileio.get(self.path, backend_args=self.backend_args)
+        """Take what a loader has read through :class:`SharingBackend`, or else read the file."""
+        if _read.path != path:
+            return cls(fileio.get(path, backend_args=backend_args))
+        file = cls(_read.content)
+        _read.path, _read.content = None, b''
+        return file
 
     @property
     def lacks_its_end(self) -> bool:
         """Whether a part of a JPEG is missing, which OpenCV fills with gray or refuses, depending on its version."""
-        if not self.head.startswith(_JPEG) or self.tail == _END_OF_JPEG:
+        if not self.content.startswith(_JPEG) or self.content.endswith(_END_OF_JPEG):
             return False
-        content = self.content()
         # In a scan's data, FF D9 is always the end; before it, a thumbnail may have an end of its own.
-        return _END_OF_JPEG not in content[_start_of_scan(content) :]
+        return self.content.find(_END_OF_JPEG, _start_of_scan(self.content)) < 0
 
     def orientation(self, backend: str = 'cv2') -> int:
         """Return the EXIF orientation that a backend of mmcv applies, 2 to 8, or 1 for the picture as stored.
@@ -283,7 +310,7 @@ class ImageFile:
             backend: ``'cv2'`` or ``'pillow'``; others rotate nothing. Defaults to ``'cv2'``.
         """
         if backend == 'pillow':
-            with Image.open(io.BytesIO(self.content())) as image:
+            with Image.open(io.BytesIO(self.content)) as image:
                 found = image.getexif().get(_ORIENTATION)
         else:
             found = _tiff_orientation(self._exif()) if backend == 'cv2' else None
@@ -291,39 +318,35 @@ class ImageFile:
 
     def _exif(self) -> bytes:
         """The EXIF data that OpenCV reads, a TIFF directory; empty without any."""
-        if self.head.startswith(_TIFF):
-            return self.content()
-        if self.head.startswith(_PNG):
-            return next((part for kind, part in _png_chunks(self.content()) if kind == b'eXIf'), b'')
-        if self.head.startswith(_JPEG):
-            for content in (lambda: self.head, self.content):  # nearly always in the head
-                read = content()
-                for marker, start, end in _segments(read):
-                    if marker == _SCAN:
-                        return b''
-                    if marker == _APP1 and end <= len(read):
-                        return read[start + len(b'Exif\0\0') : end]
+        if self.content.startswith(_TIFF):
+            return self.content
+        if self.content.startswith(_PNG):
+            return next((part for kind, part in _png_chunks(self.content) if kind == b'eXIf'), b'')
+        if self.content.startswith(_JPEG):
+            for marker, start, end in _segments(self.content):
+                if marker == _APP1 and end <= len(self.content):
+                    return self.content[start + len(b'Exif\0\0') : end]
         return b''
 
     @property
     def bits(self) -> int:
         """Bits per channel of a PNG or TIFF; 8 for other formats."""
-        if self.head.startswith(_PNG):
-            return max([8, *self.head[24:25]])
-        return _tiff_bits(self.content()) if self.head.startswith(_TIFF) else 8
+        if self.content.startswith(_PNG):
+            return max([8, *self.content[24:25]])
+        return _tiff_bits(self.content) if self.content.startswith(_TIFF) else 8
 
 
 def png_damage(content: bytes) -> str | None:
     """Return the fault in a PNG's bytes, or None, as for other formats: Pillow ignores checksums in label maps."""
     if not content.startswith(_PNG):
         return None
-    position, kind = len(_PNG), b''
+    position, kind, view = len(_PNG), b'', memoryview(content)
     while kind != b'IEND':
         length = int.from_bytes(content[position : position + 4], 'big')
         kind, end = content[position + 4 : position + 8], position + 8 + length
         if end + 4 > len(content):
             return 'is truncated'
-        if zlib.crc32(content[position + 4 : end]) != int.from_bytes(content[end : end + 4], 'big'):
+        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(content[end : end + 4], 'big'):
             return f'is damaged: the checksum of its chunk {kind!r} is wrong'
         position = end + 4
     return None
