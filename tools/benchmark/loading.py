@@ -14,14 +14,17 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 KINDS = ('small JPEG', 'small PNG', 'photographs', 'detection', 'segmentation')
 CLASSES = ('a', 'b', 'c', 'd')
+_WARM_UP = 2  # rounds that do not count
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,27 +61,53 @@ def main() -> None:
 def loading_times(source: dict[str, Any], workers: int, batches: int, rounds: int) -> tuple[float, float]:
     """Median CPU seconds of one image: as a source, and of the stock dataset."""
     with endless(source_loader(source, workers)) as ours, endless(stock_loader(source, workers)) as stock:
-        taken: dict[str, list[float]] = {'ours': [], 'stock': []}
-        for number in range(2 + rounds):
-            for name, loader in (('ours', ours), ('stock', stock)):
-                seconds = cpu_seconds(lambda loader=loader: [next(loader) for _ in range(batches)])
-                if number >= 2:
-                    taken[name].append(seconds / batches / source['batch_size'])
-    return median(taken['ours']), median(taken['stock'])
+        loadings = Loading(ours), Loading(stock)
+        for _ in range(_WARM_UP + rounds + 1):
+            for loading in loadings:
+                loading.load(batches)
+    first, second = (median(loading.seconds[_WARM_UP:]) / batches / source['batch_size'] for loading in loadings)
+    return first, second
 
 
-def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU time of this process and its children while work is done."""
-    before = _cpu()
-    work()
-    return _cpu() - before
+class Loading:
+    """CPU time of the rounds of one loader, in this process and in the loader's workers.
+
+    Workers prepare batches of the next round between their rounds, so their time is that from round to round.
+
+    Args:
+        batches: of the loader.
+    """
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        before = _children()
+        next(batches)
+        self._batches, self._workers = batches, _children() - before
+        self._main: list[float] = []
+        self._at_start: list[float] = []
+
+    def load(self, count: int) -> None:
+        """Take the batches of one round."""
+        self._at_start.append(sum(map(_cpu_seconds, self._workers)))
+        start = time.process_time()
+        for _ in range(count):
+            next(self._batches)
+        self._main.append(time.process_time() - start)
+
+    @property
+    def seconds(self) -> list[float]:
+        """CPU time of each round but the last."""
+        return [main + after - before for main, (before, after) in zip(self._main, pairwise(self._at_start))]
 
 
-def _cpu() -> float:
+def _children() -> set[int]:
     import psutil
 
-    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+    return {process.pid for process in psutil.Process().children()}
+
+
+def _cpu_seconds(process: int) -> float:
+    # psutil counts hundredths of a second. Linux makes the number of a process's clock of its own number.
+    return time.clock_gettime((~process << 3) | 2)
 
 
 @contextmanager

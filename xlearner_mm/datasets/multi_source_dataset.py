@@ -6,7 +6,7 @@ import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
 
@@ -19,7 +19,7 @@ from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.images import Witnesses, fault_of, guard
 from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.stock_datasets import build_deferred, describe, leaves
-from xlearner_mm.datasets.stream_index import StreamIndex, restored_generators, stream_image
+from xlearner_mm.datasets.stream_index import StreamIndex, restored_generators, seed_generators, stream_image
 from xlearner_mm.errors import BadImageError, SourceError, one_line
 from xlearner_mm.registry import DATASETS, FUNCTIONS
 from xlearner_mm.sources import Source, parse_sources
@@ -133,16 +133,21 @@ class MultiSourceDataset(Dataset):
         Raises:
             SourceError: an image cannot be used, or more than the source allows; the message names source and image.
         """
-        with _restored(index):
-            return self._item(index)
+        return self._items([index])[0]
 
-    def _item(self, index: int) -> dict[str, Any]:
+    def _items(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        # The seeds of a batch together: one at a time, between the images, each takes several times as long.
+        seeds = [index.seed if isinstance(index, StreamIndex) else None for index in indices]
+        with nullcontext() if seeds[0] is None else restored_generators():
+            return [self._item(index, seed) for index, seed in zip(indices, seeds, strict=True)]
+
+    def _item(self, index: int, seed: int | None) -> dict[str, Any]:
         name, local = self.locate(index)
         replaced: list[list[str]] = []
         for candidate in self._candidates(index, name, local):
             try:
-                if isinstance(index, StreamIndex):
-                    index.seed()
+                if seed is not None:
+                    seed_generators(seed)
                 data = self._load(name, candidate)
             except BadImageError as error:
                 self._skip(name, error)
@@ -160,8 +165,7 @@ class MultiSourceDataset(Dataset):
             SourceError: the batch is not a step of the sampler, or as for one image.
         """
         _refuse_other_batches(self, Counter(self.locate(index)[0] for index in indices))
-        with _restored(*indices):
-            return [self._item(index) for index in indices]
+        return self._items(indices)
 
     def _candidates(self, index: int, name: str, local: int) -> Iterator[int]:
         """Yield an image's index within its source, then those of its replacements."""
@@ -201,11 +205,6 @@ class MultiSourceDataset(Dataset):
             raise error
         bad[error.path] = error.reason
         policy.refuse_more(name, bad, self.images[name])
-
-
-def _restored(*indices: int) -> AbstractContextManager[None]:
-    """Restore the generators of random numbers afterwards, unless no index seeds them."""
-    return restored_generators() if isinstance(indices[0], StreamIndex) else nullcontext()
 
 
 def _refuse_other_batches(dataset: MultiSourceDataset, found: Mapping[str, int]) -> None:

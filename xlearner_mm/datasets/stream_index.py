@@ -64,15 +64,20 @@ class StreamIndex(int):
         """Keep the place when pickled for the workers of a dataloader."""
         return int(self), self.place
 
-    def seed(self) -> None:
-        """Seed Python, NumPy and torch (CPU), within :func:`restored_generators`."""
+    @property
+    def seed(self) -> int:
+        """Seed of the image's augmentation, for :func:`seed_generators`."""
         seed, source, position = self.place
         entropy = [seed, zlib.crc32(source.encode()), position, _AUGMENTATION]
-        number = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        random.seed(number)
-        np.random.seed(number)
-        # torch.manual_seed would also reset the GPU's generator, which the model uses.
-        torch.default_generator.manual_seed(number)
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def seed_generators(seed: int) -> None:
+    """Seed Python, NumPy and torch (CPU), within :func:`restored_generators`."""
+    random.seed(seed)
+    np.random.seed(seed)
+    # torch.manual_seed would also reset the GPU's generator, which the model uses.
+    torch.default_generator.manual_seed(seed)
 
 
 @contextmanager

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import io
-import threading
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import mmcv.image.io
 import numpy as np
-from mmcv.transforms import LoadAnnotations, LoadImageFromFile
-from mmengine import fileio
 from PIL import Image
 
+from xlearner_mm.datasets.integrity.image_file import ImageFile, forget_file, png_damage
 from xlearner_mm.errors import one_line
 
-_JPEG, _END_OF_JPEG = b'\xff\xd8', b'\xff\xd9'
-_APP1, _SCAN = 0xE1, 0xDA
-_PNG = b'\x89PNG\r\n\x1a\n'
-_TIFF = (b'II*\0', b'MM\0*')
-_BITS_PER_SAMPLE, _ORIENTATION = 258, 0x0112  # TIFF tags
-_ROTATIONS = range(2, 9)
 _SWAPS_SIDES = 5  # EXIF orientations from here on swap height and width
 _NARROW = 16  # 16-bit values all below 4096 are 12 bits or fewer: their upper 8 bits are below this
 _DEEP = 16
@@ -56,51 +47,6 @@ class Expected:
     ignore_index: int = 255
 
 
-class _Read(threading.local):
-    """File that :class:`SharingBackend` has read last in a thread, until it is inspected."""
-
-    path: str | None = None
-    content = b''
-
-
-_read = _Read()
-
-
-@fileio.register_backend('sharing')
-class SharingBackend(fileio.BaseStorageBackend):
-    """File backend of image loaders that shares each file with its inspection, so that it is read once.
-
-    Args:
-        backend_args: of the backend that reads. Defaults to None: by the file's prefix.
-    """
-
-    def __init__(self, backend_args: dict[str, Any] | None = None) -> None:
-        self._backend_args, self._local = backend_args, fileio.LocalBackend()
-
-    def get(self, filepath: str) -> bytes:
-        """Read a file."""
-        if self._backend_args is None and '://' not in str(filepath):
-            content = self._local.get(filepath)
-        else:
-            content = fileio.get(filepath, backend_args=self._backend_args)
-        _read.path, _read.content = filepath, content
-        return content
-
-    def get_text(self, filepath: str) -> str:
-        """Read a text file."""
-        return fileio.get_text(filepath, backend_args=self._backend_args)
-
-
-def share_files(transforms: Iterable[Any]) -> None:
-    """Let the stock loaders among a pipeline's transforms read through :class:`SharingBackend`."""
-    for transform in transforms:
-        stock = type(transform).__module__.split('.')[0] in ('mmcv', 'mmdet', 'mmpretrain', 'mmseg')
-        if stock and isinstance(transform, (LoadImageFromFile, LoadAnnotations)):
-            inner = transform.backend_args
-            if (inner or {}).get('backend') != 'sharing':
-                transform.backend_args = {'backend': 'sharing', **({'backend_args': inner} if inner else {})}
-
-
 class Inspection:
     """Check what each transform of a pipeline has loaded, once, before later ones change it.
 
@@ -122,7 +68,7 @@ class Inspection:
         self._obeys_orientation = True
         self._size: tuple[int, int] = (0, 0)
         self._pending = dict(_CHECKS)
-        _read.path = None
+        forget_file()
         label = info.get('gt_label')
         # Nearly always one number, which NumPy would take longer for.
         if label is not None and not (type(label) is int and 0 <= label < (expected.classes or 0)):
@@ -151,14 +97,15 @@ class Inspection:
         image = data['img']
         if isinstance(image, np.ndarray) and image.size == 0:
             raise Damage(f'has no pixels: its shape is {image.shape}')
-        self._size = tuple(data.get('ori_shape', np.shape(image)[:2]))  # type: ignore[assignment]
+        self._size = tuple(data['ori_shape'] if 'ori_shape' in data else np.shape(image)[:2])  # type: ignore[assignment]
         if isinstance(self._path, str):
             self._file = ImageFile.open(self._path, getattr(transform, 'backend_args', None))
             self._backend = getattr(transform, 'imdecode_backend', None) or mmcv.image.io.imread_backend
             self._obeys_orientation = not str(getattr(transform, 'color_type', '')).endswith('ignore_orientation')
             self._check_file(self._file, image)
-        if all(isinstance(side, int) and side > 0 for side in self._annotated) and self._annotated != self._size:
-            height, width = self._annotated
+        height, width = self._annotated
+        annotated = isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0
+        if annotated and self._annotated != self._size:
             rotated = (
                 f'; it was rotated by its EXIF orientation: LoadImageFromFile(color_type="{_AS_STORED}") does not'
                 if self._orientation() >= _SWAPS_SIDES
@@ -171,9 +118,10 @@ class Inspection:
     def _check_file(self, file: ImageFile, image: np.ndarray) -> None:
         if file.lacks_its_end:
             raise Damage('is truncated: it has no end')
-        if file.bits > _DEEP:
-            raise Mismatch(f'has {file.bits} bits a channel, which no image loader reads as colors')
-        if file.bits == _DEEP:
+        bits = file.bits
+        if bits > _DEEP:
+            raise Mismatch(f'has {bits} bits a channel, which no image loader reads as colors')
+        if bits == _DEEP:
             if self._backend == 'pillow':
                 raise Mismatch('has 16 bits a channel, which Pillow clips to 255: decode it with cv2')
             if image.max() < _NARROW:
@@ -275,136 +223,3 @@ def faulty_boxes(boxes: np.ndarray, height: int, width: int) -> dict[int, str]:
             box = ', '.join(f'{value:g}' for value in boxes[index])
             found.setdefault(index, f'has a box {fault}: ({box}) in {width} x {height} pixels')
     return found
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """Bytes of an image file."""
-
-    content: bytes
-
-    @classmethod
-    def open(cls, path: str, backend_args: Mapping[str, Any] | None = None) -> ImageFile:
-        """Take what a loader has read through :class:`SharingBackend`, or else read the file."""
-        if _read.path != path:
-            return cls(fileio.get(path, backend_args=backend_args))
-        file = cls(_read.content)
-        _read.path, _read.content = None, b''
-        return file
-
-    @property
-    def lacks_its_end(self) -> bool:
-        """Whether a part of a JPEG is missing, which OpenCV fills with gray or refuses, depending on its version."""
-        if not self.content.startswith(_JPEG) or self.content.endswith(_END_OF_JPEG):
-            return False
-        # In a scan's data, FF D9 is always the end; before it, a thumbnail may have an end of its own.
-        return self.content.find(_END_OF_JPEG, _start_of_scan(self.content)) < 0
-
-    def orientation(self, backend: str = 'cv2') -> int:
-        """Return the EXIF orientation that a backend of mmcv applies, 2 to 8, or 1 for the picture as stored.
-
-        Any other number in the file means 1. OpenCV obeys JPEG, PNG and TIFF, and reads only the first of a JPEG's
-        APP1 segments, whatever it holds.
-
-        Args:
-            backend: ``'cv2'`` or ``'pillow'``; others rotate nothing. Defaults to ``'cv2'``.
-        """
-        if backend == 'pillow':
-            with Image.open(io.BytesIO(self.content)) as image:
-                found = image.getexif().get(_ORIENTATION)
-        else:
-            found = _tiff_orientation(self._exif()) if backend == 'cv2' else None
-        return found if isinstance(found, int) and found in _ROTATIONS else 1
-
-    def _exif(self) -> bytes:
-        """The EXIF data that OpenCV reads, a TIFF directory; empty without any."""
-        if self.content.startswith(_TIFF):
-            return self.content
-        if self.content.startswith(_PNG):
-            return next((part for kind, part in _png_chunks(self.content) if kind == b'eXIf'), b'')
-        if self.content.startswith(_JPEG):
-            for marker, start, end in _segments(self.content):
-                if marker == _APP1 and end <= len(self.content):
-                    return self.content[start + len(b'Exif\0\0') : end]
-        return b''
-
-    @property
-    def bits(self) -> int:
-        """Bits per channel of a PNG or TIFF; 8 for other formats."""
-        if self.content.startswith(_PNG):
-            return max([8, *self.content[24:25]])
-        return _tiff_bits(self.content) if self.content.startswith(_TIFF) else 8
-
-
-def png_damage(content: bytes) -> str | None:
-    """Return the fault in a PNG's bytes, or None, as for other formats: Pillow ignores checksums in label maps."""
-    if not content.startswith(_PNG):
-        return None
-    position, kind, view = len(_PNG), b'', memoryview(content)
-    while kind != b'IEND':
-        length = int.from_bytes(content[position : position + 4], 'big')
-        kind, end = content[position + 4 : position + 8], position + 8 + length
-        if end + 4 > len(content):
-            return 'is truncated'
-        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(content[end : end + 4], 'big'):
-            return f'is damaged: the checksum of its chunk {kind!r} is wrong'
-        position = end + 4
-    return None
-
-
-def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield type and content of a PNG's chunks."""
-    position = len(_PNG)
-    while position + 8 <= len(content):
-        start, length = position + 8, int.from_bytes(content[position : position + 4], 'big')
-        yield content[position + 4 : start], content[start : start + length]
-        position = start + length + 4
-
-
-def _tiff_bits(content: bytes) -> int:
-    """Return the bits per channel of a TIFF's first image, some of which Pillow cannot open."""
-    entry = _tiff_entry(content, _BITS_PER_SAMPLE)
-    if entry is None:
-        return 8
-    # An entry holds up to two numbers itself, or the position of more.
-    several = _number(content, entry + 4, 4) > 2
-    return max(8, _number(content, _number(content, entry + 8, 4) if several else entry + 8, 2))
-
-
-def _tiff_orientation(content: bytes) -> int | None:
-    """Return the number that OpenCV takes for the orientation, whatever the type of its entry."""
-    entry = _tiff_entry(content, _ORIENTATION)
-    return None if entry is None else _number(content, entry + 8, 2)
-
-
-def _tiff_entry(content: bytes, tag: int) -> int | None:
-    """Return the position of a tag's entry in a TIFF's first directory."""
-    if not content.startswith(_TIFF):
-        return None
-    directory = _number(content, 4, 4)
-    entries = range(directory + 2, len(content) - 11, 12)[: _number(content, directory, 2)]
-    return next((entry for entry in entries if _number(content, entry, 2) == tag), None)
-
-
-def _number(content: bytes, position: int, size: int) -> int:
-    """Read a number of a TIFF in its byte order."""
-    return int.from_bytes(content[position : position + size], 'little' if content.startswith(b'II') else 'big')
-
-
-def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, start and end of a JPEG's segments up to its first scan; the last may end beyond the content."""
-    position = 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
-        marker, start = content[position + 1], position + 4
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        position += 2 + int.from_bytes(content[position + 2 : start], 'big')
-        yield marker, start, position
-        if marker == _SCAN:
-            return
-
-
-def _start_of_scan(content: bytes) -> int:
-    """Return the position of a JPEG's first scan data, or the length of a file without any."""
-    return next((end for marker, _, end in _segments(content) if marker == _SCAN), len(content))

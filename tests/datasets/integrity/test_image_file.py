@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xlearner_mm.datasets.integrity.inspection import ImageFile, png_damage
+from xlearner_mm.datasets.integrity.image_file import ImageFile, png_damage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
