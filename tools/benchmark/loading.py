@@ -96,7 +96,8 @@ class Loading:
     @property
     def seconds(self) -> list[float]:
         """CPU time of each round but the last."""
-        return [main + after - before for main, (before, after) in zip(self._main, pairwise(self._at_start))]
+        workers = [after - before for before, after in pairwise(self._at_start)]
+        return [sum(parts) for parts in zip(self._main[:-1], workers, strict=True)]
 
 
 def _children() -> set[int]:
