@@ -280,7 +280,7 @@ def _losses(model: BaseModel, source: str | None, data: dict[str, Any]) -> Mappi
         alone.sources = {source: model.sources[source]}
         return alone.loss({source: data['inputs']}, {source: data['data_samples']})
     assert isinstance(model, FitNetDistiller)
-    return model.loss({source: data['inputs']})
+    return model.loss({source: data['inputs']}, {source: data['data_samples']})
 
 
 _STEP = 32  # of networks' strides, and of what detectors pad to

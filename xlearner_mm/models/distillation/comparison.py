@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +23,26 @@ _SMALL = {'type': 'Normal', 'layer': 'Conv2d', 'std': 0.01}
 _STOCK = {'guidance': GUIDANCE, 'loss': LOSS, 'standardize': STANDARDIZE}
 
 
+class Compared(NamedTuple):
+    """A batch of a teacher's features compared with a student's.
+
+    Args:
+        distances: of every image, ``(B,)``.
+        guided: the student's features through G_i^t, in the teacher's channels and size, ``(B, C, H, W)``.
+    """
+
+    distances: Tensor
+    guided: Tensor
+
+
 def compare(
     targets: Sequence[Tensor],
     features: Sequence[Tensor],
     guidance: nn.Module,
     loss: nn.Module,
     standardize: nn.Module | None = None,
-) -> list[Tensor]:
-    """Return the distance of every image, ``(B,)``, of every batch.
+) -> list[Compared]:
+    """Return the distances of every batch.
 
     Args:
         targets: a teacher's features F_i^t of batches of one image size each, ``(B, C, H, W)``.
@@ -45,7 +57,7 @@ def compare(
     with ragged_forwards(guidance, batch):
         guided = parts_of(guidance(batch, sizes))
     wanted = targets if standardize is None else [standardize(target) for target in targets]
-    return [loss(*pair) for pair in zip(guided, wanted, strict=True)]
+    return [Compared(loss(own, target), own) for own, target in zip(guided, wanted, strict=True)]
 
 
 def build_part(owner: str, setting: str, config: Mapping[str, Any], **given: Any) -> Any:

@@ -92,7 +92,8 @@ class Hint(BaseModule):
         standardize: Any = self.standardizers[str(level)] if self.standardizers else None
         if standardize is not None and self.training:
             standardize.update(target)
-        return compare([target], [feature], self.guidance[str(level)], self.distance, standardize)[0].mean()
+        compared = compare([target], [feature], self.guidance[str(level)], self.distance, standardize)
+        return compared[0].distances.mean()
 
 
 def build_hints(

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor
-from xlearner_mm.models.distillation.comparison import GUIDANCE, LOSS, STANDARDIZE, build_part, build_parts, compare
+from xlearner_mm.models.distillation.comparison import (
+    GUIDANCE,
+    LOSS,
+    STANDARDIZE,
+    Compared,
+    build_part,
+    build_parts,
+    compare,
+)
 from xlearner_mm.models.distillation.teachers import by_level, check_levels, probe_channels
 from xlearner_mm.models.norms import (
     any_batch_statistics,
@@ -21,7 +29,7 @@ from xlearner_mm.models.norms import (
     ragged,
     ragged_forwards,
 )
-from xlearner_mm.models.squeeze.heads import StudentOfHeads
+from xlearner_mm.models.squeeze.heads import StudentOfHeads, check_head_term
 from xlearner_mm.models.squeeze.regularization import build_mix, check_probability, keep_teachers, mixed
 from xlearner_mm.models.squeeze.student import (
     AVERAGE,
@@ -85,6 +93,9 @@ class FitNetDistiller(StudentOfHeads):
         mix: ``dict(type='Mixup', alpha=0.8)`` or ``dict(type='CutMix', alpha=1.0)``: mix the images of every source in
             training steps, see :func:`~xlearner_mm.models.squeeze.regularization.build_mix`. Student and teachers see
             the same mixed images (Beyer et al., CVPR 2022, arXiv 2106.05237). Defaults to None.
+        heads: ``dict(loss='labels', weight=1.0)`` or ``dict(loss='outputs', weight=1.0)``: a further term of every
+            source, ``loss_heads_<source>``, through the teacher's frozen heads that read G^t(Fhat), see
+            :meth:`~xlearner_mm.models.squeeze.heads.StudentOfHeads.head_losses`. Defaults to None.
         init_cfg: mmengine's weight initialization. Defaults to None.
 
     Raises:
@@ -113,6 +124,7 @@ class FitNetDistiller(StudentOfHeads):
         memory_format: str = 'contiguous',
         drop_teachers: float = 0.0,
         mix: Mapping[str, Any] | None = None,
+        heads: Mapping[str, Any] | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -137,6 +149,9 @@ class FitNetDistiller(StudentOfHeads):
         self.level_weights = fill_weights(f'{_OWNER}: level_weights', level_weights, compared)
         self.source_weights = fill_weights(f'{_OWNER}: source_weights', source_weights, list(self.sources))
         self._check_every_teacher_weighs()
+        self.head_term = check_head_term(_OWNER, heads, mix is not None)
+        if self.head_term is not None:
+            self.check_heads_read_distilled_levels()
 
         if start_from is not None:
             _check_choice('start_from', start_from, (*backbone.branches, AVERAGE))
@@ -204,22 +219,22 @@ class FitNetDistiller(StudentOfHeads):
 
         Args:
             inputs: source -> images ``(B, 3, H, W)``.
-            data_samples: source -> data samples; only ``'predict'`` uses them. Defaults to None.
+            data_samples: source -> data samples, for ``'predict'``, and for the loss through heads. Defaults to None.
             mode: ``'loss'``, ``'predict'`` (one source) or ``'tensor'`` (the student's features by source).
 
         Raises:
             ValueError: an unknown mode, or several sources in ``'predict'``.
         """
         if mode == 'loss':
-            return self.loss(inputs)
+            return self.loss(inputs, data_samples)
         if mode == 'predict':
             return self.predict(inputs, data_samples)
         if mode == 'tensor':
             return {name: self.student(images) for name, images in inputs.items()}
         raise ValueError(f"unknown mode '{mode}': choose loss, predict or tensor")
 
-    def loss(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``loss_<teacher>_<level>`` for every teacher and level."""
+    def loss(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list] | None = None) -> dict[str, Tensor]:
+        """Return ``loss_<teacher>_<level>`` for every teacher and level, and ``loss_heads_<source>`` if asked."""
         if self.mix is not None and self.training:
             inputs = mixed(self.mix, inputs)
         groups = joint_groups(inputs)
@@ -228,14 +243,14 @@ class FitNetDistiller(StudentOfHeads):
         taught = [self.teach(images, own) for images, own in zip(batches, owners, strict=True)]
         students = self._student_levels(batches)
         # A fixed order, whatever sizes this rank's images have: transforms of targets talk to the other ranks.
-        distances = {
-            (name, level): self._distances(name, level, taught, students)
+        compared = {
+            (name, level): self._compare(name, level, taught, students)
             for name, target in self.targets.items()
             for level in target.channels
         }
         weight_of = self.teacher_weights()
         dropping = self.drop_teachers and self.training
-        kept = self._kept(batches, taught, distances, weight_of) if dropping else {}
+        kept = self._kept(batches, taught, compared, weight_of) if dropping else {}
         losses, zero = {}, batches[0].new_zeros(())
         for name, target in self.targets.items():
             of_source = self.image_weights(name, {source: len(images) for source, images in inputs.items()})
@@ -244,14 +259,16 @@ class FitNetDistiller(StudentOfHeads):
             if dropping:
                 weights = {batch: own * kept[name, batch] for batch, own in weights.items()}
             for level in target.channels:
-                total = sum((weights[batch] * own).sum() for batch, own in distances[name, level].items())
+                total = sum((weights[batch] * own.distances).sum() for batch, own in compared[name, level].items())
                 losses[f'loss_{name}_{level}'] = zero + weight_of[name] * self.level_weights[level] * total
+        if self.head_term is not None:
+            losses.update(self.head_losses(inputs, data_samples or {}, self.branch_of, taught, compared))
         return losses
 
-    def _distances(
+    def _compare(
         self, name: str, level: int, taught: Sequence[Mapping[str, Shown]], students: Sequence[Mapping[int, Tensor]]
-    ) -> dict[int, Tensor]:
-        """The distances of a teacher's images, ``(R,)``, by the number of the batch."""
+    ) -> dict[int, Compared]:
+        """The R images of a batch that a teacher teaches, compared, by the number of the batch."""
         pairs = {i: (own[name], students[i][level]) for i, own in enumerate(taught) if name in own}
         targets = [shown.features[level] for shown, _ in pairs.values()]
         features = [shown.of(student) for shown, student in pairs.values()]
@@ -265,14 +282,14 @@ class FitNetDistiller(StudentOfHeads):
         self,
         batches: Sequence[Tensor],
         taught: Sequence[Mapping[str, Shown]],
-        distances: Mapping[tuple[str, int], Mapping[int, Tensor]],
+        compared: Mapping[tuple[str, int], Mapping[int, Compared]],
         weight_of: Mapping[str, float],
     ) -> dict[tuple[str, int], Tensor]:
         """The teachers that are not left out of this step, see :func:`keep_teachers`, by teacher and batch."""
         kept: dict[tuple[str, int], Tensor] = {}
         for batch, shown in enumerate(taught):
             terms = {
-                name: [self.level_weights[i] * distances[name, i][batch] for i in self.targets[name].channels]
+                name: [self.level_weights[i] * compared[name, i][batch].distances for i in self.targets[name].channels]
                 for name in shown
             }
             losses = [weight_of[name] * torch.stack(own).sum(0) for name, own in terms.items()]

@@ -6,14 +6,52 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from mmengine.model import BaseModel, ModuleDict
 from torch import Tensor, nn
 
-from xlearner_mm.models.distillation.teachers import by_level
-from xlearner_mm.models.expansion.stock_network import port_of
-from xlearner_mm.models.squeeze.teachers import Target, Teacher
+from xlearner_mm.errors import ConfigError, refuse_unknown
+from xlearner_mm.models.distillation.comparison import Compared
+from xlearner_mm.models.distillation.teachers import by_level, check_weight
+from xlearner_mm.models.expansion.stock_network import losses_of, port_of
+from xlearner_mm.models.squeeze.teachers import Shown, Target, Teacher
+
+
+class HeadTerm(NamedTuple):
+    """The loss through frozen heads.
+
+    Args:
+        loss: ``'labels'`` or ``'outputs'``.
+        weight: of the term of every source.
+    """
+
+    loss: str
+    weight: float
+
+
+def check_head_term(owner: str, heads: Mapping[str, Any] | None, mixes: bool) -> HeadTerm | None:
+    """Return the setting of a loss through heads.
+
+    Args:
+        owner: whose setting it is, for messages.
+        heads: ``dict(loss=..., weight=1.0)``, or None for no such loss.
+        mixes: whether images are mixed.
+
+    Raises:
+        ConfigError: an unknown setting or loss, a negative weight, or labels of images that are mixed.
+    """
+    if heads is None:
+        return None
+    if not isinstance(heads, Mapping) or heads.get('loss') not in ('labels', 'outputs'):
+        raise ConfigError(f"{owner}: heads must be dict(loss='labels') or dict(loss='outputs'), got {heads!r}")
+    refuse_unknown(f'{owner}: heads', heads, ('loss', 'weight'))
+    if mixes and heads['loss'] == 'labels':
+        raise ConfigError(
+            f"{owner}: heads=dict(loss='labels') has no labels of mixed images: set mix=None, or 'outputs'"
+        )
+    return HeadTerm(heads['loss'], check_weight(f'{owner}: heads.weight', heads.get('weight', 1.0)))
 
 
 class StudentOfHeads(BaseModel):
@@ -32,14 +70,91 @@ class StudentOfHeads(BaseModel):
     targets: dict[str, Target]
     guidance: ModuleDict
     standardizers: ModuleDict
+    head_term: HeadTerm | None = None
     _heads_read_branches = False
+
+    def check_heads_read_distilled_levels(self) -> None:
+        """Refuse heads of which a level would be read from the teacher, so that they would not read the student alone.
+
+        Raises:
+            ConfigError: names the first such source and its levels.
+        """
+        learner = self.teacher.learner
+        for name, source in learner.sources.items():
+            port, distilled = port_of(learner.networks[name]), self.targets[learner.backbone.branch_of(source.task)]
+            missing = [i for i in port.out_indices if i not in distilled.channels] if port else []
+            if missing:
+                raise ConfigError(
+                    f"FitNetDistiller: heads of source '{name}' read levels {missing}, which are not among the levels "
+                    f'{list(distilled.channels)} that are distilled: add them to levels, or set heads=None'
+                )
+
+    def head_losses(
+        self,
+        inputs: Mapping[str, Tensor],
+        data_samples: Mapping[str, list],
+        branch_of: Mapping[str, str],
+        taught: Sequence[Mapping[str, Shown]],
+        compared: Mapping[tuple[str, int], Mapping[int, Compared]],
+    ) -> dict[str, Tensor]:
+        """Return ``loss_heads_<source>``: what a source's frozen heads make of G^t(Fhat) of its own images.
+
+        With ``'labels'`` it is the source's own loss, ``loss_weight`` included; with ``'outputs'`` the mean over the
+        heads' output tensors of the mean squared difference to those of F^t (SimKD, CVPR 2022; CrossKD, CVPR 2024).
+        Heads are in eval mode and take no gradients, but pass them on to student and guidance layers.
+
+        Args:
+            inputs: source -> images ``(B, 3, H, W)``.
+            data_samples: source -> data samples.
+            branch_of: source -> branch.
+            taught: of every batch, what teachers show of it.
+            compared: (teacher, level) -> number of the batch -> its comparison.
+
+        Raises:
+            ConfigError: heads whose outputs cannot be compared.
+        """
+        assert self.head_term is not None
+        kind, weight = self.head_term
+        losses = {}
+        for name, images in inputs.items():
+            branch = branch_of[name]
+            batch = next(i for i, shown in enumerate(taught) if branch in shown and name in shown[branch].owners)
+            shown = taught[batch][branch]
+            first = shown.owners.index(name)
+            rows = slice(first, first + len(images))  # a source's images are next to each other
+            guided = {i: compared[branch, i][batch].guided[rows] for i in self.targets[branch].channels}
+            student = {i: self._in_teachers_scale(branch, i, own) for i, own in guided.items()}
+            if kind == 'labels':
+                own = losses_of(
+                    self.teacher.learner.sources[name], self._run_heads(name, images, student, data_samples)
+                )
+                loss, _ = self.parse_losses(own)
+            else:
+                teacher = {i: shown.features[i][rows] for i in student}
+                with torch.no_grad():
+                    wanted = self._run_heads(name, images, teacher, data_samples, 'tensor')
+                found = self._run_heads(name, images, student, data_samples, 'tensor')
+                loss = _distance(name, _tensors(found), _tensors(wanted))
+            losses[f'loss_heads_{name}'] = weight * loss
+        return losses
+
+    def _run_heads(
+        self, name: str, images: Tensor, levels: Any, data_samples: Mapping[str, list], mode: str = 'loss'
+    ) -> Any:
+        network = self.teacher.learner.networks[name]
+        port = port_of(network)
+        assert port is not None
+        with port.serving(images, levels), self.teacher.precision(images):
+            return network(images, data_samples.get(name), mode=mode)
 
     def _standardizer(self, teacher: str, level: int) -> Any:
         return self.standardizers[f'{teacher}_{level}'] if self.standardizers else None
 
     def guided(self, teacher: str, level: int, feature: Tensor, size: tuple[int, int]) -> Tensor:
         """Return G_i^t(Fhat_i) of a spatial size, in the teacher's own scale."""
-        guided = self.guidance[f'{teacher}_{level}'](feature, size)
+        return self._in_teachers_scale(teacher, level, self.guidance[f'{teacher}_{level}'](feature, size))
+
+    def _in_teachers_scale(self, teacher: str, level: int, guided: Tensor) -> Tensor:
         standardize = self._standardizer(teacher, level)
         return guided if standardize is None else standardize.inverse(guided)
 
@@ -89,3 +204,21 @@ class StudentOfHeads(BaseModel):
             own = self.teacher.features(x, [branch], 1 + max(missing))[branch]
             out.update({i: own[i] for i in missing})
         return out
+
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    """The tensors in nested outputs of heads, in order."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return [tensor for own in outputs for tensor in _tensors(own)] if isinstance(outputs, list | tuple) else []
+
+
+def _distance(source: str, found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    shapes = [[tuple(tensor.shape) for tensor in outputs] for outputs in (found, wanted)]
+    if not found or shapes[0] != shapes[1]:
+        raise ConfigError(
+            f"FitNetDistiller: heads of source '{source}' return {shapes[0]} of the student and {shapes[1]} of the "
+            "branch, which cannot be compared, as those of a two-stage detector: use heads=dict(loss='labels')"
+        )
+    pairs = zip(found, wanted, strict=True)
+    return torch.stack([(own.float() - target.float()).square().mean() for own, target in pairs]).mean()
