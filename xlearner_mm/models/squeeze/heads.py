@@ -49,7 +49,7 @@ def check_head_term(owner: str, heads: Mapping[str, Any] | None, mixes: bool) ->
     refuse_unknown(f'{owner}: heads', heads, ('loss', 'weight'))
     if mixes and heads['loss'] == 'labels':
         raise ConfigError(
-            f"{owner}: heads=dict(loss='labels') has no labels of mixed images: set mix=None, or 'outputs'"
+            f"{owner}: mix leaves no labels for heads=dict(loss='labels'): use loss='outputs', or mix=None"
         )
     return HeadTerm(heads['loss'], check_weight(f'{owner}: heads.weight', heads.get('weight', 1.0)))
 
@@ -125,10 +125,8 @@ class StudentOfHeads(BaseModel):
             guided = {i: compared[branch, i][batch].guided[rows] for i in self.targets[branch].channels}
             student = {i: self._in_teachers_scale(branch, i, own) for i, own in guided.items()}
             if kind == 'labels':
-                own = losses_of(
-                    self.teacher.learner.sources[name], self._run_heads(name, images, student, data_samples)
-                )
-                loss, _ = self.parse_losses(own)
+                own = self._run_heads(name, images, student, data_samples)
+                loss, _ = self.parse_losses(losses_of(self.teacher.learner.sources[name], own))
             else:
                 teacher = {i: shown.features[i][rows] for i in student}
                 with torch.no_grad():
