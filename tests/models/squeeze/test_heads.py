@@ -42,7 +42,7 @@ def test_with_labels_it_is_the_sources_own_loss_on_the_student(build, supervise)
     losses = distiller(**data, mode='loss')
     for source in SOURCES:
         wanted = parsed(heads_on(distiller, distiller.forward_task, source, data, 'loss'))
-        torch.testing.assert_close(losses[f'loss_heads_{source}'], 0.5 * wanted, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(losses[f'{source}.heads_loss'], 0.5 * wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('standardize', [None, dict(type='PHIStandardize')])
@@ -55,7 +55,7 @@ def test_with_outputs_it_is_the_distance_of_what_the_heads_make_of_student_and_b
         student = flat(heads_on(distiller, distiller.forward_task, source, data, 'tensor'))
         branch = flat(heads_on(distiller, distiller.teacher.learner.backbone.forward_task, source, data, 'tensor'))
         wanted = sum(((a - b) ** 2).mean() for a, b in zip(student, branch, strict=True)) / len(branch)
-        torch.testing.assert_close(losses[f'loss_heads_{source}'], wanted, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(losses[f'{source}.heads_loss'], wanted, rtol=1e-3, atol=1e-6)
         assert wanted > 0
 
 
@@ -65,7 +65,7 @@ def test_it_trains_student_and_guidance_and_leaves_the_heads_alone(build, kind):
     learner = distiller.teacher.learner
     before = {name: value.clone() for name, value in learner.state_dict().items()}
     losses = distiller(**data_of(distiller), mode='loss')
-    sum(losses[f'loss_heads_{source}'] for source in SOURCES).backward()
+    sum(losses[f'{source}.heads_loss'] for source in SOURCES).backward()
     assert all(p.grad is not None for p in distiller.student.parameters())
     assert distiller.guidance['det_2'].conv.weight.grad.abs().max() > 0
     optimizer = OptimWrapper(torch.optim.SGD(distiller.parameters(), lr=1e-3))

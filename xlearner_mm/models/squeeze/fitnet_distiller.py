@@ -94,7 +94,7 @@ class FitNetDistiller(StudentOfHeads):
             training steps, see :func:`~xlearner_mm.models.squeeze.regularization.build_mix`. Student and teachers see
             the same mixed images (Beyer et al., CVPR 2022, arXiv 2106.05237). Defaults to None.
         heads: ``dict(loss='labels', weight=1.0)`` or ``dict(loss='outputs', weight=1.0)``: a further term of every
-            source, ``loss_heads_<source>``, through the teacher's frozen heads that read G^t(Fhat), see
+            source, ``<source>.heads_loss``, through the teacher's frozen heads that read G^t(Fhat), see
             :meth:`~xlearner_mm.models.squeeze.heads.StudentOfHeads.head_losses`. Defaults to None.
         init_cfg: mmengine's weight initialization. Defaults to None.
 
@@ -234,7 +234,7 @@ class FitNetDistiller(StudentOfHeads):
         raise ValueError(f"unknown mode '{mode}': choose loss, predict or tensor")
 
     def loss(self, inputs: Mapping[str, Tensor], data_samples: Mapping[str, list] | None = None) -> dict[str, Tensor]:
-        """Return ``loss_<teacher>_<level>`` for every teacher and level, and ``loss_heads_<source>`` if asked."""
+        """Return ``loss_<teacher>_<level>`` for every teacher and level, and ``<source>.heads_loss`` if asked."""
         if self.mix is not None and self.training:
             inputs = mixed(self.mix, inputs)
         groups = joint_groups(inputs)

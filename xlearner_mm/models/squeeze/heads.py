@@ -97,7 +97,7 @@ class StudentOfHeads(BaseModel):
         taught: Sequence[Mapping[str, Shown]],
         compared: Mapping[tuple[str, int], Mapping[int, Compared]],
     ) -> dict[str, Tensor]:
-        """Return ``loss_heads_<source>``: what a source's frozen heads make of G^t(Fhat) of its own images.
+        """Return ``<source>.heads_loss``: what a source's frozen heads make of G^t(Fhat) of its own images.
 
         With ``'labels'`` it is the source's own loss, ``loss_weight`` included; with ``'outputs'`` the mean over the
         heads' output tensors of the mean squared difference to those of F^t (SimKD, CVPR 2022; CrossKD, CVPR 2024).
@@ -133,7 +133,7 @@ class StudentOfHeads(BaseModel):
                     wanted = self._run_heads(name, images, teacher, data_samples, 'tensor')
                 found = self._run_heads(name, images, student, data_samples, 'tensor')
                 loss = _distance(name, _tensors(found), _tensors(wanted))
-            losses[f'loss_heads_{name}'] = weight * loss
+            losses[f'{name}.heads_loss'] = weight * loss
         return losses
 
     def _run_heads(
