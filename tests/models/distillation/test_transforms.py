@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.any_settings import FEW
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.models.distillation import comparison, transforms
 from xlearner_mm.models.distillation.comparison import ChannelStandardize
 from xlearner_mm.models.distillation.transforms import PHIStandardize, ScalarStandardize, equalizing_rotation
 
@@ -110,6 +111,25 @@ def test_moments_are_those_of_all_images_whatever_the_batches():
         for own in (step_by_step.rotation, whole.rotation)
     ]
     torch.testing.assert_close(*unsigned, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('transform', TRANSFORMS)
+def test_moments_are_those_of_all_ranks(transform, monkeypatch):
+    own, other = correlated(6, batch=2, seed=1), correlated(6, batch=5, seed=2)
+    wanted = fitted(transform, torch.cat([own, other]))
+    sent = []
+    with monkeypatch.context() as patch:
+        for module in (comparison, transforms):
+            patch.setattr(module, 'all_reduce', lambda sums: sent.append(sums.clone()))
+        fitted(transform, other)
+    theirs = iter(sent)
+    for module in (comparison, transforms):
+        monkeypatch.setattr(module, 'all_reduce', lambda sums: sums.add_(next(theirs)))
+    found = fitted(transform, own)
+    for name in ('mean', 'square', 'count', 'product'):
+        if hasattr(found, name):
+            torch.testing.assert_close(getattr(found, name), getattr(wanted, name), rtol=1e-4, atol=1e-4)
+    assert next(theirs, None) is None
 
 
 def test_the_rotation_changes_at_the_named_steps_alone_and_after_a_checkpoint_too():
