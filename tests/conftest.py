@@ -1,4 +1,4 @@
-"""What all tests share: one thread, fixed seeds, no state left behind."""
+"""Shared settings of all tests: one thread, fixed seeds, no state left behind."""
 
 import functools
 import gc

@@ -1,4 +1,4 @@
-"""Waiting for what other processes do: for a condition, never for a time."""
+"""Waiting for other processes: for a condition, never for a time."""
 
 import os
 import time

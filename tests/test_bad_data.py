@@ -1,4 +1,4 @@
-"""What stands in for a bad image: by a rule, counted, within a share."""
+"""Bad images are replaced by a fixed rule, counted, and limited to a share."""
 
 from itertools import islice
 

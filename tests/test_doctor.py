@@ -1,4 +1,4 @@
-"""The doctor says what is wrong, names the fix, and never ends in a traceback."""
+"""The doctor names each fault and its fix, and never ends in a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No line of the package or its tools could execute what it reads, but for those listed with their reason."""
+"""No line of the package or its tools executes the content of files, except those listed with a reason."""
 
 import ast
 from pathlib import Path
@@ -25,7 +25,7 @@ ALLOWED = {
 
 
 def unsafe_calls(text):
-    """Name and line of every call in a module that may execute what it reads."""
+    """Return name and line of every call in a module that may execute what it reads."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in UNSAFE:
             told = TOLD_NOT_TO.get(name)

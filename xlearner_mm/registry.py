@@ -161,7 +161,7 @@ def _built(kind: Any) -> Any:
 
 
 def _is_importable(kind: str) -> bool:
-    """Whether ``a.B`` is the class B of the module a, not B in the registry of the scope a."""
+    """Return whether ``a.B`` is the class B of the module a, not B in the registry of the scope a."""
     library, dot, _ = kind.partition('.')
     return bool(dot) and library not in _scopes() and get_object_from_string(kind) is not None
 
@@ -182,7 +182,7 @@ def _registrations(kind: Any) -> Iterator[str]:
 
 
 def _is_hidden(name: str, kind: Any, root: Registry) -> bool:
-    """Whether a library registers something else under a name of the root registry."""
+    """Return whether a library registers something else under a name of the root registry."""
     others = (child.module_dict.get(name, kind) for child in root.children.values())
     return any((other.func if isinstance(other, partial) else other) is not kind for other in others)
 

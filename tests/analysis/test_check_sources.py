@@ -1,4 +1,4 @@
-"""The check of sources names what is missing or broken before a job starts."""
+"""check_sources names missing and broken data before a job starts."""
 
 import io
 import json

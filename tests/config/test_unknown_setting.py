@@ -1,4 +1,4 @@
-"""A misspelled setting of any module ends a run in one line with module, setting, nearest name and place."""
+"""A misspelled setting of any module ends a run with one line: module, setting, nearest name and place."""
 
 import inspect
 
@@ -62,7 +62,7 @@ def test_all_registered_modules_are_covered():
 
 
 def test_no_module_of_ours_takes_settings_that_it_does_not_name():
-    """Keyword arguments may go on to a base class, and nowhere else: there a misspelled one would not be seen."""
+    """Keyword arguments may be passed on to a base class only: elsewhere, a misspelled one would not be noticed."""
     for registry, name in OURS:
         taker = registry.get(name)
         for owner in taker.__mro__ if inspect.isclass(taker) else ():

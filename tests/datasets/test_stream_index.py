@@ -1,4 +1,4 @@
-"""What augmentations draw depends on an image's place in its source's stream, and on nothing else."""
+"""Augmentations depend only on an image's place in its source's stream."""
 
 import pickle
 import random

@@ -1,4 +1,4 @@
-"""What the pages show exists: tools, options, configs, files behind links, and python that can be read."""
+"""Tools, options, configs, links and Python blocks of the pages exist and are valid."""
 
 import ast
 import functools

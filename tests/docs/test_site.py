@@ -1,4 +1,4 @@
-"""The documentation as a site: what is on it, and that it is built without a warning and viewed without a network."""
+"""The documentation site: its pages, a build without warnings, viewing without a network."""
 
 import ast
 import html

@@ -1,4 +1,4 @@
-"""Where a training that is launched begins: from nothing, from weights, or where another one was interrupted."""
+"""Start of a launched training: from scratch, from weights, or resumed."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""What users with little memory switch on changes nothing in what is learned."""
+"""Settings that save memory do not change the result of a training."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Trainings that are killed, damaged or out of space go on as if nothing had been."""
+"""Trainings that are killed, damaged or out of space resume identically."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""Squeezes from a config file: interrupted ones go on to the bit, with the teacher that they began with."""
+"""Squeezes from a config file: interrupted ones resume bit-identically, with the teacher of their start."""
 
 import itertools
 import re

@@ -1,4 +1,4 @@
-"""Trainings of two ranks of which one is killed, fails, is told to stop or has other data."""
+"""Trainings of two ranks, one of which is killed, fails, gets SIGTERM or has other data."""
 
 import os
 import re

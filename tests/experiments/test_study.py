@@ -1,4 +1,4 @@
-"""A study runs what its ledger lacks, and never mixes runs of other configs."""
+"""A study runs only missing runs of its ledger, and never mixes runs of other configs."""
 
 import json
 from dataclasses import replace

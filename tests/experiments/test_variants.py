@@ -1,4 +1,4 @@
-"""The slides' variants: which trainings each takes, and what they read."""
+"""The slides' variants: their trainings and the inputs of each."""
 
 from pathlib import Path
 

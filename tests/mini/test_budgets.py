@@ -1,4 +1,4 @@
-"""Hard-sharing gets what X-Learner gets: as many optimizer steps in one row, as many FLOPs in another."""
+"""Budgets of hard-sharing equal X-Learner's: optimizer steps in one row, FLOPs in another."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The input normalization of sources is what their networks finally see, however the images were loaded."""
+"""Input normalization of sources is compared as their networks see it, in any loading order."""
 
 import copy
 

@@ -14,7 +14,7 @@ MMDET = dict(_scope_='mmdet', type='ResNet', depth=18, stem_channels=4, base_cha
 
 
 class Renorm(nn.Module):
-    """A batch norm of one's own, derived from no other."""
+    """A custom batch norm, not derived from a stock one."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Progress files, and what is shown of jobs that write them."""
+"""Progress files, and the progress shown for jobs that write them."""
 
 import json
 import random

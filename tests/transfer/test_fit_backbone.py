@@ -1,4 +1,4 @@
-"""Any backbone in a transfer config: what reads its levels is sized for it, everything else stays."""
+"""Any backbone in a transfer config: modules that read its levels are resized, everything else is unchanged."""
 
 import copy
 from pathlib import Path

@@ -19,7 +19,7 @@ Way = Callable[[], object]
 
 @dataclass(frozen=True)
 class Ratio:
-    """How long one way takes, and how much memory, relative to others.
+    """Time and memory of one implementation relative to others.
 
     Args:
         what: what is done.

@@ -48,7 +48,7 @@ def load_backbone(
     what = f'checkpoint {path}'
     renamed = stem_named_as(module, find_backbone_state(checkpoint, module, path, prefix), what, strict)
     own_modules = {key.split('.')[0] for key in module.state_dict()}
-    # A classifier's or detector's head beside the backbone is no fault; a deeper backbone's block is.
+    # A head of a classifier or detector beside the backbone is accepted; a block of a deeper backbone is not.
     state = {key: value for key, value in renamed.items() if key.split('.')[0] in own_modules}
     if strict:
         load_strictly(module, state, what, remedy)

@@ -168,7 +168,7 @@ class _Leaf:
         return None
 
     def _holds_arrays(self) -> bool:
-        """Whether no transform reads a file; otherwise the class need not be looked up."""
+        """True if no transform reads a file; otherwise the class need not be looked up."""
         return all(step.name != 'LoadImageFromFile' for step in self.steps)
 
 

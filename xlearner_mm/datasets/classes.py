@@ -36,7 +36,7 @@ def labels_of_categories(categories: Iterable[Mapping[str, Any]], classes: Seque
 
     Raises:
         ValueError: duplicate names or ids, no category among the classes, or classes without a category beside
-            categories that are no classes.
+            categories that are not classes.
     """
     if not all(isinstance(category, Mapping) and {'id', 'name'} <= category.keys() for category in categories):
         raise ValueError("has a category without 'id' or 'name'")

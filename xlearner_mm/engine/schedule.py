@@ -147,7 +147,7 @@ def keep_recipe(cfg: Config, processes: int) -> StepPlan | None:
         The images of a step; None where the config does not set ``images_per_step``.
 
     Raises:
-        ConfigError: the setting is no number, contradicts others, or there are more processes than images.
+        ConfigError: the setting is not a number, contradicts others, or there are more processes than images.
     """
     images = cfg.get(SETTING)
     if images is None or cfg.get('train_dataloader') is None:
@@ -309,7 +309,7 @@ def _scaled(schedules: Any, stretch: _Stretch, max_iters: int | None) -> Any:
 
 
 def _is_warmup(schedule: Any) -> bool:
-    """Whether a schedule raises the rate from the first step on, and counts steps."""
+    """Return whether a schedule counts steps and raises the rate from the first one on."""
     if not isinstance(schedule, Mapping) or schedule.get('by_epoch', True) or schedule.get('begin', 0):
         return False
     rises = {

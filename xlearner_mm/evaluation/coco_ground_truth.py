@@ -19,7 +19,7 @@ _POLYGON = 6
 
 
 def prepare_ground_truth(metric: Any, classes: Sequence[str]) -> None:
-    """Let a metric that reads a file in COCO's form count every object, under the class whose name it has.
+    """Make a metric that reads a COCO file count every object, under the class of its name.
 
     What has one meaning only is put right in memory: annotations are numbered from 1 (pycocotools takes an object of id
     0 for one that was not found), and those that do not say are no crowd, as mmdet's data sets take them. What cannot
@@ -64,7 +64,7 @@ def compare_images(metric: Any, parts: Sequence[BaseDataset]) -> str | None:
     """Measure on the images of a data set alone, and refuse a metric that has other images under their ids.
 
     Args:
-        metric: one whose ground truth is ready; others than those with a file in COCO's form are left alone.
+        metric: one whose ground truth is loaded; metrics without a COCO file are not changed.
         parts: the data sets of files that predictions are made for.
 
     Returns:
@@ -98,7 +98,7 @@ def perfect_results(metric: Any, results: Sequence[tuple[dict, dict]]) -> list[t
     """Return what a ``CocoMetric`` collects of a detector that is right about everything.
 
     Args:
-        metric: one whose ground truth is ready.
+        metric: one whose ground truth is loaded.
         results: what it has collected of some images; without a file, their annotations are in it.
 
     Returns:

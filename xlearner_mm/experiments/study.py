@@ -146,7 +146,7 @@ class Run:
 
     @property
     def key(self) -> tuple[str, str, int, str]:
-        """What two lines of the same run share."""
+        """Common key of all lines of the same run."""
         return self.study, self.row, self.seed, self.digest
 
 

@@ -196,7 +196,7 @@ def _interruptible() -> Iterator[None]:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    # nohup ignores SIGHUP so that jobs outlive the terminal: leave that as it is.
+    # nohup ignores SIGHUP so that jobs outlive the terminal: do not change that.
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     signs = [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
     before = {sign: signal.signal(sign, interrupt) for sign in signs}

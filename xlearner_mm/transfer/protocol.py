@@ -1,4 +1,4 @@
-"""How a backbone is judged: the transfer sets of a suite, and the protocol."""
+"""Evaluation of a backbone: the transfer sets of a suite, and the protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of every image we read: what is right is read right, what would be wrong in silence is an error by name."""
+"""Valid images are read correctly; silent faults are errors that name the file."""
 
 import json
 import re

@@ -98,7 +98,7 @@ def test_more_patience_resumes_and_is_logged(tmp_path, caplog):
     straight = trained(tmp_path / 'straight', hooks=[STOPPER | dict(patience=4)], **settings)
     assert counted(further) == counted(straight)
     assert further.iter == 12
-    assert 'goes on' in caplog.text
+    assert 'it continues' in caplog.text
     assert 'patience is 4, was 3' in caplog.text
 
 

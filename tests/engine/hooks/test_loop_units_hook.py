@@ -1,4 +1,4 @@
-"""What counts epochs in a training of iterations, or never comes, is refused before the first step."""
+"""Settings that count epochs in an iteration-based training, or never act, are refused before the first step."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A training writes its progress for whoever runs it."""
+"""Progress file of a training."""
 
 import pytest
 

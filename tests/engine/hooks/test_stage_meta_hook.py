@@ -1,4 +1,4 @@
-"""What every checkpoint of a stage says of itself, and that a stage goes on from its own checkpoints only."""
+"""Metadata in checkpoints of a stage, and resuming from checkpoints of the same stage only."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What a validation would end with ends the run before its first step."""
+"""Errors of a validation end the run before its first step."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What belongs to a branch, what may be set for it, and what is refused."""
+"""Parameters of a branch, its settings, and refused ones."""
 
 import pytest
 import torch

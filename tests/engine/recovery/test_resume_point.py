@@ -1,4 +1,4 @@
-"""Which checkpoint of a work directory a training goes on from."""
+"""Choice of the checkpoint to resume from in a work directory."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A network that would use a backbone otherwise than it was trained is told so, in any runner."""
+"""Use of a backbone with another normalization or style than in training is refused, in any runner."""
 
 import pytest
 import torch

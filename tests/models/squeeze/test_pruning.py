@@ -1,4 +1,4 @@
-"""Pruning steps: what goes, how much, and what they never touch."""
+"""Pruning steps: which widths, how many, and which are never pruned."""
 
 import copy
 import sys

@@ -1,4 +1,4 @@
-"""What a student may be, and what it may start from."""
+"""Valid students and their initialization."""
 
 import re
 

@@ -1,1 +1,1 @@
-"""Whether each image and annotation can be what it claims to be."""
+"""Checks of images against their annotations and files."""

@@ -46,7 +46,7 @@ class ImageFault(Exception):
 
     @property
     def kind(self) -> tuple[str, str]:
-        """What alike faults have in common: the place, and the reason without paths and numbers."""
+        """Common key of similar faults: the place, and the reason without paths and numbers."""
         what = type(self.origin).__name__ if self.place else _OF_ONE_IMAGE.sub('', self.reason)
         return self.place, what
 
@@ -267,7 +267,7 @@ def _explain(error: BaseException) -> str:
 
 
 def _is_unreadable(path: str, backend_args: Any) -> bool:
-    """Whether a file exists, but is no image."""
+    """Return whether a file exists, but is not an image."""
     try:
         content = fileio.get(path, backend_args=backend_args)
     except Exception:  # whatever a backend raises: a missing file may be due to a wrong folder

@@ -88,7 +88,7 @@ class HookStateHook(Hook):
             runner.train_loop.stop_training = True  # type: ignore[attr-defined]
             runner.logger.info('the training to resume had ended early: nothing to do')
         elif checkpoint.get(_ENDED):
-            runner.logger.warning(f'the training to resume had ended early; it goes on, because {", ".join(changed)}')
+            runner.logger.warning(f'the training to resume had ended early; it continues, because {", ".join(changed)}')
 
 
 def _stateful(runner: Runner) -> Iterator[tuple[str, Hook, HookState]]:

@@ -17,7 +17,7 @@ from xlearner_mm.registry import HOOKS
 class ProgressHook(Hook):
     """Write the steps done to ``<work_dir>/progress.json`` at most once a second, for job runners to read.
 
-    The training goes on without it where the file cannot be written.
+    If the file cannot be written, the training continues without it.
     """
 
     _file: ProgressFile | None = None

@@ -150,7 +150,7 @@ def read_starts(work_dir: Path) -> list[dict[str, Any]]:
     try:
         return list(json.loads(path.read_text(encoding='utf-8'))['starts'])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f'{path} is damaged ({error}): move it away, and the next start begins a new one') from error
+        raise ConfigError(f'{path} is damaged ({error}): move it away, and the next start writes a new one') from error
 
 
 def add_start(work_dir: Path, start: dict[str, Any]) -> list[str]:

@@ -35,7 +35,7 @@ _COMPUTED = ('Accuracy', 'SingleLabelMetric', 'IoUMetric', 'DepthMetric', 'CocoM
 
 @HOOKS.register_module()
 class ValidationHook(Hook):
-    """Try the validation before the first step, and make up for one that an interruption prevented.
+    """Try the validation before the first step, and run one that an interruption prevented.
 
     Classes and annotations of the validation data are checked, and two images of it predicted and measured.
 

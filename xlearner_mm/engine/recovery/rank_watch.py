@@ -207,7 +207,7 @@ def _first_line(error: Exception) -> str:
 
 @HOOKS.register_module()
 class RankWatchHook(Hook):
-    """Mark every step's beginning and end in the :class:`~xlearner_mm.engine.recovery.rank_watch.RankWatch`.
+    """Mark the start and end of every step in the :class:`~xlearner_mm.engine.recovery.rank_watch.RankWatch`.
 
     Args:
         watch: this rank's.

@@ -56,7 +56,7 @@ def replay_step(config: str, path: str, options: tuple[str, ...] = ()) -> Replay
         options: ``KEY=VALUE`` overrides of the config. Defaults to none.
 
     Raises:
-        CheckpointError: no saved step, or one of another model.
+        CheckpointError: the file is not a saved step, or of another model.
     """
     cfg = load_config(config, None, options, 'none')
     init_default_scope(cfg.get('default_scope', 'mmengine'))

@@ -23,16 +23,16 @@ from xlearner_mm.models.unwrapped import unwrapped
 
 
 class ResumableRunner(Runner):
-    """Save, load and resume checkpoints. A run that was killed and resumed ends as one that never stopped."""
+    """Save, load and resume checkpoints. A run that was killed and resumed equals an uninterrupted one."""
 
     _resume: bool | str
     _has_loaded: bool
     not_taken_over: Sequence[str] = ()
-    """Settings of the config in whose place a resumed training has its checkpoint's."""
+    """Settings of the config that a resumed training ignores: it keeps its checkpoint's."""
 
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Write a checkpoint atomically on a local disk; elsewhere (``backend_args``) as its storage does.
+        """Write a checkpoint, atomically on a local disk; other storage (``backend_args``) writes as it does.
 
         Raises:
             CheckpointError: it cannot be written; the message names the last one.
@@ -65,8 +65,8 @@ class ResumableRunner(Runner):
     def load_or_resume(self) -> None:
         """Load or resume as the config says; from a work directory, the last readable checkpoint.
 
-        ``resume=True`` resumes from ``load_from``, a file or another work directory, or from the own one.
-        ``resume='auto'`` resumes from the own one, and starts from ``load_from`` where nothing has been saved.
+        ``resume=True`` resumes from ``load_from``, a file or another work directory, or else from its own one.
+        ``resume='auto'`` resumes from its own one, or starts from ``load_from`` if nothing has been saved.
         """
         chosen_settings(self)  # refused at the first start, not when the training is resumed
         auto, named = self._resume == 'auto', self._load_from
@@ -88,7 +88,7 @@ class ResumableRunner(Runner):
         super().load_or_resume()
 
     def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Resume with the checkpoint's schedule and optimizer settings, or those that ``resume_schedule`` chooses.
+        """Resume with the schedule and optimizer settings of the checkpoint, or as ``resume_schedule`` says.
 
         Args:
             filename: a checkpoint.
@@ -111,8 +111,8 @@ class ResumableRunner(Runner):
     ) -> dict[str, Any]:
         """Load a checkpoint without executing anything in it.
 
-        To resume, it must hold all of the model's weights and nothing else. To start from, it must hold all of the
-        backbone; of a model without one, at least something.
+        To resume, it must hold exactly the weights of the model. To start from, it must hold all weights of the
+        backbone, or at least one weight of a model without backbone.
 
         Args:
             filename: a file, or a work directory.

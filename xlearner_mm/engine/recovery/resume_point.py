@@ -90,7 +90,7 @@ def read_to_resume(filename: str, places: Places) -> dict[str, Any]:
     """Read a checkpoint or the last one of a work directory.
 
     Raises:
-        CheckpointError: it cannot be read; names the one before it, if there is one.
+        CheckpointError: it cannot be read; the message names the previous one, if any.
     """
     try:
         return read_checkpoint(filename)

@@ -22,7 +22,7 @@ _PROGRESS = (
     'optimizer', 'last_step', '_global_step', '_last_value', 'base_values', 'verbose', 'best', 'num_bad_epochs',
     'cooldown_counter', 'rule_worse',
 )  # fmt: skip
-"""State of a schedule that is no setting."""
+"""State of a schedule that is not a setting."""
 
 
 class ConfiguredSettings:
@@ -106,7 +106,7 @@ class ConfiguredSettings:
         _step_to(runner)
 
     def _beside(self, runner: Runner) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-        """Yield places in a config with the groups that a parameter is in now, and was in before."""
+        """Yield places in a config with the current and the former group of a parameter."""
         for name, wrapper in wrappers_of(runner.optim_wrapper).items():
             now = {id(parameter): group for group in wrapper.optimizer.param_groups for parameter in group['params']}
             for wanted in self._groups[name]:
@@ -180,7 +180,7 @@ def match_optimizers(runner: Runner, checkpoint: Mapping[str, Any], filename: st
 
 
 def _regroup(model: nn.Module, wrapper: OptimWrapper, saved: Mapping[str, Any], place: str) -> None:
-    """Group the parameters as a checkpoint does; its settings, and the state of its schedules, are by group."""
+    """Group the parameters as in a checkpoint: its settings, and the states of its schedules, are per group."""
     groups, own = wrapper.optimizer.param_groups, dict(unwrapped(model).named_parameters())
     names = {name for group in saved['param_groups'] for name in group['param_names']}
     trained = {name for group in groups for name in group['param_names'] if own[name].requires_grad}
@@ -242,7 +242,7 @@ def _numbers(groups: list[dict[str, Any]]) -> str:
 
 
 def _copied(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a group, of the same parameters."""
+    """Return a copy of a group with the same parameters."""
     return {key: list(value) if key in _TENSORS else deepcopy(value) for key, value in group.items()}
 
 

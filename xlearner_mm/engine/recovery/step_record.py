@@ -1,4 +1,4 @@
-"""One training step as a file, with all that a replay needs."""
+"""One training step as a file, with everything that a replay needs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_step(path: str) -> dict[str, Any]:
         ``place`` (seed, rank, iter), ``losses``, ``batch`` and ``state_dict``.
 
     Raises:
-        CheckpointError: it is missing, damaged, or no saved step.
+        CheckpointError: it is missing, damaged, or not a saved step.
     """
     try:
         sample_types = [getattr(import_module(module), name) for module, name in _SAMPLE_TYPES]

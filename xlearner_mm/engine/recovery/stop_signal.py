@@ -172,9 +172,9 @@ class StopSignalHook(Hook):
             last = None if hook is None else hook.last_ckpt
             why = 'no checkpoint of this step is written, for this training saves by epochs or not at all'
             if last is None:
-                return f'{why}, and there is none before it: the same command begins anew'
-            return f'{why}; the last one is {last}: go on from it with --resume'
+                return f'{why}, and there is no earlier one: the same command starts from the beginning'
+            return f'{why}; the last one is {last}: resume from it with --resume'
         name = hook.filename_tmpl.format(runner.iter + 1)
         if osp.basename(str(hook.last_ckpt)) != name:
             hook._save_checkpoint(runner)
-        return f'checkpoint {hook.last_ckpt} is written; go on with --resume'
+        return f'checkpoint {hook.last_ckpt} is written; resume with --resume'
