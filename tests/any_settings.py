@@ -1,4 +1,4 @@
-"""How property tests draw: the same examples in every run, a few of them in fast tests and more in slow ones."""
+"""Settings of property tests: the same examples in every run, few in fast tests and more in slow ones."""
 
 from hypothesis import HealthCheck, Phase, settings
 

@@ -140,5 +140,5 @@ def sources_of(stem):
 
 
 def branch_of(part):
-    """Of backbone.branches.<task>. and backbone.links.<sender>_<level>__<receiver>_<level>."""
+    """Return the branch of backbone.branches.<task>. or backbone.links.<sender>_<level>__<receiver>_<level>."""
     return part[2] if part[1] == 'branches' else part[2].split('__')[1].split('_')[0]

@@ -1,4 +1,4 @@
-"""Which checkpoint of a work directory, and which weights of a checkpoint."""
+"""Choice of a checkpoint in a work directory, and of weights in a checkpoint."""
 
 from types import SimpleNamespace
 

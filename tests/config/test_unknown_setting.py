@@ -96,7 +96,7 @@ def write(path, sources=None, model=None, **changes):
 
 @pytest.fixture
 def line(tmp_path, capfd):
-    """What a launch of a config says in its last line."""
+    """Return the last line of a launch of a config."""
 
     def said(**settings):
         config = write(tmp_path / 'training.py', **settings)

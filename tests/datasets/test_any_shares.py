@@ -1,4 +1,4 @@
-"""Whatever the sources, batch sizes, seed and ranks: exact shares, nothing twice, nothing left out."""
+"""Exact shares without repetition or omission, for any sources, batch sizes, seed and ranks."""
 
 from collections import Counter
 from itertools import islice

@@ -115,7 +115,7 @@ def test_the_order_is_that_of_the_class_and_its_pipeline(name):
 
 
 def test_the_order_is_that_of_the_pixels(tmp_path, monkeypatch):
-    """Of datasets that are built, and compared with what they give for a red picture."""
+    """Channel orders of built datasets, compared with their pixels of a red image."""
     (tmp_path / 'red' / 'a').mkdir(parents=True)
     Image.new('RGB', (8, 8), (250, 0, 0)).save(tmp_path / 'red' / 'a' / '0.png')
     for settings, order in ((dict(), 'bgr'), (dict(imdecode_backend='pillow'), 'bgr')):

@@ -1,4 +1,4 @@
-"""What is wrong with a config is one line in every tool, with file and line."""
+"""Config errors are one line in every tool, with file and line."""
 
 from pathlib import Path
 

@@ -140,7 +140,7 @@ def test_gradients_are_equal_when_one_process_sees_no_object(build, tmp_path):
 
 
 def test_heads_that_average_over_own_positives_affect_only_their_branch(build, tmp_path):
-    """RetinaNet's own habit in the stock library; no process may wait for another because of it."""
+    """Stock RetinaNet averages by its own positives; no process may wait for another because of it."""
     learner, batch = build(tiny_detector()), without_objects(tiny_batch(4), slice(2, 4))
     (first, names), (second, other_names) = in_two_processes(learner, batch, tmp_path / 'ranks')
     assert names == other_names

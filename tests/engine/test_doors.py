@@ -115,7 +115,7 @@ READ = {
 
 @pytest.fixture
 def evil(tmp_path):
-    """What makes a folder when it is unpickled, and the folder."""
+    """Return an object that makes a folder when it is unpickled, and the folder."""
 
     class Evil:
         def __reduce__(self):

@@ -65,7 +65,7 @@ def test_gradients_and_statistics_are_those_of_all_images_in_one_process(branch,
 
 
 def mixed_batch(rank):
-    """Of rank 1, the images of one of two classification sources are larger."""
+    """A batch in which one of two classification sources has larger images on rank 1."""
     batch = tiny_batch()
     if rank == 1:
         batch['cars']['inputs'] = [F.pad(image, (0, 32, 0, 64)) for image in batch['cars']['inputs']]

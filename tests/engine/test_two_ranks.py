@@ -33,7 +33,7 @@ FAULTS = dict(
 
 @HOOKS.register_module()
 class FaultHook(Hook):
-    """What happens to one rank in step 3."""
+    """A fault of one rank in step 3."""
 
     def __init__(self, fault, rank=1):
         self.fault, self.rank = fault, rank
@@ -79,7 +79,7 @@ def often(monkeypatch):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Where two ranks have trained without any fault."""
+    """Return the work directory of two ranks trained without faults."""
     folder = tmp_path_factory.mktemp('ranks')
     write_teacher(folder)
     statuses, told = two_ranks(folder, 'straight')

@@ -70,6 +70,6 @@ def tiny_runner(work_dir, hooks=(), model=None, max_iters=4, interval=2, runner=
 
 
 def logged(runner):
-    """What the log's scalars are, by name: one value per logged step."""
+    """Return the logged scalars by name: one value per logged step."""
     scalars = runner.message_hub.log_scalars
     return {name.removeprefix('train/'): list(buffer.data[0]) for name, buffer in scalars.items()}

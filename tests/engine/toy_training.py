@@ -17,7 +17,7 @@ _RUNS = count()
 
 
 class Interrupted(Exception):
-    """Stands for SIGKILL: nothing of the training's process is left but its files."""
+    """Simulate SIGKILL: only the files of the training are left."""
 
 
 @TRANSFORMS.register_module()

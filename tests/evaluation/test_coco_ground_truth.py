@@ -1,4 +1,4 @@
-"""What training accepts, the metric measures rightly, or it is refused before the first step."""
+"""Annotations accepted in training are measured correctly, or refused before the first step."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a stranger's metadata may have built, and what it may not."""
+"""Types that metadata of foreign checkpoints may and may not build."""
 
 import pytest
 

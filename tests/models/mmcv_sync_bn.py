@@ -8,7 +8,7 @@ import torch.distributed as dist
 
 
 class Kernels:
-    """What ``mmcv._ext`` computes for inputs ``(B, C, N)``, into the tensors that it is given."""
+    """Compute what ``mmcv._ext`` does for inputs ``(B, C, N)``, into the given tensors."""
 
     @staticmethod
     def sync_bn_forward_mean(x, mean):

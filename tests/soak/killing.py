@@ -35,7 +35,7 @@ def in_process(work, kill=None, errors=None):
     Raises:
         AssertionError: it failed by itself, or did not end.
     """
-    # Forked, not spawned: importing the libraries anew takes longer than all that is tested.
+    # Forked, not spawned: importing the libraries again takes longer than the test.
     child = os.fork()
     if child == 0:
         _run(work, kill, errors)

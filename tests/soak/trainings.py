@@ -128,7 +128,7 @@ def train(stage, work_dir, resume=False, steps=STEPS, workers=0, **kwargs):
 
 
 def outcome(work_dir, steps=STEPS):
-    """What a training ended with: weights, averages, optimizer, schedules and every loss it logged."""
+    """Final state of a training: weights, averages, optimizer, schedules and all logged losses."""
     content = torch.load(work_dir / f'iter_{steps}.pth', weights_only=False)
     scalars = content['message_hub']['log_scalars']
     losses = {name: buffer.data for name, buffer in scalars.items() if 'time' not in name and 'memory' not in name}

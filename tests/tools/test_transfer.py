@@ -1,4 +1,4 @@
-"""What the suite's command line makes of its words before anything runs."""
+"""Parsing of the suite's command line."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from xlearner_mm.transfer import suite as module
 
 @pytest.fixture(autouse=True)
 def empty_folder(monkeypatch, tmp_path):
-    """Where the commands are typed."""
+    """The current directory of the commands."""
     monkeypatch.chdir(tmp_path)
 
 

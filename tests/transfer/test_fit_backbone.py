@@ -59,7 +59,7 @@ def test_the_readers_of_every_task_are_sized_for_it(starts, name):
 
 
 def test_modules_behind_a_neck_keep_their_size(starts):
-    """FPN gives out 256 channels, as many as the first level of a ResNet-50 has."""
+    """FPN returns 256 channels, as many as the first level of a ResNet-50."""
     model, stock = fitted(PAPER['det'], starts['wide']), Config.fromfile(PAPER['det']).model
     for part in ('rpn_head', 'roi_head'):
         assert model[part] == stock[part]

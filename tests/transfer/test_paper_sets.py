@@ -46,7 +46,7 @@ DETECTOR = [
     'model.roi_head.bbox_roi_extractor.out_channels=16',
     'model.roi_head.bbox_head.in_channels=16',
     'model.roi_head.bbox_head.fc_out_channels=32',
-    'model.test_cfg.rcnn.score_thr=0.0',  # two steps make nobody sure of anything
+    'model.test_cfg.rcnn.score_thr=0.0',  # two steps give no confident detection
     *(f'{split}_dataloader.dataset.pipeline.1.scale=(200,120)' for split in ('val', 'test')),
 ]
 SEGMENTOR = [

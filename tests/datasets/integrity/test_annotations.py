@@ -128,7 +128,7 @@ def test_strict_paths_need_a_folder(tmp_path):
 
 @pytest.fixture
 def told(monkeypatch):
-    """What is logged of objects that are left out."""
+    """Log lines about objects that are left out."""
     lines = []
     monkeypatch.setattr('xlearner_mm.datasets.integrity.annotations.print_log', lambda line, *_: lines.append(line))
     return lines

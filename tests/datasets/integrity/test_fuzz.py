@@ -60,7 +60,7 @@ def fuzz(form, folder, seeds):
     there.close()
     seed = None
     try:
-        # The first is told before anything can hang.
+        # The first seed is sent before anything can hang.
         while seed is None or here.poll(SECONDS):
             seed, told = here.recv()
             if told is not None:
@@ -75,8 +75,8 @@ def fuzz(form, folder, seeds):
 
 
 def _run_cases(connection, source, root, seeds):
-    """Tell each seed before its case, and at the end, or at the first fault, what happened."""
-    faulthandler.disable()  # a crash is told by its seed
+    """Send each seed before its case, and the outcome at the end or at the first fault."""
+    faulthandler.disable()  # a crash is reported by its seed
     limit = MEMORY + int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for seed in seeds:

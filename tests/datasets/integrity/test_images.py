@@ -406,7 +406,7 @@ def test_a_failure_on_one_image_is_blamed_on_the_image_with_its_transform(tmp_pa
     assert isinstance(error, BadImageError)
     says(error, r'cat/0\.jpg fails in transform NeedsADog \(pipeline\[1\]\), which other images pass: ValueError: no')
     dataset = MultiSourceDataset({'pets': {**source, 'bad_data': SKIP}})
-    assert 'dog' in dataset[0]['data']['data_samples'].img_path, 'another stands in for it'
+    assert 'dog' in dataset[0]['data']['data_samples'].img_path, 'it is replaced by another'
 
 
 def test_any_number_of_non_image_files_is_blamed_individually(tmp_path):

@@ -52,7 +52,7 @@ def squeeze(tmp_path, teacher):
 
 
 def score_of(network, source):
-    """What the metric gives on the validation images of a source, computed without a loop."""
+    """Return the metric on the validation images of a source, computed without a loop."""
     items = [TinyImageDataset(source, length=6, seed=1)[i] for i in range(6)]
     batch = {source: {key: [item[key] for item in items] for key in ('inputs', 'data_samples')}}
     with torch.no_grad():
@@ -127,7 +127,7 @@ def test_log_and_best_checkpoint_have_it(squeeze, tmp_path):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """How often the branches are measured."""
+    """Return how often the branches are measured."""
     calls = []
     inside = 'xlearner_mm.models.squeeze.FitNetDistiller.heads_on_branches'
     from xlearner_mm.models.squeeze import FitNetDistiller

@@ -176,7 +176,7 @@ def test_a_profiler_that_has_done_its_work_does_not_run_again(tmp_path):
 
 @HOOKS.register_module()
 class CountingHook(Hook):
-    """Stands for a hook of a user's own, which names its state."""
+    """A custom hook that declares its state."""
 
     hook_state = HookState(('seen',))
 

@@ -1,4 +1,4 @@
-"""What a user sees of a training: the same numbers in the text log and in TensorBoard."""
+"""Text log and TensorBoard of a training have the same numbers."""
 
 import pytest
 

@@ -16,7 +16,7 @@ from ...datasets.small_sources import label_maps
 
 
 def begin(root, values, model=None, stock=False):
-    """Begin a training on six maps of two classes, and return what is logged."""
+    """Start a training on six maps of two classes, and return its log."""
     source = label_maps(root)
     for path in (root / 'maps').iterdir():
         Image.fromarray(np.resize(np.array(values, np.uint8), (72, 96))).save(path)

@@ -29,7 +29,7 @@ def pruning(**kwargs):
 
 @pytest.fixture(scope='module', autouse=True)
 def expansion(tmp_path_factory):
-    """What the expansion stage has saved."""
+    """Return a checkpoint of the expansion stage."""
     path = tmp_path_factory.mktemp('expansion') / 'iter_9.pth'
     torch.manual_seed(0)
     learner = MODELS.build(model())

@@ -1,4 +1,4 @@
-"""What a work directory says of its training, of either stage."""
+"""Record of a training in its work directory, for both stages."""
 
 import hashlib
 import json

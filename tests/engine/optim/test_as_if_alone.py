@@ -132,7 +132,7 @@ def test_joint_training_equals_three_stock_trainings(of_all, own, schedules):
 
 
 def test_clipped_together_one_task_shrinks_the_steps_of_the_others():
-    """What the constructor is for: the stock one ends elsewhere."""
+    """The reason for the constructor: the stock one gives other weights."""
     ends = []
     for constructor in ('PerBranchOptimWrapperConstructor', 'DefaultOptimWrapperConstructor'):
         joint = learner()

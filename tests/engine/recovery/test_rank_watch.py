@@ -1,4 +1,4 @@
-"""Of two ranks one dies, fails or hangs: both end, and name the same one."""
+"""If one of two ranks dies, fails or hangs, both end and name it."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def often(monkeypatch):
 
 
 def watched(rank, fault=None):
-    """What either rank does: after some steps the fault on rank 1, for which rank 0 waits in a collective."""
+    """Run a rank: after some steps rank 1 fails, and rank 0 waits for it in a collective."""
     watch = RankWatch(own_store(), rank, 2, timeout=600).start()
     for step in range(3):
         watch.mark(f'step {step}')

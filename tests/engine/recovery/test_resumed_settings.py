@@ -29,7 +29,7 @@ def rates(runner):
 
 @pytest.fixture
 def told(caplog):
-    """What resuming a training of 6 steps with other settings logs as warnings."""
+    """Return the warnings of a training of 6 steps resumed with other settings."""
 
     def told(folder, before, after, steps=12):
         trained(folder, steps=6, **before)

@@ -34,7 +34,7 @@ def export(tmp_path):
 
 
 def dropped_in(library, file, checkpoint):
-    """What a user changes, and nothing else."""
+    """Apply only the changes that a user makes."""
     cfg = Config.fromfile(folder_of(library) / file)
     cfg.custom_imports = dict(imports=['xlearner_mm'], allow_failed_imports=False)
     cfg.model.backbone.type = 'XLearnerResNet'

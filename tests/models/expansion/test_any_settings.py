@@ -1,4 +1,4 @@
-"""Whatever the valid settings: the links that were asked for, the formula, shapes, and gradients where promised."""
+"""Any valid settings: the configured links, the formula, shapes, and the documented gradients."""
 
 import pytest
 import torch

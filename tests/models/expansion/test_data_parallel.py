@@ -127,7 +127,7 @@ def test_it_starts_with_parameters_and_buffers_of_the_first_process(tmp_path):
 
 
 def test_parameters_without_a_gradient_stay_as_in_one_process(tmp_path):
-    """What no process uses is no gradient of zeros, which would decay it; what one uses is averaged."""
+    """Parameters that no process uses have no gradient (zeros would decay them); those that one uses are averaged."""
     learner = build()
     learner.idle, learner.odd = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))
 

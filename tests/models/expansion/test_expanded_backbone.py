@@ -159,7 +159,7 @@ def test_an_unknown_task_is_refused(x):
 
 
 def stages_run(backbone, run):
-    """Which stages a call runs, as (branch, level)."""
+    """Return the stages that a call runs, as (branch, level)."""
     ran = set()
     handles = [
         branch.stage(i).register_forward_hook(lambda *_, key=(t, i): ran.add(key))

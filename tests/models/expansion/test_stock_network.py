@@ -43,7 +43,7 @@ def expanded():
 
 @pytest.fixture
 def log(caplog):
-    """What mmengine's logger, which passes nothing on to the root logger, is told."""
+    """Records of mmengine's logger, which does not propagate to the root logger."""
     logger = MMLogger.get_current_instance()
     logger.addHandler(caplog.handler)
     yield caplog

@@ -1,4 +1,4 @@
-"""Whatever the valid settings of a squeeze: one loss per branch and level, none reaches a teacher, weights weigh."""
+"""Any valid settings of a squeeze: one loss per branch and level, no teacher gradients, correct weights."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Which teacher runs on which images, and how deep: no pass is wasted, and none changes a number."""
+"""Images and depth of each teacher's passes: none is wasted, and results do not change."""
 
 import pytest
 import torch

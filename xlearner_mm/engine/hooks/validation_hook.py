@@ -39,7 +39,7 @@ class ValidationHook(Hook):
 
     Classes and annotations of the validation data are checked, and two images of it predicted and measured.
 
-    MMEngine's loops save a checkpoint before they validate the same step or epoch and, when resumed, go on with the
+    MMEngine's loops save a checkpoint before they validate the same step or epoch and, when resumed, continue with the
     next one: that validation, and with it the best checkpoint or an early stop, would be lost.
 
     Raises:
