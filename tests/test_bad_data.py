@@ -60,7 +60,7 @@ def test_a_bad_image_is_replaced_by_the_next_in_the_sources_order(tmp_path, sour
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_it_is_the_same_after_an_interruption_and_with_workers(tmp_path, source, workers):
+def test_replacements_are_the_same_after_an_interruption_and_with_workers(tmp_path, source, workers):
     spoil(tmp_path, 1, 4)
     straight = samples(source, 9)
     assert {1, 4} <= {bad for _, instead_of in straight for bad in instead_of}
@@ -75,7 +75,7 @@ def test_without_a_stream_the_next_in_the_list_replaces_a_bad_image(tmp_path, so
     assert REPLACED not in dataset[2]['data']['data_samples'].metainfo
 
 
-def test_beyond_the_share_it_is_an_error_that_names_the_last(tmp_path, source):
+def test_more_bad_images_than_the_share_are_an_error_that_names_the_last(tmp_path, source):
     spoil(tmp_path, 0, 1, 2)
     dataset = MultiSourceDataset({'pets': source})
     message = (
@@ -104,7 +104,7 @@ def test_skip_does_not_hide_faults_of_the_pipeline(source):
         MultiSourceDataset({'pets': source})[0]
 
 
-def test_samples_that_could_not_tell_of_it_are_no_stand_ins(tmp_path, source):
+def test_skip_needs_samples_that_record_replacements(tmp_path, source):
     spoil(tmp_path, 0)
     source['dataset']['pipeline'].pop()
     dataset = MultiSourceDataset({'pets': source})

@@ -48,7 +48,7 @@ def name(path):
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=name)
-def test_names_are_identifiers_and_the_first_line_says_what_it_is(path):
+def test_names_are_identifiers_and_the_first_line_describes_the_config(path):
     assert re.fullmatch(r'[a-z][a-z0-9_]*', path.stem)
     assert path.read_text().startswith('# ')
     assert f'python tools/train.py configs/{name(path)}' in path.read_text()

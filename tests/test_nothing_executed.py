@@ -38,7 +38,7 @@ def unsafe_calls(text):
             yield f'{ast.unparse(node.func)} with a shell', node.lineno
 
 
-def test_no_call_executes_what_it_reads():
+def test_no_call_executes_file_content():
     found = [
         f'{file.relative_to(ROOT)}:{line}: {name}'
         for file in FILES

@@ -60,7 +60,7 @@ def test_work_dirs_are_named_by_their_config():
     assert load('hard_sharing_seg_r18').work_dir == 'work_dirs/hard_sharing_seg_r18'
 
 
-def test_a_base_of_the_installed_package_means_what_the_file_means(tmp_path):
+def test_a_base_of_the_installed_package_equals_the_file(tmp_path):
     (tmp_path / 'mine.py').write_text("_base_ = 'xlearner_mm::mini/xlearner_r18_expansion.py'\n")
     mine = load_config(str(tmp_path / 'mine.py'), 'work', [], 'none')
     itself = load_config(str(CONFIGS / 'xlearner_r18_expansion.py'), 'work', [], 'none')

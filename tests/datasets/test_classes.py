@@ -97,7 +97,7 @@ def test_a_misspelled_class_is_refused_with_the_nearest_name(tmp_path, misspelle
     )
 
 
-def test_the_classes_of_coco_that_were_left_as_they_are_do_not_fit_other_categories(tmp_path):
+def test_default_coco_classes_do_not_fit_other_categories(tmp_path):
     settings = coco_of(tmp_path, ('cat', 'dog', 'lion'))
     del settings['metainfo']
     refused(settings, r'no category for 78 of the 80 classes .*\(lion\).*set metainfo=dict\(classes=\.\.\.\)')
@@ -118,7 +118,7 @@ def doubled_id(content):
         (doubled_id, 'several categories of id 2'),
     ],
 )
-def test_categories_that_cannot_be_told_apart_are_refused(tmp_path, change, message):
+def test_ambiguous_categories_are_refused(tmp_path, change, message):
     settings = coco_of(tmp_path)
     write_json(tmp_path / 'train.json', change=change)
     refused(settings, rf'{message}.*train\.json')

@@ -61,14 +61,14 @@ def test_roots_of_other_lengths_do_not_matter_and_any_annotation_does(monkeypatc
     assert len({of('/d/'), *(of('/d/', change) for change in changes)}) == 17
 
 
-def test_it_is_computed_once(monkeypatch):
+def test_the_fingerprint_is_computed_once(monkeypatch):
     dataset = Listed(ITEMS)
     first = fingerprint(dataset)
     monkeypatch.setattr(module, '_parts', None)
     assert fingerprint(dataset) == first
 
 
-def test_it_looks_into_wrappers():
+def test_the_fingerprint_covers_wrapped_datasets():
     for wrap in (lambda x: RepeatDataset(x, times=2), lambda x: ConcatDataset([x, x])):
         assert fingerprint(wrap(Listed(ITEMS))) == fingerprint(wrap(Listed(ITEMS)))
         assert fingerprint(wrap(Listed(ITEMS))) != fingerprint(wrap(Listed(changed(0, gt_label=7))))

@@ -260,7 +260,7 @@ def test_a_spawned_worker_gets_the_address_and_a_part_is_copied(tmp_path):
     assert run_ranks(work, tmp_path, world=1) == [(4999950000, True, True)]
 
 
-def test_memory_of_what_was_parsed_is_given_back():
+def test_memory_of_parsing_is_released():
     def held():
         return psutil.Process().memory_full_info().uss
 

@@ -96,7 +96,7 @@ def test_the_seed_of_a_place_is_fixed():
     assert place.seed == int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
-def test_it_travels_to_workers():
+def test_a_stream_index_can_be_pickled():
     index = pickle.loads(pickle.dumps(StreamIndex(4, (1, 'a', 9))))
     assert index == 4
     assert index.place == (1, 'a', 9)

@@ -38,6 +38,6 @@ def test_checkpoints_between_two_are_refused(tmp_path, settings):
         train('expansion', tmp_path / 'work', steps=STEPS, default_hooks=saving(**settings), **BY_TWO)
 
 
-def test_the_last_step_uses_what_there_is(tmp_path):
+def test_a_last_step_between_two_updates_is_saved(tmp_path):
     train('expansion', tmp_path / 'work', steps=3, default_hooks=saving(interval=2), **BY_TWO)
     assert (tmp_path / 'work' / 'iter_3.pth').is_file()

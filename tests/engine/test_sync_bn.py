@@ -147,7 +147,7 @@ def on_one_gpu(backbone, rank):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
-def test_on_a_gpu_they_are_with_torchs_own_sync_bn(tmp_path):
+def test_gradients_are_equal_on_a_gpu_with_torchs_sync_bn(tmp_path):
     backbone = expanded()
     ranks = run_ranks(partial(on_one_gpu, backbone), tmp_path / 'ranks')
     gradients, buffers = outcome(backbone, images_of(0) + images_of(1))

@@ -33,7 +33,7 @@ def unbiased_hsic(k, m):
 
 
 @pytest.mark.parametrize(('unbiased', 'hsic'), [(False, plain_hsic), (True, unbiased_hsic)])
-def test_it_is_the_formula_on_gram_matrices(unbiased, hsic):
+def test_cka_equals_the_formula_on_gram_matrices(unbiased, hsic):
     x = gaussian(30, 5) + 3
     y = x[:, :3] @ gaussian(3, 7, seed=1) + gaussian(30, 7, seed=2)
     k, m = x @ x.T, y @ y.T

@@ -60,7 +60,7 @@ def test_half_width_branches_start_from_the_squeezes_of_single_task_models(sets)
         assert f'stages/xlearner_r_{task}_r18_squeeze' in jobs['stages/xlearner_r_r18_expansion'].needs
 
 
-def test_every_training_has_its_budget_counted_with_the_settings_that_it_runs_with(sets):
+def test_every_budget_is_counted_with_the_settings_of_its_run(sets):
     jobs = in_order(variant_jobs(['xlearner_p'], Path('work'), sets, steps=2))
     for training in MINI.trainings_of('xlearner_p'):
         command = jobs[f'budget/{training}'].command

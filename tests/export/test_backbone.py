@@ -73,7 +73,7 @@ def test_weights_that_are_not_those_the_metadata_beside_them_describes_are_refus
         xlearner_mm.get_backbone(tmp_path / 'b.pth')
 
 
-def test_of_an_expansion_checkpoint_a_branch_or_the_whole(trained):
+def test_an_expansion_checkpoint_gives_a_branch_or_the_whole(trained):
     own, checkpoint = trained(tiny_expanded('cls', 'det'))
     check_same(xlearner_mm.get_backbone(checkpoint), own)
     det = xlearner_mm.get_backbone(checkpoint, branch='det')
@@ -171,7 +171,7 @@ def test_a_config_may_be_given(trained, tmp_path):
         xlearner_mm.get_backbone(bare, backbone=wrong)
 
 
-def test_it_can_be_traced(trained):
+def test_a_loaded_backbone_can_be_traced(trained):
     _, checkpoint = trained(tiny_resnet())
     net = xlearner_mm.get_backbone(checkpoint)
     traced = torch.jit.trace(net, IMAGES)
@@ -194,7 +194,7 @@ def by_hand(net, picture):
         return net.net(image[None])
 
 
-def test_all_kinds_of_images_give_what_normalizing_by_hand_gives(net, tmp_path):
+def test_images_of_all_types_are_normalized_as_by_hand(net, tmp_path):
     Image.fromarray(PICTURE).save(tmp_path / 'p.png')
     chw = torch.from_numpy(PICTURE).permute(2, 0, 1)
     kinds = [str(tmp_path / 'p.png'), tmp_path / 'p.png', Image.fromarray(PICTURE), PICTURE, chw, chw / 255]

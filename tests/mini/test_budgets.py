@@ -46,7 +46,7 @@ def test_hard_sharing_has_as_many_flops_as_both_stages(monkeypatch, tmp_path, fa
 
 
 @pytest.mark.parametrize(('family', 'training'), HARD_SHARING, ids=[f'{own.name}-{name}' for own, name in HARD_SHARING])
-def test_its_rate_falls_until_the_last_step(family, training):
+def test_the_learning_rate_falls_until_the_last_step(family, training):
     cfg = config_of(family, training)
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters == cfg.train_cfg.val_interval
 

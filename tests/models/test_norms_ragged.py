@@ -147,7 +147,7 @@ def test_in_place_activations_after_a_norm():
     assert all((part >= 0).all() for part in out.parts)
 
 
-def test_norms_in_eval_mode_take_each_part_as_it_is():
+def test_norms_in_eval_mode_normalize_each_part_separately():
     norm = nn.BatchNorm2d(4).eval()
     x = ragged([torch.randn(2, 4, 8, 6), torch.randn(1, 4, 6, 8)])
     (out,) = run(norm, x)

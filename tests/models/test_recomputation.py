@@ -164,7 +164,7 @@ def test_an_installed_state_keeps_later_updates():
     assert norm.num_batches_tracked == 0
 
 
-def test_modules_that_mmengine_is_told_to_recompute_train_alike():
+def test_activation_checkpointing_of_mmengine_trains_alike():
     """Its own wrapper takes every batch into the statistics twice."""
     plain = build(BACKBONES['mmdet ResNet'])
     backbone, names = copy.deepcopy(plain), ['layer1', 'layer2.0']
@@ -177,7 +177,7 @@ def test_modules_that_mmengine_is_told_to_recompute_train_alike():
 
 
 @pytest.mark.parametrize('config', BACKBONES.values(), ids=BACKBONES.keys())
-def test_its_blocks_run_once_more_in_the_backward_pass(config):
+def test_recomputed_blocks_run_once_more_in_the_backward_pass(config):
     def runs(**settings):
         backbone, seen = build(config, **settings), []
         recompute_as_plain(backbone)

@@ -230,14 +230,14 @@ class TestFork:
 
 
 class TestDisplay:
-    def test_without_a_terminal_there_are_lines_with_the_time_left(self, run, python):
+    def test_without_a_terminal_lines_show_the_time_left(self, run, python):
         outcome = run(python('a'))
         assert 'a: starts' in outcome.text
         assert '0 of 1 jobs done, about' in outcome.text
         assert 'a: done in' in outcome.text
         assert '[1 of 1]' in outcome.text
 
-    def test_in_a_terminal_there_are_bars(self, python, tmp_path):
+    def test_a_terminal_shows_progress_bars(self, python, tmp_path):
         out = io.StringIO()
         display = Display(Console(file=out, force_terminal=True, width=120))
         JobRunner([python('a')], tmp_path / 'work', display=display, poll=0.02).run()

@@ -47,7 +47,7 @@ def numbers(cells):
     return [cell.value for cell in cells if cell.value is not None]
 
 
-def test_there_are_the_six_result_tables_and_the_one_of_the_settings():
+def test_six_result_tables_and_one_of_settings():
     assert list(TABLES) == list(COLUMN_SUMS)
 
 

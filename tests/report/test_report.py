@@ -100,7 +100,7 @@ class TestFiles:
             chance={'cars': 10.0},
         )
 
-    def test_json_holds_the_rows_and_what_the_tables_need_besides(self, report, tmp_path):
+    def test_json_holds_the_rows_and_additional_table_data(self, report, tmp_path):
         report.write(tmp_path / 'out')
         written = json.loads((tmp_path / 'out' / 'report.json').read_text())
         assert written == to_json({'rows': report.rows, 'upstream': report.upstream, 'chance': {'cars': 10.0}})

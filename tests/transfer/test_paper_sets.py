@@ -175,7 +175,7 @@ def test_a_backbone_of_another_size_is_probed(inside, tmp_path, backbone, name):
 
 
 @pytest.mark.parametrize('probe', ['sgd', 'lbfgs'])
-def test_cifar_s_rgb_arrays_are_fed_as_they_are(inside, tmp_path, backbone, capsys, probe):
+def test_cifar_s_rgb_arrays_are_not_swapped(inside, tmp_path, backbone, capsys, probe):
     """By a training and by a probe of kept features; swapped they would be BGR, which both refuse."""
     options = [*SHORT] if probe == 'sgd' else ['test_dataloader.num_workers=0']
     options += [f'{split}_dataloader.dataset.pipeline.{step}.scale=32' for split, step in PIPELINES_OF_CIFAR]

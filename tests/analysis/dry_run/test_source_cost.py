@@ -83,7 +83,7 @@ def attention_loss():
 
 
 @pytest.mark.parametrize('made', [learner_loss, roi_loss, attention_loss])
-def test_what_is_not_computed_costs_what_it_would(monkeypatch, made):
+def test_skipped_kernels_count_with_their_full_cost(monkeypatch, made):
     loss, parameters = made()
     parameters = list(parameters)
     measure_step(loss, parameters)  # caches

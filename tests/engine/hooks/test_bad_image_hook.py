@@ -40,7 +40,7 @@ def runner(tmp_path, source, **kwargs):
     return tiny_runner(tmp_path / 'work', default_hooks=hooks, **settings)
 
 
-def test_they_are_counted_listed_and_remembered(tmp_path, source):
+def test_bad_images_are_counted_listed_and_restored_on_resume(tmp_path, source):
     bad = tmp_path / 'data' / 'train' / '1.jpg'
     good = bad.read_bytes()
     bad.write_bytes(b'no picture')

@@ -27,7 +27,7 @@ def test_every_branch_is_logged_where_the_logger_writes(tmp_path):
         assert all(norm > 0 for norm in norms)
 
 
-def test_it_is_what_the_optimizer_applies(tmp_path):
+def test_the_logged_norm_is_that_of_the_applied_gradient(tmp_path):
     """Plain SGD moves a branch by its learning rate times the gradient: after clipping."""
     optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.5), clip_grad=dict(max_norm=0.1))
     runner = tiny_runner(tmp_path, [HOOK], max_iters=1, interval=1, optim_wrapper=optim_wrapper)

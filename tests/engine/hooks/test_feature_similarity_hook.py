@@ -76,7 +76,7 @@ def test_every_branch_and_level_is_logged(squeeze, tmp_path):
     assert found['cls_0'][0][1] != found['cls_0'][1][1], 'the student learns'
 
 
-def test_it_is_the_cka_of_all_positions_of_all_sources_images(squeeze):
+def test_similarity_is_the_cka_of_all_positions_of_all_sources_images(squeeze):
     runner = squeeze()
     measured = values(runner)
     model, pairs = runner.model.eval(), {name: [] for name in NAMES}
@@ -127,7 +127,7 @@ def test_a_resumed_training_does_not_log_earlier_measurements(squeeze, tmp_path)
     assert [step for step, _ in similarities(tmp_path / 'resumed')['seg_3']] == [4, 8]
 
 
-def test_only_what_was_measured_now_is_in_the_log(squeeze, tmp_path):
+def test_only_current_measurements_are_logged(squeeze, tmp_path):
     squeeze(hooks=[dict(HOOK, interval=3)], max_iters=10).train()
     # the logger writes at every second step: the third and sixth are rounded up
     assert [step for step, _ in similarities(tmp_path / 'squeeze')['seg_3']] == [4, 8]

@@ -60,7 +60,7 @@ def score_of(network, source):
     return sum(float(sample.pred_score.max()) for sample in predicted) / len(predicted)
 
 
-def test_it_is_the_students_metric_as_a_share_of_the_branchs_own(squeeze):
+def test_fidelity_is_the_students_metric_in_percent_of_the_branchs(squeeze):
     runner, seen = squeeze()
     runner.train()
     shares = {}

@@ -84,7 +84,7 @@ def params(backbone):
     return sum(parameter.numel() for parameter in backbone.parameters())
 
 
-def test_it_prunes_to_the_target_in_steps_and_then_only_trains_on(straight):
+def test_pruning_reaches_its_target_in_steps_before_further_training(straight):
     work_dir, run = straight
     midway, end = (read(work_dir, iteration)['meta']['xlearner']['sizes'] for iteration in (3, 6))
     full = midway['expanded']['params']
@@ -137,7 +137,7 @@ def test_a_gradient_criterion_without_gradients_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize('criterion', ['GroupMagnitudeImportance', 'GroupTaylorImportance'])
-def test_in_mixed_precision_it_prunes_to_the_target_too(criterion, tmp_path):
+def test_pruning_reaches_its_target_in_mixed_precision(criterion, tmp_path):
     run = trained(tmp_path, pruning(criterion=dict(type=criterion)), optim_wrapper=optim('CpuAmpOptimWrapper'))
     assert params(run.model.backbone) == pytest.approx(TARGET, rel=0.01)
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in run.model.parameters())
@@ -180,7 +180,7 @@ def test_initialization_of_branches_from_files_is_recorded(tmp_path):
     assert params(run.model.backbone) <= TARGET
 
 
-def test_it_records_that_it_is_pruned_and_from_what(straight, expansion, tmp_path):
+def test_pruning_is_recorded_with_its_initial_checkpoint(straight, expansion, tmp_path):
     path = str(straight[0] / 'iter_6.pth')
     record = read(straight[0], 6)['meta']['xlearner']
     assert record['stage'] == 'pruning'
@@ -191,7 +191,7 @@ def test_it_records_that_it_is_pruned_and_from_what(straight, expansion, tmp_pat
     assert exported['pruned_from'] == {'checkpoint': 'iter_9.pth', 'sha256': sha256_of(str(expansion))}
 
 
-def test_momentum_stays_with_what_stays(tmp_path):
+def test_momentum_of_kept_channels_is_kept(tmp_path):
     run = runner(tmp_path, pruning(steps=1), max_iters=2)
     prune = next(hook for hook in run.hooks if type(hook).__name__ == 'PruningHook')
     take_step, before = prune.after_train_iter, {}

@@ -155,7 +155,7 @@ def test_changed_files_have_different_digests(repository):
     assert git_state(root)['diff_sha256'] == seen[-1]
 
 
-def test_outside_of_a_repository_it_says_so(tmp_path):
+def test_a_directory_outside_of_a_repository_is_recorded(tmp_path):
     assert 'not a git repository' in git_state(tmp_path)['none']
 
 
@@ -172,7 +172,7 @@ def test_a_hanging_git_does_not_block_training(tmp_path, monkeypatch):
     assert 'git takes longer than 0.5 s' in git_state(tmp_path)['none']
 
 
-def test_a_repository_without_a_commit_says_so(tmp_path):
+def test_a_repository_without_commits_is_recorded(tmp_path):
     git(tmp_path, 'init', '-q')
     assert 'HEAD' in git_state(tmp_path)['none']
 

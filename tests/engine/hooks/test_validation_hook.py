@@ -147,7 +147,7 @@ def test_settings_that_a_metric_looks_at_when_it_computes(tmp_path, settings, me
         refused(f"source 'pets': its validation would fail: .*{message}", source, coco_metric(tmp_path, **settings))
 
 
-def test_a_pipeline_that_does_not_pack_what_the_metric_reads(tmp_path):
+def test_a_pipeline_without_metadata_that_the_metric_reads(tmp_path):
     pack = dict(type='PackDetInputs', meta_keys=('img_path', 'ori_shape', 'img_shape'))
     source = coco(tmp_path)
     pipeline = [*source['dataset']['pipeline'][:-1], pack]

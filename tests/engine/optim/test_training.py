@@ -121,7 +121,7 @@ def test_interrupted_and_resumed_training_is_identical(tmp_path):
     assert differences(outcome(tmp_path / 'straight', 6), outcome(tmp_path / 'stopped', 6)) == []
 
 
-def test_it_is_not_resumed_with_optimizers_of_other_branches(tmp_path):
+def test_resuming_with_optimizers_of_other_branches_is_refused(tmp_path):
     runner = trained(tmp_path, OWN)
     with pytest.raises(CheckpointError, match=r"optimizers of \['cls', 'det'\].*\['cls', 'det', 'seg'\]"):
         runner.optim_wrapper.load_state_dict({'cls': {}, 'det': {}})

@@ -41,7 +41,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize(('depth', 'reference'), [(18, 'resnet18'), (50, 'resnet50')])
-def test_it_is_torchvisions_resnet_key_for_key_and_bit_for_bit(depth, reference):
+def test_keys_and_outputs_equal_torchvisions_resnet_bitwise(depth, reference):
     theirs = getattr(torchvision.models, reference)().eval()
     ours = XLearnerResNet(depth).eval()
     missing = ours.load_state_dict({k: v for k, v in theirs.state_dict().items() if not k.startswith('fc.')})
@@ -61,7 +61,7 @@ def test_every_library_finds_it_without_a_prefix(scope):
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.backbone.', 'student.', 'module.student.'])
-def test_it_loads_exports_squeeze_and_training_checkpoints_as_they_are(saved, prefix):
+def test_exports_squeeze_and_training_checkpoints_load_unchanged(saved, prefix):
     net, path = saved(prefix)
     assert same(load(path), net)
 
@@ -184,7 +184,7 @@ def test_frozen_stages_and_norm_eval_behave_as_stock():
     assert not any(m.training for m in net.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
-def test_its_class_is_the_stock_resnet_of_the_scope_or_of_the_library_named():
+def test_the_class_is_the_stock_resnet_of_the_scope_or_the_given_library():
     for library in ('mmdet', 'mmseg', 'mmpretrain'):
         stock = MODELS.build(dict(type='ResNet', depth=18, _scope_=library))
         for cfg in (dict(_scope_=library), dict(library=library, _scope_='mmengine')):

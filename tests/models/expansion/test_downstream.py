@@ -55,7 +55,7 @@ def x():
     return torch.randn(2, 3, 64, 64)
 
 
-def test_it_loads_a_training_checkpoint_as_it_is_and_gives_the_learners_features(learner, checkpoint, x):
+def test_a_training_checkpoint_loads_and_gives_the_learners_features(learner, checkpoint, x):
     backbone = downstream(init_cfg=start(checkpoint)).eval()
     wanted = zip(learner.backbone.forward_task(x, 'cls'), learner.backbone.forward_task(x, 'det'), strict=True)
     for mine, theirs in zip(backbone(x), wanted, strict=True):

@@ -166,7 +166,7 @@ def passes_of(learner, batch):
 @pytest.mark.parametrize('sync', [False, True], ids=['BN', 'SyncBN'])
 @pytest.mark.parametrize('batch', [tiny_batch, mixed_batch])
 @pytest.mark.parametrize('with_cp', [False, True], ids=['', 'checkpointed'])
-def test_every_branch_runs_once_in_a_step_whatever_sizes_its_images_have(sync, batch, with_cp):
+def test_every_branch_runs_once_per_step_for_any_image_sizes(sync, batch, with_cp):
     """Synchronized norms of all ranks then talk equally often, and all train on the mixture that they evaluate with."""
     backbone = tiny_expanded(branches={name: tiny_resnet(with_cp=with_cp) for name in ('cls', 'det', 'seg')})
     learner = build(backbone=backbone).train()

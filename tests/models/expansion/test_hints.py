@@ -89,7 +89,7 @@ def test_hints_teach_the_branch_of_their_task_only(hint):
     assert all(p.grad is not None for p in learner.hints.parameters())
 
 
-def test_levels_choose_what_is_taught(hint):
+def test_levels_select_the_distilled_features(hint):
     learner = build(hints=dict(boxes={**hint, 'levels': (1, 3)}))
     assert set(hints_of(losses_of(learner))) == {'boxes.hint_loss_1', 'boxes.hint_loss_3'}
 
@@ -118,7 +118,7 @@ def test_with_standardized_targets_the_scale_of_a_teacher_does_not_matter(hint):
     torch.testing.assert_close(losses_of(loud)['boxes.hint_loss_3'], small, rtol=1e-2, atol=1e-2)
 
 
-def test_the_teacher_is_bit_identical_after_training_and_in_nothing_that_trains_or_saves(hint):
+def test_the_teacher_is_unchanged_by_training_and_not_saved(hint):
     learner = build(hints=dict(boxes=hint))
     teacher = learner.hints['boxes'].teacher.module
     before = copy.deepcopy(teacher.state_dict())

@@ -189,7 +189,7 @@ def test_with_standardized_targets_the_scale_of_a_branch_does_not_matter(build):
     torch.testing.assert_close(losses_of(loud)['loss_det_3'], small, rtol=1e-3, atol=1e-3)
 
 
-def test_the_teacher_is_bit_identical_after_training_and_takes_no_gradient(build):
+def test_the_teacher_is_unchanged_by_training_and_has_no_gradient(build):
     distiller = build()
     learner = distiller.teacher.learner
     before = copy.deepcopy(learner.state_dict())
@@ -344,7 +344,7 @@ def test_loss_and_heads_read_guidance_after_its_norm(build):
 
 
 @pytest.mark.parametrize('standardize', [None, dict(type='ChannelStandardize')])
-def test_in_mixed_precision_it_learns_the_same_way(build, standardize):
+def test_mixed_precision_losses_are_close_and_fall(build, standardize):
     distiller = build(standardize=standardize)
     plain = float(distiller.parse_losses(losses_of(distiller.eval()))[0])
     with torch.autocast('cpu', torch.bfloat16):

@@ -36,7 +36,7 @@ def losses_of(distiller, batch=None):
 
 
 @pytest.mark.parametrize('supervise', ['all', 'own'])
-def test_its_losses_are_fitnets_on_all_images(build, further, supervise):
+def test_losses_of_further_teachers_are_fitnets_on_all_images(build, further, supervise):
     cfg = further(weight=0.5, levels=(1, 3))
     settings = dict(supervise=supervise, source_weights=dict(boxes=3.0))
     distiller = build(further_teachers=dict(imagenet=cfg), standardize=None, **settings).eval()
@@ -74,7 +74,7 @@ def test_a_teacher_of_another_family_is_accepted(build, further):
     assert {name for name in losses_of(distiller) if 'swin' in name} == {f'loss_swin_{i}' for i in range(4)}
 
 
-def test_it_is_bit_identical_after_training_and_in_nothing_that_trains_or_saves(build, further):
+def test_a_further_teacher_is_unchanged_by_training_and_not_saved(build, further):
     distiller = build(further_teachers=dict(imagenet=further()))
     teacher = distiller.further_teachers['imagenet'].module
     before = copy.deepcopy(teacher.state_dict())
@@ -87,7 +87,7 @@ def test_it_is_bit_identical_after_training_and_in_nothing_that_trains_or_saves(
     assert {key.split('.')[0] for key in distiller.state_dict()} == {'student', 'guidance', 'standardizers'}
 
 
-def test_it_moves_and_converts_with_the_distiller(build, further):
+def test_a_further_teacher_moves_and_converts_with_the_distiller(build, further):
     distiller = build(further_teachers=dict(imagenet=further())).double()
     teacher = distiller.further_teachers['imagenet'].module
     assert {p.dtype for p in teacher.parameters()} == {torch.float64}

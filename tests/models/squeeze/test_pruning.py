@@ -177,7 +177,7 @@ def test_the_floor_is_reached_and_not_passed():
     assert sizes[-1].params == floor
 
 
-def test_without_the_library_pruning_is_refused_and_says_what_to_install(monkeypatch):
+def test_pruning_without_torch_pruning_is_refused_with_the_fix(monkeypatch):
     monkeypatch.setitem(sys.modules, 'torch_pruning', None)
     with pytest.raises(ConfigError, match='^pruning needs torch-pruning: pip install torch-pruning'):
         build_criterion(dict(type='GroupMagnitudeImportance'))

@@ -95,7 +95,7 @@ def saved(tmp_path, model, **meta):
 
 
 @pytest.mark.parametrize('name', ['ResNet-50', 'mmpretrain ResNet', 'mmdet Swin', 'mmpretrain Swin', 'ConvNeXt'])
-def test_it_may_start_from_a_checkpoint(build, tmp_path, name):
+def test_the_student_can_be_initialized_from_a_checkpoint(build, tmp_path, name):
     backbone, init_cfg = saved(tmp_path, STUDENTS[name], normalization=STATED)
     distiller = build(student={**STUDENTS[name], 'init_cfg': init_cfg})
     for key, value in distiller.student.state_dict().items():
@@ -157,7 +157,7 @@ def test_modules_behind_the_last_output_are_frozen(build):
     assert all(parameter.grad is not None for parameter in distiller.parameters() if parameter.requires_grad)
 
 
-def test_it_may_start_from_the_average_of_the_branches(build):
+def test_the_student_can_be_initialized_from_the_average_of_the_branches(build):
     distiller = build(start_from='average')
     saved = torch.load(distiller.teacher.checkpoint, weights_only=True)['state_dict']
     for name, own in distiller.student.state_dict().items():
@@ -172,7 +172,7 @@ def test_branches_of_another_shape_have_no_average_to_start_from(build):
         build(start_from='average', student=tiny_resnet(base_channels=8))
 
 
-def test_it_may_start_from_a_hard_sharing_checkpoint(build, learner_cfg, tmp_path):
+def test_the_student_can_be_initialized_from_a_hard_sharing_checkpoint(build, learner_cfg, tmp_path):
     shared = dict(
         type='XLearnerExpandedBackbone',
         branches=dict(shared=tiny_resnet()),

@@ -61,7 +61,7 @@ def test_an_unknown_precision_is_refused(teacher):
         Teacher(**teacher, autocast='int8')
 
 
-def test_in_mixed_precision_it_teaches_as_before(build):
+def test_a_teacher_in_mixed_precision_gives_similar_losses(build):
     data = build().eval().data_preprocessor(tiny_batch(), True)
     plain = build(standardize=None).eval()(**data, mode='loss')
     distiller = build(standardize=None).eval()

@@ -16,7 +16,7 @@ def test_neighbors_vote_by_their_cosine():
     assert scores[0] == pytest.approx(weights / weights.sum(), abs=1e-6)
 
 
-def test_rows_sum_to_one_whatever_the_chunks():
+def test_rows_sum_to_one_for_any_chunk_size():
     rng = np.random.default_rng(0)
     training = bank(rng.normal(size=(30, 4)), np.arange(30) % 3)
     queries = rng.normal(size=(7, 4)).astype(np.float32)

@@ -99,7 +99,7 @@ def test_features_are_extracted_once_until_an_image_changes(task, monkeypatch):
     assert runs[2:] == ['training images']
 
 
-def test_its_progress_is_written_for_each_split(task, monkeypatch):
+def test_progress_of_a_probe_is_written_for_each_split(task, monkeypatch):
     seen = []
     monkeypatch.setattr(ProgressFile, '_write', lambda self, step, now: seen.append((step, self.steps)))
     probe(task)
