@@ -22,12 +22,12 @@ RESUMED = itertools.count()
 FLOWERS = image_sources()['birds']
 
 
-def write_config(folder, teacher):
+def write_config(folder, teacher, **settings):
     del teacher['model']['sources']
     cfg = dict(
         default_scope='mmengine',
         sources=validated_sources('birds', 'cars'),
-        model=tiny_squeeze(dict(teacher, checkpoint=str(folder / 'expansion'))),
+        model=tiny_squeeze(dict(teacher, checkpoint=str(folder / 'expansion')), **settings),
         train_dataloader=dict(
             num_workers=0,
             dataset=dict(type='MultiSourceDataset'),
@@ -58,26 +58,34 @@ def write_config(folder, teacher):
     Config(cfg).dump(folder / 'squeeze.py')
 
 
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-    """An expansion stage, and a squeeze of 20 steps that was never stopped, with all that it trained."""
-    folder = tmp_path_factory.mktemp('squeeze')
+def train_straight(folder, **settings):
     (folder / 'expansion').mkdir()
     teacher = write_teacher(folder / 'expansion' / 'iter_9.pth')
     (folder / 'expansion' / 'last_checkpoint').write_text('iter_9.pth')
-    write_config(folder, teacher)
+    write_config(folder, teacher, **settings)
     assert launch('train', str(folder / 'squeeze.py'), str(folder / 'straight')) == 0
     return folder
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """An expansion stage, and a squeeze of 20 steps that was never stopped, with all that it trained."""
+    return train_straight(tmp_path_factory.mktemp('squeeze'))
+
+
+def copy_half(folder):
+    half = folder / 'half'
+    half.mkdir()
+    shutil.copy(folder / 'straight' / 'iter_10.pth', half)
+    (half / 'last_checkpoint').write_text(str(half / 'iter_10.pth'))
+    return half
 
 
 @pytest.fixture
 def interrupted(trained):
     """The same squeeze after half of its steps; the expansion stage is put back after a test."""
     shutil.copytree(trained / 'expansion', trained / 'kept')
-    half = trained / 'half'
-    half.mkdir()
-    shutil.copy(trained / 'straight' / 'iter_10.pth', half)
-    (half / 'last_checkpoint').write_text(str(half / 'iter_10.pth'))
+    half = copy_half(trained)
     yield half
     for folder in (half, trained / 'expansion'):
         shutil.rmtree(folder)
@@ -107,6 +115,25 @@ def test_ten_steps_and_ten_resumed_equal_twenty_bitwise(trained, interrupted):
     for name, curve in losses.items():
         assert len(curve) == STEPS
         assert [point for point in curve if point[0] > STEPS // 2] == resumed[name]
+
+
+def test_parts_that_draw_random_numbers_or_count_steps_resume_bitwise_too(tmp_path):
+    folder = train_straight(
+        tmp_path,
+        start_from='average',
+        standardize=dict(type='PHIStandardize', refits=(1, 4, 15)),
+        guidance=dict(type='TwoLayerGuidance'),
+        loss=dict(type='SmoothL1CosineLoss'),
+        drop_teachers=0.5,
+        mix=dict(type='CutMix', alpha=1.0),
+        heads=dict(loss='outputs'),
+    )
+    assert resume(copy_half(folder)) == 0
+    straight, found = weights_of(folder / 'straight'), weights_of(folder / 'half')
+    assert straight.keys() == found.keys()
+    assert [key for key, value in straight.items() if not torch.equal(value, found[key])] == []
+    half = read_checkpoint(str(folder / 'straight' / 'iter_10.pth'))['state_dict']
+    assert not torch.equal(half['standardizers.det_2.rotation'], straight['state_dict.standardizers.det_2.rotation'])
 
 
 def test_the_branches_are_not_measured_again(interrupted):
