@@ -15,6 +15,12 @@ from ..soak.killing import output_to
 # What never comes is ended by the limit of every test, and not before by a collective's.
 NEVER = timedelta(hours=1)
 
+# Of an expansion on a CPU: its backward pass by branch, or joint.
+WRAPPERS = [
+    dict(type='BranchDataParallel'),
+    dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None),
+]
+
 
 def run_ranks(work, folder, world=2):
     """Run ``work(rank)`` in forked processes and return what each gives.

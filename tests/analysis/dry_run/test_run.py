@@ -56,6 +56,30 @@ def test_a_dry_run_without_data_prints_the_cost(capsys):
     assert not list(Path().glob('work_dirs'))
 
 
+@pytest.mark.slow
+def test_resnet_50_on_the_base_sources_fits_on_a_card_of_24_gb():
+    found = figures(CONFIGS / 'expansion' / 'xlearner_r50_500k_base.py', world_size=64)
+    assert {source['graph'] for source in found['sources']} == {'cls', 'det'}
+    assert found['peak_bytes'] <= 15e9
+
+
+def test_one_backward_pass_for_all_needs_the_graphs_of_all_branches():
+    joint, by_branch = (figures(EXPANSION, options=[f'model.backward={backward}']) for backward in ('joint', 'branch'))
+    graphs = {}
+    for source in by_branch['sources']:
+        graphs.setdefault(source['graph'], []).append(source)
+    images = sum(source['image_bytes'] for source in by_branch['sources'])
+    beyond = [
+        sum(s['saved_bytes'] - s['image_bytes'] for s in graph) + max(s['extra_bytes'] for s in graph)
+        for graph in graphs.values()
+    ]
+    assert len(beyond) == 2
+    assert by_branch['activation_bytes'] == images + max(beyond)
+    assert joint['activation_bytes'] == sum(s['saved_bytes'] for s in joint['sources']) + max(
+        s['extra_bytes'] for s in joint['sources']
+    )
+
+
 def test_a_squeeze_can_be_dry_run_before_its_expansion():
     found = figures(SQUEEZE)
     assert found['model'] == 'FitNetDistiller'

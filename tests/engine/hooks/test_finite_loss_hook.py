@@ -18,7 +18,7 @@ from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.registry import HOOKS
 
 from ...soak.killing import in_process
-from ..ranks import exit_statuses, run_ranks
+from ..ranks import WRAPPERS, exit_statuses, run_ranks
 from ..tiny_runner import tiny_runner
 
 FAULTY = 3
@@ -211,12 +211,6 @@ def test_a_full_disk_loses_the_saved_step_but_not_the_message(tmp_path):
 
     assert in_process(work, errors=tmp_path / 'errors.txt')
     assert not list((tmp_path / 'work').glob('nonfinite*'))
-
-
-WRAPPERS = [
-    dict(type='BranchDataParallel'),
-    dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None),
-]
 
 
 @pytest.mark.parametrize('wrapper', WRAPPERS, ids=['by branch', 'joint'])

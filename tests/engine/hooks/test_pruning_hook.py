@@ -12,7 +12,7 @@ from xlearner_mm.models.squeeze.pruning import CRITERIA, build_criterion
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_expanded
 
-from ..ranks import run_ranks
+from ..ranks import WRAPPERS, run_ranks
 from ..tiny_runner import image_sources, tiny_runner
 from ..tiny_squeeze import validated_sources
 
@@ -212,15 +212,14 @@ def test_momentum_of_kept_channels_is_kept(tmp_path):
     assert all(torch.equal(state[parameter]['exp_avg'], 2 * parameter) for parameter in now)
 
 
-def test_all_processes_prune_the_same(tmp_path):
+@pytest.mark.parametrize('wrapper', WRAPPERS, ids=['by branch', 'joint'])
+def test_all_processes_prune_the_same(tmp_path, wrapper):
     def train(rank):
         run = trained(
             tmp_path / 'two',
             pruning(criterion=dict(type='GroupTaylorImportance')),
             launcher='pytorch',
-            cfg=dict(
-                model_wrapper_cfg=dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
-            ),
+            cfg=dict(model_wrapper_cfg=wrapper),
             env_cfg=dict(dist_cfg=dict(backend='gloo')),
         )
         return run.model.module.state_dict(), run.model.module.backbone.widths

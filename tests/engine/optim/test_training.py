@@ -16,7 +16,7 @@ from ...docs.pages import blocks
 from ...soak.killing import in_process
 from ...soak.trainings import differences, outcome, train
 from .. import test_two_ranks  # noqa: F401  registers FaultHook
-from ..ranks import run_ranks
+from ..ranks import WRAPPERS, run_ranks
 from ..tiny_runner import logged, tiny_runner
 
 BRANCHES = ('cls', 'det', 'seg')
@@ -154,14 +154,13 @@ def test_non_finite_gradients_name_their_branch_and_skip_the_step(tmp_path, opti
     assert all(value.equal(watch.before[name]) for name, value in runner.model.named_parameters())
 
 
-def of_two_ranks(folder, optim_wrapper):
+def of_two_ranks(folder, optim_wrapper, model_wrapper):
     def work(rank):
-        ddp = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
         runner = trained(
             folder / str(rank),
             optim_wrapper,
             launcher='pytorch',
-            cfg=dict(model_wrapper_cfg=ddp),
+            cfg=dict(model_wrapper_cfg=model_wrapper),
             env_cfg=dict(dist_cfg=dict(backend='gloo')),
         )
         return {name: value.detach() for name, value in runner.model.module.named_parameters()}
@@ -170,8 +169,9 @@ def of_two_ranks(folder, optim_wrapper):
 
 
 @pytest.mark.parametrize('optim_wrapper', [OF_ALL, OWN], ids=['one optimizer', 'three optimizers'])
-def test_two_processes_hold_the_same_weights(tmp_path, optim_wrapper):
+@pytest.mark.parametrize('model_wrapper', WRAPPERS, ids=['by branch', 'joint'])
+def test_two_processes_hold_the_same_weights(tmp_path, optim_wrapper, model_wrapper):
     accumulated = dict(optim_wrapper, accumulative_counts=2)
-    one, other = of_two_ranks(tmp_path, accumulated)
+    one, other = of_two_ranks(tmp_path, accumulated, model_wrapper)
     assert all(value.equal(other[name]) for name, value in one.items())
     assert all(torch.isfinite(value).all() for value in one.values())

@@ -11,7 +11,7 @@ from xlearner_mm.analysis.dry_run.source_cost import Allocations
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models import ExpansionLearner
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_sources
+from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 
 from .reference import randomise
 from .test_expansion_learner import mixed_batch
@@ -111,6 +111,15 @@ def test_gradients_statistics_and_log_are_bitwise_those_of_one_backward_pass(opt
     assert_equal(state, wanted_state)
     assert any(not torch.equal(value, joint.state_dict()[name]) for name, value in state.items())
     assert count == wanted_count == STEPS
+
+
+def test_recomputed_branches_do_it_too():
+    backbone = tiny_expanded(branches={name: tiny_resnet(with_cp=True) for name in ('cls', 'det', 'seg')})
+    joint = build(backward='joint', backbone=backbone)
+    by_branch = copy.deepcopy(joint)
+    by_branch.backward = 'branch'
+    optimizer = dict(type='OptimWrapper', **SGD)
+    assert_equal(trained(by_branch, optimizer)[2], trained(joint, optimizer)[2])
 
 
 def test_only_one_branchs_graph_is_in_memory():
