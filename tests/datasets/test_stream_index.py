@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler
-from xlearner_mm.datasets.stream_index import StreamIndex, stream_image, stream_order
+from xlearner_mm.datasets.stream_index import StreamIndex, augmentation_seeds, stream_image, stream_order
 from xlearner_mm.registry import DATASETS
 from xlearner_mm.testing import TinyIndexDataset, index_sources
 
@@ -91,9 +91,12 @@ def test_batches_and_workers_have_the_random_numbers_of_single_images(workers):
 
 def test_the_seed_of_a_place_is_fixed():
     """Results of earlier trainings stay comparable."""
-    place = StreamIndex(4, (3, 'a', 9))
-    entropy = [3, zlib.crc32(b'a'), 9, 1]
-    assert place.seed == int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    places = [(3, 'a', 9), (3, 'b', 0), (2**32 - 1, 'a', 7), (5, 'a', 2**31)]
+    larger = [*places, (2**32, 'a', 9), (3, 'a', 2**40)]
+    for several in (places, larger):
+        entropies = [[seed, zlib.crc32(source.encode()), position, 1] for seed, source, position in several]
+        plain = [int(np.random.SeedSequence(entropy).generate_state(1)[0]) for entropy in entropies]
+        assert augmentation_seeds(several) == plain
 
 
 def test_a_stream_index_can_be_pickled():

@@ -6,7 +6,6 @@ import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from itertools import accumulate
 from typing import Any
 
@@ -19,7 +18,13 @@ from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.images import Witnesses, fault_of, guard
 from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.stock_datasets import build_deferred, describe, leaves
-from xlearner_mm.datasets.stream_index import StreamIndex, restored_generators, seed_generators, stream_image
+from xlearner_mm.datasets.stream_index import (
+    StreamIndex,
+    augmentation_seeds,
+    restored_generators,
+    seed_generators,
+    stream_image,
+)
 from xlearner_mm.errors import BadImageError, SourceError, one_line
 from xlearner_mm.registry import DATASETS, FUNCTIONS
 from xlearner_mm.sources import Source, parse_sources
@@ -136,10 +141,11 @@ class MultiSourceDataset(Dataset):
         return self._items([index])[0]
 
     def _items(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        # The seeds of a batch together: one at a time, between the images, each takes several times as long.
-        seeds = [index.seed if isinstance(index, StreamIndex) else None for index in indices]
-        with nullcontext() if seeds[0] is None else restored_generators():
-            return [self._item(index, seed) for index, seed in zip(indices, seeds, strict=True)]
+        places = [index.place for index in indices if isinstance(index, StreamIndex)]
+        if len(places) < len(indices):
+            return [self._item(index, None) for index in indices]
+        with restored_generators():
+            return list(map(self._item, indices, augmentation_seeds(places)))
 
     def _item(self, index: int, seed: int | None) -> dict[str, Any]:
         name, local = self.locate(index)

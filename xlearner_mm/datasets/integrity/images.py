@@ -17,7 +17,7 @@ from xlearner_mm.datasets.classes import classes_of, refuse_more_classes, refuse
 from xlearner_mm.datasets.integrity.image_file import share_files
 from xlearner_mm.datasets.integrity.inspection import Damage, Expected, Inspection, Mismatch
 from xlearner_mm.datasets.stock_datasets import describe, leaves
-from xlearner_mm.datasets.stream_index import StreamIndex, restored_generators, seed_generators
+from xlearner_mm.datasets.stream_index import augmentation_seeds, restored_generators, seed_generators
 from xlearner_mm.errors import SourceError, bad_image, describe_error, one_line
 from xlearner_mm.sources import Source, settings_named
 from xlearner_mm.spread import spread
@@ -113,7 +113,7 @@ class Witnesses:
             self._kinds[index] = None
             try:
                 with restored_generators():
-                    seed_generators(StreamIndex(index, (0, self.source, index)).seed)
+                    seed_generators(*augmentation_seeds([(0, self.source, index)]))
                     self.read(index)
             except ImageFault as fault:
                 self._kinds[index] = None if fault.own else fault.kind
