@@ -6,7 +6,7 @@ import random
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -92,7 +92,7 @@ def restored_generators() -> Iterator[None]:
     if get_worker_info() is not None:
         yield
         return
-    kind, key, *rest = np.random.get_state()
+    kind, key, *rest = cast('tuple[Any, ...]', np.random.get_state())
     # From a list, NumPy restores the state much faster than from its own array.
     states = random.getstate(), (kind, key.tolist(), *rest), torch.get_rng_state()
     try:
