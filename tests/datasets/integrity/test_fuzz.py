@@ -24,7 +24,7 @@ SECONDS = 200  # that one case may take on a busy machine; most take hundredths 
 MEMORY = 4 << 30  # bytes that the cases of one form may take
 READ = 8  # images of a source that are read
 PICTURES = ('.jpg', '.jpeg', '.png')
-CONFIGS = Path(__file__).parents[2] / 'configs' / '_base_' / 'sources'
+CONFIGS = Path(__file__).parents[3] / 'configs' / '_base_' / 'sources'
 LOADERS = {'cls': [], 'det': [dict(type='LoadAnnotations', with_bbox=True)], 'seg': [dict(type='LoadAnnotations')]}
 PACKS = {'cls': 'PackInputs', 'det': 'PackDetInputs', 'seg': 'PackSegInputs'}
 
