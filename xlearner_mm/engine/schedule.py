@@ -110,7 +110,7 @@ class StepPlan:
 
 
 def plan_step(images: int, batch_size: int, processes: int) -> StepPlan:
-    """Choose the largest batch of at most ``batch_size`` that comes to exactly ``images``, or else nearest to it.
+    """Choose the largest batch of at most ``batch_size`` that gives exactly ``images``, or else nearly as many.
 
     Args:
         images: of an optimizer step of the recipe.

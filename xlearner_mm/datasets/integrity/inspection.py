@@ -1,4 +1,4 @@
-"""Checks of one image: its file, and the loaded picture against its annotations."""
+"""Checks of one image: its file, and the loaded image against its annotations."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class FiniteLossHook(Hook):
         _copy(buffers, self._before)
 
     def _buffers(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return all buffers; hundreds of modules are only walked through anew if one has been replaced or added."""
+        """Return all buffers; the hundreds of modules are only searched again if one has been replaced or added."""
         if not self._children or any(list(now.values()) != before for now, before in self._children):
             modules = dict(model.named_modules())
             self._children = [(module._modules, list(module._modules.values())) for module in modules.values()]

@@ -128,7 +128,7 @@ class PruningHook(Hook):
                 'pruning: the backbone starts at random: set load_from to what the expansion stage has saved'
             )
         if self._backbone.widths:
-            _wrap_anew(runner)
+            _rewrap(runner)
         if self._reads_gradients:
             self._handles = [
                 wrapper.optimizer.register_step_pre_hook(lambda *_: self._remember(runner))
@@ -174,7 +174,7 @@ class PruningHook(Hook):
         runner.optim_wrapper.zero_grad()
         self._gradients = {}
         _forget_graphs(outputs)
-        _wrap_anew(runner)
+        _rewrap(runner)
         following = f'next at iteration {(step + 1) * self.interval}' if step < self.pruning.steps else 'the last'
         runner.logger.info(
             f'pruning step {step} of {self.pruning.steps}: {size}; target {self.pruning.target / 1e6:.3f} M '
@@ -210,7 +210,7 @@ def _forget_graphs(outputs: Any) -> None:
     gc.collect()
 
 
-def _wrap_anew(runner: Runner) -> None:
+def _rewrap(runner: Runner) -> None:
     """Wrap the model again: DDP's buckets have the shapes of its construction."""
     if is_model_wrapper(runner.model):
         model, runner.model = runner.model.module, None

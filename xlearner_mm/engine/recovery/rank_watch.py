@@ -180,18 +180,18 @@ class RankWatch:
 
 
 _current: RankWatch | None = None
-_begun = 0
+_started = 0
 
 
 def watch_ranks(timeout: float) -> RankWatch | None:
     """Start a watch of the default group's ranks; None if this process is alone."""
-    global _current, _begun
+    global _current, _started
     _current = None
     if dist.is_initialized() and dist.get_world_size() > 1:
         # Its own connection: the process group blocks on its store while it forms new groups.
         store: Any = dist.distributed_c10d._get_default_store()
-        own = dist.PrefixStore(f'xlearner_mm_watch_{_begun}', store.clone())
-        _begun += 1
+        own = dist.PrefixStore(f'xlearner_mm_watch_{_started}', store.clone())
+        _started += 1
         _current = RankWatch(own, dist.get_rank(), dist.get_world_size(), timeout).start()
     return _current
 

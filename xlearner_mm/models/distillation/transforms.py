@@ -45,7 +45,7 @@ class PHIStandardize(ScalarStandardize):
     of two, see :func:`equalizing_rotation` for other C.
 
     Mean and scale are averages over all training images so far, of all ranks. The covariance is too, but read at few
-    steps: a new rotation is another target, which guidance layers have to learn anew. After the last of them the
+    steps: a new rotation is another target, which guidance layers have to learn again. After the last of them the
     rotation stays, and no covariance is computed any more.
 
     Args:

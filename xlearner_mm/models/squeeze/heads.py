@@ -162,7 +162,7 @@ class StudentOfHeads(BaseModel):
         for name in inputs:
             port = port_of(learner.networks[name])
             assert port is not None
-            # Bound anew: copies of this model (EMA) share the heads.
+            # Bound again: copies of this model (EMA) share the heads.
             student = partial(self.forward_task, levels=port.out_indices)
             port.bind(learner.backbone.forward_task if self._heads_read_branches else student)
         return learner(inputs, data_samples, mode='predict')
