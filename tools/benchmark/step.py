@@ -348,6 +348,8 @@ def hook_seconds(steps: int) -> tuple[float, float]:
         for part in ('val', 'test'):
             cfg.update({f'{part}_{key}': None for key in ('cfg', 'dataloader', 'evaluator')})
         cfg.train_cfg = {'type': 'IterBasedTrainLoop', 'max_iters': steps}
+        # A batch of a worker is unmapped with its last reference, which is in a hook of ours.
+        cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
         cfg.log_level = 'ERROR'
         before = os.getcwd()
         os.chdir(folder)

@@ -46,4 +46,6 @@ def seed_step(seed: int, rank: int, iter: int) -> None:
     number = int(np.random.SeedSequence([seed, rank, iter]).generate_state(1)[0])
     random.seed(number)
     np.random.seed(number)
-    torch.manual_seed(number)
+    # Without any other device, `torch.manual_seed` still formats the stack for those that may appear.
+    alone = hasattr(torch, 'accelerator') and not torch.accelerator.is_available()
+    (torch.default_generator if alone else torch).manual_seed(number)
