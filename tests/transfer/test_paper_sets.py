@@ -58,9 +58,14 @@ SEGMENTOR = [
 SMALL = {
     'voc0712': [
         *DETECTOR,
+        *('param_scheduler.0.by_epoch=False', 'default_hooks.checkpoint.by_epoch=False'),  # as the short loop counts
         *(f'train_dataloader.dataset.dataset.datasets.{part}.pipeline.2.scale=(200,120)' for part in (0, 1)),
     ],
-    'coco': [*DETECTOR, 'train_dataloader.dataset.pipeline.2.scale=(200,120)'],
+    'coco': [
+        *DETECTOR,
+        *('param_scheduler.1.by_epoch=False', 'default_hooks.checkpoint.by_epoch=False'),
+        'train_dataloader.dataset.pipeline.2.scale=(200,120)',
+    ],
     'voc12': [
         *SEGMENTOR,
         *(f'train_dataloader.dataset.datasets.{part}.pipeline.3.crop_size=(64,64)' for part in (0, 1)),
