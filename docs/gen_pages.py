@@ -13,7 +13,7 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r'(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s:#]+)(#[^()\s]*)?\)')
 REGISTRIES = ['MODELS', 'DATASETS', 'DATA_SAMPLERS', 'FUNCTIONS', 'HOOKS', 'LOOPS', 'EVALUATOR', 'RUNNERS']
-REGISTRIES += ['OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS']
+REGISTRIES += ['OPTIM_WRAPPERS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'MODEL_WRAPPERS']
 # Read as dicts within the settings of registered classes.
 DICTS = [
     'sources.Source',
