@@ -53,7 +53,7 @@ class BadData:
 
     @property
     def skips(self) -> bool:
-        """Whether bad images are skipped in training."""
+        """True if bad images are skipped in training."""
         return self.policy == 'skip'
 
     def refuse_more(self, source: str, bad: dict[str, str], images: int) -> None:

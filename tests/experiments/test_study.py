@@ -73,6 +73,18 @@ def test_a_study_without_transfers_trains_only(tmp_path):
     assert jobs == {'data/source', 'stages/PoolLink', 'budget/PoolLink', 'record/PoolLink'}
 
 
+def test_a_study_without_transfers_keeps_the_exports_that_trainings_read(tmp_path):
+    study = replace(STUDIES['mini'], transfer=False)
+    jobs = {job.name: job for job in _jobs(study, ['xlearner_pp'], tmp_path / 'mini/seed_0', 0, None, Path('l'))}
+    assert 'stages/digits_r18/export' in jobs
+    assert 'xlearner_pp/export' not in jobs
+    assert all(need in jobs for job in jobs.values() for need in job.needs)
+
+
+def test_the_tool_offers_every_study():
+    assert f'choices={tuple(STUDIES)}' in Path('tools/study.py').read_text()
+
+
 def test_a_trial_of_a_few_steps_is_not_recorded(tmp_path):
     jobs = [job.name for job in _jobs(STUDIES['links'], ['PoolLink'], tmp_path, 0, 3, Path('l'))]
     assert not any(name.startswith('record') for name in jobs)

@@ -2,7 +2,7 @@ import pytest
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.report.rows import RowProtocol
-from xlearner_mm.transfer.protocol import Protocol
+from xlearner_mm.transfer.protocol import SUITES, Protocol, suite_of
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,13 @@ def test_overrides_of_the_configs_are_another_protocol():
 def test_frozen_and_probe_are_reported_only_if_they_hold_for_all_sets():
     assert Protocol().of_row(1) == RowProtocol(1.0, 1, probe='lbfgs')
     assert Protocol(frozen=False, seeds=2).of_row('1-2') == RowProtocol(1.0, '1-2', frozen=False)
+
+
+def test_a_suite_is_one_of_ours_or_a_folder(tmp_path):
+    assert suite_of('photo') is SUITES['photo']
+    assert suite_of(str(tmp_path)).folder == tmp_path
+
+
+def test_neither_suite_nor_folder_is_refused_with_the_known_suites():
+    with pytest.raises(ConfigError, match=r"'papers'.*paper.*mini.*photo.*folder"):
+        suite_of('papers')

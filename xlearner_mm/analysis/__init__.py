@@ -1,1 +1,1 @@
-"""What a training will be, before it starts."""
+"""Checks and estimates before a training starts."""

@@ -243,7 +243,8 @@ def run_study(
 def _jobs(study: Study, rows: Sequence[str], folder: Path, seed: int, steps: int | None, ledger: Path) -> list[Job]:
     jobs = variant_jobs(rows, folder, study.sets, steps, study.family, seed)
     if not study.transfer:
-        jobs = [job for job in jobs if job.name != 'data/transfer' and not job.name.endswith('/export')]
+        dropped = ('data/transfer', *(f'{row}/export' for row in rows))
+        jobs = [job for job in jobs if job.name not in dropped]
     if steps is not None:
         return jobs
     for row in rows:

@@ -60,7 +60,7 @@ class Start:
 
     @property
     def expanded(self) -> bool:
-        """Whether it is an expanded backbone, as X-Learner_r and _p are transferred."""
+        """True for an expanded backbone, as of X-Learner_r and _p."""
         return 'branches' in self.settings
 
     def backbone(self) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class Row:
 
     @property
     def is_paper(self) -> bool:
-        """Whether the numbers are the paper's."""
+        """True for a row of the paper, False for a measured one."""
         return self.source == PAPER
 
     @property

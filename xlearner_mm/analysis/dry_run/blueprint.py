@@ -53,7 +53,7 @@ class Blueprint:
 
     @property
     def has_sources(self) -> bool:
-        """Whether it is one of the stages, not a stock training."""
+        """True for an expansion or a squeeze, False for a stock training."""
         return STOCK not in self.sources
 
 

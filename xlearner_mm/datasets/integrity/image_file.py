@@ -89,7 +89,7 @@ class ImageFile:
 
     @property
     def lacks_its_end(self) -> bool:
-        """Whether a part of a JPEG is missing, which OpenCV fills with gray or refuses, depending on its version."""
+        """True for a truncated JPEG, which OpenCV fills with gray or refuses, depending on its version."""
         if not self.content.startswith(_JPEG) or self.content.endswith(_END_OF_JPEG):
             return False
         # In a scan's data, FF D9 is always the end; before it, a thumbnail may have an end of its own.

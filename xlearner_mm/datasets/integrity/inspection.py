@@ -76,7 +76,7 @@ class Inspection:
 
     @property
     def has_image(self) -> bool:
-        """Whether the image has been loaded."""
+        """True once the image has been loaded."""
         return 'img' not in self._pending
 
     def named(self, error: Exception) -> Exception:

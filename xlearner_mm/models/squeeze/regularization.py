@@ -19,7 +19,7 @@ def check_probability(owner: str, probability: Any) -> float:
     """Return a probability below 1.
 
     Raises:
-        ConfigError: it is no number in [0, 1).
+        ConfigError: the value is not a number from 0 to below 1.
     """
     if not isinstance(probability, int | float) or not 0 <= probability < 1:
         raise ConfigError(f'{owner} must be a probability in [0, 1), got {probability!r}')

@@ -69,7 +69,7 @@ class Fitted:
 
     @property
     def converged(self) -> bool:
-        """Whether L-BFGS converged."""
+        """True if L-BFGS converged."""
         return self.iterations < self.regression.max_iter
 
     def layer(self) -> tuple[np.ndarray, np.ndarray]:
