@@ -1,6 +1,7 @@
 # Hard-sharing in miniature: one ResNet-18 of base width 16 for all tasks.
 model = dict(
     type='ExpansionLearner',
+    memory_format='channels_last',
     backbone=dict(
         type='XLearnerExpandedBackbone',
         branches=dict(

@@ -1,6 +1,7 @@
 # One ResNet-18 of base width 16 for one source, or the sources of one task; the config sets the task
 model = dict(
     type='ExpansionLearner',
+    memory_format='channels_last',
     backbone=dict(
         type='XLearnerExpandedBackbone',
         branches=dict(

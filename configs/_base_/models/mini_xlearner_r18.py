@@ -3,6 +3,7 @@
 branch = dict(type='XLearnerResNet', depth=18, stem_channels=16, base_channels=16, zero_init_residual=False)
 model = dict(
     type='ExpansionLearner',
+    memory_format='channels_last',
     backbone=dict(
         type='XLearnerExpandedBackbone',
         branches=dict(cls=branch, det=branch),
