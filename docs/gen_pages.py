@@ -30,7 +30,8 @@ def file_pages() -> dict[str, str]:
     found = [
         path.relative_to(ROOT).as_posix() for path in [*ROOT.glob('docs/*.md'), *ROOT.glob('configs/**/README.md')]
     ]
-    return {'README.md': 'index.md', 'CHANGELOG.md': 'changelog.md', **{f: f.removeprefix('docs/') for f in found}}
+    of_root = {f'{name}.md': f'{name.lower()}.md' for name in ('CHANGELOG', 'CONTRIBUTING', 'SECURITY')}
+    return {'README.md': 'index.md', **of_root, **{f: f.removeprefix('docs/') for f in found}}
 
 
 def packages() -> dict[str, list[str]]:
