@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import io
-import os
 import os.path as osp
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from xlearner_mm.config.options import load_config
 from xlearner_mm.datasets.classes import check_same_classes, classes_of, stray_names, values_of_maps
 from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.images import guard, ignored_value
+from xlearner_mm.datasets.integrity.picture import open_picture, unlimited_pictures
 from xlearner_mm.datasets.stock_datasets import build_deferred, leaves
 from xlearner_mm.errors import USER_ERRORS, BadImageError, describe_error, one_line, print_error
 from xlearner_mm.evaluation import MultiSourceEvaluator
@@ -31,7 +31,6 @@ from xlearner_mm.sources import BadData, Source, settings_named, sources_of
 from xlearner_mm.spread import spread
 
 _FILES = ('img_path', 'seg_map_path')
-_MOST_PIXELS = 2**30
 _DATASET = 'its dataset'
 
 
@@ -159,8 +158,8 @@ def _check_files(report: SplitReport) -> list[int]:
     files = [(index, key, info[key]) for index, info in infos for key in _FILES if info.get(key)]
     unreadable = set()
     # Decoding and waiting for a network drive both leave the interpreter free for other threads.
-    with _unlimited_pictures(), ThreadPoolExecutor() as pool:
-        opened = pool.map(_open, (path for _, _, path in files))
+    with unlimited_pictures(), ThreadPoolExecutor() as pool:
+        opened = pool.map(open_picture, (path for _, _, path in files))
         for (index, key, path), (size, reason) in zip(files, opened, strict=True):
             if reason is not None:
                 report.add(str(path), reason)
@@ -168,36 +167,6 @@ def _check_files(report: SplitReport) -> list[int]:
             elif size is not None and key == 'img_path':
                 report.sizes.append(size)
     return [index for index in report.checked if index not in unreadable]
-
-
-@contextmanager
-def _unlimited_pictures() -> Iterator[None]:
-    """Pillow refuses, or warns of, pictures that OpenCV reads."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
-def _open(path: str) -> tuple[tuple[int, int] | None, str | None]:
-    """Return a picture's width and height, or the reason why it cannot be read."""
-    length = ''
-    try:
-        if osp.exists(path):
-            if not osp.isfile(path):  # reading a pipe would never end
-                return None, 'is no file, but a folder, a pipe or a device'
-            length = f' ({osp.getsize(path):,} bytes)'
-        # OpenCV, which the pipelines read with, fills up what a truncated file lacks and says nothing.
-        with Image.open(path) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                return None, f'is of {image.width} x {image.height} pixels, more than OpenCV reads ({_MOST_PIXELS:,})'
-            image.load()
-            return image.size, None
-    except FileNotFoundError:
-        return None, f'is a link to {os.readlink(path)}, which does not exist' if osp.islink(path) else 'does not exist'
-    except Exception as error:  # whatever a decoder raises on foreign bytes
-        return None, f'cannot be read{length}: {one_line(error)}'
 
 
 def _check_classes(report: SplitReport, source: Source) -> bool:

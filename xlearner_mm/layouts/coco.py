@@ -1,0 +1,128 @@
+"""COCO files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xlearner_mm.datasets.classes import shortened
+from xlearner_mm.datasets.integrity.annotations import refuse_lost_images
+from xlearner_mm.layouts.boxes import Annotated, Boxes
+from xlearner_mm.layouts.folder import Folder, part_of_name, place
+from xlearner_mm.layouts.sampling import shown_sizes
+
+_OTHER = ('captions', 'person_keypoints', 'image_info', 'panoptic', 'stuff')
+"""First words of files of other labels in COCO's own folder."""
+
+
+def find_coco(folder: Folder) -> Boxes | None:
+    """Return the boxes of a folder's COCO files, or None where it has none."""
+    parts: dict[str, list[Annotated]] = {}
+    stock: dict[str, tuple[str, str]] = {}
+    files: dict[str, str] = {}
+    classes: dict[str, None] = {}
+    for file in coco_files(folder):
+        content = _read(folder, file)
+        if content is None:
+            continue
+        part = place(os.path.dirname(file)).part or part_of_name(file) or 'train'
+        if part in files:
+            raise folder.refusal(
+                f'has two COCO files, {files[part]} and {file}, for its part {part!r}; expected one: name them by '
+                'part, such as train.json and val.json, or move one away'
+            )
+        files[part] = file
+        classes |= dict.fromkeys(category['name'] for category in content['categories'])
+        parts[part], prefix = _annotated(folder, file, part, content)
+        if prefix is not None:
+            stock[part] = file, prefix
+    if not files:
+        return None
+    if 'train' not in parts:
+        raise folder.refusal(
+            f'has COCO files for {sorted(files)} alone; expected one to train: rename it to train.json'
+        )
+    return Boxes('COCO', parts, tuple(classes), stock)
+
+
+def coco_files(folder: Folder) -> list[str]:
+    """Return the JSON files that may hold boxes."""
+    return [
+        file
+        for file in folder.files
+        if file.lower().endswith('.json') and not file.rsplit('/', 1)[-1].lower().startswith(_OTHER)
+    ]
+
+
+def _read(folder: Folder, file: str) -> dict[str, Any] | None:
+    """Return the content of a COCO file, or None for JSON of another kind."""
+    try:
+        content = json.loads(folder.read_text(file))
+    except ValueError as error:
+        raise folder.refusal(f'is not JSON: {error}; correct or remove it', file) from error
+    if not isinstance(content, Mapping) or 'images' not in content or 'categories' not in content:
+        return None
+    try:
+        refuse_lost_images(content, annotated=True)
+    except ValueError as error:
+        raise folder.refusal(f'{error}; expected a COCO file with boxes', file) from error
+    without = next((found for found in content['annotations'] if 'bbox' not in found), None)
+    if without is not None:
+        raise folder.refusal(f"has an annotation without 'bbox' ({shortened(list(without))}); expected boxes", file)
+    return dict(content)
+
+
+def _annotated(folder: Folder, file: str, part: str, content: Mapping[str, Any]) -> tuple[list[Annotated], str | None]:
+    """Return a file's images, and the folder in which a stock dataset finds them, or None."""
+    names = {category['id']: category['name'] for category in content['categories']}
+    objects = defaultdict(list)
+    for found in content['annotations']:
+        if found['category_id'] not in names:
+            raise folder.refusal(f'has an object of category {found["category_id"]!r}, which it does not define', file)
+        objects[found['image_id']].append(found)
+    named = [entry['file_name'] for entry in content['images']]
+    paths = {name: path for name in named if (path := folder.resolve(name, part))}
+    missing = [name for name in named if name not in paths]
+    if missing:
+        raise folder.refusal(
+            f'names {len(missing):,} of {len(named):,} images that the folder does not hold ({shortened(missing)}): '
+            'add them, or remove them from the file',
+            file,
+        )
+    sizes = _sizes(folder, content, paths)
+    images = []
+    for entry in content['images']:
+        found = objects.pop(entry['id'], [])
+        boxes = np.array([each['bbox'] for each in found], float).reshape(-1, 4)
+        images.append(
+            Annotated(
+                paths[entry['file_name']],
+                sizes[entry['file_name']],
+                boxes,
+                [names[each['category_id']] for each in found],
+                [bool(each.get('iscrowd')) for each in found],
+                file,
+            )
+        )
+    if objects:
+        raise folder.refusal(f'has objects of {len(objects):,} images that it does not list: add these images', file)
+    complete = all({'width', 'height'} <= entry.keys() for entry in content['images'])
+    prefixes = {path.removesuffix(name) if path.endswith(name) else None for name, path in paths.items()}
+    prefix = prefixes.pop() if len(prefixes) == 1 and complete else None
+    return images, prefix
+
+
+def _sizes(folder: Folder, content: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """Return width and height of each image, read from its header where the file does not state them."""
+    stated = {
+        entry['file_name']: (entry['width'], entry['height'])
+        for entry in content['images']
+        if entry.get('width') and entry.get('height')
+    }
+    silent = [name for name in paths if name not in stated]
+    return stated | dict(zip(silent, shown_sizes(folder, [paths[name] for name in silent]), strict=True))

@@ -1,0 +1,118 @@
+"""Detection: one form of boxes for COCO, VOC and YOLO, read by the stock ``CocoDataset``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from xlearner_mm.datasets.classes import did_you_mean, shortened
+from xlearner_mm.datasets.integrity.inspection import faulty_boxes
+from xlearner_mm.layouts.boxes import Annotated, coco_content
+from xlearner_mm.layouts.coco import find_coco
+from xlearner_mm.layouts.folder import Folder, take_test
+from xlearner_mm.layouts.layout import Layout, Objects, Split
+from xlearner_mm.layouts.sampling import draw_split, measure_sizes, note_shared_images
+
+
+def recognize_detection(folder: Folder, seed: int) -> Layout | None:
+    """Return the layout of images with boxes, or None where there are no labels in a known form."""
+    boxes = find_coco(folder)
+    if boxes is None:
+        return None
+    take_test(folder, boxes.parts)
+    if 'test' in boxes.stock:
+        boxes.stock.setdefault('val', boxes.stock['test'])
+    for images in boxes.parts.values():
+        for annotated in images:
+            _refuse_faulty(folder, annotated)
+    train, val = boxes.parts['train'], boxes.parts.get('val')
+    from_split = val is None
+    if val is None:
+        train, val = ([train[i] for i in part] for part in draw_split(folder, [each.image for each in train], seed))
+    classes = _trained_classes(folder, boxes.classes, train, val)
+    kept = {'train': [each for each in train if each.names], 'val': val}
+    folder.note_some('training images without objects are left out', [each.image for each in train if not each.names])
+    note_shared_images(folder, [each.image for each in kept['train']], [each.image for each in val], seed)
+    splits = {
+        part: _split(folder, part, images, classes, None if from_split else boxes.stock.get(part), from_split)
+        for part, images in kept.items()
+    }
+    measured = splits['val'].dataset
+    root = measured.get('data_root', '')
+    return Layout(
+        name=folder.source,
+        task='det',
+        folder=folder.path,
+        kind=boxes.kind,
+        classes=classes,
+        train=splits['train'],
+        val=splits['val'],
+        evaluator={
+            '_scope_': 'mmdet',
+            'type': 'CocoMetric',
+            'ann_file': f'{root}/{measured["ann_file"]}' if root else measured['ann_file'],
+            'metric': 'bbox',
+        },
+        labels_loading={'with_bbox': True},
+        sizes=measure_sizes(folder, [each.image for each in kept['train']], seed),
+        objects=_objects(kept['train']),
+    )
+
+
+def _refuse_faulty(folder: Folder, annotated: Annotated) -> None:
+    width, height = annotated.size
+    x, y, w, h = annotated.boxes.reshape(-1, 4).T
+    corners = np.stack([x, y, x + w, y + h], axis=1).astype(float)
+    for fault in faulty_boxes(corners, height, width).values():
+        raise folder.bad_image(annotated.image, f'{fault} ({annotated.where})', 'correct the box, or remove it')
+
+
+def _trained_classes(
+    folder: Folder, classes: Sequence[str], train: Sequence[Annotated], val: Sequence[Annotated]
+) -> tuple[str, ...]:
+    """Return the classes with training objects, and say which have none."""
+    trained = Counter(name for each in train for name in each.names)
+    validated = Counter(name for each in val for name in each.names)
+    if not trained:
+        raise folder.refusal('has no object in its training images; expected boxes: check the label files')
+    for name in [name for name in classes if validated[name] and not trained[name]]:
+        meant = did_you_mean(name, [other for other in trained if not validated[other]])
+        if meant:
+            raise folder.refusal(
+                f"has the class '{name}' in validation alone{meant} If so, rename it; else give it training images"
+            )
+        folder.notes.append(f"class '{name}' is in validation alone: its {validated[name]:,} object(s) are left out")
+    folder.note_some(
+        'classes have no object and are left out', [n for n in classes if not trained[n] and not validated[n]]
+    )
+    folder.note_some('classes have no validation object', [n for n in classes if trained[n] and not validated[n]])
+    if not any(validated[name] for name in trained):
+        raise folder.refusal(f'has no validation object of the trained classes ({shortened(list(trained))}): add some')
+    return tuple(name for name in classes if trained[name])
+
+
+def _split(
+    folder: Folder,
+    part: str,
+    images: Sequence[Annotated],
+    classes: Sequence[str],
+    stock: tuple[str, str] | None,
+    from_split: bool,
+) -> Split:
+    settings: dict[str, Any] = {'_scope_': 'mmdet', 'type': 'CocoDataset', 'metainfo': {'classes': tuple(classes)}}
+    if stock is not None:
+        settings |= {'data_root': str(folder.path), 'ann_file': stock[0], 'data_prefix': {'img': stock[1]}}
+    else:
+        content = json.dumps(coco_content(images, classes), ensure_ascii=False)
+        settings |= {'ann_file': folder.write(f'{part}.json', content), 'data_prefix': {'img': str(folder.path)}}
+    settings |= {'filter_cfg': {'filter_empty_gt': True}} if part == 'train' else {'test_mode': True}
+    return Split(len(images), settings, from_split)
+
+
+def _objects(images: Sequence[Annotated]) -> Objects:
+    relative = [np.sqrt(each.boxes[:, 2] * each.boxes[:, 3] / np.prod(each.size)) for each in images]
+    return Objects(float(np.mean([len(found) for found in relative])), float(np.median(np.concatenate(relative))))

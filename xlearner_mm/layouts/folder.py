@@ -1,0 +1,266 @@
+"""The files of a folder: which are images, which are labels, and of which part."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from xlearner_mm.atomic import atomic_write_text
+from xlearner_mm.datasets.classes import shortened, stray_names
+from xlearner_mm.errors import BadImageError, SourceError, bad_image
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+PARTS = {
+    'train': ('train', 'training', 'trainval'),
+    'val': ('val', 'valid', 'validation', 'dev'),
+    'test': ('test', 'testing'),
+}
+"""Part -> names of its folders and files."""
+PART_OF = {word: part for part, words in PARTS.items() for word in words}
+"""Name -> part."""
+_IMAGES = ('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages', 'pictures', 'photos', 'leftimg8bit', 'rgb')
+_LABELS = (
+    *('labels', 'label', 'annotations', 'annotation', 'annots', 'annot', 'anns', 'ann', 'ann_dir', 'xmls', 'xml'),
+    *('masks', 'mask', 'segmentationclass', 'gtfine', 'gt', 'ground_truth', 'groundtruth', 'seg_maps'),
+)
+_ROLE_OF = dict.fromkeys(_IMAGES, 'image') | dict.fromkeys(_LABELS, 'label')
+
+
+def _either(words: Sequence[str]) -> str:
+    return '|'.join(sorted(words, key=len, reverse=True))
+
+
+_PART = _either(list(PART_OF))
+_COMPONENT = re.compile(
+    rf'(?P<before>{_PART})?(?:20\d\d)?[ _-]?(?P<role>{_either(list(_ROLE_OF))})?[ _-]?(?P<after>{_PART})?(?:20\d\d)?',
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Meaning of the names of a folder and those above it.
+
+    Args:
+        part: ``'train'``, ``'val'``, ``'test'``, or None where no name says it.
+        role: ``'image'``, ``'label'``, or None.
+        rest: what these names leave, and the part: the same for an image and its label.
+    """
+
+    part: str | None
+    role: str | None
+    rest: str
+
+
+@lru_cache(maxsize=65536)
+def place(folder: str) -> Place:
+    """Return the meaning of a relative folder's names, such as ``train/images`` or ``labels/val2017``."""
+    part = role = None
+    rest = []
+    for name in filter(None, folder.split('/')):
+        found = _COMPONENT.fullmatch(name)
+        word = found and (found['after'] or found['before'])
+        if found is None or not (word or found['role']):
+            rest.append(name)
+            continue
+        part = PART_OF[word.lower()] if word else part
+        role = _ROLE_OF[found['role'].lower()] if found['role'] else role
+    return Place(part, role, '/'.join([*rest, part or '']))
+
+
+def part_of_name(name: str) -> str | None:
+    """Return the part that a file's name states among its words, as ``instances_val2017.json`` does."""
+    words = [word for word in re.split(r'[^a-z]+', PurePosixPath(name).name.lower()) if word in PART_OF]
+    return PART_OF[words[-1]] if words else None
+
+
+def key_of(path: str, tail: str = '') -> str:
+    """Return the key that an image and its label file share: the folders without roles, and the name without suffix.
+
+    Args:
+        path: of the file, relative to the folder.
+        tail: end of the name before the suffix that is left out, such as ``'_mask'``. Defaults to ''.
+    """
+    folder, _, name = path.rpartition('/')
+    return f'{place(folder).rest}/{os.path.splitext(name)[0].removesuffix(tail)}'
+
+
+def is_image(path: str) -> bool:
+    """Return whether a file's suffix is that of an image."""
+    return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+@dataclass
+class Folder:
+    """A folder given for a source.
+
+    Args:
+        source: the source's name.
+        path: the folder with the data: the one given, or below it the only one.
+        index: folder for the small files that a stock dataset reads in place of labels in other forms.
+        files: all files by path relative to ``path``, sorted, without hidden ones and those of other programs.
+        notes: what was handled and should be said.
+    """
+
+    source: str
+    path: Path
+    index: Path
+    files: list[str]
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, source: str, given: str | os.PathLike[str], index: Path) -> Folder:
+        """List the files of a folder; one that holds nothing but another folder stands for that.
+
+        Raises:
+            SourceError: no folder, or no image in it.
+        """
+        path = Path(given)
+        if not path.is_dir():
+            found = 'is a file' if path.exists() else 'does not exist'
+            raise SourceError(f"source '{source}': {path} {found}: give the folder that holds images and labels")
+        files = _listed(path)
+        while len(tops := {file.split('/')[0] for file in files if not _is_about(file)}) == 1:
+            top = tops.pop()
+            below = [file.removeprefix(f'{top}/') for file in files if file.startswith(f'{top}/')]
+            if not any('/' in file for file in below):
+                break
+            path, files = path / top, below
+        folder = cls(source, path, index, files)
+        if not folder.images:
+            found = shortened([f'{suffix or "no suffix"}' for suffix in sorted({Path(f).suffix for f in files})], 5)
+            raise folder.refusal(
+                f'holds no image, but {len(files):,} other file(s){f" ({found})" if files else ""}; expected files '
+                f'ending in {", ".join(IMAGE_SUFFIXES)}: give the folder with images and labels'
+            )
+        return folder
+
+    @cached_property
+    def images(self) -> list[str]:
+        """All images, masks among them."""
+        return [file for file in self.files if is_image(file)]
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        found = defaultdict(list)
+        for image in self.images:
+            name = _same_text(image.rsplit('/', 1)[-1])
+            found[name].append(image)
+            found[os.path.splitext(name)[0]].append(image)
+        return found
+
+    def candidates(self, named: str, part: str | None = None) -> list[str]:
+        """Return the images that a label file may name: those whose folders agree best.
+
+        Args:
+            named: path in another folder, or name, with or without suffix.
+            part: the part of the label file, which decides between images of the same name. Defaults to None.
+        """
+        wanted = [each for each in _same_text(named.strip().replace('\\', '/')).split('/') if each not in ('', '.')]
+        found = self._by_name.get(wanted[-1], []) if wanted else []
+        if len(found) < 2:
+            return found
+        shared = {image: _shared(_same_text(image).split('/')[:-1], wanted[:-1]) for image in found}
+        found = [image for image in found if shared[image] == max(shared.values())]
+        return [image for image in found if place(os.path.dirname(image)).part == part] or found
+
+    def resolve(self, named: str, part: str | None = None) -> str | None:
+        """Return the image that a label file names, or None; arguments as of :meth:`candidates`.
+
+        Raises:
+            SourceError: several images are as near.
+        """
+        found = self.candidates(named, part)
+        if len(found) > 1:
+            raise self.refusal(
+                f"holds several images for the name '{named}' ({shortened(found)}): write their paths from the folder"
+            )
+        return found[0] if found else None
+
+    def write(self, name: str, text: str) -> str:
+        """Write a file of the index if its content is new, and return its path.
+
+        Raises:
+            SourceError: a file name that is no text.
+        """
+        path = self.index / name
+        try:
+            content = text.encode()
+        except UnicodeEncodeError as error:
+            named = text[: error.end].splitlines()[-1]
+            raise self.refusal(f'holds a file whose name is not UTF-8 ({named!r}): rename it') from error
+        if not path.is_file() or path.read_bytes() != content:
+            atomic_write_text(path, text)
+        return str(path)
+
+    def read_text(self, file: str) -> str:
+        """Read a text file as UTF-8 with or without a mark, or as Windows writes it in Western Europe."""
+        content = (self.path / file).read_bytes()
+        try:
+            return content.decode('utf-8-sig')
+        except UnicodeDecodeError:
+            self.notes.append(f'{file} is not UTF-8: read as Windows-1252')
+            return content.decode('cp1252', errors='replace')
+
+    def refusal(self, problem: str, file: str = '') -> SourceError:
+        """Return the error of the folder or one of its files; the problem continues its name."""
+        return SourceError(f"source '{self.source}': {self.path / file} {problem}")
+
+    def bad_image(self, file: str, reason: str, fix: str = 'replace or remove the file') -> BadImageError:
+        """Return the error of one image; the reason continues its path."""
+        return bad_image(self.source, str(self.path / file), reason, fix)
+
+    def note_some(self, what: str, files: Sequence[str]) -> None:
+        """Add a note about some files, if there are any."""
+        if files:
+            self.notes.append(f'{len(files):,} {what}: {shortened(files)}')
+
+
+def take_test(folder: Folder, parts: dict[str, Any]) -> None:
+    """Validate on the test part where there is no validation part, and leave it out otherwise."""
+    test = parts.pop('test', None)
+    if test is not None and 'val' in parts:
+        folder.notes.append('its test part is not used: there is a validation part')
+    elif test is not None:
+        parts['val'] = test
+        folder.notes.append('its test part is used for validation: there is no other')
+
+
+def _listed(path: Path) -> list[str]:
+    found: list[str] = []
+    visited = set()
+    for top, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(top)
+        if real in visited:  # a link to a folder above
+            folders.clear()
+            continue
+        visited.add(real)
+        stray = set(stray_names(folders))
+        folders[:] = [folder for folder in folders if folder not in stray]
+        below = '' if top == str(path) else os.path.relpath(top, path) + '/'
+        found += [below + file for file in files if not file.startswith('.')]
+    return sorted(found)
+
+
+def _is_about(file: str) -> bool:
+    return '/' not in file and file.lower().startswith(('readme', 'license'))
+
+
+def _same_text(name: str) -> str:
+    """Return one spelling of an umlaut, which some systems write as two characters."""
+    return unicodedata.normalize('NFC', name)
+
+
+def _shared(folders: list[str], named: list[str]) -> int:
+    """Return how many folders two paths share, counted from the file."""
+    count = 0
+    while count < min(len(folders), len(named)) and folders[-1 - count] == named[-1 - count]:
+        count += 1
+    return count

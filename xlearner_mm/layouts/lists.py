@@ -1,0 +1,184 @@
+"""Lists of files and labels, as CSV or text."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xlearner_mm.datasets.classes import shortened
+from xlearner_mm.layouts.class_folders import Labeled
+from xlearner_mm.layouts.folder import PART_OF, Folder, part_of_name, place, take_test
+from xlearner_mm.layouts.names import find_class_names
+
+_SUFFIXES = ('.csv', '.tsv', '.txt')
+_MOST_FILES = 50  # more text files are labels of one image each
+_PROBED = 50  # rows of a file that are looked at to find the column of images
+_LABEL = ('label', 'class', 'class_name', 'label_name', 'category', 'target', 'species', 'breed', 'y', 'class_id')
+_PART = ('split', 'set', 'subset', 'partition', 'part')
+_BOXES = ('xmin', 'x_min', 'bbox', 'x1')
+"""Columns of lists of boxes, which have a class as well."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of a list, with the columns that matter; ``label`` is None where the folders of images are the classes."""
+
+    file: str
+    rows: list[list[str]]
+    image: int
+    label: int | None
+    part: int | None
+
+
+def find_lists(folder: Folder) -> Labeled | None:
+    """Return the images and classes that lists of a folder state, or None where none names images.
+
+    A list is a CSV file, with a header or as image and label, or a text file of image and label. It is of the part
+    that its name or a column of the name ``split`` states, and for training where neither does.
+
+    Raises:
+        SourceError: a list that cannot be understood, or contradicts another.
+    """
+    files = [file for file in folder.files if file.lower().endswith(_SUFFIXES) and file.count('/') < 2]
+    texts = [file for file in files if file.lower().endswith('.txt')]
+    if len(texts) > _MOST_FILES:
+        files = [file for file in files if file not in set(texts)]
+    tables = [table for file in files if (table := _read(folder, file))]
+    stated = [table for table in tables if _part_of(table.file) or table.part is not None]
+    tables = stated or tables
+    parts: dict[str, dict[str, str]] = {}
+    origins: dict[str, str] = {}
+    for table in tables:
+        for part, images in _images(folder, table).items():
+            if part in parts:
+                raise folder.refusal(
+                    f'has two lists, {origins[part]} and {table.file}, for its part {part!r}; expected one: name them '
+                    'by part, such as train.csv and val.csv, or move one away'
+                )
+            parts[part], origins[part] = images, table.file
+    if 'train' not in parts:
+        return None
+    take_test(folder, parts)
+    listed = {image for images in parts.values() for image in images}
+    folder.note_some('images are in no list and left out', [image for image in folder.images if image not in listed])
+    return Labeled('list of files and labels', *_named(folder, parts))
+
+
+def _part_of(file: str) -> str | None:
+    return place(os.path.dirname(file)).part or part_of_name(file)
+
+
+def _read(folder: Folder, file: str) -> _Table | None:
+    """Return the table in a file, or None if it names no images."""
+    lines = [line for line in folder.read_text(file).splitlines() if line.strip()]
+    if not lines:
+        return None
+    delimiter = max(',;\t', key=lines[0].count)
+    if delimiter in lines[0]:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    else:
+        rows = [[line] if folder.candidates(line) else line.rsplit(maxsplit=1) for line in lines]
+    probed = rows[1 : _PROBED + 1] or rows
+    width = max(map(len, rows))
+    found = [sum(bool(folder.candidates(row[c])) for row in probed if c < len(row)) for c in range(width)]
+    image = max(range(width), key=found.__getitem__)
+    if 2 * found[image] < len(probed):
+        return None
+    has_header = len(rows) > 1 and not folder.candidates(rows[0][image])
+    header = [name.lower() for name in rows[0]] if has_header else []
+    if set(header) & set(_BOXES):
+        return None
+    part = next((header.index(name) for name in _PART if name in header), None)
+    label = _label_column(folder, file, header, [c for c in range(width) if c not in (image, part)])
+    if label is None and not _in_class_folders(folder, rows[1:], image):
+        return None
+    return _Table(file, rows[has_header:], image, label, part)
+
+
+def _label_column(folder: Folder, file: str, header: Sequence[str], columns: Sequence[int]) -> int | None:
+    """Return the column of labels, or None where there is but one column."""
+    named = [header.index(name) for name in _LABEL if name in header and header.index(name) in columns]
+    if named or len(columns) < 2:
+        return [*named, *columns, None][0]
+    found = f'columns {list(header)}' if header else f'{len(columns) + 1} columns and no header'
+    raise folder.refusal(f"has {found}; expected one called 'label' beside that of the images: name it so", file)
+
+
+def _in_class_folders(folder: Folder, rows: Sequence[Sequence[str]], image: int) -> bool:
+    found = {candidate for row in rows[:_PROBED] for candidate in folder.candidates(row[image])}
+    return any(not _is_of_part(os.path.dirname(path)) for path in found)
+
+
+def _is_of_part(path: str) -> bool:
+    """Return whether no folder of a path can be a class."""
+    found = place(path)
+    return not found.rest.removesuffix(found.part or '').strip('/')
+
+
+def _images(folder: Folder, table: _Table) -> dict[str, dict[str, str]]:
+    """Return part -> image -> label of a table."""
+    of_file = _part_of(table.file) or 'train'
+    parts: dict[str, dict[str, str]] = {}
+    missing, unlabeled = [], []
+    for row in table.rows:
+        row = [*row, *[''] * (max(table.image, table.label or 0, table.part or 0) + 1 - len(row))]
+        part = _stated_part(folder, table, row) or of_file
+        image = folder.resolve(row[table.image], part)
+        if image is None:
+            missing.append(row[table.image])
+            continue
+        label = image.split('/')[-2] if table.label is None else row[table.label]
+        if not label:
+            unlabeled.append(image)
+        elif parts.setdefault(part, {}).setdefault(image, label) != label:
+            raise folder.refusal(
+                f"gives {image} two labels, '{parts[part][image]}' and '{label}'; expected one: remove the wrong one",
+                table.file,
+            )
+    if missing:
+        raise folder.refusal(
+            f'names {len(missing):,} of {len(table.rows):,} images that the folder does not hold '
+            f'({shortened(missing)}): add them, or remove them from the file',
+            table.file,
+        )
+    folder.note_some(f'images have no label in {table.file} and are left out', unlabeled)
+    return parts
+
+
+def _stated_part(folder: Folder, table: _Table, row: Sequence[str]) -> str | None:
+    if table.part is None:
+        return None
+    stated = row[table.part]
+    if stated.lower() not in PART_OF:
+        raise folder.refusal(f"states the part '{stated}'; expected one of {', '.join(PART_OF)}", table.file)
+    return PART_OF[stated.lower()]
+
+
+def _named(
+    folder: Folder, parts: dict[str, dict[str, str]]
+) -> tuple[dict[str, dict[str, str]], dict[str, str], tuple[str, ...] | None]:
+    """Return the parts with labels as names, no class folders, and the order of numbered classes."""
+    labels = set(parts['train'].values())
+    if not all(label.isdecimal() for images in parts.values() for label in images.values()):
+        return parts, {}, None
+    numbers = sorted(map(int, labels))
+    stated = find_class_names(folder)
+    if stated is None:
+        return parts, {}, tuple(sorted(labels, key=int))
+    unnamed = [number for number in numbers if number not in stated.names]
+    if unnamed:
+        raise folder.refusal(
+            f'names {len(stated.names)} classes, numbered {min(stated.names)} to {max(stated.names)}, but the lists '
+            f'have label {unnamed[-1]}: add the missing names',
+            stated.file,
+        )
+    folder.note_some(
+        f'classes of {stated.file} have no image', [n for i, n in stated.names.items() if i not in numbers]
+    )
+    named = {
+        part: {image: stated.names.get(int(label), label) for image, label in images.items()}
+        for part, images in parts.items()
+    }
+    return named, {}, tuple(stated.names[number] for number in numbers)
