@@ -4,9 +4,9 @@ python tools/study.py mini
 python tools/study.py links --workers 1 --seeds 2
 python tools/study.py --report
 
-Studies: links (kinds of link), mini (the slides' variants on XL-Mini), photo (XL-Photo). It may be interrupted at any
-time: the same command continues, on this machine from its work directory, on another one from the ledger. --report
-writes docs/study.md and its figures from the ledger.
+Studies: links (kinds of link), squeeze (settings of the squeeze), mini (the slides' variants on XL-Mini), photo
+(XL-Photo). It may be interrupted at any time: the same command continues, on this machine from its work directory, on
+another one from the ledger. --report writes docs/study.md and its figures from the ledger.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 def parse_args() -> argparse.Namespace:
     """Parse the command line; ``--help`` needs no heavy import."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('study', nargs='?', choices=('links', 'mini', 'photo'), help='what to run')
+    parser.add_argument('study', nargs='?', choices=('links', 'squeeze', 'mini', 'photo'), help='what to run')
     parser.add_argument('--rows', nargs='+', default=[], help='rows to run; all by default')
     parser.add_argument('--seeds', type=int, help='at most this many seeds')
     parser.add_argument('--workers', type=int, default=2, help='number of concurrent jobs')

@@ -74,7 +74,7 @@ def test_a_study_without_transfers_trains_only(tmp_path):
 
 
 def test_a_study_without_transfers_keeps_the_exports_that_trainings_read(tmp_path):
-    study = replace(STUDIES['mini'], transfer=False)
+    study = replace(STUDIES['mini'], judged_by='sources')
     jobs = {job.name: job for job in _jobs(study, ['xlearner_pp'], tmp_path / 'mini/seed_0', 0, None, Path('l'))}
     assert 'stages/digits_r18/export' in jobs
     assert 'xlearner_pp/export' not in jobs

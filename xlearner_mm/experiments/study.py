@@ -16,6 +16,7 @@ from filelock import FileLock
 from mmengine.config import Config
 
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.experiments.squeeze_trials import TRIALS
 from xlearner_mm.experiments.variant_jobs import budget_of, seconds_of, upstream_of, variant_jobs, variant_row
 from xlearner_mm.experiments.variants import MINI, MINI_SOURCES, PHOTO, Family, Variant
 from xlearner_mm.pipeline import JobRunner
@@ -38,7 +39,8 @@ class Study:
         family: data sets, trainings and variants; the rows are its variants.
         seeds: row -> number of seeds; runs with the same seed are paired.
         baselines: rows that all others are compared to.
-        transfer: whether backbones are transferred; otherwise the scores on the sources count. Defaults to True.
+        judged_by: what counts: ``'transfer'``, scores on the transfer sets; ``'sources'``, scores on the sources; or
+            ``'fidelity'``, the squeezed backbone's share of them. Only the first transfers. Defaults to ``'transfer'``.
     """
 
     name: str
@@ -46,12 +48,12 @@ class Study:
     family: Family
     seeds: Mapping[str, int]
     baselines: tuple[str, ...]
-    transfer: bool = True
+    judged_by: str = 'transfer'
 
     @property
     def sets(self) -> list[TransferSet]:
         """Transfer sets."""
-        return transfer_sets(self.family.configs / 'transfer') if self.transfer else []
+        return transfer_sets(self.family.configs / 'transfer') if self.judged_by == 'transfer' else []
 
     def digest(self, row: str) -> str:
         """Return a hash of all configs that decide a row, independent of the machine."""
@@ -73,7 +75,7 @@ def _link_study() -> Study:
         link: replace(base, alias=link, options={'model.backbone.reconciliation.link.type': link}) for link in links
     }
     family = Family(MINI.name, trainings, {link: Variant(link, link) for link in links})
-    return Study('links', 'Kinds of link', family, dict.fromkeys(links, 5), ('ConvLink',), transfer=False)
+    return Study('links', 'Kinds of link', family, dict.fromkeys(links, 5), ('ConvLink',), 'sources')
 
 
 def _with_less_data(family: Family, variant: str, sources: Sequence[str]) -> Family:
@@ -98,6 +100,14 @@ STUDIES = {
     study.name: study
     for study in (
         _link_study(),
+        Study(
+            'squeeze',
+            'Squeezes, one setting changed at a time',
+            TRIALS,
+            dict.fromkeys(TRIALS.variants, 3),
+            ('default',),
+            'fidelity',
+        ),
         Study(
             'mini',
             'XL-Mini',
@@ -242,7 +252,7 @@ def run_study(
 
 def _jobs(study: Study, rows: Sequence[str], folder: Path, seed: int, steps: int | None, ledger: Path) -> list[Job]:
     jobs = variant_jobs(rows, folder, study.sets, steps, study.family, seed)
-    if not study.transfer:
+    if study.judged_by != 'transfer':
         dropped = ('data/transfer', *(f'{row}/export' for row in rows))
         jobs = [job for job in jobs if job.name not in dropped]
     if steps is not None:
@@ -279,7 +289,7 @@ def record(name: str, row: str, seed: int, work_dir: Path = WORK_DIR, ledger: Pa
             metrics[source] = score.value
             if score.fidelity is not None:
                 metrics[f'{source}/fidelity'] = score.fidelity
-    if study.transfer:
+    if study.judged_by == 'transfer':
         measured = variant_row(row, folder, study.sets, seconds, study.family)
         metrics |= {entry: score.value for entry, score in measured.transfer.items() if score.value is not None}
         metrics |= {column: value for column, value in measured.summary.items() if value is not None}

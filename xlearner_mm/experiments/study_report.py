@@ -18,7 +18,7 @@ from xlearner_mm.report.tables import Table, markdown
 CONFIDENCE = 0.95
 PAGE = Path('docs/study.md')
 MEAN = 'mean'
-"""Mean over the tasks of the transfer sets; without transfers over the sources."""
+"""Mean over the tasks of the transfer sets, or over the sources."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,7 @@ class Results:
     @property
     def metrics(self) -> dict[str, str]:
         """Metric -> title of the columns."""
-        own = SUMMARY if self.study.transfer else {name: name for name in self.runs[0].metrics if '/' not in name}
-        return {**own, MEAN: 'mean'}
+        return {**_judged(self.study, self.runs[0]), MEAN: 'mean'}
 
     @property
     def fidelities(self) -> dict[str, str]:
@@ -110,9 +109,17 @@ class Results:
 def _metric(run: Run, study: Study, metric: str) -> float | None:
     if metric != MEAN:
         return run.metrics.get(metric)
-    columns = SUMMARY if study.transfer else [name for name in run.metrics if '/' not in name]
-    values = [run.metrics[column] for column in columns if column in run.metrics]
+    values = [run.metrics[name] for name in _judged(study, run) if name in run.metrics]
     return mean(values) if values else None
+
+
+def _judged(study: Study, run: Run) -> dict[str, str]:
+    """Return metric -> title of what a study is judged by."""
+    if study.judged_by == 'transfer':
+        return dict(SUMMARY)
+    ending = '/fidelity' if study.judged_by == 'fidelity' else ''
+    sources = (name.removesuffix(ending) for name in run.metrics if name.endswith(ending))
+    return {f'{name}{ending}': name for name in sources if '/' not in name}
 
 
 @dataclass(frozen=True)
@@ -235,7 +242,7 @@ def _section(results: Results, outdated: int) -> list[str]:
     for baseline in results.study.baselines:
         if baseline in results.rows:
             parts += [f'Difference to `{baseline}`:', markdown(_differences(results, baseline))]
-    if results.fidelities:
+    if results.fidelities and results.study.judged_by != 'fidelity':
         parts += ['Fidelity of the squeezed backbones by source:', markdown(_means(results, results.fidelities))]
     return parts
 

@@ -1,0 +1,56 @@
+"""Each trial changes one setting of a squeeze that does not depend on the configs' defaults."""
+
+import pytest
+from mmengine.config import Config
+
+from xlearner_mm.experiments.squeeze_trials import TRIALS, options_of
+
+SQUEEZE = 'configs/mini/xlearner_seg_r18_squeeze.py'
+SCHEDULE = {'train_cfg', 'param_scheduler'}
+
+
+def settings(trial, **defaults):
+    cfg = Config.fromfile(SQUEEZE)
+    cfg.merge_from_dict(defaults)
+    cfg.merge_from_dict(dict(TRIALS.trainings[trial].options))
+    model = cfg.model.to_dict()
+    return {**{f'model.{key}': value for key, value in model.items()}, **{key: cfg[key] for key in SCHEDULE}}
+
+
+@pytest.fixture(autouse=True)
+def inside_the_repository(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.mark.parametrize('trial', [name for name in TRIALS.variants if name not in ('default', 'from_hard_sharing')])
+def test_a_trial_changes_one_setting(trial):
+    default, own = settings('default'), settings(trial)
+    changed = {key for key in own if own[key] != default[key]}
+    assert len(changed) == 1 or changed == SCHEDULE
+
+
+def test_the_hard_shared_backbone_is_a_checkpoint_of_the_student():
+    default, own = settings('default'), settings('from_hard_sharing')
+    assert {key for key in own if own[key] != default[key]} == {'model.start_from', 'model.student'}
+    assert TRIALS.trainings_of('from_hard_sharing')[-2:] == ['hard_sharing_seg_r18', 'from_hard_sharing']
+    reads = TRIALS.trainings['from_hard_sharing'].reads
+    assert reads['model.student.init_cfg.checkpoint'] == '{hard_sharing_seg_r18}/backbone.pth'
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'model.heads': {'loss': 'labels', 'weight': 2.0}},
+        {'model.standardize': None},
+        {'model.loss': {'_delete_': True, 'type': 'SmoothL1CosineLoss', 'beta': 2.0}},
+        {'model.start_from': 'average'},
+        {'train_cfg.max_iters': 900, 'param_scheduler.1.end': 900},
+    ],
+)
+def test_a_new_default_of_the_configs_leaves_trials_as_they_are(changes):
+    for trial in ('default', 'smooth_l1_cosine', 'heads_outputs', 'plain_targets'):
+        assert settings(trial, **changes) == settings(trial)
+
+
+def test_a_changed_part_takes_no_setting_of_the_common_one():
+    assert 'model.loss.reduction' not in options_of({'model.loss.type': 'SmoothL1CosineLoss'})

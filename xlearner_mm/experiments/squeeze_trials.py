@@ -1,0 +1,81 @@
+"""Settings of the squeeze, one changed at a time, as trainings that share their expansion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from xlearner_mm.experiments.variants import MINI, Family, Training, Variant
+
+_STEPS = 450
+_LONGEST = 675
+"""Steps of as many FLOPs as 1.5 times the expansion; both stages have the same FLOPs a step."""
+
+
+def _schedule(steps: int) -> dict[str, object]:
+    return {
+        'train_cfg.max_iters': steps,
+        'train_cfg.val_interval': steps,
+        'param_scheduler.1.end': steps,
+        'param_scheduler.1.T_max': steps - 40,
+    }
+
+
+# Complete, so that trials stay what they were when the configs' defaults change.
+_COMMON: Mapping[str, object] = {
+    'model.loss._delete_': True,
+    'model.loss.type': 'FitNetLoss',
+    'model.loss.reduction': 'mean',
+    'model.standardize._delete_': True,
+    'model.standardize.type': 'ChannelStandardize',
+    'model.guidance.type': 'GuidanceLayer',
+    'model.start_from': 'cls',
+    'model.supervise': 'all',
+    'model.balance': 'source',
+    'model.drop_teachers': 0.0,
+    'model.mix': None,
+    'model.heads': None,
+    **_schedule(_STEPS),
+}
+_CHANGES: Mapping[str, Mapping[str, object]] = {
+    'default': {},
+    'longest': _schedule(_LONGEST),
+    'heads_labels': {'model.heads.loss': 'labels', 'model.heads.weight': 1.0},
+    'heads_outputs': {'model.heads.loss': 'outputs', 'model.heads.weight': 1.0},
+    'plain_targets': {'model.standardize': None},
+    'scalar_targets': {'model.standardize._delete_': True, 'model.standardize.type': 'ScalarStandardize'},
+    'phi_s_targets': {'model.standardize._delete_': True, 'model.standardize.type': 'PHIStandardize'},
+    'smooth_l1_cosine': {'model.loss._delete_': True, 'model.loss.type': 'SmoothL1CosineLoss'},
+    'two_layers': {'model.guidance.type': 'TwoLayerGuidance'},
+    'drop_teachers': {'model.drop_teachers': 0.5},
+    'mixup': {'model.mix.type': 'Mixup', 'model.mix.alpha': 0.8},
+    'cutmix': {'model.mix.type': 'CutMix', 'model.mix.alpha': 1.0},
+    'from_average': {'model.start_from': 'average'},
+    'from_det': {'model.start_from': 'det'},
+    'from_scratch': {'model.start_from': None},
+    'from_hard_sharing': {'model.start_from': None, 'model.student.init_cfg.type': 'Pretrained'},
+}
+
+
+def options_of(changes: Mapping[str, object]) -> dict[str, object]:
+    """Return all settings of a trial; a changed part replaces the common one with all its settings."""
+    parts = {'.'.join(key.split('.')[:2]) for key in changes if key.startswith('model.')}
+    kept = {key: value for key, value in _COMMON.items() if '.'.join(key.split('.')[:2]) not in parts}
+    return kept | dict(changes)
+
+
+def _trials() -> Family:
+    expansion, squeeze = MINI.trainings['xlearner_seg_r18_expansion'], MINI.trainings['xlearner_seg_r18_squeeze']
+    shared = replace(MINI.trainings['hard_sharing_seg_r18'], export=True)
+    trainings: dict[str, Training] = {expansion.name: expansion, shared.name: shared}
+    for name, changes in _CHANGES.items():
+        reads = dict(squeeze.reads)
+        if name == 'from_hard_sharing':
+            reads['model.student.init_cfg.checkpoint'] = f'{{{shared.name}}}/backbone.pth'
+        seconds = squeeze.seconds * float(str(changes.get('train_cfg.max_iters', _STEPS))) / _STEPS
+        trainings[name] = replace(squeeze, alias=name, seconds=seconds, reads=reads, options=options_of(changes))
+    return Family(MINI.name, trainings, {name: Variant(name, name) for name in _CHANGES})
+
+
+TRIALS = _trials()
+"""Squeezes of X-Learner w/ seg on XL-Mini."""
