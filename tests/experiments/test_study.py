@@ -93,3 +93,8 @@ def test_a_trial_of_a_few_steps_is_not_recorded(tmp_path):
 def test_every_line_of_the_committed_ledger_is_a_run():
     for line in Ledger().path.read_text().splitlines() if Ledger().path.exists() else []:
         assert Run(**json.loads(line)).metrics
+
+
+def test_a_trial_of_a_few_steps_shortens_trainings_that_set_their_own_length(tmp_path):
+    jobs = {job.name: job for job in _jobs(STUDIES['squeeze'], ['longest'], tmp_path, 0, 3, Path('l'))}
+    assert 'train_cfg.max_iters=3' in jobs['stages/longest'].command

@@ -51,7 +51,7 @@ def variant_jobs(
     for name in dict.fromkeys(training for variant in names for training in family.trainings_of(variant)):
         training, folder = family.trainings[name], stage_dir(work_dir, name)
         shortened = {} if steps is None else training.shortened
-        options = {'default_hooks.checkpoint.interval': 50, **common, **shortened, **seeded, **training.options}
+        options = {**training.options, 'default_hooks.checkpoint.interval': 50, **common, **shortened, **seeded}
         jobs.append(_training_job(family, training, work_dir, options))
         if training.export:
             jobs.append(_export_job(f'stages/{name}/export', name, folder, folder / 'backbone.pth'))
