@@ -43,3 +43,12 @@ def test_errors_are_one_line(trained, tmp_path, run):  # noqa: F811
 
 def test_the_help_lists_all_formats():
     assert runpy.run_path(str(TOOL))['FORMATS'] == tuple(FORMATS)
+
+
+def test_a_folder_with_a_card(trained, tmp_path, run):  # noqa: F811
+    _, checkpoint = trained(tiny_expanded('cls', 'det'))
+    status, output, _ = run(checkpoint, '--out', tmp_path / 'det', '--branch', 'det', '--card', '--license', 'mit')
+    assert (status, output.split(':')[0]) == (0, f'{tmp_path}/det (safetensors)')
+    assert 'license: mit' in (tmp_path / 'det/README.md').read_text()
+    assert run(checkpoint, '--out', tmp_path / 'b.pth', '--license', 'mit')[0] == 2
+    assert run(checkpoint, '--out', tmp_path / 'b', '--card', '--format', 'timm')[0] == 2

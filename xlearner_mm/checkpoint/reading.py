@@ -32,6 +32,8 @@ SAFETENSORS = '.safetensors'
 SIDECAR_SUFFIX = '.json'
 """Metadata of bare weights are in ``<name>.json`` beside them, with the weights' SHA-256."""
 
+PUBLISHED = 'model.safetensors'
+"""The weights in a folder with a model card."""
 WHICH = ('last', 'best')
 _ZIP = b'PK\x03\x04'
 _LENGTH_BYTES = 8  # of a safetensors file: the length of its JSON header
@@ -97,8 +99,8 @@ def resolve_checkpoint(path: str, which: str = 'last') -> str:
     """Return a checkpoint's file: of a work directory, its last or best checkpoint; of an address, a local copy.
 
     Args:
-        path: a file, a work directory, or an address: ``torchvision://NAME``, ``open-mmlab://NAME``, http, or one
-            that mmengine's file clients read.
+        path: a file, a work directory, a folder with a model card, or an address: ``torchvision://NAME``,
+            ``open-mmlab://NAME``, http, or one that mmengine's file clients read.
         which: of a work directory, ``'last'``: the file in ``last_checkpoint``; ``'best'``: the ``best_*.pth`` that
             CheckpointHook keeps with ``save_best``. Defaults to ``'last'``.
 
@@ -120,6 +122,9 @@ def resolve_checkpoint(path: str, which: str = 'last') -> str:
 
 def _last_of(work_dir: str) -> str:
     pointed = pointed_checkpoint(work_dir)
+    published = osp.join(work_dir, PUBLISHED)
+    if pointed is None and osp.isfile(published):
+        return published
     if pointed is None:
         raise CheckpointError(f'{work_dir} holds no last_checkpoint that names one: no training has saved there')
     return pointed

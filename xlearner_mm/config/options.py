@@ -8,6 +8,7 @@ import os
 import os.path as osp
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from traceback import walk_tb
 from typing import Any
 
@@ -60,6 +61,26 @@ def read_config(config: str) -> Config:
         return as_read(Config.fromfile(config))
     except Exception as error:  # a config is a program: it may raise anything
         raise ConfigError(f'{_place(error, config)}: {describe_error(error)}') from error
+
+
+def read_literally(config: str | os.PathLike) -> dict[str, Any]:
+    """Read the settings of a config that MMEngine has written, without executing it.
+
+    Args:
+        config: path of a text config; settings that are not literals, and any other code, are left out.
+    """
+    settings: dict[str, Any] = {}
+    with open(config, encoding='utf-8', errors='replace') as file:
+        text = file.read()
+    try:
+        lines = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return {}
+    for line in lines:
+        if isinstance(line, ast.Assign) and len(line.targets) == 1 and isinstance(line.targets[0], ast.Name):
+            with suppress(ValueError, TypeError, RecursionError):
+                settings[line.targets[0].id] = ast.literal_eval(_DictCalls().visit(line.value))
+    return settings
 
 
 def as_read(cfg: Config) -> Config:

@@ -35,23 +35,27 @@ class TrainingResults:
     validations: list[dict[str, float]] = field(default_factory=list)
     validation_steps: list[int] = field(default_factory=list)
 
-    def metrics(self) -> dict[str, float]:
-        """Return the metrics of the last validation.
+    def metrics(self, step: int | None = None) -> dict[str, float]:
+        """Return the metrics of the last validation, or of the last one after a training step.
 
         Raises:
             ResultError: there was none.
         """
         if not self.validations:
             raise ResultError(f'{self.folder} has no validation metrics: its training is not finished')
-        return self.validations[-1]
+        if step is None:
+            return self.validations[-1]
+        if step not in self.validation_steps:
+            raise ResultError(f'{self.folder} has no validation after step {step}, but {self.validation_steps}')
+        return self.validations[len(self.validation_steps) - 1 - self.validation_steps[::-1].index(step)]
 
-    def metric(self, key: str, scale: float = 1.0) -> float:
-        """Return one metric of the last validation, times ``scale``.
+    def metric(self, key: str, scale: float = 1.0, step: int | None = None) -> float:
+        """Return one metric of the last validation, or of the last one after ``step``, times ``scale``.
 
         Raises:
             ResultError: there is no such metric; the message lists the known ones.
         """
-        metrics = self.metrics()
+        metrics = self.metrics(step)
         if key not in metrics:
             raise ResultError(f"{self.folder} has no metric '{key}', but {sorted(metrics)}")
         return float(metrics[key]) * scale
@@ -111,20 +115,21 @@ def _records(log: Path) -> Iterator[dict[str, float]]:
             yield record
 
 
-def read_upstream(folder: Path, sources: Mapping[str, Mapping[str, Any]]) -> Upstream:
-    """Return the scores of a stage's last validation on its sources, in percent, with the fidelity if it was measured.
+def read_upstream(folder: Path, sources: Mapping[str, Mapping[str, Any]], step: int | None = None) -> Upstream:
+    """Return the scores of a stage's validation on its sources, in percent, with the fidelity if it was measured.
 
     A source without any metric has score 0: stock detection metrics return nothing if there are no detections.
 
     Args:
         folder: the stage's work directory.
         sources: source -> settings, of which ``primary_metric``, ``primary_scale`` and ``val_evaluator`` are read.
+        step: the training step before the validation. Defaults to None: the last validation.
 
     Raises:
         ResultError: no validation, or none of a source.
     """
     results = read_results(folder)
-    metrics = results.metrics()
+    metrics = results.metrics(step)
     upstream = {}
     for name, source in sources.items():
         metric = source.get('primary_metric')
@@ -134,6 +139,6 @@ def read_upstream(folder: Path, sources: Mapping[str, Mapping[str, Any]]) -> Ups
             if not measured and source.get('val_evaluator') is not None:
                 value = 0.0
             else:
-                value = results.metric(f'{name}/{metric}', source.get('primary_scale', 1.0))
+                value = results.metric(f'{name}/{metric}', source.get('primary_scale', 1.0), step)
             upstream[name] = SourceScore(metric, round(value, 2), None if fidelity is None else round(fidelity, 2))
     return upstream
