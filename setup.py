@@ -101,6 +101,8 @@ setup(
         'report': ['filelock', 'matplotlib', 'scikit-learn'],
         'export': ['onnx', 'onnxruntime', 'onnxscript', 'safetensors', 'timm'],
         'prune': ['torch-pruning'],
+        'mlflow': ['mlflow'],
+        'wandb': ['wandb'],
         'docs': ['mkdocs', 'mkdocs-gen-files', 'mkdocs-literate-nav', 'mkdocs-material', 'mkdocstrings-python'],
     },
     classifiers=[

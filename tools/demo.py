@@ -18,6 +18,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=2, help='number of concurrent trainings')
     parser.add_argument('--fresh', action='store_true', help='start over')
     parser.add_argument('--steps', type=int, help='length of every training, for a quick trial')
+    parser.add_argument(
+        '--log',
+        nargs='+',
+        default=[],
+        choices=('tensorboard', 'mlflow', 'wandb'),
+        help='trackers to log to beside those of the config',
+    )
     args = parser.parse_args()
     if args.workers < 1:
         parser.error(f'--workers must be at least 1, got {args.workers}')
@@ -29,8 +36,14 @@ def main() -> int:
     args = parse_args()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # one core per worker; read when torch is imported
+    from xlearner_mm.engine.loggers import log_to
+    from xlearner_mm.errors import ConfigError, print_error
     from xlearner_mm.experiments.run import run_demo
 
+    try:
+        log_to(args.log)
+    except ConfigError as error:
+        return print_error(error)
     return run_demo(args.work_dir, args.workers, args.steps, args.fresh)
 
 

@@ -25,6 +25,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--steps', type=int, help='length of every training, for a quick trial that is not recorded')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/study'), help='folder for all output')
     parser.add_argument('--ledger', type=Path, default=Path('docs/study/ledger.jsonl'), help='file of finished runs')
+    parser.add_argument(
+        '--log',
+        nargs='+',
+        default=[],
+        choices=('tensorboard', 'mlflow', 'wandb'),
+        help='trackers to log to beside those of the config',
+    )
     parser.add_argument('--report', action='store_true', help='write docs/study.md from the ledger')
     parser.add_argument('--record', metavar='ROW', help=argparse.SUPPRESS)
     parser.add_argument('--seed', type=int, help=argparse.SUPPRESS)
@@ -39,6 +46,7 @@ def main() -> int:
     args = parse_args()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # one core per worker; read when torch is imported
+    from xlearner_mm.engine.loggers import log_to
     from xlearner_mm.errors import USER_ERRORS, print_error
     from xlearner_mm.experiments.study import record, run_study
 
@@ -51,6 +59,7 @@ def main() -> int:
         if args.record:
             print(record(args.study, args.record, args.seed, args.work_dir, args.ledger))
             return 0
+        log_to(args.log)
         return run_study(args.study, args.workers, args.rows, args.seeds, args.work_dir, args.ledger, args.steps)
     except USER_ERRORS as error:
         return print_error(error)

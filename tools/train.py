@@ -26,6 +26,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
+    parser.add_argument(
+        '--log',
+        nargs='+',
+        default=[],
+        choices=('tensorboard', 'mlflow', 'wandb'),
+        help='trackers to log to beside those of the config',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
     dry = parser.add_argument_group('dry run', 'build it all on the CPU without data, and say what it will take')
@@ -65,6 +72,7 @@ def main() -> int:
         launcher=args.launcher,
         resume=args.resume,
         amp=args.amp,
+        log=args.log,
     )
 
 

@@ -39,6 +39,13 @@ def parse_args() -> argparse.Namespace:
     freezing.add_argument('--finetune', action='store_true', help='train the backbone in every task')
     parser.add_argument('--paper', nargs='+', metavar='ROW', help="the slides' rows to show beside it")
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='overrides of every config')
+    parser.add_argument(
+        '--log',
+        nargs='+',
+        default=[],
+        choices=('tensorboard', 'mlflow', 'wandb'),
+        help='trackers to log to beside those of the config',
+    )
     return parser.parse_args()
 
 
@@ -49,12 +56,14 @@ def main() -> int:
         args.checkpoint = str(Path(args.checkpoint).absolute())
     args.work_dir = args.work_dir and args.work_dir.absolute()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
+    from xlearner_mm.engine.loggers import log_to
     from xlearner_mm.errors import ConfigError, print_error
     from xlearner_mm.transfer.protocol import Protocol
     from xlearner_mm.transfer.suite import run_suite
 
     frozen = True if args.frozen else False if args.finetune else None
     try:
+        log_to(args.log)
         protocol = Protocol(frozen, args.probe, args.data_fraction, args.seeds)
     except ConfigError as error:
         return print_error(error)

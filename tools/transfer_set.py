@@ -29,6 +29,13 @@ def parse_args() -> argparse.Namespace:
     freezing.add_argument('--finetune', action='store_true', help='train the backbone too')
     parser.add_argument('--resume', action='store_true', help='continue from the latest checkpoint in the work dir')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='settings to override')
+    parser.add_argument(
+        '--log',
+        nargs='+',
+        default=[],
+        choices=('tensorboard', 'mlflow', 'wandb'),
+        help='trackers to log to beside those of the config',
+    )
     return parser.parse_args()
 
 
@@ -55,6 +62,7 @@ def main() -> int:
         features=args.features,
         options=args.cfg_options,
         resume=args.resume,
+        log=args.log,
     )
 
 

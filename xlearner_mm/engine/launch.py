@@ -19,6 +19,7 @@ from xlearner_mm.checkpoint import load_strictly, read_checkpoint, resolve_check
 from xlearner_mm.config.options import load_config
 from xlearner_mm.config.unknown_setting import explained
 from xlearner_mm.engine.hooks.finite_loss_hook import NonFiniteLossError
+from xlearner_mm.engine.loggers import add_loggers
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, current_watch
 from xlearner_mm.engine.recovery.stop_signal import TrainingStopped
 from xlearner_mm.engine.runner import XLearnerRunner
@@ -39,6 +40,7 @@ def launch(
     resume: str | None = None,
     amp: bool = False,
     checkpoint: str | None = None,
+    log: Sequence[str] = (),
 ) -> int:
     """Run a training or a test; bad input ends in one line.
 
@@ -52,6 +54,7 @@ def launch(
             checkpoint. Defaults to None.
         amp: automatic mixed precision. Defaults to False.
         checkpoint: the checkpoint to test.
+        log: trackers to log to beside the config's, of :data:`~xlearner_mm.engine.loggers.LOGGERS`. Defaults to none.
 
     Returns:
         The exit status: 0; 1 after an error; 75 after a signal, when the training can be resumed.
@@ -59,6 +62,7 @@ def launch(
     cfg = None
     try:
         cfg = load_config(config, work_dir, options, launcher)
+        add_loggers(cfg, log)
         _run(job, cfg, resume, amp, checkpoint)
     except Exception as error:
         return end_with(explained(error, cfg))

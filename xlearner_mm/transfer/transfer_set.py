@@ -32,6 +32,7 @@ def transfer_to_set(
     features: Path | None = None,
     options: Sequence[str] = (),
     resume: bool = False,
+    log: Sequence[str] = (),
 ) -> int:
     """Transfer a backbone to one set, and write ``result.json`` into the work directory.
 
@@ -46,6 +47,7 @@ def transfer_to_set(
         features: folder of cached features. Defaults to None: ``features`` in the work directory.
         options: ``KEY=VALUE`` overrides of the config. Defaults to none.
         resume: continue from the latest checkpoint in the work directory. Defaults to False.
+        log: trackers to log to, of :data:`~xlearner_mm.engine.loggers.LOGGERS`; a probe logs nothing. Defaults to none.
 
     Returns:
         The exit status: 0, or 1 after bad input.
@@ -60,7 +62,7 @@ def transfer_to_set(
             weights = f'random {seed}' if start is None else f'{start.sha256} {start.prefix}'
             metrics, record = run_probe(cfg, folder, features or folder / 'features', weights, protocol.probe, seed)
         else:
-            status = launch('train', str(path), str(folder), resume='auto' if resume else None)
+            status = launch('train', str(path), str(folder), resume='auto' if resume else None, log=log)
             if status:
                 return status
             metrics = read_results(folder).metrics()
