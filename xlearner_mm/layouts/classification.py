@@ -20,7 +20,7 @@ _READ_IN_FOLDERS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
 def recognize_classification(folder: Folder, seed: int) -> Layout | None:
     """Return the layout of images with one class each, or None where there are no class folders and no list."""
-    labeled = find_lists(folder) or find_class_folders(folder)
+    labeled = find_labeled(folder)
     if labeled is None:
         return None
     train, val = labeled.parts['train'], labeled.parts.get('val')
@@ -51,8 +51,13 @@ def recognize_classification(folder: Folder, seed: int) -> Layout | None:
         val=splits[1],
         evaluator={'_scope_': 'mmpretrain', 'type': 'Accuracy', 'topk': (1,)},
         labels_loading={},
-        sizes=measure_sizes(folder, list(train), seed),
+        sizes=measure_sizes(folder, list(train), list(val), seed),
     )
+
+
+def find_labeled(folder: Folder) -> Labeled | None:
+    """Return the images with one class each, or None where there are no class folders and no list."""
+    return find_lists(folder) or find_class_folders(folder)
 
 
 def _of_classes(folder: Folder, val: dict[str, str], train: dict[str, str], classes: Sequence[str]) -> dict[str, str]:
@@ -66,7 +71,7 @@ def _of_classes(folder: Folder, val: dict[str, str], train: dict[str, str], clas
             )
         count = Counter(val.values())[name]
         folder.notes.append(f"class '{name}' is in validation alone: its {count:,} image(s) are left out")
-    folder.note_some('classes have no validation image', sorted(trained - validated))
+    folder.note_some('classes without validation images', sorted(trained - validated))
     kept = {image: name for image, name in val.items() if name in trained}
     if not kept:
         raise folder.refusal(

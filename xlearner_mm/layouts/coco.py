@@ -20,6 +20,13 @@ _OTHER = ('captions', 'person_keypoints', 'image_info', 'panoptic', 'stuff')
 """First words of files of other labels in COCO's own folder."""
 
 
+_REQUIRED = {
+    'images': {'id', 'file_name'},
+    'categories': {'id', 'name'},
+    'annotations': {'image_id', 'category_id', 'bbox'},
+}
+
+
 def find_coco(folder: Folder) -> Boxes | None:
     """Return the boxes of a folder's COCO files, or None where it has none."""
     parts: dict[str, list[Annotated]] = {}
@@ -43,10 +50,9 @@ def find_coco(folder: Folder) -> Boxes | None:
             stock[part] = file, prefix
     if not files:
         return None
-    if 'train' not in parts:
-        raise folder.refusal(
-            f'has COCO files for {sorted(files)} alone; expected one to train: rename it to train.json'
-        )
+    listed = {each.image for images in parts.values() for each in images}
+    others = [image for image in folder.images if image not in listed and place(os.path.dirname(image)).role != 'label']
+    folder.note_some('images in no COCO file, left out', others)
     return Boxes('COCO', parts, tuple(classes), stock)
 
 
@@ -67,14 +73,29 @@ def _read(folder: Folder, file: str) -> dict[str, Any] | None:
         raise folder.refusal(f'is not JSON: {error}; correct or remove it', file) from error
     if not isinstance(content, Mapping) or 'images' not in content or 'categories' not in content:
         return None
+    _check(folder, file, content)
+    return dict(content)
+
+
+def _check(folder: Folder, file: str, content: Mapping[str, Any]) -> None:
+    """Raise a SourceError for a file that lacks what boxes need."""
+    for kind, keys in _REQUIRED.items():
+        wrong = next(
+            (each for each in content.get(kind, ()) if not isinstance(each, Mapping) or not keys <= each.keys()), None
+        )
+        if wrong is not None:
+            raise folder.refusal(f'has {kind} without {sorted(keys - set(wrong))}, such as {wrong}; add them', file)
     try:
         refuse_lost_images(content, annotated=True)
     except ValueError as error:
         raise folder.refusal(f'{error}; expected a COCO file with boxes', file) from error
-    without = next((found for found in content['annotations'] if 'bbox' not in found), None)
-    if without is not None:
-        raise folder.refusal(f"has an annotation without 'bbox' ({shortened(list(without))}); expected boxes", file)
-    return dict(content)
+    wrong = next((each for each in content['annotations'] if not _is_box(each['bbox'])), None)
+    if wrong is not None:
+        raise folder.refusal(f'has the bbox {wrong["bbox"]}; expected x, y, width and height: correct it', file)
+
+
+def _is_box(box: Any) -> bool:
+    return isinstance(box, list) and len(box) == 4 and all(isinstance(value, int | float) for value in box)
 
 
 def _annotated(folder: Folder, file: str, part: str, content: Mapping[str, Any]) -> tuple[list[Annotated], str | None]:

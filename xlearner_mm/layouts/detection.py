@@ -11,18 +11,25 @@ import numpy as np
 
 from xlearner_mm.datasets.classes import did_you_mean, shortened
 from xlearner_mm.datasets.integrity.inspection import faulty_boxes
-from xlearner_mm.layouts.boxes import Annotated, coco_content
+from xlearner_mm.layouts.boxes import Annotated, Boxes, coco_content
 from xlearner_mm.layouts.coco import find_coco
 from xlearner_mm.layouts.folder import Folder, take_test
 from xlearner_mm.layouts.layout import Layout, Objects, Split
 from xlearner_mm.layouts.sampling import draw_split, measure_sizes, note_shared_images
+from xlearner_mm.layouts.voc import find_voc
+from xlearner_mm.layouts.yolo import find_yolo
 
 
 def recognize_detection(folder: Folder, seed: int) -> Layout | None:
     """Return the layout of images with boxes, or None where there are no labels in a known form."""
-    boxes = find_coco(folder)
+    boxes = find_boxes(folder)
     if boxes is None:
         return None
+    if 'train' not in boxes.parts:
+        raise folder.refusal(
+            f'has labels for {" and ".join(boxes.parts)} alone; expected some to train: name them train, or give the '
+            'folder below'
+        )
     take_test(folder, boxes.parts)
     if 'test' in boxes.stock:
         boxes.stock.setdefault('val', boxes.stock['test'])
@@ -35,8 +42,9 @@ def recognize_detection(folder: Folder, seed: int) -> Layout | None:
         train, val = ([train[i] for i in part] for part in draw_split(folder, [each.image for each in train], seed))
     classes = _trained_classes(folder, boxes.classes, train, val)
     kept = {'train': [each for each in train if each.names], 'val': val}
-    folder.note_some('training images without objects are left out', [each.image for each in train if not each.names])
-    note_shared_images(folder, [each.image for each in kept['train']], [each.image for each in val], seed)
+    folder.note_some('training images without objects, left out', [each.image for each in train if not each.names])
+    files = [each.image for each in kept['train']], [each.image for each in val]
+    note_shared_images(folder, *files, seed)
     splits = {
         part: _split(folder, part, images, classes, None if from_split else boxes.stock.get(part), from_split)
         for part, images in kept.items()
@@ -58,9 +66,14 @@ def recognize_detection(folder: Folder, seed: int) -> Layout | None:
             'metric': 'bbox',
         },
         labels_loading={'with_bbox': True},
-        sizes=measure_sizes(folder, [each.image for each in kept['train']], seed),
+        sizes=measure_sizes(folder, *files, seed),
         objects=_objects(kept['train']),
     )
+
+
+def find_boxes(folder: Folder) -> Boxes | None:
+    """Return the boxes of a folder, or None where it has none in a known form."""
+    return find_coco(folder) or find_voc(folder) or find_yolo(folder)
 
 
 def _refuse_faulty(folder: Folder, annotated: Annotated) -> None:
@@ -86,10 +99,8 @@ def _trained_classes(
                 f"has the class '{name}' in validation alone{meant} If so, rename it; else give it training images"
             )
         folder.notes.append(f"class '{name}' is in validation alone: its {validated[name]:,} object(s) are left out")
-    folder.note_some(
-        'classes have no object and are left out', [n for n in classes if not trained[n] and not validated[n]]
-    )
-    folder.note_some('classes have no validation object', [n for n in classes if trained[n] and not validated[n]])
+    folder.note_some('classes without objects, left out', [n for n in classes if not trained[n] and not validated[n]])
+    folder.note_some('classes without validation objects', [n for n in classes if trained[n] and not validated[n]])
     if not any(validated[name] for name in trained):
         raise folder.refusal(f'has no validation object of the trained classes ({shortened(list(trained))}): add some')
     return tuple(name for name in classes if trained[name])

@@ -25,7 +25,7 @@ PARTS = {
 """Part -> names of its folders and files."""
 PART_OF = {word: part for part, words in PARTS.items() for word in words}
 """Name -> part."""
-_IMAGES = ('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages', 'pictures', 'photos', 'leftimg8bit', 'rgb')
+_IMAGES = ('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages', 'pictures', 'photos', 'leftimg8bit')
 _LABELS = (
     *('labels', 'label', 'annotations', 'annotation', 'annots', 'annot', 'anns', 'ann', 'ann_dir', 'xmls', 'xml'),
     *('masks', 'mask', 'segmentationclass', 'gtfine', 'gt', 'ground_truth', 'groundtruth', 'seg_maps'),
@@ -135,10 +135,10 @@ class Folder:
             path, files = path / top, below
         folder = cls(source, path, index, files)
         if not folder.images:
-            found = shortened([f'{suffix or "no suffix"}' for suffix in sorted({Path(f).suffix for f in files})], 5)
+            kinds = shortened(sorted({PurePosixPath(file).suffix or 'no suffix' for file in files}), 5)
+            found = f'holds no image, but {len(files):,} other file(s) ({kinds})' if files else 'is empty'
             raise folder.refusal(
-                f'holds no image, but {len(files):,} other file(s){f" ({found})" if files else ""}; expected files '
-                f'ending in {", ".join(IMAGE_SUFFIXES)}: give the folder with images and labels'
+                f'{found}; expected files ending in {", ".join(IMAGE_SUFFIXES)}: give the folder with images and labels'
             )
         return folder
 
@@ -154,6 +154,21 @@ class Folder:
             name = _same_text(image.rsplit('/', 1)[-1])
             found[name].append(image)
             found[os.path.splitext(name)[0]].append(image)
+        return found
+
+    @cached_property
+    def images_by_key(self) -> dict[str, str]:
+        """Key -> image that is no mask, see :func:`key_of`.
+
+        Raises:
+            SourceError: two images that differ in their suffix alone.
+        """
+        found: dict[str, str] = {}
+        for image in self.images:
+            if place(os.path.dirname(image)).role != 'label':
+                other = found.setdefault(key_of(image), image)
+                if other != image:
+                    raise self.refusal(f'holds {other} and {image}, and one label is for both: rename or remove one')
         return found
 
     def candidates(self, named: str, part: str | None = None) -> list[str]:
@@ -220,7 +235,7 @@ class Folder:
     def note_some(self, what: str, files: Sequence[str]) -> None:
         """Add a note about some files, if there are any."""
         if files:
-            self.notes.append(f'{len(files):,} {what}: {shortened(files)}')
+            self.notes.append(f'{what}: {len(files):,} ({shortened(files)})')
 
 
 def take_test(folder: Folder, parts: dict[str, Any]) -> None:

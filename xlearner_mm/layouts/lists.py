@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from xlearner_mm.datasets.classes import shortened
 from xlearner_mm.layouts.class_folders import Labeled
-from xlearner_mm.layouts.folder import PART_OF, Folder, part_of_name, place, take_test
-from xlearner_mm.layouts.names import find_class_names
+from xlearner_mm.layouts.folder import PART_OF, Folder, is_image, part_of_name, place, take_test
+from xlearner_mm.layouts.names import find_class_names, names_classes
 
 _SUFFIXES = ('.csv', '.tsv', '.txt')
 _MOST_FILES = 50  # more text files are labels of one image each
@@ -62,7 +62,7 @@ def find_lists(folder: Folder) -> Labeled | None:
         return None
     take_test(folder, parts)
     listed = {image for images in parts.values() for image in images}
-    folder.note_some('images are in no list and left out', [image for image in folder.images if image not in listed])
+    folder.note_some('images in no list, left out', [image for image in folder.images if image not in listed])
     return Labeled('list of files and labels', *_named(folder, parts))
 
 
@@ -84,7 +84,7 @@ def _read(folder: Folder, file: str) -> _Table | None:
     width = max(map(len, rows))
     found = [sum(bool(folder.candidates(row[c])) for row in probed if c < len(row)) for c in range(width)]
     image = max(range(width), key=found.__getitem__)
-    if 2 * found[image] < len(probed):
+    if 2 * found[image] < len(probed) or (names_classes(file) and not is_image(probed[0][image])):
         return None
     has_header = len(rows) > 1 and not folder.candidates(rows[0][image])
     header = [name.lower() for name in rows[0]] if has_header else []
@@ -143,7 +143,7 @@ def _images(folder: Folder, table: _Table) -> dict[str, dict[str, str]]:
             f'({shortened(missing)}): add them, or remove them from the file',
             table.file,
         )
-    folder.note_some(f'images have no label in {table.file} and are left out', unlabeled)
+    folder.note_some(f'images without label in {table.file}, left out', unlabeled)
     return parts
 
 
@@ -175,7 +175,7 @@ def _named(
             stated.file,
         )
     folder.note_some(
-        f'classes of {stated.file} have no image', [n for i, n in stated.names.items() if i not in numbers]
+        f'classes of {stated.file} without images', [n for i, n in stated.names.items() if i not in numbers]
     )
     named = {
         part: {image: stated.names.get(int(label), label) for image, label in images.items()}

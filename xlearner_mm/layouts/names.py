@@ -31,6 +31,11 @@ class ClassNames:
     names: Mapping[int, str]
 
 
+def names_classes(file: str) -> bool:
+    """Return whether a file is called as files of class names are."""
+    return file.rsplit('/', 1)[-1].lower() in _FILES
+
+
 def find_class_names(folder: Folder) -> ClassNames | None:
     """Return the class names that a file of a usual name states, the one nearest to the top, or None.
 
@@ -40,8 +45,7 @@ def find_class_names(folder: Folder) -> ClassNames | None:
     Raises:
         SourceError: a file that states no names, or a name twice.
     """
-    files = [file for file in folder.files if file.rsplit('/', 1)[-1].lower() in _FILES]
-    for file in sorted(files, key=lambda file: (file.count('/'), file)):
+    for file in sorted(filter(names_classes, folder.files), key=lambda file: (file.count('/'), file)):
         text = folder.read_text(file)
         names = _of_json(folder, file, text) if file.lower().endswith('.json') else _of_lines(text)
         if not names:

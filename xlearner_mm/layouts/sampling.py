@@ -19,7 +19,7 @@ from xlearner_mm.spread import stratified
 
 VAL_SHARE = 0.1
 """Share of the images that a seeded split takes for validation."""
-_OPENED = 200  # images that are decoded
+_OPENED = 200  # training images that are decoded, and half as many for validation
 _COMPARED = 1000  # validation images that are looked for in the training part
 
 
@@ -55,7 +55,7 @@ def draw_split(
         f'it has no validation part: {len(val):,} of {len(images):,} images are drawn for it{how}, with seed {seed}'
     )
     if alone.any():
-        folder.note_some('images are the only one of their class, and none of it is validated', _at(images, alone))
+        folder.note_some('images that are the only one of their class, all for training', _at(images, alone))
     return np.setdiff1d(np.arange(len(images)), val).tolist(), val.tolist()
 
 
@@ -67,13 +67,14 @@ def sample(images: Sequence[str], count: int, seed: int) -> list[str]:
     return [images[index] for index in np.sort(chosen)]
 
 
-def measure_sizes(folder: Folder, images: Sequence[str], seed: int) -> Sizes:
-    """Decode a sample of the images and return their sizes.
+def measure_sizes(folder: Folder, train: Sequence[str], val: Sequence[str], seed: int) -> Sizes:
+    """Decode a sample of the images of both parts, and return the sizes of those for training.
 
     Raises:
         BadImageError: one cannot be read.
     """
-    found = shown_sizes(folder, sample(images, _OPENED, seed), decode=True)
+    shown_sizes(folder, sample(val, _OPENED // 2, seed), decode=True)
+    found = shown_sizes(folder, sample(train, _OPENED, seed), decode=True)
     short, long = (int(side) for side in np.median(np.sort(found, axis=1), axis=0))
     by_area = sorted(found, key=lambda size: (size[0] * size[1], size))
     return Sizes(short, long, by_area[0], by_area[-1])

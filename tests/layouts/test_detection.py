@@ -1,0 +1,300 @@
+"""Boxes of COCO, VOC and YOLO, all read by the stock ``CocoDataset``."""
+
+import json
+
+import pytest
+
+from tests.fixtures.pictures import HEIGHT, WIDTH
+from tests.layouts.folders import BOX, YOLO, boxes, coco, found, noted, pictures, text, voc
+from xlearner_mm.errors import BadImageError, SourceError
+
+NAMES = [f'{i}.jpg' for i in range(10)]
+FOUND = ('cat', (20, 12, 60, 48), 0)
+
+
+class TestCoco:
+    @pytest.mark.parametrize(
+        ('train', 'images', 'val', 'of_val'),
+        [
+            ('annotations/instances_train2017.json', 'train2017', 'annotations/instances_val2017.json', 'val2017'),
+            ('train.json', 'images', 'val.json', 'images'),
+            ('train/_annotations.coco.json', 'train', 'valid/_annotations.coco.json', 'valid'),
+            ('train/labels.json', 'train/data', 'test/labels.json', 'test/data'),
+            ('annotations/train.json', 'images/train', 'annotations/val.json', 'images/val'),
+        ],
+    )
+    def test_usual_places_are_read_as_they_are(self, tmp_path, train, images, val, of_val):
+        root = tmp_path / 'traffic'
+        coco(root / train, pictures(root / images, 'a.jpg', 'b.jpg'))
+        coco(root / val, pictures(root / of_val, 'c.jpg', 'd.jpg'))
+        layout = found('det', root, tmp_path)
+        assert (layout.kind, layout.classes) == ('COCO', ('cat', 'dog'))
+        assert layout.train.dataset['ann_file'] == train
+        assert boxes(layout)['a.jpg'] == [FOUND]
+        assert set(boxes(layout, 'val')) == {'c.jpg', 'd.jpg'}
+        assert layout.evaluator['ann_file'] == str(root / val)
+        assert layout.objects.per_image == 1
+        assert not (tmp_path / 'out').exists()
+
+    def test_one_file_is_split(self, tmp_path):
+        coco(tmp_path / 'all.json', pictures(tmp_path / 'images', *NAMES))
+        layout = found('det', tmp_path, tmp_path)
+        assert layout.val.from_split
+        assert (layout.train.images, layout.val.images) == (9, 1)
+        assert sorted({**boxes(layout), **boxes(layout, 'val')}) == NAMES
+        assert layout.evaluator['ann_file'] == layout.val.dataset['ann_file']
+
+    def test_other_files_of_the_official_folder_are_no_second_labels(self, tmp_path):
+        for part in ('train', 'val'):
+            names = pictures(tmp_path / f'{part}2017', f'{part}0.jpg', f'{part}1.jpg')
+            for kind in ('instances', 'person_keypoints', 'captions'):
+                coco(tmp_path / f'annotations/{kind}_{part}2017.json', names)
+        assert found('det', tmp_path, tmp_path).train.dataset['ann_file'] == 'annotations/instances_train2017.json'
+
+    def test_paths_of_another_machine_and_missing_sizes_are_handled(self, tmp_path):
+        names = pictures(tmp_path / 'pictures', *NAMES)
+        coco(tmp_path / 'train.json', [f'C:\\work\\pictures\\{name}' for name in names[:6]], size=None)
+        coco(tmp_path / 'val.json', [f'/home/me/pictures/{name}' for name in names[6:]])
+        layout = found('det', tmp_path, tmp_path)
+        assert set(boxes(layout)) == set(NAMES[:6])
+        assert set(boxes(layout, 'val')) == set(NAMES[6:])
+
+    def test_categories_without_objects_are_no_classes(self, tmp_path):
+        classes = ('objects', 'cat', 'dog', 'owl')
+        images = pictures(tmp_path / 'images', *NAMES)
+        coco(tmp_path / 'train.json', {n: [(classes[1 + i % 2], BOX)] for i, n in enumerate(images[:6])}, classes)
+        coco(tmp_path / 'val.json', {n: [(classes[2 + i % 2], BOX)] for i, n in enumerate(images[6:])}, classes)
+        layout = found('det', tmp_path, tmp_path)
+        assert layout.classes == ('cat', 'dog')
+        assert noted(layout, "'owl'", 'validation alone', '2')
+        assert noted(layout, 'without objects', 'objects)')
+        assert noted(layout, '(cat)', 'without validation objects')
+        assert boxes(layout, 'val')['7.jpg'] == []
+
+    def test_training_images_without_objects_are_left_out_and_said(self, tmp_path):
+        images = pictures(tmp_path / 'images', *NAMES)
+        coco(tmp_path / 'train.json', {n: [] if n == '3.jpg' else [('cat', BOX)] for n in images[:6]})
+        coco(tmp_path / 'val.json', {n: [] if n == '9.jpg' else [('cat', BOX)] for n in images[6:]})
+        layout = found('det', tmp_path, tmp_path)
+        assert noted(layout, 'without objects', '1 (images/3.jpg)')
+        assert '3.jpg' not in boxes(layout)
+        assert boxes(layout, 'val')['9.jpg'] == []
+
+    def test_images_in_no_file_are_said(self, tmp_path):
+        coco(tmp_path / 'all.json', pictures(tmp_path / 'images', *NAMES)[1:])
+        assert noted(found('det', tmp_path, tmp_path), '1 (images/0.jpg)', 'left out')
+
+    @pytest.mark.parametrize(
+        ('change', 'message'),
+        [
+            (lambda c: c['images'].append(dict(id=99, file_name='gone.jpg', width=9, height=9)), r'1 of 11.*gone\.jpg'),
+            (lambda c: c['annotations'][0].update(category_id=7), r'category 7'),
+            (lambda c: c['annotations'][0].update(image_id=77), r'1 images that it does not list'),
+            (lambda c: c['annotations'][0].pop('bbox'), r"annotations without \['bbox'\]"),
+            (lambda c: c['annotations'][0].update(bbox=[1, 2, 3]), r'bbox \[1, 2, 3\]'),
+            (lambda c: c['images'][0].pop('file_name'), r"images without \['file_name'\]"),
+            (lambda c: c['annotations'][0].update(bbox=[200, 12, 40, 36]), r'outside of the picture.*correct the box'),
+            (lambda c: c.pop('annotations'), r"no 'annotations'"),
+        ],
+    )
+    def test_contradictions_are_refused_by_name(self, tmp_path, change, message):
+        path = tmp_path / 'boxes.json'
+        coco(path, pictures(tmp_path / 'images', *NAMES))
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+        with pytest.raises(SourceError, match=rf"'mine'.*boxes\.json.*{message}|'mine'.*{message}"):
+            found('det', tmp_path, tmp_path)
+
+    def test_two_files_of_one_part_are_refused(self, tmp_path):
+        for name in ('a.json', 'b.json'):
+            coco(tmp_path / name, pictures(tmp_path / 'images', *NAMES))
+        with pytest.raises(SourceError, match=r"a\.json and b\.json.*'train'"):
+            found('det', tmp_path, tmp_path)
+
+    def test_an_annotated_image_that_is_no_image_is_refused(self, tmp_path):
+        coco(tmp_path / 'all.json', pictures(tmp_path / 'images', *NAMES))
+        (tmp_path / 'images/3.jpg').write_text('no image')
+        (tmp_path / 'images/4.jpg').write_text('no image either')
+        with pytest.raises(BadImageError, match=r"'mine'.*\d\.jpg cannot be read"):
+            found('det', tmp_path, tmp_path)
+
+
+class TestVoc:
+    def write(self, root, names=NAMES, images='JPEGImages', files='Annotations', **settings):
+        for name in pictures(root, *(f'{images}/{name}' if images else name for name in names)):
+            file = name.split('/')[-1]
+            voc(root / files / file.replace('.jpg', '.xml'), file, **settings)
+
+    def test_lists_state_the_parts(self, tmp_path):
+        root = tmp_path / 'VOCdevkit/VOC2007'
+        self.write(root)
+        for part, names in dict(train='0123', val='456', trainval='0123456', test='78').items():
+            text(root / f'ImageSets/Main/{part}.txt', *names)
+        text(root / 'ImageSets/Main/cat_train.txt', '0 1', '1 -1')
+        layout = found('det', tmp_path / 'VOCdevkit', tmp_path)
+        assert (layout.kind, layout.classes) == ('VOC', ('cat',))
+        assert set(boxes(layout)) == {f'{i}.jpg' for i in '0123'}
+        assert set(boxes(layout, 'val')) == {f'{i}.jpg' for i in '456'}
+        assert noted(layout, 'test', 'not used')
+        assert noted(layout, '9.xml', 'no list')
+
+    @pytest.mark.parametrize(
+        ('images', 'files'), [('', ''), ('images', 'Annotations'), ('images', 'xml'), ('', 'anno')]
+    )
+    def test_plain_folders_are_split(self, tmp_path, images, files):
+        self.write(tmp_path / 'traffic', images=images, files=files)
+        layout = found('det', tmp_path / 'traffic', tmp_path)
+        assert (layout.train.images, layout.val.images, layout.val.from_split) == (9, 1, True)
+
+    def test_folders_of_both_parts_are_kept_apart(self, tmp_path):
+        self.write(tmp_path / 'a', NAMES[:6], 'train', 'train')
+        self.write(tmp_path / 'a', NAMES[6:], 'valid', 'valid')
+        assert set(boxes(found('det', tmp_path / 'a', tmp_path), 'val')) == set(NAMES[6:])
+
+    def test_boxes_are_those_of_the_stock_reader_of_voc(self, tmp_path):
+        root = tmp_path / 'traffic'
+        self.write(root, objects=[('cat', (21.7, 13, 61, 49), 0), ('dog', (1, 1, 30, 30), 1)], size=None)
+        layout = found('det', root, tmp_path)
+        text(root / 'train.txt', *(name.removesuffix('.jpg') for name in boxes(layout)))
+        settings = dict(ann_file='train.txt', data_prefix=dict(sub_data_root=''), metainfo=dict(classes=layout.classes))
+        from xlearner_mm.datasets.stock_datasets import build_deferred
+
+        stock = build_deferred(dict(_scope_='mmdet', type='XMLDataset', data_root=str(root), pipeline=[], **settings))
+        stock.full_init()
+        expected = {
+            info['img_path'].split('/')[-1]: [
+                (layout.classes[each['bbox_label']], tuple(each['bbox']), each['ignore_flag'])
+                for each in info['instances']
+            ]
+            for info in (stock.get_data_info(i) for i in range(len(stock)))
+        }
+        assert len(expected) == 9
+        assert boxes(layout) == expected
+
+    def test_labels_without_images_and_images_without_labels_are_left_out_and_said(self, tmp_path):
+        self.write(tmp_path / 'a')
+        pictures(tmp_path / 'a/JPEGImages', 'unlabeled.jpg')
+        voc(tmp_path / 'a/Annotations/gone.xml', 'gone.jpg')
+        layout = found('det', tmp_path / 'a', tmp_path)
+        assert noted(layout, 'images', 'left out', '1 (', 'unlabeled.jpg')
+        assert noted(layout, 'label files', 'left out', '1 (', 'gone.xml')
+
+    @pytest.mark.parametrize(
+        ('content', 'message'),
+        [
+            ('<annotation>', 'not XML'),
+            ('<annotation><object><name>cat</name></object></annotation>', "'cat' without a box"),
+        ],
+    )
+    def test_a_broken_file_is_refused_by_name(self, tmp_path, content, message):
+        self.write(tmp_path / 'a')
+        text(tmp_path / 'a/Annotations/5.xml', content)
+        with pytest.raises(SourceError, match=rf"'mine'.*5\.xml.*{message}"):
+            found('det', tmp_path / 'a', tmp_path)
+
+    def test_a_box_of_no_area_is_refused_by_name(self, tmp_path):
+        self.write(tmp_path / 'a')
+        voc(tmp_path / 'a/Annotations/5.xml', '5.jpg', [('cat', (50, 10, 20, 40), 0)])
+        with pytest.raises(BadImageError, match=r'5\.jpg.*no area.*5\.xml'):
+            found('det', tmp_path / 'a', tmp_path)
+
+    def test_a_list_of_images_that_are_not_there_is_refused(self, tmp_path):
+        self.write(tmp_path / 'a')
+        text(tmp_path / 'a/ImageSets/Main/train.txt', '0', 'gone')
+        with pytest.raises(SourceError, match=r'ImageSets/Main.*1 of 2.*gone'):
+            found('det', tmp_path / 'a', tmp_path)
+
+
+class TestYolo:
+    def write(self, root, names=NAMES, images='images', files='labels', rows=((0, *YOLO),)):
+        for name in names:
+            pictures(root / images, name)
+            text(root / files / name.replace('.jpg', '.txt'), *(' '.join(map(str, row)) for row in rows))
+
+    @pytest.mark.parametrize('form', ['images/{}', '{}/images', '{}', 'data/{}'])
+    @pytest.mark.parametrize('settings', [dict(names=['cat', 'dog'], nc=2), dict(names={0: 'cat', 1: 'dog'}), None])
+    def test_both_orders_and_both_forms_of_names_are_read(self, tmp_path, form, settings):
+        for part, names in (('train', NAMES[:6]), ('val', NAMES[6:])):
+            images = form.format(part)
+            self.write(tmp_path / 'a', names, images, images.replace('images', 'labels'), [(0, *YOLO), (1, *YOLO)])
+        if settings:
+            text(tmp_path / 'a/data.yaml', json.dumps(settings))
+        else:
+            text(tmp_path / 'a/classes.txt', 'cat', 'dog')
+        layout = found('det', tmp_path / 'a', tmp_path)
+        assert (layout.kind, layout.classes) == ('YOLO', ('cat', 'dog'))
+        assert set(boxes(layout, 'val')) == set(NAMES[6:])
+        box = (0.375 * WIDTH, 0.25 * HEIGHT, 0.625 * WIDTH, 0.75 * HEIGHT)
+        assert boxes(layout)['0.jpg'] == [('cat', box, 0), ('dog', box, 0)]
+
+    def test_folders_and_lists_that_the_yaml_states_are_the_parts(self, tmp_path):
+        self.write(tmp_path / 'a', NAMES[:6], 'images/set1', 'labels/set1')
+        self.write(tmp_path / 'a', NAMES[6:], 'images/set2', 'labels/set2')
+        text(tmp_path / 'a/b.txt', *(f'./images/set2/{name}' for name in NAMES[6:]))
+        text(tmp_path / 'a/mine.yaml', 'path: ../datasets/a', 'train: images/set1', 'val: b.txt', 'names: [cat]')
+        assert set(boxes(found('det', tmp_path / 'a', tmp_path), 'val')) == set(NAMES[6:])
+
+    def test_the_same_folder_for_both_parts_is_split(self, tmp_path):
+        self.write(tmp_path / 'a', NAMES, 'images/train', 'labels/train')
+        text(tmp_path / 'a/data.yaml', 'train: images/train', 'val: images/train', 'names: [cat]')
+        assert found('det', tmp_path / 'a', tmp_path).val.from_split
+
+    def test_one_folder_is_split_and_its_classes_are_called_by_number(self, tmp_path):
+        self.write(tmp_path / 'a', images='', files='', rows=[(1, *YOLO), (0, *YOLO)])
+        layout = found('det', tmp_path / 'a', tmp_path)
+        assert layout.classes == ('class 0', 'class 1')
+        assert layout.val.from_split
+        assert noted(layout, 'classes.txt')
+
+    def test_polygons_become_their_boxes(self, tmp_path):
+        self.write(tmp_path / 'a', rows=[(0, 0.25, 0.5, 0.5, 0.25, 0.75, 0.5, 0.5, 1.0)])
+        assert boxes(found('det', tmp_path / 'a', tmp_path))['0.jpg'][0][1] == (24, 18, 72, 72)
+
+    def test_images_without_labels_are_left_out_and_said(self, tmp_path):
+        self.write(tmp_path / 'a')
+        pictures(tmp_path / 'a/images', 'unlabeled.jpg', 'background.jpg')
+        text(tmp_path / 'a/labels/background.txt')
+        text(tmp_path / 'a/labels/gone.txt', '0 0.5 0.5 0.1 0.1')
+        layout = found('det', tmp_path / 'a', tmp_path)
+        assert noted(layout, 'images', 'left out', '1 (', 'unlabeled.jpg')
+        assert noted(layout, 'label files', 'left out', '1 (', 'gone.txt')
+        assert 'unlabeled.jpg' not in boxes(layout, 'val') | boxes(layout)
+
+    @pytest.mark.parametrize(
+        ('row', 'message'),
+        [
+            ('0 48 36 20 30', r'coordinate 48 in line 2.*width by 96'),
+            ('0 0.5 0.5 -0.1 0.2', r'coordinate -0\.1 in line 2'),
+            ('3 0.5 0.5 0.1 0.2', r'class 3 in line 2.*classes\.txt names 2'),
+            ('cat 0.5 0.5 0.1 0.2', r"'cat 0\.5 0\.5 0\.1 0\.2' in line 2"),
+            ('0 0.5 0.5 0.1 0.2 0.9', r'line 2; expected class, x, y'),
+        ],
+    )
+    def test_a_wrong_line_is_refused_by_file_and_number(self, tmp_path, row, message):
+        self.write(tmp_path / 'a')
+        text(tmp_path / 'a/classes.txt', 'cat', 'dog')
+        text(tmp_path / 'a/labels/5.txt', '0 0.5 0.5 0.1 0.1', row)
+        with pytest.raises(SourceError, match=rf"'mine'.*labels/5\.txt.*{message}"):
+            found('det', tmp_path / 'a', tmp_path)
+
+    def test_names_that_are_one_text_are_refused(self, tmp_path):
+        self.write(tmp_path / 'a')
+        text(tmp_path / 'a/data.yaml', 'names: cat dog')
+        with pytest.raises(SourceError, match=r"data\.yaml.*'cat dog'.*list"):
+            found('det', tmp_path / 'a', tmp_path)
+
+    def test_a_count_of_other_length_than_the_names_is_refused(self, tmp_path):
+        self.write(tmp_path / 'a')
+        text(tmp_path / 'a/data.yaml', 'nc: 3', 'names: [cat, dog]')
+        with pytest.raises(SourceError, match=r'data\.yaml.*nc: 3.*2 names'):
+            found('det', tmp_path / 'a', tmp_path)
+
+    def test_the_index_is_written_once_and_the_same(self, tmp_path):
+        self.write(tmp_path / 'Straßen und Wege')
+        first = found('det', tmp_path / 'Straßen und Wege', tmp_path)
+        path = tmp_path / 'out/sources/mine/train.json'
+        content, changed = path.read_bytes(), path.stat().st_mtime_ns
+        assert found('det', tmp_path / 'Straßen und Wege', tmp_path) == first
+        assert (path.read_bytes(), path.stat().st_mtime_ns) == (content, changed)
+        assert len(boxes(first)) == 9

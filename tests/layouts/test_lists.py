@@ -1,0 +1,140 @@
+"""Lists of files and labels."""
+
+import unicodedata
+
+import pytest
+
+from tests.layouts.folders import found, labels, noted, pictures, text
+from xlearner_mm.errors import SourceError
+
+NAMES = [f'{i}.jpg' for i in range(10)]
+
+
+def lines(split):
+    with open(split.dataset['ann_file']) as file:
+        return file.readlines()
+
+
+@pytest.fixture
+def root(tmp_path):
+    pictures(tmp_path / 'pets' / 'images', *NAMES)
+    return tmp_path / 'pets'
+
+
+def pairs(labels=('cat', 'dog'), names=NAMES, form='{},{}'):
+    return [form.format(name, labels[i % len(labels)]) for i, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ('file', 'lines'),
+    [
+        ('labels.csv', ['filename,label', *pairs()]),
+        ('labels.csv', ['breed;id;weight', *pairs(form='{1};{0};1.5')]),
+        ('labels.csv', ['id,species', *pairs(names=[n.removesuffix('.jpg') for n in NAMES])]),
+        ('images.csv', pairs()),
+        ('images.tsv', pairs(form='{}\t{}')),
+        ('list.txt', pairs(form='images/{} {}')),
+        ('annotations/all.csv', pairs(form='images\\{},{}')),
+    ],
+)
+def test_a_list_is_read_by_header_or_order(root, tmp_path, file, lines):
+    text(root / file, *lines)
+    layout = found('cls', root, tmp_path)
+    assert layout.kind == 'list of files and labels'
+    assert layout.classes == ('cat', 'dog')
+    read = labels(layout) | labels(layout, 'val')
+    assert read == {name: ('cat', 'dog')[i % 2] for i, name in enumerate(NAMES)}
+
+
+def test_lists_of_both_parts_are_kept_apart(root, tmp_path):
+    text(root / 'train.txt', *pairs(names=NAMES[:6], form='{} {}'))
+    text(root / 'val.txt', *pairs(names=NAMES[6:], form='{} {}'))
+    layout = found('cls', root, tmp_path)
+    assert set(labels(layout)) == set(NAMES[:6])
+    assert set(labels(layout, 'val')) == set(NAMES[6:])
+    assert not layout.val.from_split
+
+
+def test_a_column_may_state_the_part(root, tmp_path):
+    lines = [f'{name},{"cat" if i % 2 else "dog"},{"valid" if i > 7 else "train"}' for i, name in enumerate(NAMES)]
+    text(root / 'labels.csv', 'image,class,split', *lines)
+    assert set(labels(found('cls', root, tmp_path), 'val')) == set(NAMES[8:])
+
+
+def test_the_part_decides_between_images_of_the_same_name(tmp_path):
+    pictures(tmp_path / 'pets', *(f'{part}/{name}' for part in ('train', 'val') for name in NAMES))
+    for part in ('train', 'val'):
+        text(tmp_path / 'pets' / f'{part}.csv', *pairs())
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert all(line.startswith('train/') for line in lines(layout.train))
+    assert all(line.startswith('val/') for line in lines(layout.val))
+
+
+def test_a_list_without_labels_takes_them_from_class_folders(tmp_path):
+    names = pictures(tmp_path / 'food', *(f'images/{cls}/{cls}{i}.jpg' for cls in ('pie', 'soup') for i in range(5)))
+    text(tmp_path / 'food/train.txt', *(name.removeprefix('images/').removesuffix('.jpg') for name in names[::2]))
+    text(tmp_path / 'food/test.txt', *(name.removeprefix('images/').removesuffix('.jpg') for name in names[1::2]))
+    layout = found('cls', tmp_path / 'food', tmp_path)
+    assert labels(layout) == {name.split('/')[-1]: name.split('/')[1] for name in names[::2]}
+    assert len(labels(layout, 'val')) == 5
+
+
+@pytest.mark.parametrize('names', [['cat', 'dog', 'owl'], ['0 cat', '1 dog', '2 owl'], ['0: cat', '1: dog', '2: owl']])
+def test_numbers_are_named_by_a_file_of_class_names(root, tmp_path, names):
+    text(root / 'labels.csv', *pairs(labels=(2, 0)))
+    text(root / 'classes.txt', *names)
+    layout = found('cls', root, tmp_path)
+    assert layout.classes == ('cat', 'owl')
+    assert (labels(layout) | labels(layout, 'val'))['0.jpg'] == 'owl'
+    assert noted(layout, 'classes.txt', 'dog')
+
+
+def test_numbers_without_names_are_in_their_order(root, tmp_path):
+    text(root / 'labels.csv', *pairs(labels=(10, 9)))
+    assert found('cls', root, tmp_path).classes == ('9', '10')
+
+
+def test_fewer_names_than_numbers_are_refused(root, tmp_path):
+    text(root / 'labels.csv', *pairs(labels=(0, 2)))
+    text(root / 'classes.txt', 'cat', 'dog')
+    with pytest.raises(SourceError, match=r'classes.txt.*2 classes.*label 2'):
+        found('cls', root, tmp_path)
+
+
+def test_files_of_windows_and_of_other_spellings_of_umlauts_are_read(tmp_path):
+    name = 'Möwe 1.jpg'
+    pictures(tmp_path / 'birds', unicodedata.normalize('NFD', name), *NAMES)
+    text(tmp_path / 'birds/labels.csv', *pairs(names=[name, *NAMES]), encoding='cp1252')
+    layout = found('cls', tmp_path / 'birds', tmp_path)
+    assert noted(layout, 'labels.csv', '1252')
+    assert layout.train.images + layout.val.images == 11
+
+
+def test_images_without_labels_are_left_out_and_said(root, tmp_path):
+    text(root / 'labels.csv', 'file,label', *pairs(names=NAMES[:8]), '8.jpg,')
+    layout = found('cls', root, tmp_path)
+    assert layout.train.images + layout.val.images == 8
+    assert noted(layout, 'labels.csv', '1 (images/8.jpg)')
+    assert noted(layout, '9.jpg', 'no list')
+
+
+@pytest.mark.parametrize(
+    ('lines', 'message'),
+    [
+        (['file,label', *pairs(), 'gone.jpg,cat'], r'1 of 11 images.*gone\.jpg'),
+        (['file,label', *pairs(), '0.jpg,dog'], r"0\.jpg two labels, 'cat' and 'dog'"),
+        (['file,a,b', *pairs(form='{},{},1')], r"columns \['file', 'a', 'b'\].*'label'"),
+        (['file,label,split', *pairs(form='{},{},maybe')], r"part 'maybe'.*train"),
+    ],
+)
+def test_a_list_that_contradicts_the_folder_is_refused_by_name(root, tmp_path, lines, message):
+    text(root / 'labels.csv', *lines)
+    with pytest.raises(SourceError, match=rf"'mine'.*labels\.csv.*{message}"):
+        found('cls', root, tmp_path)
+
+
+def test_two_lists_of_one_part_are_refused(root, tmp_path):
+    text(root / 'a.csv', *pairs())
+    text(root / 'b.csv', *pairs())
+    with pytest.raises(SourceError, match=r'a\.csv and b\.csv'):
+        found('cls', root, tmp_path)

@@ -1,0 +1,163 @@
+"""Label maps: their values, and the classes these stand for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from xlearner_mm.datasets.classes import shortened
+from xlearner_mm.datasets.integrity.picture import open_picture, unlimited_pictures
+from xlearner_mm.errors import one_line
+from xlearner_mm.layouts.folder import Folder
+from xlearner_mm.layouts.names import ClassNames, find_class_names
+from xlearner_mm.layouts.sampling import sample
+
+IGNORED = 255
+"""Value of a pixel without a class."""
+_NO_CLASS = ('ignore', '__ignore__', 'ignored', 'unlabeled', 'unlabelled', 'void')
+"""Names of the value 0 that say so of it."""
+_READ = 500  # masks that are read where a file names the classes
+
+
+@dataclass(frozen=True)
+class MaskClasses:
+    """Classes of label maps.
+
+    Args:
+        names: in label order.
+        zero_is_none: True where 0 stands for no class, and the classes count from 1.
+    """
+
+    names: tuple[str, ...]
+    zero_is_none: bool = False
+
+
+def classes_of_masks(folder: Folder, pairs: Mapping[str, str], seed: int) -> MaskClasses:
+    """Return the classes of a folder's masks: of all of them, or of a sample where a file names the classes.
+
+    Args:
+        folder: for the masks, their errors and notes.
+        pairs: image -> mask.
+        seed: of the sample.
+
+    Raises:
+        SourceError: masks that are no maps of class numbers, or that contradict the names.
+        BadImageError: a mask that cannot be read, or is of another size than its image.
+    """
+    lossy = [mask for mask in pairs.values() if mask.lower().endswith(('.jpg', '.jpeg'))]
+    if lossy:
+        raise folder.refusal(
+            f'is a mask as JPEG, as {len(lossy):,} of {len(pairs):,} are, and JPEG changes class numbers; expected '
+            'PNG: export the masks again as PNG (converting them keeps the damage)',
+            lossy[0],
+        )
+    stated = find_class_names(folder)
+    images = list(pairs) if stated is None else sample(list(pairs), _READ, seed)
+    read = partial(_read, folder)
+    with unlimited_pictures(), ThreadPoolExecutor() as pool:
+        found = list(pool.map(read, images, (pairs[image] for image in images)))
+    masks = Counter[int]()
+    for values in found:
+        masks.update(values)
+    where = {value: pairs[image] for image, values in zip(images, found, strict=True) for value in values}
+    used = sorted(set(masks) - {IGNORED})
+    if used in ([], [0]):
+        _refuse_one_class(folder, masks, where)
+    return _numbered(folder, used) if stated is None else _named(folder, stated, used, where, len(images) == len(pairs))
+
+
+def _read(folder: Folder, image: str, mask: str) -> list[int]:
+    """Return the values of a mask."""
+    path = folder.path / mask
+    try:
+        with Image.open(path) as opened:
+            values = np.asarray(opened)
+    except Exception as error:  # whatever a decoder raises on foreign bytes
+        raise folder.bad_image(mask, f'cannot be read: {one_line(error)}') from error
+    if values.ndim == 3:
+        raise _several_bands(folder, mask, values)
+    if values.dtype.kind not in 'biu' or values.max() > IGNORED:
+        raise folder.refusal(
+            f'has the value {values.max():g}; expected class numbers from 0 to 254, and {IGNORED} for none: number the '
+            'classes so',
+            mask,
+        )
+    size, reason = open_picture(str(folder.path / image), decode=False, as_shown=True)
+    if size is None:
+        raise folder.bad_image(image, str(reason))
+    if size != values.shape[::-1]:
+        raise folder.bad_image(
+            image,
+            f'is of {size[0]} x {size[1]} pixels, but its mask {path} of {values.shape[1]} x {values.shape[0]}',
+            'resize the mask without interpolation, or remove both',
+        )
+    return np.unique(values).astype(int).tolist()
+
+
+def _several_bands(folder: Folder, mask: str, values: np.ndarray) -> Exception:
+    colors = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
+    if (colors == colors[..., :1]).all():
+        what, fix = 'all equal', "save one band: Image.open(file).convert('L').save(file)"
+    else:
+        count = len(np.unique(colors.reshape(-1, colors.shape[2]), axis=0))
+        what, fix = f'of {count} colors', 'write the number of its class to each pixel in place of a color'
+    return folder.refusal(
+        f'is a mask of {values.shape[2]} bands, {what}; expected one band (gray or palette PNG): {fix}', mask
+    )
+
+
+def _refuse_one_class(folder: Folder, masks: Mapping[int, int], where: Mapping[int, str]) -> None:
+    held = shortened([str(value) for value in sorted(masks)])
+    raise folder.refusal(
+        f'and the other masks hold {held} alone, and {IGNORED} stands for no class; expected two classes: write 1 in '
+        f'place of {IGNORED}, if that is a class',
+        next(iter(where.values())),
+    )
+
+
+def _numbered(folder: Folder, used: Sequence[int]) -> MaskClasses:
+    """Return classes called by the values that were found."""
+    if used[-1] >= 4 * len(used):
+        raise folder.refusal(
+            f'has masks with the values {shortened([str(value) for value in used], 6)}; expected the class numbers '
+            f'0, 1, 2 ...: number the classes so, or name all {used[-1] + 1} in classes.txt'
+        )
+    names = tuple(f'class {value}' for value in range(used[-1] + 1))
+    folder.notes.append('no file names its classes: they are called by value; a classes.txt names them')
+    folder.note_some('classes in no mask', [name for value, name in enumerate(names) if value not in used])
+    return MaskClasses(names)
+
+
+def _named(
+    folder: Folder, stated: ClassNames, used: Sequence[int], where: Mapping[int, str], all_read: bool
+) -> MaskClasses:
+    """Return the classes of a file that names them."""
+    names = dict(stated.names)
+    zero_is_none = names.get(0, _NO_CLASS[0]).lower() in _NO_CLASS
+    if zero_is_none:
+        names.pop(0, None)
+    first = int(zero_is_none)
+    if sorted(names) != list(range(first, first + len(names))):
+        raise folder.refusal(
+            f'numbers its classes {shortened([str(n) for n in names], 8)}; expected no gap', stated.file
+        )
+    unnamed = [value for value in used if value not in names and not (zero_is_none and value == 0)]
+    if unnamed:
+        shifted = unnamed == [len(names)] and not zero_is_none
+        also = ", or write '1 NAME' and so on if 0 stands for no class" if shifted else ''
+        raise folder.refusal(
+            f'names {len(names)} classes, of the values {first} to {first + len(names) - 1}, but {where[unnamed[-1]]} '
+            f'has {unnamed[-1]}: add the missing names{also}',
+            stated.file,
+        )
+    if zero_is_none:
+        folder.notes.append(f'0 stands for no class in its masks, as {stated.file} says: it is ignored')
+    if all_read:
+        folder.note_some(f'classes of {stated.file} in no mask', [n for value, n in names.items() if value not in used])
+    return MaskClasses(tuple(names.values()), zero_is_none)
