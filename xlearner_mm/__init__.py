@@ -26,7 +26,7 @@ _LAZY = {
 
 # Programs that must run where the libraries are broken or missing, or need nothing of them.
 _STANDALONE_MODULES = ('xlearner_mm.doctor',)
-_STANDALONE_TOOLS = ('make_mini.py', 'make_photos.py')
+_STANDALONE_TOOLS = ('make_mini.py', 'make_photos.py', 'download_data.py')
 
 
 def _imported_by_standalone() -> bool:
