@@ -20,6 +20,7 @@ EXECUTED = [
     'docs/clusters.md',
     'docs/concepts.md',
     'docs/extending.md',
+    'docs/folders.md',
     'docs/get_started.md',
     'docs/own_source.md',
     'docs/own_task.md',
