@@ -1,7 +1,8 @@
 """X-Learner for the OpenMMLab ecosystem.
 
 ``custom_imports = dict(imports=['xlearner_mm'])`` in a config registers all classes in MMEngine's root registries.
-:class:`XLearnerRunner` trains a config from Python; :func:`get_backbone` and :func:`extract_features` need none.
+:class:`XLearnerRunner` trains a config from Python; :func:`pretrain` writes configs for labeled folders and
+trains them; :func:`get_backbone` and :func:`extract_features` need none.
 """
 
 import os
@@ -14,14 +15,16 @@ from xlearner_mm.version import __version__
 if TYPE_CHECKING:
     from xlearner_mm.engine.runner import XLearnerRunner
     from xlearner_mm.export.backbone import extract_features, get_backbone
+    from xlearner_mm.pretraining.run import pretrain
 
-__all__ = ['XLearnerRunner', '__version__', 'extract_features', 'get_backbone']
+__all__ = ['XLearnerRunner', '__version__', 'extract_features', 'get_backbone', 'pretrain']
 
 # Imported on first access.
 _LAZY = {
     'XLearnerRunner': 'xlearner_mm.engine.runner',
     'extract_features': 'xlearner_mm.export.backbone',
     'get_backbone': 'xlearner_mm.export.backbone',
+    'pretrain': 'xlearner_mm.pretraining.run',
 }
 
 # Programs that must run where the libraries are broken or missing, or need nothing of them.

@@ -14,7 +14,8 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, blocks, commands
 from xlearner_mm import doctor
 
-# Their blocks are executed by tests of this folder, tests/test_readme.py and, of concepts.md, tests of the topic.
+# Their blocks are executed by tests of this folder, tests/test_readme.py and, of concepts.md and pretrain.md, those of
+# the topic.
 EXECUTED = [
     'README.md',
     'docs/clusters.md',
@@ -24,6 +25,7 @@ EXECUTED = [
     'docs/get_started.md',
     'docs/own_source.md',
     'docs/own_task.md',
+    'docs/pretrain.md',
     'docs/transfer.md',
     'configs/README.md',
 ]

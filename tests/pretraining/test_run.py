@@ -1,0 +1,74 @@
+"""The whole call on tiny folders."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+
+import xlearner_mm
+from tests.docs.pages import blocks
+from xlearner_mm.pretraining.run import PretrainingError
+
+SHORT = {'steps': 3, 'workers': 0, 'backbone': 'resnet18-w8', 'device': 'cpu'}
+
+
+@pytest.mark.slow
+def test_folders_of_three_tasks_become_a_backbone_and_a_report(folders, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'data').mkdir()
+    for given, own in (('birds', 'my notes'), ('traffic', 'signs'), ('streets', 'objects')):
+        (tmp_path / 'data' / given).symlink_to(folders / own)
+    monkeypatch.setattr(xlearner_mm, 'pretrain', partial(xlearner_mm.pretrain, **SHORT), raising=False)
+    (shown,) = blocks('python', 'pretrain.md')
+    exec(shown.text, namespace := {})
+    made = namespace['backbone']
+    assert made == tmp_path / 'work_dirs/mine/backbone.pth'
+    printed = capfd.readouterr().out
+    for word in ('check: done', 'expansion: done', 'squeeze: done', f"checkpoint='{made}'", 'channels'):
+        assert word in printed
+    backbone = xlearner_mm.get_backbone(made)
+    assert backbone.channels == (8, 16, 32, 64)
+    assert backbone(torch.zeros(1, 3, 64, 64))[0].shape == (1, 8, 16, 16)
+    out = made.parent
+    report = (out / 'report.md').read_text()
+    for picture in ('losses.png', 'squeeze.png', 'features.png', 'sources.png'):
+        assert (out / picture).stat().st_size > 1000
+        assert picture in report
+    values = json.loads((out / 'report.json').read_text())
+    assert [set(scores) for scores in values.values()] == [{'birds', 'traffic', 'streets'}] * 2
+
+    weights = made.read_bytes()
+    exec(shown.text, {})
+    assert ': starts' not in capfd.readouterr().out
+    assert made.read_bytes() == weights
+
+
+@pytest.mark.slow
+def test_one_source_is_trained_and_exported(folders, tmp_path, capfd):
+    made = xlearner_mm.pretrain(cls={'notes': folders / 'my notes'}, out=tmp_path, **SHORT)
+    assert xlearner_mm.get_backbone(made).channels == (8, 16, 32, 64)
+    printed = capfd.readouterr().out
+    assert 'note: one source' in printed
+    assert 'squeeze' not in printed.replace('and squeeze work', '')
+    assert (tmp_path / 'features.png').exists()
+
+
+@pytest.mark.slow
+def test_a_failed_job_is_named_with_its_log(folders, tmp_path):
+    xlearner_mm.pretrain(cls={'notes': folders / 'my notes'}, out=tmp_path, plan=True, **SHORT)
+    source = tmp_path / 'sources/notes.py'
+    source.write_text(source.read_text().replace("data_prefix='train'", "data_prefix='elsewhere'"))
+    with pytest.raises(PretrainingError, match=r'check failed.*check\.log'):
+        xlearner_mm.pretrain(cls={'notes': folders / 'my notes'}, out=tmp_path, **SHORT)
+    assert 'elsewhere' in (tmp_path / 'logs/check.log').read_text()
+
+
+@pytest.mark.slow
+def test_a_budget_is_met_by_measured_steps(folders, tmp_path, capfd):
+    settings = {key: value for key, value in SHORT.items() if key != 'steps'}
+    assert xlearner_mm.pretrain(cls=[folders / 'my notes'], out=tmp_path, plan=True, budget='5m', **settings) is None
+    printed = capfd.readouterr().out
+    assert 'measure: done' in printed
+    assert 's of a measured step' in printed
+    assert not (tmp_path / 'measure').exists()

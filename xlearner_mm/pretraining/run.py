@@ -1,0 +1,97 @@
+"""The one call: from labeled folders to a backbone."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+import torch
+
+from xlearner_mm.errors import ConfigError
+from xlearner_mm.pipeline.runner import INTERRUPTED
+from xlearner_mm.pretraining.jobs import BACKBONE, can_fork, measure_step, pretraining_jobs, run_jobs
+from xlearner_mm.pretraining.plan import TASKS, Folders, Request, named_folders, open_plan
+from xlearner_mm.pretraining.result import write_result
+
+
+class PretrainingError(ConfigError):
+    """A pretraining with a failed job; the message names the job and its log."""
+
+
+def pretrain(
+    cls: Folders = None,
+    det: Folders = None,
+    seg: Folders = None,
+    *,
+    out: str | PathLike[str],
+    plan: bool = False,
+    budget: str | None = None,
+    epochs: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    backbone: str | None = None,
+    device: str | None = None,
+) -> Path | None:
+    """Pretrain a backbone on labeled folders: recognize them, write configs, and run both stages.
+
+    The same call continues an interrupted one. Edits of the written configs are kept, and the trainings that read them
+    start over. Of sources of one task, there is no squeeze: the backbone is the trained branch.
+
+    Args:
+        cls: folders of classification: source -> folder, or a list of folders or ``'NAME=FOLDER'``. Defaults to none.
+        det: folders of detection. Defaults to none.
+        seg: folders of segmentation. Defaults to none.
+        out: folder for everything that is written.
+        plan: print what was understood and chosen, write the configs, and stop. Defaults to False.
+        budget: the time to take, such as ``'8h'``. Defaults to None.
+        epochs: of the source that needs most steps for one, in the expansion. Defaults to None: by the device.
+        steps: of the expansion, for trials. Defaults to None.
+        seed: of splits and trainings. Defaults to 0.
+        workers: processes that load images. Defaults to None: by the cores.
+        backbone: ``'resnet50'``, ``'resnet18'``, ...; ``'resnet18-w16'`` is of base width 16. Defaults to None: by
+            device and data.
+        device: ``'cuda'`` or ``'cpu'``. Defaults to None: a GPU if there is one.
+
+    Returns:
+        The file of the backbone; None with ``plan``.
+
+    Raises:
+        ConfigError: impossible settings, or ``out`` holds another pretraining.
+        SourceError: a folder that cannot be recognized.
+        PretrainingError: a job failed.
+        KeyboardInterrupt: an interruption.
+    """
+    folders = {task: named_folders(given) for task, given in zip(TASKS, (cls, det, seg), strict=True)}
+    request = Request(
+        {task: named for task, named in folders.items() if named},
+        budget,
+        epochs,
+        steps,
+        seed,
+        workers,
+        backbone,
+        device,
+    )
+    out = Path(out).absolute()
+    threads = torch.get_num_threads()
+    if can_fork():
+        torch.set_num_threads(1)  # forks cannot use this process's thread pool
+    try:
+        made = open_plan(request, out, measure_step)
+        made.show()
+        print(f'configs: {", ".join(str(out / file) for file in made.written)}', flush=True)
+        if plan:
+            return None
+        outcome = run_jobs(pretraining_jobs(made, out), out, made.device)
+    finally:
+        torch.set_num_threads(threads)
+    if outcome.status == INTERRUPTED:
+        raise KeyboardInterrupt
+    if outcome.failed:
+        raise PretrainingError(
+            f'{", ".join(outcome.failed)} failed: see {out / "logs" / outcome.failed[0]}.log, correct the cause, and '
+            'repeat the command, which runs what is left'
+        )
+    write_result(made, out)
+    return out / BACKBONE
