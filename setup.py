@@ -94,7 +94,7 @@ setup(
     python_requires='>=3.10,<3.13',
     # The mm packages are not named: a user has either OpenMMLab's own or their onedl continuation,
     # and pip would install one over the other. `python -m xlearner_mm.doctor` checks what is there.
-    install_requires=['numpy', 'torch>=2.1', 'torchvision'],
+    install_requires=['numpy', 'torch>=2.4', 'torchvision'],
     extras_require={
         'mini': ['scikit-image', 'scikit-learn'],
         'photos': ['pillow', 'scipy'],

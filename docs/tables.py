@@ -1,4 +1,4 @@
-"""Fill in the tables of README.md and docs/variants.md: python docs/tables.py, after the runs that they name.
+"""Fill in the tables of docs/demo.md and docs/variants.md: python docs/tables.py, after the runs that they name.
 
 A table stands between two comments, of which the first says what it is of, and is replaced as a whole:
 
@@ -17,7 +17,7 @@ from xlearner_mm.report.report import read_report
 from xlearner_mm.report.tables import markdown, summary_table, transfer_table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / 'README.md', ROOT / 'docs' / 'variants.md')
+PAGES = (ROOT / 'docs' / 'demo.md', ROOT / 'docs' / 'variants.md')
 TABLE = re.compile(r'(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 
 

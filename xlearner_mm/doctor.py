@@ -57,7 +57,7 @@ CHECKS = {
         'print(*sys.version.split()[:1], sys.executable)',
         'make setup PYTHON=python3.11, or a new environment with it',
     ),
-    'torch': Check('import torch; torch.ones(2, 2) @ torch.ones(2, 2)', _TORCH, ('torch',), '2.1'),
+    'torch': Check('import torch; torch.ones(2, 2) @ torch.ones(2, 2)', _TORCH, ('torch',), '2.4'),
     'torchvision': Check(f'import torch, torchvision; torchvision.ops{NMS}', _TORCH, ('torchvision',), '0.15'),
     'NumPy': Check('import numpy', f'{PIP} install numpy==2.2.6', ('numpy',), '1.22'),
     'OpenCV': Check('import cv2; print(cv2.__version__)', _replace(*_OPENCV, by=f'{_OPENCV[1]}==4.12.0.88')),

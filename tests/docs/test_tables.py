@@ -43,12 +43,12 @@ def test_missing_files_are_named(tables, root, table):
         tables.filled(f'<!-- table: {table} -->\n<!-- end of table -->', root)
 
 
-def test_every_result_of_the_readme_and_of_the_variants_is_such_a_table(tables):
+def test_every_result_of_the_demo_and_of_the_variants_is_such_a_table(tables):
     found = {
         page.name: [(folder, kind) for _, folder, kind, _ in tables.TABLE.findall(page.read_text())]
         for page in tables.PAGES
     }
     assert found == {
-        'README.md': [('work_dirs/demo', kind) for kind in ('summary', 'transfer', 'sources')],
+        'demo.md': [('work_dirs/demo', kind) for kind in ('summary', 'transfer', 'sources')],
         'variants.md': [('work_dirs/mini', kind) for kind in ('summary', 'transfer', 'sources')],
     }

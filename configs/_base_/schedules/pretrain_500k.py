@@ -29,7 +29,8 @@ det, seg = keys['networks.coco'], keys['networks.ade20k']
 keys.update({'branches.det': det, '__det': det, 'branches.seg': seg, '__seg': seg})  # names of links end in '__det'
 
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=lr, momentum=0.9, weight_decay=weight_decay),
+    # One kernel for all updates, equal up to rounding
+    optimizer=dict(type='SGD', lr=lr, momentum=0.9, weight_decay=weight_decay, fused=True),
     paramwise_cfg=dict(custom_keys=keys),
     clip_grad=dict(max_norm=35, norm_type=2),  # as the stock Objects365; per branch
 )

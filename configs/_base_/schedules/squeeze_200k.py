@@ -9,7 +9,8 @@ squeeze_schedule = dict(
     optim_wrapper=dict(
         type='OptimWrapper',
         constructor='PerBranchOptimWrapperConstructor',  # merges parameter groups
-        optimizer=dict(type='AdamW', lr=squeeze_lr, weight_decay=0.05),
+        # One kernel for all updates, equal up to rounding
+        optimizer=dict(type='AdamW', lr=squeeze_lr, weight_decay=0.05, fused=True),
         paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
         clip_grad=dict(max_norm=10.0),
     ),
