@@ -13,7 +13,9 @@ from xlearner_mm.registry import MODELS, init_default_scope
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
 PAGES = {'mmdet': README, 'mmseg': (ROOT / 'docs' / 'transfer.md').read_text()}
-CONFIGS = {name: re.search(rf"```python\n(_base_ = '{name}::.*?)```", page, re.DOTALL)[1] for name, page in PAGES.items()}
+CONFIGS = {
+    name: re.search(rf"```python\n(_base_ = '{name}::.*?)```", page, re.DOTALL)[1] for name, page in PAGES.items()
+}
 
 
 @pytest.mark.parametrize('snippet', CONFIGS.values(), ids=CONFIGS)

@@ -214,6 +214,11 @@ class TestFork:
         assert "__main__ ['word']" in self.log(tmp_path, 'a')
         assert 'child' in self.log(tmp_path, 'a')
 
+    @pytest.mark.parametrize('fork', [False, True])
+    def test_has_as_many_threads_as_are_set(self, run, script, tmp_path, fork):
+        run(script('a', 'import os; print("threads", os.environ["OMP_NUM_THREADS"])'), fork=fork, threads=7)
+        assert 'threads 7' in self.log(tmp_path, 'a')
+
     def test_does_not_import_again_what_this_process_has_imported(self, run, script, tmp_path):
         run(script('a', 'import sys; print("numpy" in sys.modules)'), fork=True)
         assert 'True' in self.log(tmp_path, 'a')

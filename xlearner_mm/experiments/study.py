@@ -243,7 +243,7 @@ def run_study(
         folder = work_dir / name / f'seed_{seed}'
         jobs = _jobs(study, due, folder, seed, steps, ledger)
         fork = sys.platform == 'linux' and not torch.cuda.is_available()
-        outcome = JobRunner(jobs, folder, workers, fork).run()
+        outcome = JobRunner(jobs, folder, workers, fork, threads=1).run()  # sums do not depend on the cores
         if outcome.status == INTERRUPTED:
             return outcome.status
         status = max(status, outcome.status)

@@ -49,8 +49,7 @@ class _Run:
 class JobRunner:
     """Run jobs after those that they need, at most ``workers`` at once.
 
-    Later runs skip jobs that have succeeded, until their command, an input, or a job that they need changes. Every
-    worker gets its share of the cores as ``OMP_NUM_THREADS``.
+    Later runs skip jobs that have succeeded, until their command, an input, or a job that they need changes.
 
     Args:
         jobs: in any order.
@@ -62,6 +61,7 @@ class JobRunner:
         poll: seconds between two looks at the running jobs. Defaults to 0.2.
         devices: GPUs as named in ``CUDA_VISIBLE_DEVICES``, one for each worker in turn. Defaults to none: all jobs see
             what this process sees.
+        threads: of each job, as ``OMP_NUM_THREADS``. Defaults to None: its worker's share of the cores.
 
     Raises:
         JobError: jobs that cannot be put in order.
@@ -76,6 +76,7 @@ class JobRunner:
         display: Display | None = None,
         poll: float = 0.2,
         devices: Sequence[str] = (),
+        threads: int | None = None,
     ) -> None:
         self.jobs = in_order(jobs)
         self.logs = work_dir / 'logs'
@@ -84,7 +85,7 @@ class JobRunner:
         self.display = display or Display()
         # macOS has no affinity
         cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-        self.env = {'OMP_NUM_THREADS': str(max(1, cores // workers))}
+        self.env = {'OMP_NUM_THREADS': str(threads or max(1, cores // workers))}
         self._rank = ranks(self.jobs)
         self._estimator = Estimator(self.jobs, workers)
         self._fingerprints: dict[str, str] = {}
