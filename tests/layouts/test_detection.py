@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.datasets.small_sources import turned
 from tests.fixtures.pictures import HEIGHT, WIDTH
 from tests.layouts.folders import BOX, YOLO, boxes, coco, found, noted, pictures, text, voc
 from xlearner_mm.errors import BadImageError, SourceError
@@ -40,7 +41,7 @@ class TestCoco:
         coco(tmp_path / 'all.json', pictures(tmp_path / 'images', *NAMES))
         layout = found('det', tmp_path, tmp_path)
         assert layout.val.from_split
-        assert (layout.train.images, layout.val.images) == (9, 1)
+        assert (layout.train.images, layout.val.images) == (8, 2)
         assert sorted({**boxes(layout), **boxes(layout, 'val')}) == NAMES
         assert layout.evaluator['ann_file'] == layout.val.dataset['ann_file']
 
@@ -80,6 +81,16 @@ class TestCoco:
         assert '3.jpg' not in boxes(layout)
         assert boxes(layout, 'val')['9.jpg'] == []
 
+    def test_a_split_leaves_rare_classes_in_both_parts(self, tmp_path):
+        names = pictures(tmp_path / 'images', *(f'{i}.jpg' for i in range(40)))
+        objects = {n: [('cat', BOX), *([('dog', BOX)] if i % 20 == 0 else [])] for i, n in enumerate(names)}
+        objects['39.jpg'] = [('owl', BOX)]
+        coco(tmp_path / 'all.json', objects, ('cat', 'dog', 'owl'))
+        layout = found('det', tmp_path, tmp_path)
+        assert layout.classes == ('cat', 'dog', 'owl')
+        parts = [{cls for found in boxes(layout, part).values() for cls, *_ in found} for part in ('train', 'val')]
+        assert parts == [{'cat', 'dog', 'owl'}, {'cat', 'dog'}]
+
     def test_images_in_no_file_are_said(self, tmp_path):
         coco(tmp_path / 'all.json', pictures(tmp_path / 'images', *NAMES)[1:])
         assert noted(found('det', tmp_path, tmp_path), '1 (images/0.jpg)', 'left out')
@@ -94,6 +105,7 @@ class TestCoco:
             (lambda c: c['annotations'][0].update(bbox=[1, 2, 3]), r'bbox \[1, 2, 3\]'),
             (lambda c: c['images'][0].pop('file_name'), r"images without \['file_name'\]"),
             (lambda c: c['annotations'][0].update(bbox=[200, 12, 40, 36]), r'outside of the picture.*correct the box'),
+            (lambda c: c['categories'][1].update(name='cat'), r"several categories called 'cat'"),
             (lambda c: c.pop('annotations'), r"no 'annotations'"),
         ],
     )
@@ -246,6 +258,15 @@ class TestYolo:
         assert layout.classes == ('class 0', 'class 1')
         assert layout.val.from_split
         assert noted(layout, 'classes.txt')
+
+    def test_shares_are_of_the_image_as_it_is_shown(self, tmp_path):
+        for name in NAMES:
+            turned(tmp_path / 'a/images' / name, 6)
+            text(tmp_path / 'a/labels' / name.replace('.jpg', '.txt'), '0 0.5 0.5 0.5 0.5')
+        layout = found('det', tmp_path / 'a', tmp_path)
+        x1, y1, x2, y2 = boxes(layout)['0.jpg'][0][1]
+        assert (x2 - x1, y2 - y1) == (HEIGHT / 2, WIDTH / 2)
+        assert (layout.sizes.smallest, layout.sizes.short) == ((HEIGHT, WIDTH), HEIGHT)
 
     def test_polygons_become_their_boxes(self, tmp_path):
         self.write(tmp_path / 'a', rows=[(0, 0.25, 0.5, 0.5, 0.25, 0.75, 0.5, 0.5, 1.0)])

@@ -1,5 +1,7 @@
 """What the names of folders and files mean."""
 
+import unicodedata
+
 import pytest
 
 from tests.layouts.folders import pictures, text
@@ -37,6 +39,10 @@ def test_part_and_role_are_words_of_a_folder(folder, part, role):
 )
 def test_an_image_and_its_label_share_a_key(image, label):
     assert key_of(image) == key_of(label)
+
+
+def test_two_spellings_of_an_umlaut_share_a_key():
+    assert key_of(unicodedata.normalize('NFD', 'images/Möwe.jpg')) == key_of('labels/Möwe.txt')
 
 
 def test_parts_and_folders_keep_keys_apart():

@@ -89,6 +89,13 @@ def test_numbers_are_named_by_a_file_of_class_names(root, tmp_path, names):
     assert noted(layout, 'classes.txt', 'dog')
 
 
+def test_a_list_called_as_names_are_is_no_list_of_names(root, tmp_path):
+    text(root / 'labels.txt', *pairs(labels=(1, 0), form='{} {}'))
+    layout = found('cls', root, tmp_path)
+    assert layout.classes == ('0', '1')
+    assert (labels(layout) | labels(layout, 'val'))['0.jpg'] == '1'
+
+
 def test_numbers_without_names_are_in_their_order(root, tmp_path):
     text(root / 'labels.csv', *pairs(labels=(10, 9)))
     assert found('cls', root, tmp_path).classes == ('9', '10')

@@ -90,8 +90,9 @@ def test_the_table_says_what_was_understood(tmp_path):
     class_folders(tmp_path / 'birds')
     yolo_folder(tmp_path / 'traffic')
     write_picture(tmp_path / 'birds/train/a/large.jpg', (200, 300))
+    (tmp_path / 'birds').rename(tmp_path / 'my [birds]')
     layouts = [
-        found('cls', tmp_path / 'birds', tmp_path, 'birds'),
+        found('cls', tmp_path / 'my [birds]', tmp_path, 'birds'),
         found('det', tmp_path / 'traffic', tmp_path, 'traffic'),
     ]
     page = describe(layouts)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xlearner_mm.datasets.classes import shortened
+from xlearner_mm.datasets.classes import labels_of_categories, shortened
 from xlearner_mm.datasets.integrity.annotations import refuse_lost_images
 from xlearner_mm.layouts.boxes import Annotated, Boxes
 from xlearner_mm.layouts.folder import Folder, part_of_name, place
@@ -51,8 +51,7 @@ def find_coco(folder: Folder) -> Boxes | None:
     if not files:
         return None
     listed = {each.image for images in parts.values() for each in images}
-    others = [image for image in folder.images if image not in listed and place(os.path.dirname(image)).role != 'label']
-    folder.note_some('images in no COCO file, left out', others)
+    folder.note_some('images in no COCO file, left out', [image for image in folder.pictures if image not in listed])
     return Boxes('COCO', parts, tuple(classes), stock)
 
 
@@ -87,6 +86,7 @@ def _check(folder: Folder, file: str, content: Mapping[str, Any]) -> None:
             raise folder.refusal(f'has {kind} without {sorted(keys - set(wrong))}, such as {wrong}; add them', file)
     try:
         refuse_lost_images(content, annotated=True)
+        labels_of_categories(content['categories'], [category['name'] for category in content['categories']])
     except ValueError as error:
         raise folder.refusal(f'{error}; expected a COCO file with boxes', file) from error
     wrong = next((each for each in content['annotations'] if not _is_box(each['bbox'])), None)

@@ -37,17 +37,19 @@ def recognize_detection(folder: Folder, seed: int) -> Layout | None:
         for annotated in images:
             _refuse_faulty(folder, annotated)
     train, val = boxes.parts['train'], boxes.parts.get('val')
+    folder.note_some('training images without objects, left out', [each.image for each in train if not each.names])
+    train = [each for each in train if each.names]
     from_split = val is None
     if val is None:
-        train, val = ([train[i] for i in part] for part in draw_split(folder, [each.image for each in train], seed))
+        drawn = draw_split(folder, [each.image for each in train], seed, _rarest_classes(train))
+        train, val = ([train[i] for i in part] for part in drawn)
     classes = _trained_classes(folder, boxes.classes, train, val)
-    kept = {'train': [each for each in train if each.names], 'val': val}
-    folder.note_some('training images without objects, left out', [each.image for each in train if not each.names])
-    files = [each.image for each in kept['train']], [each.image for each in val]
+    parts = {'train': train, 'val': val}
+    files = [each.image for each in train], [each.image for each in val]
     note_shared_images(folder, *files, seed)
     splits = {
         part: _split(folder, part, images, classes, None if from_split else boxes.stock.get(part), from_split)
-        for part, images in kept.items()
+        for part, images in parts.items()
     }
     measured = splits['val'].dataset
     root = measured.get('data_root', '')
@@ -67,7 +69,7 @@ def recognize_detection(folder: Folder, seed: int) -> Layout | None:
         },
         labels_loading={'with_bbox': True},
         sizes=measure_sizes(folder, *files, seed),
-        objects=_objects(kept['train']),
+        objects=_objects(train),
     )
 
 
@@ -82,6 +84,13 @@ def _refuse_faulty(folder: Folder, annotated: Annotated) -> None:
     corners = np.stack([x, y, x + w, y + h], axis=1).astype(float)
     for fault in faulty_boxes(corners, height, width).values():
         raise folder.bad_image(annotated.image, f'{fault} ({annotated.where})', 'correct the box, or remove it')
+
+
+def _rarest_classes(images: Sequence[Annotated]) -> list[int]:
+    """Return the number of the rarest class of each image, so that a split by it leaves rare classes in both parts."""
+    counts = Counter(name for each in images for name in set(each.names))
+    numbers = {name: number for number, name in enumerate(counts)}
+    return [numbers[min(each.names, key=lambda name: (counts[name], name))] for each in images]
 
 
 def _trained_classes(

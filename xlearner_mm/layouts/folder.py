@@ -89,7 +89,7 @@ def key_of(path: str, tail: str = '') -> str:
         tail: end of the name before the suffix that is left out, such as ``'_mask'``. Defaults to ''.
     """
     folder, _, name = path.rpartition('/')
-    return f'{place(folder).rest}/{os.path.splitext(name)[0].removesuffix(tail)}'
+    return _same_text(f'{place(folder).rest}/{os.path.splitext(name)[0].removesuffix(tail)}')
 
 
 def is_image(path: str) -> bool:
@@ -148,6 +148,11 @@ class Folder:
         return [file for file in self.files if is_image(file)]
 
     @cached_property
+    def pictures(self) -> list[str]:
+        """All images that are in no folder of labels."""
+        return [image for image in self.images if place(os.path.dirname(image)).role != 'label']
+
+    @cached_property
     def _by_name(self) -> dict[str, list[str]]:
         found = defaultdict(list)
         for image in self.images:
@@ -158,17 +163,16 @@ class Folder:
 
     @cached_property
     def images_by_key(self) -> dict[str, str]:
-        """Key -> image that is no mask, see :func:`key_of`.
+        """Key -> image in no folder of labels, see :func:`key_of`.
 
         Raises:
             SourceError: two images that differ in their suffix alone.
         """
         found: dict[str, str] = {}
-        for image in self.images:
-            if place(os.path.dirname(image)).role != 'label':
-                other = found.setdefault(key_of(image), image)
-                if other != image:
-                    raise self.refusal(f'holds {other} and {image}, and one label is for both: rename or remove one')
+        for image in self.pictures:
+            other = found.setdefault(key_of(image), image)
+            if other != image:
+                raise self.refusal(f'holds {other} and {image}, and one label is for both: rename or remove one')
         return found
 
     def candidates(self, named: str, part: str | None = None) -> list[str]:

@@ -123,7 +123,7 @@ def describe(layouts: Iterable[Layout]) -> str:
             _described_objects(layout.objects),
         )
     page = io.StringIO()
-    Console(file=page, width=_WIDTH).print(table)
+    Console(file=page, width=_WIDTH, markup=False, emoji=False).print(table)
     notes = [f'note: source {layout.name!r}: {note}\n' for layout in layouts for note in layout.notes]
     return page.getvalue() + ''.join(notes)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xlearner_mm.layouts.folder import Folder
+from xlearner_mm.layouts.folder import Folder, is_image
 
 _FILES = (
     *('classes.txt', 'labels.txt', 'class_names.txt', 'names.txt', 'categories.txt', 'obj.names', 'classes.names'),
@@ -48,9 +48,10 @@ def find_class_names(folder: Folder) -> ClassNames | None:
     for file in sorted(filter(names_classes, folder.files), key=lambda file: (file.count('/'), file)):
         text = folder.read_text(file)
         names = _of_json(folder, file, text) if file.lower().endswith('.json') else _of_lines(text)
-        if not names:
+        if names == {}:
             raise folder.refusal('states no class names; expected one on each line: correct or remove it', file)
-        return ClassNames(file, check_names(folder, file, names))
+        if names is not None:
+            return ClassNames(file, check_names(folder, file, names))
     return None
 
 
@@ -62,8 +63,11 @@ def check_names(folder: Folder, file: str, names: Mapping[int, str]) -> Mapping[
     return names
 
 
-def _of_lines(text: str) -> dict[int, str]:
+def _of_lines(text: str) -> dict[int, str] | None:
+    """Return the names in a text, or None for a list of images."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(is_image(word) for line in lines[:2] for word in re.split(r'[\s,;]+', line)):
+        return None
     numbered = [_NUMBERED.fullmatch(line) for line in lines]
     if numbered and numbered[0] is None and len(numbered) > 1 and all(numbered[1:]):
         numbered = numbered[1:]  # below a header such as `Pixel Value, Class`
@@ -71,12 +75,15 @@ def _of_lines(text: str) -> dict[int, str]:
     return dict(pairs) if len(pairs) == len(numbered) else dict(enumerate(lines))
 
 
-def _of_json(folder: Folder, file: str, text: str) -> dict[int, str]:
+def _of_json(folder: Folder, file: str, text: str) -> dict[int, str] | None:
+    """Return the names in JSON, or None for a COCO file."""
     try:
         content: Any = json.loads(text)
     except ValueError as error:
         raise folder.refusal(f'is not JSON: {error}; correct or remove it', file) from error
     if isinstance(content, Mapping):
+        if 'images' in content:
+            return None
         content = next(
             (content[key] for key in ('label_map', 'labels', 'names', 'id2label') if key in content), content
         )

@@ -26,7 +26,7 @@ def find_voc(folder: Folder) -> Boxes | None:
     images = {file: image for file, tree in trees.items() if (image := _image_of(folder, file, tree))}
     folder.note_some('label files without image, left out', [file for file in trees if file not in images])
     labeled = set(images.values())
-    folder.note_some('images without label file, left out', [i for i in folder.images if i not in labeled])
+    folder.note_some('images without label file, left out', [i for i in folder.pictures if i not in labeled])
     sizes = {file: size for file in images if (size := _stated_size(trees[file]))}
     silent = [file for file in images if file not in sizes]
     sizes |= dict(zip(silent, shown_sizes(folder, [images[file] for file in silent]), strict=True))

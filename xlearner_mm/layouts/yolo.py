@@ -30,7 +30,7 @@ def find_yolo(folder: Folder) -> Boxes | None:
     labeled = set(labels.values())
     alone = [file for file in texts if file not in labels and place(os.path.dirname(file)).role == 'label']
     folder.note_some('label files without image, left out', alone)
-    folder.note_some('images without label file, left out', [i for i in folder.images if i not in labeled])
+    folder.note_some('images without label file, left out', [i for i in folder.pictures if i not in labeled])
     settings = _settings(folder)
     names = _names(folder, settings, rows)
     assigned = _assigned(folder, settings)
