@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
+from mmengine.hub import get_config
 
 from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing import tiny_batch, tiny_classifier, tiny_expanded, tiny_resnet, tiny_sources
+from xlearner_mm.testing import CHANNELS, tiny_batch, tiny_classifier, tiny_expanded, tiny_resnet, tiny_sources
 
 from ..engine.tiny_squeeze import tiny_squeeze, write_teacher
 
@@ -140,6 +141,27 @@ def test_channels_last_computes_the_same(tmp_path, stage):
     for name, gradient in gradients.items():
         scale = 1e-5 * gradient.abs().max().clamp_min(1)
         torch.testing.assert_close(other_gradients[name], gradient, rtol=1e-4, atol=float(scale), msg=name)
+
+
+def test_operators_of_mmcv_read_the_features_right_in_channels_last():
+    """Their kernels take any memory for contiguous."""
+    sources = tiny_sources()
+    detector = get_config('mmdet::_base_/models/faster-rcnn_r50_fpn.py').model.to_dict()
+    detector['neck'] = dict(detector['neck'], in_channels=list(CHANNELS))
+    detector |= {key: sources['boxes']['network'][key] for key in ('_scope_', 'data_preprocessor', 'backbone')}
+    sources['boxes']['network'] = detector
+    settings = dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=sources, memory_format='channels_last')
+    model = MODELS.build(settings)
+    network, levels, seen = model.networks['boxes'], [], []
+    network.neck.register_forward_hook(lambda _module, _args, out: levels.extend(out))
+    for align in network.roi_head.bbox_roi_extractor.roi_layers:
+        align.register_forward_hook(lambda module, args, out: seen.append((module, args, out)))
+    step(model)
+    assert not all(level.is_contiguous() for level in levels)
+    assert any(len(out) for _, _, out in seen)
+    for module, (features, boxes), out in seen:
+        assert any(torch.equal(features, level) for level in levels)
+        assert torch.equal(out, module.forward(features.clone(memory_format=torch.contiguous_format), boxes))
 
 
 def test_an_unknown_memory_format_is_refused():

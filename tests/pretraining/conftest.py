@@ -8,8 +8,8 @@ from xlearner_mm.layouts import Layout, Objects, Sizes, Split
 from xlearner_mm.mini import make_mini
 from xlearner_mm.pretraining.choices import Device
 
-CPU = Device('cpu', 'a CPU', 8e9, False, 1e10)
-GPU = Device('cuda', 'a GPU', 20e9, True, 3e13)
+CPU = Device('cpu', 'a CPU', 8e9, 1e10)
+GPU = Device('cuda', 'a GPU', 20e9, 3e13)
 DATASETS = {
     'cls': {'type': 'CustomDataset', 'data_root': 'somewhere', 'data_prefix': 'train'},
     'det': {

@@ -16,7 +16,7 @@ from xlearner_mm.sources import parse_sources, with_sources
 NARROW = Backbone(18, 8)
 
 
-def write(out, layouts, device, steps=100, contiguous=False):
+def write(out, layouts, device, steps=100):
     (out / 'sources').mkdir()
     for layout in layouts:
         size = choose_size(layout, device)
@@ -24,9 +24,9 @@ def write(out, layouts, device, steps=100, contiguous=False):
         choices = [size, choose_batch_size(layout, device, size.value), *source_choices(layout), network]
         (out / f'sources/{layout.name}.py').write_text(source_text(layout, choices))
     tasks, lengths = list(dict.fromkeys(layout.task for layout in layouts)), Lengths(steps, steps, 'a reason')
-    chosen = expansion_choices(tasks, NARROW, 'a reason', device, lengths, contiguous, 1, 3)
+    chosen = expansion_choices(tasks, NARROW, 'a reason', device, lengths, 1, 3)
     (out / 'expansion.py').write_text(expansion_text(layouts, chosen, out))
-    chosen = squeeze_choices(tasks, NARROW, lengths, contiguous)
+    chosen = squeeze_choices(tasks, NARROW, lengths)
     (out / 'squeeze.py').write_text(squeeze_text([layout.name for layout in layouts], chosen, out))
 
 

@@ -154,7 +154,7 @@ def test_a_budget_is_divided_by_measured_steps(folders, tmp_path):
 
 
 def test_batches_shrink_to_the_memory_that_there_is(folders, planned, tmp_path, monkeypatch):
-    small = Device('cpu', 'a small machine', 33e6, False, 1e10)  # the stages take 36 and 37 MB
+    small = Device('cpu', 'a small machine', 33e6, 1e10)  # the stages take 36 and 37 MB
     monkeypatch.setattr(module, 'find_device', lambda wanted: small)
     open_plan(request_of(folders), tmp_path, never)
     for name, source in read_config(str(tmp_path / 'expansion.py')).sources.items():

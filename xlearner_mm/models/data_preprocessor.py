@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
-from torch import nn
+from torch import Tensor, nn
 
 from xlearner_mm.datasets.channel_order import agreed_order, turned
 from xlearner_mm.errors import ConfigError, SourceError
@@ -81,6 +81,23 @@ def memory_format_of(name: str) -> torch.memory_format:
     if name not in _FORMATS:
         raise ConfigError(f"unknown memory_format '{name}', choose from {tuple(_FORMATS)}")
     return _FORMATS[name]
+
+
+def pass_contiguous_to_operators(model: nn.Module) -> None:
+    """Let mmcv's operators in a model (RoIAlign, deformable convolutions, ...) get contiguous tensors.
+
+    Their kernels read any other memory format as if it were contiguous, without an error.
+
+    Args:
+        model: whose modules of ``mmcv.ops`` get a hook.
+    """
+    for module in model.modules():
+        if any(kind.__module__.startswith('mmcv.ops') for kind in type(module).__mro__):
+            module.register_forward_pre_hook(_as_contiguous)
+
+
+def _as_contiguous(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(each.contiguous() if isinstance(each, Tensor) else each for each in inputs)
 
 
 def require_preprocessor(source: Source) -> None:

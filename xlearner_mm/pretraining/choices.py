@@ -46,14 +46,12 @@ class Device:
         kind: ``'cuda'`` or ``'cpu'``.
         name: for people.
         memory: bytes that a training may take.
-        bfloat16: whether it computes in bfloat16.
         flops: FLOP/s assumed until steps are measured.
     """
 
     kind: str
     name: str
     memory: float
-    bfloat16: bool
     flops: float
 
     @property
@@ -111,10 +109,10 @@ def find_device(wanted: str | None = None) -> Device:
         raise ConfigError("device 'cuda': PyTorch finds no GPU here; leave the device out, or give 'cpu'")
     if there and wanted != 'cpu':
         found = torch.cuda.get_device_properties(0)
-        return Device('cuda', found.name, 0.85 * found.total_memory, torch.cuda.is_bf16_supported(), 30e12)
+        return Device('cuda', found.name, 0.85 * found.total_memory, 30e12)
     cores = os.cpu_count() or 1
     memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    return Device('cpu', f'CPU of {cores} cores', 0.5 * memory, False, 8e9 * cores)
+    return Device('cpu', f'CPU of {cores} cores', 0.5 * memory, 8e9 * cores)
 
 
 def choose_backbone(wanted: str | None, device: Device, images: int) -> tuple[Backbone, str]:

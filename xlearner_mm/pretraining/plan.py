@@ -322,25 +322,22 @@ class _Planner:
         """Write all configs, and return file -> its choices."""
         chosen: dict[str, list[Choice]] = {}
         texts: dict[str, str] = {}
-        networks = {}
         for layout in self.layouts:
             size, batch = self.sizes[layout.name], self.batches[layout.name]
             network = choose_network(layout, self.device, self.backbone, size.value, lengths.expansion)
-            networks[layout.name] = network.value['type']
             file = f'sources/{layout.name}.py'
             chosen[file] = [size, batch, *source_choices(layout), network]
             texts[file] = source_text(layout, chosen[file])
-        contiguous = 'FasterRCNN' in networks.values()
         workers = self.request.workers
         if workers is None:
             workers = min(8 if self.device.kind == 'cuda' else 2, cpu_count() or 1)
         of_all = (self.tasks, self.backbone)
         chosen[f'{EXPANSION}.py'] = expansion_choices(
-            *of_all, self.why, self.device, lengths, contiguous, workers, self.request.seed
+            *of_all, self.why, self.device, lengths, workers, self.request.seed
         )
         texts[f'{EXPANSION}.py'] = expansion_text(self.layouts, chosen[f'{EXPANSION}.py'], self.out)
         if SQUEEZE in self.stages:
-            chosen[f'{SQUEEZE}.py'] = squeeze_choices(*of_all, lengths, contiguous)
+            chosen[f'{SQUEEZE}.py'] = squeeze_choices(*of_all, lengths)
             names = [layout.name for layout in self.layouts]
             texts[f'{SQUEEZE}.py'] = squeeze_text(names, chosen[f'{SQUEEZE}.py'], self.out)
         for file, text in texts.items():
@@ -353,8 +350,7 @@ class _Planner:
             cfg = read_config(str(self.out / f'{stage}.py'))
             # In 32 bits, which take no less memory; 16 are many times slower on most CPUs.
             cfg.optim_wrapper = {**cfg.optim_wrapper, 'type': 'OptimWrapper'}
-            for key in ('dtype', 'loss_scale'):
-                cfg.optim_wrapper.pop(key, None)
+            cfg.optim_wrapper.pop('loss_scale', None)
             return estimate_config(cfg)
 
     def _summary(self, peak: float, seconds: Mapping[str, float], speed: str) -> str:

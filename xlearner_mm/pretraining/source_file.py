@@ -28,7 +28,7 @@ _TASKS = {'cls': 'classification', 'det': 'detection', 'seg': 'segmentation'}
 
 
 def source_choices(layout: Layout) -> list[Choice]:
-    """Return the choices of a source that follow from its layout alone: pipelines and bad images."""
+    """Return the choices of a source that follow from its layout alone: normalization, pipelines and bad images."""
     load: list[dict[str, Any]] = [{'type': 'LoadImageFromFile'}]
     labels = {'type': 'LoadAnnotations', **layout.labels_loading}
     size = Name('size')
@@ -59,7 +59,9 @@ def source_choices(layout: Layout) -> list[Choice]:
         pack, reason = {'type': 'PackSegInputs'}, 'scaled, cropped, flipped, other colors, as in the stock segmentors'
     keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
     val_pack = {**pack, 'meta_keys': keys} if layout.task == 'det' else pack
+    order = {'bgr_to_rgb' if layout.task != 'cls' else 'to_rgb': True}
     return [
+        Choice('normalization', {**NORMALIZATION, **order}, "ImageNet's, as downstream configs have it"),
         Choice('train_pipeline', [*train, pack], reason),
         Choice('val_pipeline', [*val, val_pack], 'whole images of the same size, without chance'),
         Choice(
@@ -102,17 +104,15 @@ def source_text(layout: Layout, choices: Sequence[Choice]) -> str:
         'primary_metric': metric,
         'primary_scale': scale,
     }
-    order = {'bgr_to_rgb' if layout.task != 'cls' else 'to_rgb': True}
     head = (
         f'Source `{layout.name}`: {_TASKS[layout.task]}, {layout.train.images:,} images of {len(layout.classes):,} '
         f'classes ({layout.kind} in {layout.folder})'
     )
-    helpers = [*(choice.setting for choice in choices), 'normalization', *(['classes'] if classes else [])]
+    helpers = [*(choice.setting for choice in choices), *(['classes'] if classes else [])]
     lines = [
         comment(head),
         HEAD,
         *([assignment('classes', layout.classes)] if classes else []),
-        Choice('normalization', {**NORMALIZATION, **order}, "ImageNet's, as downstream configs have it").text(),
         *(choice.text() for choice in choices),
         '',
         assignment(source_variable(layout.name), source),

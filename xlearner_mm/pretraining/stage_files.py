@@ -22,7 +22,6 @@ def expansion_choices(
     reason: str,
     device: Device,
     lengths: Lengths,
-    contiguous: bool,
     workers: int,
     seed: int,
 ) -> list[Choice]:
@@ -34,16 +33,10 @@ def expansion_choices(
         reason: for the backbone.
         device: that trains.
         lengths: of the stages.
-        contiguous: whether a head needs plain memory.
         workers: processes that load images.
         seed: of the training.
     """
     steps = lengths.expansion
-    memory = (
-        Choice('memory_format', 'contiguous', "Faster R-CNN's RoIAlign reads plain memory")
-        if contiguous
-        else Choice('memory_format', 'channels_last', 'convolutions are faster in it')
-    )
     links = (
         Choice(
             'reconciliation', {'topology': 'lower'}, "links from lower levels of the other branches, the paper's best"
@@ -58,7 +51,7 @@ def expansion_choices(
             backbone.settings(steps),
             f'a ResNet-{backbone.depth} of base width {backbone.width}, {reason}{start if steps < SHORT else ""}',
         ),
-        memory,
+        Choice('memory_format', 'channels_last', 'convolutions are faster in it'),
         links,
         Choice('max_iters', steps, lengths.reason),
         *_rate_choices(backbone, steps),
@@ -89,11 +82,11 @@ def _interval_choices(steps: int) -> list[Choice]:
 def _precision(device: Device) -> Choice:
     if device.kind == 'cpu':
         return Choice('precision', {'type': 'OptimWrapper'}, '32 bits: a CPU is seldom faster in 16')
-    if device.bfloat16:
-        return Choice(
-            'precision', {'type': 'AmpOptimWrapper', 'dtype': 'bfloat16'}, 'mixed precision: the GPU has bfloat16'
-        )
-    return Choice('precision', {'type': 'AmpOptimWrapper', 'loss_scale': 'dynamic'}, 'mixed precision, for a GPU')
+    return Choice(
+        'precision',
+        {'type': 'AmpOptimWrapper', 'loss_scale': 'dynamic'},
+        "mixed precision, in float16: not all of mmcv's operators have bfloat16",
+    )
 
 
 _OPTIMIZATION = """optim_wrapper = dict(
@@ -161,7 +154,7 @@ def expansion_text(layouts: Sequence[Layout], choices: Sequence[Choice], out: Pa
     )
 
 
-def squeeze_choices(tasks: Sequence[str], backbone: Backbone, lengths: Lengths, contiguous: bool) -> list[Choice]:
+def squeeze_choices(tasks: Sequence[str], backbone: Backbone, lengths: Lengths) -> list[Choice]:
     """Return the choices of the squeeze stage; arguments as of :func:`expansion_choices`."""
     steps = lengths.squeeze
     start = 'cls' if 'cls' in tasks else tasks[0]
@@ -170,7 +163,7 @@ def squeeze_choices(tasks: Sequence[str], backbone: Backbone, lengths: Lengths, 
         Choice(
             'start_from', start, 'the branch whose weights the student starts from: it keeps most of the metrics so'
         ),
-        Choice('memory_format', 'contiguous' if contiguous else 'channels_last', 'as in the expansion'),
+        Choice('memory_format', 'channels_last', 'as in the expansion'),
         Choice('max_iters', steps, "40% of the expansion's as in the slides, but all of its first 2,000"),
         *_rate_choices(backbone, steps),
         *_interval_choices(steps),

@@ -15,6 +15,7 @@ from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
     common_normalization,
+    pass_contiguous_to_operators,
     tell_source_order,
 )
 from xlearner_mm.models.expansion.expanded_backbone import Levels, XLearnerExpandedBackbone
@@ -93,6 +94,7 @@ class ExpansionLearner(BaseModel):
         self._check_every_branch_is_trained()
         self._check_every_level_is_read()
         self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalization)
+        pass_contiguous_to_operators(self)
 
     def init_weights(self) -> None:
         """Initialize branches, links and networks; checkpoints that heads or necks name are read without executing.
