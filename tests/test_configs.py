@@ -160,7 +160,7 @@ def configs_of(folder):
     )
 
 
-@pytest.mark.parametrize('folder', ['expansion', 'squeeze', 'transfer', 'mini', 'photo'])
+@pytest.mark.parametrize('folder', ['expansion', 'squeeze', 'transfer', 'one_gpu', 'mini', 'photo'])
 def test_the_metafile_and_the_readme_know_every_config(folder):
     stages = {path.relative_to(ROOT.parent).as_posix() for path in configs_of(folder)}
     metafile = ROOT / folder / 'metafile.yml'

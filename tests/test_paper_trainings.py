@@ -17,14 +17,19 @@ from xlearner_mm.registry import MODELS
 from xlearner_mm.sources import with_sources
 
 ROOT = Path(__file__).parents[1] / 'configs'
-CONFIGS = sorted((ROOT / 'expansion').glob('*.py'))
+ONE_GPU = ROOT / 'one_gpu' / 'xlearner_seg_r50_expansion.py'
+CONFIGS = [*sorted((ROOT / 'expansion').glob('*.py')), ONE_GPU]
 PRUNINGS = sorted((ROOT / 'squeeze').glob('xlearner_p_*.py'))
 SQUEEZES = [path for path in sorted((ROOT / 'squeeze').glob('*.py')) if 'teacher_checkpoint' in path.read_text()]
+SQUEEZES.append(ROOT / 'one_gpu' / 'xlearner_seg_r50_squeeze.py')
 
 
 def small(path, work_dir):
     parsed = Config.fromfile(path)
     cfg = Config(parsed.to_dict(), cfg_text=parsed.text, filename=parsed.filename, format_python_code=False)
+    if cfg.optim_wrapper.type == 'AmpOptimWrapper':  # which needs a GPU
+        cfg.optim_wrapper.type = 'OptimWrapper'
+        del cfg.optim_wrapper.loss_scale
     return with_teachers(reduced(cfg, work_dir), work_dir)
 
 
@@ -113,30 +118,30 @@ def without_gradient(runner):
 
 
 @pytest.mark.parametrize(
-    'stem',
+    ('config', 'gpus'),
     [
-        'xlearner_r50_500k_base_seg',
-        'xlearner_pp_r50_500k_base',
-        'xlearner_r50_500k_base_cls_det',
-        'single_det_r50_500k_base',
+        ('expansion/xlearner_r50_500k_base_seg.py', GPUS),
+        ('expansion/xlearner_pp_r50_500k_base.py', GPUS),
+        ('expansion/xlearner_r50_500k_base_cls_det.py', GPUS),
+        ('expansion/single_det_r50_500k_base.py', GPUS),
+        ('one_gpu/xlearner_seg_r50_expansion.py', 1),
     ],
 )
-def test_rate_times_decay_is_that_of_each_source_s_and_each_branch_s_stock_recipe(tmp_path, stem):
-    cfg = small(CONFIGS[0].parent / f'{stem}.py', tmp_path)
-    stock_of = {name: stock_training(name, source.batch_size * GPUS) for name, source in sources_of(stem).items()}
+def test_rate_times_decay_is_that_of_each_source_s_and_each_branch_s_stock_recipe(tmp_path, config, gpus):
+    cfg = small(ROOT / config, tmp_path)
+    sources = Config.fromfile(ROOT / config).sources
+    stock_of = {name: stock_training(name, source.batch_size * gpus) for name, source in sources.items()}
     learner = MODELS.build(with_sources(cfg)['model'])
     names = {id(parameter): name for name, parameter in learner.named_parameters()}
     wrapper = build_optim_wrapper(learner, cfg.optim_wrapper)
+    share = cfg.optim_wrapper.optimizer.lr / 0.1  # of the stock images a step
     shared = {'cls': 0.1 * 1e-4, 'det': 0.02 * 1e-4, 'seg': 0.01 * 5e-4}
     for group in wrapper.optimizer.param_groups:
         for parameter in group['params']:
             part = names[id(parameter)].split('.')
-            rate, decay = stock_of[part[1]] if part[0] in ('networks', 'hints') else (shared[branch_of(part)], 1.0)
+            heads = part[0] in ('networks', 'hints')
+            rate, decay = stock_of[part[1]] if heads else (share * shared[branch_of(part)], 1.0)
             assert group['lr'] * group['weight_decay'] == pytest.approx(rate * decay), part
-
-
-def sources_of(stem):
-    return Config.fromfile(CONFIGS[0].parent / f'{stem}.py').sources
 
 
 def branch_of(part):

@@ -20,7 +20,12 @@ from xlearner_mm.public_data.catalog import Archive
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 DOWNLOADED = [name for name, own in PUBLIC.items() if own.archives]
-FIXTURES = {**TRANSFER_FIXTURES, 'voc2007': TRANSFER_FIXTURES['voc0712'], 'voc2012': TRANSFER_FIXTURES['voc0712']}
+FIXTURES = {
+    **TRANSFER_FIXTURES,
+    'voc2007': TRANSFER_FIXTURES['voc0712'],
+    'voc2012': TRANSFER_FIXTURES['voc0712'],
+    'places365': write_places365,
+}
 
 
 class Server:
@@ -129,12 +134,7 @@ def archives_of(name, true):
 def test_a_dataset_has_the_layout_that_its_config_reads(name, server, tmp_path, monkeypatch, capsys):
     """The fixtures write what the configs read, which tests of the configs show."""
     true, own = tmp_path / 'true', PUBLIC[name]
-    if name == 'places365':
-        write_places365(true, 4)
-        for path in (true / 'places365').glob('*challenge*'):
-            path.rename(path.with_name(path.name.replace('challenge', 'standard')))
-    else:
-        FIXTURES[name](true, 4)
+    FIXTURES[name](true, 4)
     server.files = archives_of(name, true)
     served = [
         Archive(server.url + file, hashlib.md5(content).hexdigest() if archive.md5 else None)

@@ -63,6 +63,24 @@ def test_resnet_50_on_the_base_sources_fits_on_a_card_of_24_gb():
     assert found['peak_bytes'] <= 15e9
 
 
+@pytest.mark.slow
+def test_the_trainings_for_one_gpu_fit_on_a_card_of_24_gb_in_a_night_as_their_readme_says():
+    hours = 0.0
+    readme = (CONFIGS / 'one_gpu' / 'README.md').read_text()
+    for stage in ('expansion', 'squeeze'):
+        config = CONFIGS / 'one_gpu' / f'xlearner_seg_r50_{stage}.py'
+        found = figures(config, flops_per_second=60e12, utilization=1.0)
+        epochs = ', '.join(f'{source["epochs"]:.1f}' for source in found['sources'])
+        (row,) = [line for line in readme.splitlines() if line.startswith(f'| `{config.name}`')]
+        assert row.split(' | ')[2:4] == [f'{found["steps"]:,}', epochs]
+        memory, night = map(float, row.removesuffix(' |').split(' | ')[4:])
+        assert found['peak_bytes'] <= 22e9
+        assert memory == pytest.approx(found['peak_bytes'] / 1e9, rel=0.02)
+        assert night == pytest.approx(found['gpu_hours'], rel=0.02)
+        hours += found['gpu_hours']
+    assert hours <= 12, 'and at most 24 where a card reaches half of 60 TFLOP/s'
+
+
 def test_one_backward_pass_for_all_needs_the_graphs_of_all_branches():
     joint, by_branch = (figures(EXPANSION, options=[f'model.backward={backward}']) for backward in ('joint', 'branch'))
     graphs = {}
