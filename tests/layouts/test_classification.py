@@ -56,6 +56,12 @@ def test_a_folder_that_holds_nothing_but_the_class_folders_is_looked_through(tmp
     assert found('cls', tmp_path / 'pets', tmp_path).classes == ('cat', 'dog')
 
 
+def test_a_training_part_alone_is_split(tmp_path):
+    class_folders(tmp_path / 'pets', 'train/', count=4)
+    (tmp_path / 'pets' / 'data.yaml').write_text('nc: 2')
+    assert found('cls', tmp_path / 'pets', tmp_path).val.from_split
+
+
 def test_class_folders_may_be_below_images_beside_other_files(tmp_path):
     class_folders(tmp_path / 'pets', 'images/', count=4)
     pictures(tmp_path / 'pets', 'docs/page.jpg')

@@ -140,6 +140,21 @@ def test_a_list_that_contradicts_the_folder_is_refused_by_name(root, tmp_path, l
         found('cls', root, tmp_path)
 
 
+def test_a_table_of_other_things_leaves_class_folders_alone(tmp_path):
+    names = pictures(tmp_path / 'pets', *(f'{cls}/{cls}{i}.jpg' for cls in ('cat', 'dog') for i in range(5)))
+    text(tmp_path / 'pets/sizes.csv', 'file,width,height', *(f'{name},96,72' for name in names))
+    (tmp_path / 'pets/noise.txt').write_bytes(b'\0,\xff\n\0,1\n')
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert (layout.kind, layout.classes) == ('class folders', ('cat', 'dog'))
+    assert noted(layout, 'sizes.csv', 'not used')
+
+
+def test_rows_may_lack_cells(root, tmp_path):
+    text(root / 'labels.csv', 'species,note,file', *pairs(form='{1},,{0}'), 'owl')
+    with pytest.raises(SourceError, match=r'labels\.csv names 1 of 11'):
+        found('cls', root, tmp_path)
+
+
 def test_two_lists_of_one_part_are_refused(root, tmp_path):
     text(root / 'a.csv', *pairs())
     text(root / 'b.csv', *pairs())

@@ -71,6 +71,7 @@ def test_lists_of_voc_state_the_parts(tmp_path):
     assert layout.classes == ('class 0', 'class 1', 'class 2')
     assert set(files(layout, 'val')) == {'4.jpg', '5.jpg', '6.jpg'}
     assert loaded(layout) == {0, 1, 2, 255}
+    assert noted(layout, 'no list', '3 (JPEGImages/7.jpg')
 
 
 def test_names_may_have_ends(tmp_path):
@@ -152,7 +153,7 @@ def test_images_and_masks_without_the_other_are_left_out_and_said(tmp_path):
 @pytest.mark.parametrize(
     ('settings', 'message'),
     [
-        (dict(tail='.jpg'), r'masks/0\.jpg .*JPEG.*10 of 10.*PNG'),
+        (dict(tail='.jpg'), r'masks/0\.jpg .*JPEG.*PNG'),
         (dict(mode='RGB'), r'masks/\d\.png .*3 bands, all equal.*convert'),
         (dict(values=(0, 255)), r'masks/\d\.png .*0, 255 alone.*write 1'),
         (dict(values=(0, 85, 170)), r'values 0, 85, 170.*0, 1, 2'),
@@ -166,6 +167,14 @@ def test_images_and_masks_without_the_other_are_left_out_and_said(tmp_path):
 def test_masks_that_are_no_maps_of_classes_are_refused_by_name(tmp_path, settings, message):
     write(tmp_path / 'a', **settings)
     with pytest.raises(SourceError, match=rf"'mine'.*{message}"):
+        found('seg', tmp_path / 'a', tmp_path)
+
+
+def test_a_jpeg_called_png_is_refused_as_one(tmp_path):
+    write(tmp_path / 'a')
+    pictures(tmp_path / 'a', 'masks/3.jpg')
+    (tmp_path / 'a/masks/3.jpg').rename(tmp_path / 'a/masks/3.png')
+    with pytest.raises(SourceError, match=r'masks/3\.png .*JPEG.*PNG'):
         found('seg', tmp_path / 'a', tmp_path)
 
 

@@ -32,7 +32,7 @@ def find_class_folders(folder: Folder) -> Labeled | None:
         found_place = place(top)
         if found_place.part and not found_place.role:
             parts.setdefault(found_place.part, []).append(top)
-    if 'train' in parts and len(tops) > 1 and (found := _in_parts(folder, parts, tops)):
+    if 'train' in parts and (found := _in_parts(folder, parts, tops)):
         return found
     roots = [f'{top}/' for top in tops if place(top).role == 'image']
     named = [top for top in tops if place(top).role or place(top).part]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -25,34 +26,15 @@ def recognize_detection(folder: Folder, seed: int) -> Layout | None:
     boxes = find_boxes(folder)
     if boxes is None:
         return None
-    if 'train' not in boxes.parts:
-        raise folder.refusal(
-            f'has labels for {" and ".join(boxes.parts)} alone; expected some to train: name them train, or give the '
-            'folder below'
-        )
-    take_test(folder, boxes.parts)
-    if 'test' in boxes.stock:
-        boxes.stock.setdefault('val', boxes.stock['test'])
-    for images in boxes.parts.values():
-        for annotated in images:
-            _refuse_faulty(folder, annotated)
-    train, val = boxes.parts['train'], boxes.parts.get('val')
-    folder.note_some('training images without objects, left out', [each.image for each in train if not each.names])
-    train = [each for each in train if each.names]
-    from_split = val is None
-    if val is None:
-        drawn = draw_split(folder, [each.image for each in train], seed, _rarest_classes(train))
-        train, val = ([train[i] for i in part] for part in drawn)
+    train, val, from_split = _parts(folder, boxes, seed)
     classes = _trained_classes(folder, boxes.classes, train, val)
-    parts = {'train': train, 'val': val}
     files = [each.image for each in train], [each.image for each in val]
     note_shared_images(folder, *files, seed)
     splits = {
         part: _split(folder, part, images, classes, None if from_split else boxes.stock.get(part), from_split)
-        for part, images in parts.items()
+        for part, images in (('train', train), ('val', val))
     }
     measured = splits['val'].dataset
-    root = measured.get('data_root', '')
     return Layout(
         name=folder.source,
         task='det',
@@ -64,7 +46,7 @@ def recognize_detection(folder: Folder, seed: int) -> Layout | None:
         evaluator={
             '_scope_': 'mmdet',
             'type': 'CocoMetric',
-            'ann_file': f'{root}/{measured["ann_file"]}' if root else measured['ann_file'],
+            'ann_file': os.path.join(measured.get('data_root', ''), measured['ann_file']),
             'metric': 'bbox',
         },
         labels_loading={'with_bbox': True},
@@ -76,6 +58,28 @@ def recognize_detection(folder: Folder, seed: int) -> Layout | None:
 def find_boxes(folder: Folder) -> Boxes | None:
     """Return the boxes of a folder, or None where it has none in a known form."""
     return find_coco(folder) or find_voc(folder) or find_yolo(folder)
+
+
+def _parts(folder: Folder, boxes: Boxes, seed: int) -> tuple[list[Annotated], list[Annotated], bool]:
+    """Return the training images with objects, the validation images, and whether these were drawn."""
+    if 'train' not in boxes.parts:
+        raise folder.refusal(
+            f'has labels for {" and ".join(boxes.parts)} alone; expected some to train: name them train, or give the '
+            'folder below'
+        )
+    take_test(folder, boxes.parts)
+    if 'test' in boxes.stock:
+        boxes.stock.setdefault('val', boxes.stock['test'])
+    for images in boxes.parts.values():
+        for annotated in images:
+            _refuse_faulty(folder, annotated)
+    labeled = boxes.parts['train']
+    folder.note_some('training images without objects, left out', [each.image for each in labeled if not each.names])
+    train = [each for each in labeled if each.names]
+    if 'val' in boxes.parts:
+        return train, boxes.parts['val'], False
+    drawn = draw_split(folder, [each.image for each in train], seed, _rarest_classes(train))
+    return [train[i] for i in drawn[0]], [train[i] for i in drawn[1]], True
 
 
 def _refuse_faulty(folder: Folder, annotated: Annotated) -> None:

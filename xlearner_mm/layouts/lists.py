@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from xlearner_mm.datasets.classes import shortened
@@ -15,8 +16,11 @@ from xlearner_mm.layouts.names import find_class_names, names_classes
 _SUFFIXES = ('.csv', '.tsv', '.txt')
 _MOST_FILES = 50  # more text files are labels of one image each
 _PROBED = 50  # rows of a file that are looked at to find the column of images
-_LABEL = ('label', 'class', 'class_name', 'label_name', 'category', 'target', 'species', 'breed', 'y', 'class_id')
-_PART = ('split', 'set', 'subset', 'partition', 'part')
+_LABEL = (
+    *('label', 'labels', 'class', 'class_name', 'label_name', 'category', 'target', 'species', 'breed', 'y'),
+    *('class_id', 'class id'),
+)
+_PART = ('split', 'set', 'subset', 'data set', 'partition', 'part')
 _BOXES = ('xmin', 'x_min', 'bbox', 'x1')
 """Columns of lists of boxes, which have a class as well."""
 
@@ -75,14 +79,13 @@ def _read(folder: Folder, file: str) -> _Table | None:
     lines = [line for line in folder.read_text(file).splitlines() if line.strip()]
     if not lines:
         return None
-    delimiter = max(',;\t', key=lines[0].count)
-    if delimiter in lines[0]:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
-    else:
-        rows = [[line] if folder.candidates(line) else line.rsplit(maxsplit=1) for line in lines]
+    rows = _rows(folder, lines)
+    width = max(map(len, rows), default=0)
+    rows = [[*row, *[''] * (width - len(row))] for row in rows]
     probed = rows[1 : _PROBED + 1] or rows
-    width = max(map(len, rows))
-    found = [sum(bool(folder.candidates(row[c])) for row in probed if c < len(row)) for c in range(width)]
+    if not width:
+        return None
+    found = [sum(bool(folder.candidates(row[c])) for row in probed) for c in range(width)]
     image = max(range(width), key=found.__getitem__)
     if 2 * found[image] < len(probed) or (names_classes(file) and not is_image(probed[0][image])):
         return None
@@ -91,19 +94,28 @@ def _read(folder: Folder, file: str) -> _Table | None:
     if set(header) & set(_BOXES):
         return None
     part = next((header.index(name) for name in _PART if name in header), None)
-    label = _label_column(folder, file, header, [c for c in range(width) if c not in (image, part)])
-    if label is None and not _in_class_folders(folder, rows[1:], image):
-        return None
-    return _Table(file, rows[has_header:], image, label, part)
-
-
-def _label_column(folder: Folder, file: str, header: Sequence[str], columns: Sequence[int]) -> int | None:
-    """Return the column of labels, or None where there is but one column."""
+    columns = [c for c in range(width) if c not in (image, part)]
     named = [header.index(name) for name in _LABEL if name in header and header.index(name) in columns]
-    if named or len(columns) < 2:
-        return [*named, *columns, None][0]
-    found = f'columns {list(header)}' if header else f'{len(columns) + 1} columns and no header'
-    raise folder.refusal(f"has {found}; expected one called 'label' beside that of the images: name it so", file)
+    label = [*named, *columns, None][0]
+    if named or len(columns) == 1:
+        return _Table(file, rows[has_header:], image, label, part)
+    in_class_folders = _in_class_folders(folder, probed, image)
+    if columns and not in_class_folders:
+        stated = f'columns {rows[0]}' if header else f'{width} columns and no header'
+        raise folder.refusal(f"has {stated}; expected one called 'label' beside that of the images: name it so", file)
+    if columns:
+        folder.notes.append(f'{file} is not used: it has no column called label, and there are class folders')
+    return None if columns or not in_class_folders else _Table(file, rows[has_header:], image, None, part)
+
+
+def _rows(folder: Folder, lines: Sequence[str]) -> list[list[str]]:
+    """Return the cells of a file's lines; none for one that is no table."""
+    delimiter = max(',;\t', key=lines[0].count)
+    if delimiter not in lines[0]:
+        return [[line] if folder.candidates(line) else line.rsplit(maxsplit=1) for line in lines]
+    with suppress(csv.Error):  # bytes of another kind of file
+        return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    return []
 
 
 def _in_class_folders(folder: Folder, rows: Sequence[Sequence[str]], image: int) -> bool:
@@ -123,13 +135,12 @@ def _images(folder: Folder, table: _Table) -> dict[str, dict[str, str]]:
     parts: dict[str, dict[str, str]] = {}
     missing, unlabeled = [], []
     for row in table.rows:
-        row = [*row, *[''] * (max(table.image, table.label or 0, table.part or 0) + 1 - len(row))]
         part = _stated_part(folder, table, row) or of_file
         image = folder.resolve(row[table.image], part)
         if image is None:
             missing.append(row[table.image])
             continue
-        label = image.split('/')[-2] if table.label is None else row[table.label]
+        label = os.path.basename(os.path.dirname(image)) if table.label is None else row[table.label]
         if not label:
             unlabeled.append(image)
         elif parts.setdefault(part, {}).setdefault(image, label) != label:

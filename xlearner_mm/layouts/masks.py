@@ -13,7 +13,7 @@ from PIL import Image
 
 from xlearner_mm.datasets.classes import shortened
 from xlearner_mm.datasets.integrity.picture import open_picture, unlimited_pictures
-from xlearner_mm.errors import one_line
+from xlearner_mm.errors import SourceError, one_line
 from xlearner_mm.layouts.folder import Folder
 from xlearner_mm.layouts.names import ClassNames, find_class_names
 from xlearner_mm.layouts.sampling import sample
@@ -50,13 +50,9 @@ def classes_of_masks(folder: Folder, pairs: Mapping[str, str], seed: int) -> Mas
         SourceError: masks that are no maps of class numbers, or that contradict the names.
         BadImageError: a mask that cannot be read, or is of another size than its image.
     """
-    lossy = [mask for mask in pairs.values() if mask.lower().endswith(('.jpg', '.jpeg'))]
-    if lossy:
-        raise folder.refusal(
-            f'is a mask as JPEG, as {len(lossy):,} of {len(pairs):,} are, and JPEG changes class numbers; expected '
-            'PNG: export the masks again as PNG (converting them keeps the damage)',
-            lossy[0],
-        )
+    for mask in pairs.values():
+        if mask.lower().endswith(('.jpg', '.jpeg')):
+            raise _lossy(folder, mask)
     stated = find_class_names(folder)
     images = list(pairs) if stated is None else sample(list(pairs), _READ, seed)
     read = partial(_read, folder)
@@ -77,9 +73,11 @@ def _read(folder: Folder, image: str, mask: str) -> list[int]:
     path = folder.path / mask
     try:
         with Image.open(path) as opened:
-            values = np.asarray(opened)
+            form, values = opened.format, np.asarray(opened)
     except Exception as error:  # whatever a decoder raises on foreign bytes
         raise folder.bad_image(mask, f'cannot be read: {one_line(error)}') from error
+    if form == 'JPEG':
+        raise _lossy(folder, mask)
     if values.ndim == 3:
         raise _several_bands(folder, mask, values)
     if values.dtype.kind not in 'biu' or values.max() > IGNORED:
@@ -100,7 +98,15 @@ def _read(folder: Folder, image: str, mask: str) -> list[int]:
     return np.unique(values).astype(int).tolist()
 
 
-def _several_bands(folder: Folder, mask: str, values: np.ndarray) -> Exception:
+def _lossy(folder: Folder, mask: str) -> SourceError:
+    return folder.refusal(
+        'is a mask as JPEG, which changes class numbers; expected PNG: export all masks again as PNG (to convert them '
+        'keeps the damage)',
+        mask,
+    )
+
+
+def _several_bands(folder: Folder, mask: str, values: np.ndarray) -> SourceError:
     colors = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
     if (colors == colors[..., :1]).all():
         what, fix = 'all equal', "save one band: Image.open(file).convert('L').save(file)"

@@ -78,9 +78,8 @@ def find_pairs(folder: Folder) -> dict[str, str] | None:
         by_key = {key_of(mask, of_mask): mask for mask in masks if os.path.splitext(mask)[0].endswith(of_mask)}
         pairs = {image: by_key[key] for image in images if (key := key_of(image, tail)) in by_key}
         folder.note_some('images without mask, left out', [image for image in images if image not in pairs])
-        if not of_mask:
-            paired = set(pairs.values())
-            folder.note_some('masks without image, left out', [mask for mask in masks if mask not in paired])
+        paired = set(pairs.values())
+        folder.note_some('masks without image, left out', [mask for mask in by_key.values() if mask not in paired])
         return pairs
     raise folder.refusal(
         f'holds {len(images):,} images ({shortened(images, 1)}) and {len(masks):,} masks ({shortened(masks, 1)}), but '
@@ -127,6 +126,8 @@ def _parts(folder: Folder, pairs: Mapping[str, str]) -> dict[str, list[str]]:
         part = listed.get(stems[image]) if listed else place(os.path.dirname(image)).part or 'train'
         if part is not None:
             parts.setdefault(part, []).append(image)
+    if listed:
+        folder.note_some('images with masks in no list, left out', [i for i in pairs if stems[i] not in listed])
     missing = sorted(set(listed) - set(stems.values()))
     if missing:
         raise folder.refusal(
