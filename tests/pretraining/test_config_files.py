@@ -1,7 +1,5 @@
 """The files of all heads and devices are configs that build."""
 
-from dataclasses import replace
-
 import pytest
 
 from tests.pretraining.conftest import CPU, GPU, a_layout
@@ -22,7 +20,7 @@ def write(out, layouts, device, steps=100):
         size = choose_size(layout, device)
         network = choose_network(layout, device, NARROW, size.value, steps)
         choices = [size, choose_batch_size(layout, device, size.value), *source_choices(layout), network]
-        (out / f'sources/{layout.name}.py').write_text(source_text(layout, choices))
+        (out / f'sources/{layout.name}.py').write_text(source_text(layout, choices, 1))
     tasks, lengths = list(dict.fromkeys(layout.task for layout in layouts)), Lengths(steps, steps, 'a reason')
     chosen = expansion_choices(tasks, NARROW, 'a reason', device, lengths, 1, 3)
     (out / 'expansion.py').write_text(expansion_text(layouts, chosen, out))
@@ -63,11 +61,3 @@ def test_a_source_may_be_called_as_a_setting_is(tmp_path):
     assert list(cfg.sources) == ['model', 'lr']
     assert cfg.model.type == 'ExpansionLearner'
     assert cfg.model.backbone.reconciliation.topology == 'none', 'one task has one branch'
-
-
-def test_images_of_several_sizes_are_segmented_one_by_one_in_validation():
-    same = a_layout('seg')
-    several = replace(same, sizes=replace(same.sizes, largest=(900, 500)))
-    size = 'val_dataloader=dict(\n        batch_size={},'
-    assert size.format(50) in source_text(same, [])
-    assert size.format(1) in source_text(several, [])

@@ -322,15 +322,15 @@ class _Planner:
         """Write all configs, and return file -> its choices."""
         chosen: dict[str, list[Choice]] = {}
         texts: dict[str, str] = {}
+        workers = self.request.workers
+        if workers is None:
+            workers = min(8 if self.device.kind == 'cuda' else 2, cpu_count() or 1)
         for layout in self.layouts:
             size, batch = self.sizes[layout.name], self.batches[layout.name]
             network = choose_network(layout, self.device, self.backbone, size.value, lengths.expansion)
             file = f'sources/{layout.name}.py'
             chosen[file] = [size, batch, *source_choices(layout), network]
-            texts[file] = source_text(layout, chosen[file])
-        workers = self.request.workers
-        if workers is None:
-            workers = min(8 if self.device.kind == 'cuda' else 2, cpu_count() or 1)
+            texts[file] = source_text(layout, chosen[file], workers)
         of_all = (self.tasks, self.backbone)
         chosen[f'{EXPANSION}.py'] = expansion_choices(
             *of_all, self.why, self.device, lengths, workers, self.request.seed

@@ -23,6 +23,7 @@ _METRICS = {
     'IoUMetric': ('mIoU', 1),
 }
 """Type of a metric -> its key, and its factor to percent."""
+_VAL_BATCHES = {'cls': 50, 'det': 16, 'seg': 1}  # mmseg takes no images of several sizes at once
 _MANY_IMAGES = 100_000
 _TASKS = {'cls': 'classification', 'det': 'detection', 'seg': 'segmentation'}
 
@@ -70,15 +71,14 @@ def source_choices(layout: Layout) -> list[Choice]:
     ]
 
 
-def source_text(layout: Layout, choices: Sequence[Choice]) -> str:
+def source_text(layout: Layout, choices: Sequence[Choice], workers: int) -> str:
     """Return the file of a source.
 
     Args:
         layout: of the source.
         choices: ``size``, ``batch_size``, ``network`` and those of :func:`source_choices`.
+        workers: processes that load images for validation.
     """
-    same_size = layout.sizes.smallest == layout.sizes.largest
-    batch = 1 if layout.task == 'seg' and not same_size else 16 if layout.task == 'det' else 50
     scope = {'_scope_': _LIBRARIES[layout.task]}
     evaluator = {**scope, **layout.evaluator}
     metric, scale = _METRICS[evaluator['type']]
@@ -95,8 +95,8 @@ def source_text(layout: Layout, choices: Sequence[Choice]) -> str:
         'dataset': parts['train'],
         'network': Name('network'),
         'val_dataloader': {
-            'batch_size': batch,
-            'num_workers': 0,
+            'batch_size': _VAL_BATCHES[layout.task],
+            'num_workers': workers,
             'sampler': {'type': 'DefaultSampler', 'shuffle': False},
             'dataset': parts['val'],
         },
