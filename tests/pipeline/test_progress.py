@@ -207,6 +207,15 @@ class TestTimeLeft:
             left = shown(estimator, second, 'a')[1]
         assert left == pytest.approx(10.5 * 430, rel=0.05)
 
+    def test_grows_where_far_too_little_was_declared(self, job):
+        a = job('a', seconds=30.0)
+        estimator = Estimator({'a': a}, 1)
+        for half_second in range(840):
+            if half_second % 8 == 0:
+                write(a, half_second // 8, seconds=half_second / 2)
+            left = shown(estimator, half_second / 2, 'a')[1]
+        assert left == pytest.approx(450 * 4 - 420, rel=0.1)
+
 
 @FEW
 @given(st.integers(0, 2**32))

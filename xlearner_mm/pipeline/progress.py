@@ -185,7 +185,8 @@ class Estimator:
         before, at = self._shown.get(name, (estimate, now))
         ahead = max(before - (now - at), 1.0)
         followed = ahead + (estimate - ahead) * -math.expm1((at - now) / _FOLLOW)
-        shown = min(followed, ahead * 2 ** ((now - at) / _DOUBLE))
+        # Of what was shown, not of what is ahead: a short time would shrink faster than it may grow.
+        shown = min(followed, max(before, 1.0) * 2 ** ((now - at) / _DOUBLE))
         self._shown[name] = shown, now
         return shown
 
