@@ -112,8 +112,8 @@ def get_backbone(
         True
 
     Args:
-        checkpoint: an export (mm, torchvision, timm or safetensors), a checkpoint of either stage, a work directory, or
-            any other file that holds a plain ResNet, such as torchvision's or a detector's.
+        checkpoint: an export (mm, torchvision, timm or safetensors), a folder with a model card, a checkpoint of either
+            stage, a work directory, or any other file that holds a plain ResNet, such as torchvision's or a detector's.
         frozen: keep it in eval mode, without gradients. Defaults to True.
         branch: of an expansion checkpoint, one branch, without its links. Defaults to None: its only one, or else the
             whole expanded backbone, whose branches' features are side by side.

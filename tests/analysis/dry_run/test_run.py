@@ -229,6 +229,19 @@ def test_one_process_has_no_buckets_and_a_moving_average_is_a_copy():
     assert memory['moving average'] == memory['parameters']
 
 
+@pytest.mark.parametrize(
+    ('config', 'kind', 'classes'),
+    [('seg/seg_voc12.py', 'PascalVOCDataset', 21), ('cls/cls_cars.py', 'StanfordCars', 196)],
+)
+def test_a_stock_dataset_that_looks_for_its_files_is_replaced_in_the_scope_of_its_config(config, kind, classes):
+    cfg = Config.fromfile(CONFIGS / 'transfer' / config)
+    dataset = cfg.train_dataloader.dataset
+    (note,) = set(stand_in_datasets([dataset], cfg.default_scope))
+    assert note.endswith(f'stands in for {kind}')
+    for leaf in dataset.get('datasets', [dataset]):
+        assert len(build_deferred({'_scope_': cfg.default_scope, **leaf}).metainfo['classes']) == classes
+
+
 def test_a_dataset_that_checks_files_in_its_constructor_is_declared(capsys):
     cars = Config.fromfile(CONFIGS / '_base_' / 'sources' / 'stanford_cars.py').stanford_cars
     loaders = [cars.dataset, cars.val_dataloader.dataset]

@@ -69,6 +69,9 @@ class _Sized(Dataset):
         return self.length
 
 
+_PLAIN = {'mmdet': 'BaseDetDataset', 'mmseg': 'BaseSegDataset'}  # scope -> its dataset without files of its own
+
+
 def build_blueprint(cfg: Config, folder: str) -> Blueprint:
     """Build a training on the CPU, without its data.
 
@@ -83,7 +86,9 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
     cfg.work_dir, cfg.log_level, cfg.resume = folder, 'ERROR', False
     notes = [f'{path} is not there yet: random weights stand in' for path in stand_in_teachers(cfg, folder)]
     notes += dict.fromkeys(
-        stand_in_datasets([cfg.get(key) for key in ('sources', 'train_dataloader', 'val_dataloader')])
+        stand_in_datasets(
+            [cfg.get(key) for key in ('sources', 'train_dataloader', 'val_dataloader')], cfg.get('default_scope')
+        )
     )
     notes += _missing_start(cfg)
     runner = build_runner(cfg)
@@ -102,27 +107,35 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
     return Blueprint(runner, sources, rates, notes)
 
 
-def stand_in_datasets(settings: Any) -> list[str]:
-    """Replace datasets whose class looks for absent files when it is built, such as StanfordCars, by empty ones."""
+def stand_in_datasets(settings: Any, scope: str | None = None) -> list[str]:
+    """Replace datasets whose class looks for absent files when it is built, such as StanfordCars, by empty ones.
+
+    Args:
+        settings: that may hold datasets, changed in place.
+        scope: of datasets that have none of their own. Defaults to None: MMEngine's.
+
+    Returns:
+        A note for each replaced dataset.
+    """
     if isinstance(settings, dict):
-        root = settings.get('data_root')
+        root, scope = settings.get('data_root'), settings.get('_scope_', scope)
         if isinstance(root, str) and 'pipeline' in settings and not osp.isdir(root):
             try:
-                build_unread({**settings, 'pipeline': []})
-            except RuntimeError:
-                with DATASETS.switch_scope_and_registry(settings.get('_scope_')) as registry:
+                build_unread({**settings, '_scope_': scope, 'pipeline': []})
+            except (RuntimeError, AssertionError):
+                with DATASETS.switch_scope_and_registry(scope) as registry:
                     classes = registry.get(settings['type']).METAINFO.get('classes')
                 kind = settings['type']
                 for key in set(settings) - {'pipeline', 'data_root', '_scope_'}:
                     del settings[key]
-                settings.update(type='BaseDataset', ann_file='', metainfo={'classes': classes})
+                settings.update(type=_PLAIN.get(scope or '', 'BaseDataset'), ann_file='', metainfo={'classes': classes})
                 return [f'{root} is not there: an empty dataset stands in for {kind}']
             except Exception:  # reported with its source, when it is built
                 return []
         settings = settings.values()
     if isinstance(settings, str) or not isinstance(settings, Iterable):
         return []
-    return [note for value in list(settings) for note in stand_in_datasets(value)]
+    return [note for value in list(settings) for note in stand_in_datasets(value, scope)]
 
 
 def _missing_start(cfg: Config) -> list[str]:
