@@ -6,8 +6,9 @@ python tools/benchmark/step.py --scale r50 --device cuda
 Expansion: the forward and backward pass of all sources, against the same stock networks, one after another. Squeeze: a
 step of the distiller, against the student's forward and backward pass and the frozen teacher's forward pass. Optimizer:
 one update of all parameters, against the expansion's forward and backward pass. --channels-last: images of that memory
-format, against contiguous ones, in both stages. --hooks: our hooks of every step in a training of XL-Mini, against its
-steps. Random images and labels; medians of interleaved rounds, on a CPU of the process's CPU time with one thread.
+format, against contiguous ones, in both stages. --compile: torch.compile, against eager, in both stages. --hooks: our
+hooks of every step in a training of XL-Mini, against its steps. Random images and labels; medians of interleaved
+rounds, on a CPU of the process's CPU time with one thread.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, help='images of every source; as trained, or 4 for r50')
     parser.add_argument('--links', nargs='+', help='types of link; as the config has them')
     parser.add_argument('--channels-last', action='store_true', help='measure that memory format too')
+    parser.add_argument('--compile', action='store_true', help='measure compiled branches, teachers and students too')
     parser.add_argument('--hooks', action='store_true', help='measure our hooks instead')
     parser.add_argument('--rounds', type=int, default=15, help='rounds that count')
     parser.add_argument('--json', type=Path, help='file for the figures')
@@ -66,9 +68,16 @@ def main() -> None:
                 for name, batch in batches.items()
             }
             ways |= {'e': step_of(learner, strided), 's': squeeze_of(learner, model, sources, strided, args.device)[0]}
+        if args.compile:
+            fast = build_learner({**model, 'compile': {}}, sources, link, args.device)
+            ways |= {
+                'compiled e': step_of(fast, batches),
+                'compiled s': squeeze_of(learner, model, sources, batches, args.device, compile={})[0],
+            }
         ways |= {'squeeze': distill, 'student': student, 'teacher': teacher, 'optimizer': optimizer_step(learner)}
         ways['fused'] = optimizer_step(learner, fused=True)
-        flops = {name: flops_of(way) for name, way in {**ways, **stock}.items() if name not in ('optimizer', 'fused')}
+        uncounted = ('optimizer', 'fused', 'compiled e', 'compiled s')
+        flops = {name: flops_of(way) for name, way in {**ways, **stock}.items() if name not in uncounted}
         taken = medians({**ways, **stock}, args.rounds, args.device)
         (first, *_) = ways
         lines += [
@@ -91,6 +100,11 @@ def main() -> None:
             *(
                 Ratio(first if way == 'e' else 'squeeze', 'channels_last', 'contiguous', taken[way], taken[plain])
                 for way, plain in (('e', first), ('s', 'squeeze'))
+                if way in taken
+            ),
+            *(
+                Ratio(first if way == 'compiled e' else 'squeeze', 'compiled', 'eager', taken[way], taken[plain])
+                for way, plain in (('compiled e', first), ('compiled s', 'squeeze'))
                 if way in taken
             ),
             Ratio('optimizer', link or 'as configured', 'expansion', taken['optimizer'], taken[first]),
@@ -256,8 +270,9 @@ def squeeze_of(
     sources: Mapping[str, Mapping[str, Any]],
     batches: Mapping[str, dict[str, Any]],
     device: str,
+    **settings: Any,
 ) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:
-    """A step of the distiller, the student's forward and backward pass, and the teacher's forward pass."""
+    """A step of the distiller with settings, the student's forward and backward pass, the teacher's forward pass."""
     import torch
     from mmengine.config import Config
 
@@ -271,7 +286,8 @@ def squeeze_of(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'expansion.pth'
         torch.save({'state_dict': learner.state_dict(), 'meta': {}}, path)
-        distiller = MODELS.build({**config, 'teacher': {'model': teacher_config, 'checkpoint': str(path)}})
+        teacher_of = {'model': teacher_config, 'checkpoint': str(path)}
+        distiller = MODELS.build({**config, **settings, 'teacher': teacher_of})
     distiller.to(device).train()
     inputs = {name: batch['inputs'] for name, batch in batches.items()}
     images = list(inputs.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.models.compilation import eagerly
 
 STATISTICS = ('running_mean', 'running_var')
 """Names of the buffers that hold a norm's running statistics."""
@@ -255,7 +256,8 @@ def ragged_forwards(network: nn.Module, batch: Batch, what: str = 'network') -> 
     if isinstance(batch, Ragged):
         _take_ragged(network, changed)
     try:
-        yield
+        with eagerly(network) if changed else nullcontext():
+            yield
     except TypeError as error:
         if not changed:
             raise

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.norms import ModuleState, Ragged, ragged_forwards
 from xlearner_mm.models.unwrapped import unwrapped
 
@@ -40,9 +41,17 @@ def recompute_named(model: nn.Module, names: str | Sequence[str] | None) -> None
     Args:
         model: the training's model, in DDP or not, after MMEngine has wrapped the modules' forwards.
         names: of the modules, as in the config. None: none.
+
+    Raises:
+        ConfigError: such a module, or a part of it, is compiled.
     """
+    compiled = {part for whole in model.modules() if whole._compiled_call_impl is not None for part in whole.modules()}
     for name in [names] if isinstance(names, str) else names or ():
         module = attrgetter(name)(unwrapped(model))
+        if any(part in compiled for part in module.modules()):
+            raise ConfigError(
+                f"activation_checkpointing of '{name}' cannot be combined with compile of the model: leave out either"
+            )
         stock = getattr(module.__dict__.get('forward'), '__wrapped__', None)
         if stock is not None:
             module.forward = stock

@@ -27,7 +27,7 @@ from xlearner_mm.sources import Source, with_sources
 from xlearner_mm.spread import spread
 
 # X-Learner++'s hints and their teachers are needed in training only.
-_HINTS = 'hints'
+_TRAINING_ONLY = ('hints', 'compile')
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,10 @@ def load_trained(checkpoint: str, config: str | None = None, options: Sequence[s
     meta = content.get('meta') or {}
     cfg = load_config(config or config_beside(path), None, options, 'none')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        model = MODELS.build({key: value for key, value in with_sources(cfg)['model'].items() if key != _HINTS})
-    state = {key: value for key, value in state_dict_of(content).items() if not key.startswith(f'{_HINTS}.')}
+        model = MODELS.build(
+            {key: value for key, value in with_sources(cfg)['model'].items() if key not in _TRAINING_ONLY}
+        )
+    state = {key: value for key, value in state_dict_of(content).items() if not key.startswith('hints.')}
     if isinstance(model, ExpansionLearner):
         narrow_as(model.backbone, content)
     load_strictly(model, state, f'checkpoint {path}')

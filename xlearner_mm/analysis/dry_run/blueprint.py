@@ -27,6 +27,7 @@ from xlearner_mm.engine.optim.wrapper import wrappers_of
 from xlearner_mm.errors import CheckpointError, ConfigError, SourceError, describe_error
 from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
 from xlearner_mm.models.backbones import without_library_defaults
+from xlearner_mm.models.compilation import check_compile
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.registry import DATASETS, METRICS, MODELS, names_a
 from xlearner_mm.sources import parse_sources, with_sources
@@ -84,6 +85,7 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
         CheckpointError: an existing checkpoint of a teacher does not fit it.
     """
     cfg.work_dir, cfg.log_level, cfg.resume = folder, 'ERROR', False
+    check_compile('model', cfg.get('model', {}).pop('compile', None))  # its FLOPs and memory are counted as eager
     notes = [f'{path} is not there yet: random weights stand in' for path in stand_in_teachers(cfg, folder)]
     notes += dict.fromkeys(
         stand_in_datasets(
@@ -251,7 +253,7 @@ def stand_in_teachers(cfg: Config, folder: str) -> list[str]:
     if not absent:
         return []
     filled = with_sources(cfg)['model']
-    learner = _without_hints(filled.teacher.model if squeezed else filled)
+    learner = _as_teacher(filled.teacher.model if squeezed else filled)
     built = MODELS.build(learner)
     replaced = []
     for name, settings in absent.items():
@@ -270,14 +272,14 @@ def _is_absent(settings: Mapping[str, Any]) -> bool:
     return False
 
 
-def _without_hints(learner: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in learner.items() if key != 'hints'}
+def _as_teacher(learner: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in learner.items() if key not in ('hints', 'compile')}
 
 
 def _content(model: Mapping[str, Any], learner: Any) -> dict[str, Any]:
     """Return a checkpoint as the missing stage would write it."""
     if names_a(model, ExpansionLearner, MODELS):
-        other = MODELS.build(_without_hints(model))
+        other = MODELS.build(_as_teacher(model))
         return {'state_dict': other.state_dict(), 'meta': {META_KEY: other.describe()}}
     backbone = MODELS.build(without_library_defaults(model))
     state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}

@@ -16,6 +16,7 @@ from xlearner_mm.checkpoint import load_strictly
 from xlearner_mm.config.options import load_config
 from xlearner_mm.engine.hooks.step_seed_hook import seed_step
 from xlearner_mm.engine.recovery.step_record import read_step
+from xlearner_mm.models.compilation import eagerly
 from xlearner_mm.models.norms import parts_of
 from xlearner_mm.registry import MODELS
 from xlearner_mm.sources import with_sources
@@ -71,7 +72,7 @@ def replay_on(model: Any, step: dict[str, Any]) -> Replay:
     model.train()
     seed_step(**step['place'])
     found: list[str] = []
-    with _watched(model, found):
+    with _watched(model, found), eagerly(model):  # compiled modules would not call the watchers within them
         data = model.data_preprocessor(step['batch'], True)
         losses = model(**data, mode='loss') if isinstance(data, dict) else model(*data, mode='loss')
     _, values = model.parse_losses(losses)

@@ -28,8 +28,9 @@ from xlearner_mm.models.data_preprocessor import normalization_of, pass_contiguo
 from xlearner_mm.normalization import BGR, ORDERS, Normalization
 from xlearner_mm.registry import MODELS
 
-# Hints belong to a learner's own training: as a teacher it needs neither them nor their teachers.
-_TRAINING_ONLY = 'hints'
+# They belong to a learner's own training: as a teacher it needs no hints, and its holder says what is compiled.
+_HINTS = 'hints'
+_TRAINING_ONLY = (_HINTS, 'compile')
 _PRECISIONS = (None, 'bfloat16', 'float16')
 # Backbones with windows take no smaller image than a window of 7 or 12 at stride 32.
 _PROBE_SIZES = (224, 384)
@@ -66,7 +67,7 @@ class FrozenModel:
             raise ConfigError(f"{what}: unknown autocast '{autocast}', choose from {_PRECISIONS}")
         self.what, self.autocast = what, autocast
         self._is_copy = False
-        settings = {key: value for key, value in model.items() if key != _TRAINING_ONLY}
+        settings = {key: value for key, value in model.items() if key not in _TRAINING_ONLY}
         self.module: nn.Module = MODELS.build(without_library_defaults(settings))
         pass_contiguous_to_operators(self.module)
         self._read(checkpoint)
@@ -76,7 +77,7 @@ class FrozenModel:
         self.sha256 = sha256_of(self.checkpoint)
         content = read_checkpoint(self.checkpoint)
         self.meta: Mapping[str, Any] = content.get('meta') or {}
-        self._load({k: v for k, v in state_dict_of(content).items() if not k.startswith(f'{_TRAINING_ONLY}.')})
+        self._load({k: v for k, v in state_dict_of(content).items() if not k.startswith(f'{_HINTS}.')})
         self.freeze()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenModel:
@@ -91,6 +92,10 @@ class FrozenModel:
         """Set eval mode and take no gradients from now on."""
         self.module.eval()  # not chained: some stock backbones' own returns nothing
         self.module.requires_grad_(False)
+
+    def whole_modules(self) -> list[nn.Module]:
+        """Return the modules that are called whole, which can be compiled."""
+        return [self.module]
 
     def apply(self, fn: Any) -> None:
         """Move or convert the model's tensors along with its holder's."""

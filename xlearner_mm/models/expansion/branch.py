@@ -83,6 +83,10 @@ class Stages(ABC):
         """Return the backbone's output of a stage's stream, ``(B, C, H, W)`` to the same. Defaults to the stream."""
         return x
 
+    def whole_modules(self) -> list[nn.Module]:
+        """Return the modules that stages call whole, which can be compiled. Defaults to the backbone's ``stages``."""
+        return list(self.backbone.stages)
+
     def may_start_fresh(self) -> tuple[str, ...]:
         """Return modules that a checkpoint may lack because its own model, say a classifier, has fewer outputs."""
         return tuple(f'norm{level}' for level in self.output_levels) if self.normalizes_outputs else ()
@@ -204,6 +208,10 @@ class Branch(BaseModule):
     def output(self, level: int, x: Tensor) -> Tensor:
         """Return what sources read of F_i ``(B, C, H, W)``: normalized if the stock backbone's outputs are."""
         return self._stages.output(level, x)
+
+    def whole_modules(self) -> list[nn.Module]:
+        """Return the modules that these steps call whole, which can be compiled."""
+        return self._stages.whole_modules()
 
     def run(self, step: Callable[[Tensor], Tensor], x: Batch) -> Any:
         """Run one of these steps on a batch, ragged or not; a ragged one part by part where no norm needs it whole."""

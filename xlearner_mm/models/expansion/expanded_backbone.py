@@ -214,6 +214,11 @@ class XLearnerExpandedBackbone(BaseModule):
         """
         return self._run_for(x, self.branch_of(task))
 
+    def whole_modules(self) -> list[nn.Module]:
+        """Return the modules of branches and links that are called whole, which can be compiled."""
+        stages = [module for branch in self.branches.values() for module in branch.whole_modules()]
+        return [*stages, *(link.gamma for link in self.links.values())]
+
     def takes_batch_statistics(self, task: str) -> bool:
         """Return whether a norm that trains on a task's images uses batch statistics: its sources then run as one."""
         receiver = self.branch_of(task)

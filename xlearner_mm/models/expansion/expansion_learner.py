@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.models.compilation import compile_in_place
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
     common_normalization,
@@ -52,6 +53,9 @@ class ExpansionLearner(BaseModel):
             :mod:`~xlearner_mm.models.expansion.hints`. Defaults to None.
         memory_format: of images and features, ``'contiguous'`` or ``'channels_last'``: the same up to rounding, and
             often faster; heads that take views of features may refuse it. Defaults to ``'contiguous'``.
+        compile: arguments of ``torch.compile``, as ``dict(mode='default', dynamic=None)``, for branches, links and hint
+            teachers: the same up to rounding; heads, and batches of several image sizes, run eagerly. Defaults to None:
+            nothing is compiled.
         backward: ``'branch'``: a training step runs the forward and backward pass of one branch's sources after
             another, then one update, so that only one branch's graph is in memory. The gradients are those of
             ``'joint'``, one pass for all, which MMEngine's DDP has in any case. Defaults to None: by branch where links
@@ -74,6 +78,7 @@ class ExpansionLearner(BaseModel):
         joint_batches: bool = True,
         hints: Mapping[str, Any] | None = None,
         memory_format: str = 'contiguous',
+        compile: Mapping[str, Any] | None = None,
         backward: str | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -95,6 +100,8 @@ class ExpansionLearner(BaseModel):
         self._check_every_level_is_read()
         self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalization)
         pass_contiguous_to_operators(self)
+        hinted = [module for hint in self.hints.values() for module in hint.teacher.whole_modules()]
+        compile_in_place('ExpansionLearner', [*self.backbone.whole_modules(), *hinted], compile)
 
     def init_weights(self) -> None:
         """Initialize branches, links and networks; checkpoints that heads or necks name are read without executing.

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule, ModuleDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import State
 from xlearner_mm.errors import ConfigError, refuse_unknown
@@ -168,6 +168,10 @@ class HintTeacher(BackboneTeacher):
         """The expanded backbone of a learner; None where the model is a backbone itself."""
         backbone = getattr(self.module, 'backbone', None)
         return backbone if isinstance(backbone, XLearnerExpandedBackbone) else None
+
+    def whole_modules(self) -> list[nn.Module]:
+        """Return the backbone; of a learner the modules of branches and links that are called whole."""
+        return super().whole_modules() if self.expanded is None else self.expanded.whole_modules()
 
     def _load(self, state: State) -> None:
         if self.expanded is None:

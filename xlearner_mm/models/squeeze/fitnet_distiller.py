@@ -10,6 +10,7 @@ from mmengine.model import ModuleDict
 from torch import Tensor
 
 from xlearner_mm.errors import ConfigError, refuse_unknown
+from xlearner_mm.models.compilation import compile_in_place
 from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor, pass_contiguous_to_operators
 from xlearner_mm.models.distillation.comparison import (
     GUIDANCE,
@@ -88,6 +89,9 @@ class FitNetDistiller(StudentOfHeads):
             every image, see :class:`~xlearner_mm.models.distillation.teachers.BackboneTeacher`. Defaults to None.
         memory_format: of images and features, ``'contiguous'`` or ``'channels_last'``: the same up to rounding, and
             often faster; heads that take views of features may refuse it. Defaults to ``'contiguous'``.
+        compile: arguments of ``torch.compile``, as ``dict(mode='default', dynamic=None)``, for student and teachers:
+            the same up to rounding; heads, and batches of several image sizes, run eagerly. Defaults to None: nothing
+            is compiled.
         drop_teachers: per image, the probability with which each teacher but the one of largest loss is left out of a
             training step, see :func:`~xlearner_mm.models.squeeze.regularization.keep_teachers`. Defaults to 0.
         mix: ``dict(type='Mixup', alpha=0.8)`` or ``dict(type='CutMix', alpha=1.0)``: mix the images of every source in
@@ -122,6 +126,7 @@ class FitNetDistiller(StudentOfHeads):
         level_weights: Mapping[int, float] | None = None,
         further_teachers: Mapping[str, Mapping[str, Any]] | None = None,
         memory_format: str = 'contiguous',
+        compile: Mapping[str, Any] | None = None,
         drop_teachers: float = 0.0,
         mix: Mapping[str, Any] | None = None,
         heads: Mapping[str, Any] | None = None,
@@ -174,6 +179,9 @@ class FitNetDistiller(StudentOfHeads):
         self.data_preprocessor = MultiSourceDataPreprocessor(
             {name: net.data_preprocessor for name, net in learner.networks.items()}, memory_format
         )
+        teachers = [self.teacher, *self.further_teachers.values()]
+        taught = [module for own in teachers for module in own.whole_modules()]
+        compile_in_place(_OWNER, [self.student, *taught], compile)
 
     def _check_every_teacher_weighs(self) -> None:
         for name in self.targets:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmcv.cnn import fuse_conv_bn
-from torch import Tensor
+from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import BRANCHES, STUDENT, State, below, load_strictly, recorded, recorded_normalization
 from xlearner_mm.errors import CheckpointError, ConfigError, refuse_unknown
@@ -51,6 +51,10 @@ class Teacher(FrozenModel):
         """The expansion stage's model."""
         assert isinstance(self.module, ExpansionLearner)
         return self.module
+
+    def whole_modules(self) -> list[nn.Module]:
+        """Return the modules of branches and links that are called whole."""
+        return self.learner.backbone.whole_modules()
 
     def _load(self, state: State) -> None:
         if not isinstance(self.module, ExpansionLearner):

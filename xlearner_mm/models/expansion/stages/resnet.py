@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from xlearner_mm.models.expansion.branch import Stages
 from xlearner_mm.registry import MODELS
@@ -28,6 +28,10 @@ class ResNetStages(Stages):
     def count(self) -> int:
         """Return the number of stages."""
         return len(self.backbone.res_layers)
+
+    def whole_modules(self) -> list[nn.Module]:
+        """Return the stages."""
+        return [getattr(self.backbone, name) for name in self.backbone.res_layers]
 
     def stem(self, x: Tensor) -> Tensor:
         """Image ``(B, 3, H, W)`` to ``(B, C, H/4, W/4)`` (H/2 without pooling)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from xlearner_mm.models.expansion.branch import Stages, StagesError
 from xlearner_mm.registry import MODELS
@@ -47,6 +47,10 @@ class SwinStages(Stages):
     def _merges_last(self) -> bool:
         """Return whether a stage's output has passed the patch merging after it."""
         return getattr(self.backbone, 'out_after_downsample', False)
+
+    def whole_modules(self) -> list[nn.Module]:
+        """Return the blocks of all stages."""
+        return [block for stage in self.backbone.stages for block in stage.blocks]
 
     def stem(self, x: Tensor) -> Tensor:
         """Image ``(B, 3, H, W)`` to patches ``(B, C, H/4, W/4)``."""
