@@ -14,6 +14,7 @@ from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
+from xlearner_mm.datasets.annotation_cache import AnnotationCache
 from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.images import Witnesses, fault_of, guard
 from xlearner_mm.datasets.shared_annotations import read_once
@@ -48,6 +49,9 @@ class MultiSourceDataset(Dataset):
         sources: source name -> settings, see :class:`~xlearner_mm.sources.Source`. ``XLearnerRunner.from_cfg`` passes
             those at the top level of a config. Required.
         lazy_init: read the annotations in :meth:`full_init` only. Defaults to False.
+        annotation_cache: a folder, or settings of an :class:`~xlearner_mm.datasets.annotation_cache.AnnotationCache`,
+            where the annotations of large datasets are kept for the next start. Defaults to None: nowhere.
+            ``XLearnerRunner`` takes ``annotation_cache`` in the work directory unless this is set.
 
     Attributes:
         bad_images: source name -> path -> reason of the images that this process has skipped.
@@ -58,7 +62,13 @@ class MultiSourceDataset(Dataset):
         SourceError: a dataset cannot be built or read, is empty, or has more classes than its head.
     """
 
-    def __init__(self, sources: Mapping[str, Any] | None = None, lazy_init: bool = False) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, Any] | None = None,
+        lazy_init: bool = False,
+        annotation_cache: str | Mapping[str, Any] | None = None,
+    ) -> None:
+        self._cache = AnnotationCache.parse(annotation_cache)
         self.sources: dict[str, Source] = parse_sources(sources)
         self.datasets: dict[str, Dataset] = {name: self._build(source) for name, source in self.sources.items()}
         self.bad_images: dict[str, dict[str, str]] = {name: {} for name in self.sources}
@@ -91,7 +101,7 @@ class MultiSourceDataset(Dataset):
         dataset: Any = self.datasets[source.name]
         try:
             parts = list(leaves(dataset))
-            bad = read_once(lambda: _read_share(source, dataset, parts), parts)
+            bad = read_once(lambda: _read_share(source, dataset, parts, self._cache), parts)
             self.bad_images[source.name] = bad
             size = len(dataset)
         except SourceError:
@@ -283,10 +293,12 @@ def multi_source_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {source: pseudo_collate(group) for source, group in groups.items()}
 
 
-def _read_share(source: Source, dataset: Any, parts: list[BaseDataset]) -> dict[str, str]:
+def _read_share(
+    source: Source, dataset: Any, parts: list[BaseDataset], cache: AnnotationCache | None
+) -> dict[str, str]:
     """Read a source's annotations and keep its ``data_fraction`` of them; return the bad images."""
     unread = not (parts and all(part._fully_initialized for part in parts))
-    bad = read_annotations(source, dataset, parts)
+    bad = read_annotations(source, dataset, parts, cache=cache)
     if source.data_fraction < 1 and unread:
         if parts != [dataset]:
             raise SourceError(

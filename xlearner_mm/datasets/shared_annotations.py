@@ -8,7 +8,7 @@ import mmap
 import os
 import pickle
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
@@ -50,7 +50,7 @@ def read_once(read: Callable[[], _Result], parts: Sequence[BaseDataset]) -> _Res
     reader, error = alike[0], None
     message: dict[str, Any] = {}
     if reader == rank:
-        before = [_attributes(part) for part in parts]
+        before = [attributes_of(part) for part in parts]
         try:
             result = read()
             if len(alike) > 1:
@@ -222,7 +222,7 @@ def _nameless_file() -> int:
 def _publish(parts: Sequence[BaseDataset], before: list[dict[str, bytes]], result: Any) -> dict[str, Any]:
     """Move what was read into shared memory; return its address, or nothing where that is not possible."""
     try:
-        changed = [_changed(part, known) for part, known in zip(parts, before, strict=True)]
+        changed = [changed_attributes(part, known) for part, known in zip(parts, before, strict=True)]
         state = np.frombuffer(pickle.dumps((result, changed)), np.uint8)
         memory, places = write_arrays([state, *(array for part in parts for array in _arrays(part))])
     except (OSError, pickle.PicklingError, TypeError, AttributeError):
@@ -268,26 +268,27 @@ def _hold(part: BaseDataset, data: np.ndarray, ends: np.ndarray) -> None:
         part.data_list = SharedItems(data, ends)  # type: ignore[assignment]
 
 
-def _attributes(part: BaseDataset) -> dict[str, bytes]:
-    """Return a dataset's pickled attributes without its list; the class name of those that cannot be pickled."""
+def attributes_of(part: BaseDataset) -> dict[str, bytes]:
+    """Return a dataset's attributes without its list, pickled; the class name of those that cannot be pickled."""
     found = {}
     for name, value in vars(part).items():
         if name not in _NOT_COMPARED:
             try:
-                found[name] = pickle.dumps(value)
+                # mmpretrain makes a tuple of a set, whose order differs between processes.
+                found[name] = pickle.dumps(sorted(value) if name == 'extensions' else value)
             except Exception:  # whatever objects raise that were not made for it
                 found[name] = type(value).__name__.encode()
     return found
 
 
-def _changed(part: BaseDataset, before: dict[str, bytes]) -> dict[str, Any]:
+def changed_attributes(part: BaseDataset, before: Mapping[str, bytes]) -> dict[str, Any]:
     """Return the attributes that reading has set."""
-    return {name: getattr(part, name) for name, value in _attributes(part).items() if value != before.get(name)}
+    return {name: getattr(part, name) for name, value in attributes_of(part).items() if value != before.get(name)}
 
 
 def _digest(part: BaseDataset) -> str:
     """Return a digest of class, settings and files."""
-    settings = {name: value for name, value in _attributes(part).items() if name != 'prepare_data'}
+    settings = {name: value for name, value in attributes_of(part).items() if name != 'prepare_data'}
     files = [_file(path) for path in (part.ann_file, part.data_root)]
     content = (type(part).__qualname__, os.getcwd(), files, sorted(settings.items()))
     return hashlib.sha256(repr(content).encode()).hexdigest()

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.config.options import as_read, default_work_dir, read_config
 from xlearner_mm.config.unknown_setting import explained, refuse_misspelled
-from xlearner_mm.datasets import MultiSourceSampler
+from xlearner_mm.datasets import MultiSourceDataset, MultiSourceSampler
 from xlearner_mm.datasets.channel_order import agreed_order
 from xlearner_mm.datasets.classes import read_stock
 from xlearner_mm.datasets.integrity.images import guard_stock
@@ -36,7 +36,7 @@ from xlearner_mm.models.data_preprocessor import tell_loaded_order
 from xlearner_mm.models.expansion.data_parallel import BranchDataParallel
 from xlearner_mm.models.recomputation import recompute_named
 from xlearner_mm.models.unwrapped import unwrapped
-from xlearner_mm.registry import HOOKS, MODEL_WRAPPERS, RUNNERS, names_a, type_of
+from xlearner_mm.registry import DATASETS, HOOKS, MODEL_WRAPPERS, RUNNERS, names_a, type_of
 from xlearner_mm.sources import with_sources
 
 OWN_HOOKS = (
@@ -79,6 +79,10 @@ class XLearnerRunner(ResumableRunner):
         listed = (kwargs.get('cfg') or {}).get('sources')
         filled = with_sources({**kwargs, 'model': model, 'sources': listed})
         del filled['sources']
+        loader = filled.get('train_dataloader')
+        if isinstance(loader, Mapping) and names_a(loader.get('dataset'), MultiSourceDataset, DATASETS):
+            kept = {'annotation_cache': os.path.join(filled['work_dir'], 'annotation_cache')}
+            filled['train_dataloader'] = {**loader, 'dataset': {**kept, **loader['dataset']}}
         super().__init__(filled.pop('model'), *args, **filled)
         scale_length(self)
 

@@ -6,12 +6,14 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from xlearner_mm.datasets.annotation_cache import AnnotationCache
 from xlearner_mm.datasets.classes import (
     check_classes,
     check_same_classes,
@@ -36,7 +38,12 @@ _HOOKED = ('parse_data_info', 'load_data_list', 'filter_data', '_parse_instance_
 
 
 def read_annotations(
-    source: Source, dataset: Any, parts: list[BaseDataset], whole: bool = False, notes: list[str] | None = None
+    source: Source,
+    dataset: Any,
+    parts: list[BaseDataset],
+    whole: bool = False,
+    notes: list[str] | None = None,
+    cache: AnnotationCache | None = None,
 ) -> dict[str, str]:
     """Read all annotations of a source.
 
@@ -46,6 +53,7 @@ def read_annotations(
         parts: the datasets below the wrappers.
         whole: keep images with impossible objects, and leave out only these objects. Defaults to False.
         notes: receives what is left out, and which classes have no image or object. Defaults to None: logged.
+        cache: where annotations are kept for the next time. Defaults to None: nowhere.
 
     Returns:
         Path -> reason of the images that are left out.
@@ -63,16 +71,14 @@ def read_annotations(
         if part._fully_initialized:
             counted = False
             continue
-        reading = _GuardedParsing(source, part, bad, whole)
-        try:
-            with reading.in_place():
-                part.full_init()
-        except (SourceError, FileNotFoundError):
-            raise
-        except Exception as error:
-            raise ValueError(_with_file(error, part)) from error
-        labels += reading.labels
-        found += reading.notes
+        read = partial(_read_part, source, part, bad, whole)
+        settings = {'bad_data': repr(source.bad_data), 'strict_paths': source.strict_paths, 'whole': whole}
+        seen = read() if cache is None else cache.recall(part, settings, read)
+        labels += Counter(dict(seen['labels']))
+        found += seen['notes']
+        if seen['bad']:
+            bad.update(seen['bad'])
+            source.bad_data.refuse_more(source.name, bad, seen['kept'] + len(bad))
     for part in parts[1:]:
         check_same_classes(parts[0], part)
     if hasattr(dataset, 'full_init'):
@@ -86,16 +92,32 @@ def read_annotations(
     return bad
 
 
+def _read_part(source: Source, part: BaseDataset, bad: dict[str, str], whole: bool) -> dict[str, Any]:
+    """Read one dataset; return images or objects per label, notes, images that are left out, and how many are not."""
+    known, reading = set(bad), _GuardedParsing(source, part, bad, whole)
+    try:
+        with reading.in_place():
+            part.full_init()
+    except (SourceError, FileNotFoundError):
+        raise
+    except Exception as error:
+        raise ValueError(_with_file(error, part)) from error
+    new = {path: reason for path, reason in bad.items() if path not in known}
+    return {'labels': list(reading.labels.items()), 'notes': reading.notes, 'bad': new, 'kept': reading.kept}
+
+
 class _GuardedParsing:
     """Replacement of a dataset's own methods while it reads its annotations; arguments as of :func:`read_annotations`.
 
-    ``labels`` counts the kept images or objects per label, ``left_out`` the objects that are left out by kind.
+    ``labels`` counts the kept images or objects per label, ``kept`` the kept images, ``left_out`` the objects that are
+    left out by kind.
     """
 
     def __init__(self, source: Source, dataset: BaseDataset, bad: dict[str, str], whole: bool = False) -> None:
         self.source, self.dataset, self.bad, self.whole = source, dataset, bad, whole
         self.left_out: Counter[str] = Counter()
         self.labels: Counter[Any] = Counter()
+        self.kept = 0
         self._other_names: Counter[str] = Counter()
         self._file_is_checked = False
         self._readable = False
@@ -174,7 +196,7 @@ class _GuardedParsing:
                 f'of its {sum(self.left_out.values()):,} objects, none is of its classes '
                 f'({shortened(self.dataset.metainfo["classes"])}): they are {shortened(list(self.left_out))}'
             )
-        self.labels = _count_labels(kept)
+        self.labels, self.kept = _count_labels(kept), len(kept)
         check_classes(self.dataset, stated)
         if not self.dataset.test_mode:
             self._refuse_misspelled()

@@ -84,8 +84,8 @@ class Stages(ABC):
         return x
 
     def whole_modules(self) -> list[nn.Module]:
-        """Return the modules that stages call whole, which can be compiled. Defaults to the backbone's ``stages``."""
-        return list(self.backbone.stages)
+        """Return the modules that stages call whole, which can be compiled. Defaults to the backbone's ``stages``, if any."""
+        return list(getattr(self.backbone, 'stages', ()))
 
     def may_start_fresh(self) -> tuple[str, ...]:
         """Return modules that a checkpoint may lack because its own model, say a classifier, has fewer outputs."""
