@@ -9,6 +9,7 @@ import torch
 from mmengine.hooks import Hook
 
 from xlearner_mm.checkpoint import read_checkpoint
+from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.registry import HOOKS
@@ -207,3 +208,26 @@ def test_a_model_on_two_processes_is_wrapped_by_its_backward_pass_or_as_told(tmp
     saved = read_checkpoint(str(tmp_path / 'work' / 'iter_2.pth'))['state_dict']
     assert all(torch.equal(saved[name], value) for name, value in state.items())
     assert saved.keys() == state.keys()
+
+
+@pytest.mark.parametrize(
+    ('setting', 'folder'),
+    [({}, 'work/annotation_cache'), (dict(annotation_cache='kept'), 'kept'), (dict(annotation_cache=None), None)],
+)
+def test_annotations_are_kept_in_the_work_directory_unless_the_config_says_otherwise(tmp_path, setting, folder):
+    loader = dict(
+        batch_size=4,
+        num_workers=0,
+        dataset=dict(type='MultiSourceDataset', sources=image_sources(), **setting),
+        sampler=dict(type='MultiSourceSampler', sources=image_sources()),
+    )
+    runner = XLearnerRunner(
+        torch.nn.Linear(1, 1),
+        f'{tmp_path}/work',
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=False, max_iters=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        experiment_name='annotations',
+    )
+    cache = MultiSourceDataset(**{k: v for k, v in runner._train_dataloader['dataset'].items() if k != 'type'})._cache
+    assert (cache and cache.folder.removeprefix(f'{tmp_path}/')) == folder

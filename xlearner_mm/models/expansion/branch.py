@@ -84,7 +84,7 @@ class Stages(ABC):
         return x
 
     def whole_modules(self) -> list[nn.Module]:
-        """Return the modules that stages call whole, which can be compiled. Defaults to the backbone's ``stages``, if any."""
+        """Return the modules that stages call whole, to be compiled. Defaults to the backbone's ``stages``, if any."""
         return list(getattr(self.backbone, 'stages', ()))
 
     def may_start_fresh(self) -> tuple[str, ...]:
