@@ -213,6 +213,7 @@ def test_a_model_on_two_processes_is_wrapped_by_its_backward_pass_or_as_told(tmp
 @pytest.mark.parametrize(
     ('setting', 'folder'),
     [({}, 'work/annotation_cache'), (dict(annotation_cache='kept'), 'kept'), (dict(annotation_cache=None), None)],
+    ids=['by default', 'named', 'off'],
 )
 def test_annotations_are_kept_in_the_work_directory_unless_the_config_says_otherwise(tmp_path, setting, folder):
     loader = dict(

@@ -79,12 +79,15 @@ class XLearnerRunner(ResumableRunner):
         listed = (kwargs.get('cfg') or {}).get('sources')
         filled = with_sources({**kwargs, 'model': model, 'sources': listed})
         del filled['sources']
-        loader = filled.get('train_dataloader')
-        if isinstance(loader, Mapping) and names_a(loader.get('dataset'), MultiSourceDataset, DATASETS):
-            kept = {'annotation_cache': os.path.join(filled['work_dir'], 'annotation_cache')}
-            filled['train_dataloader'] = {**loader, 'dataset': {**kept, **loader['dataset']}}
         super().__init__(filled.pop('model'), *args, **filled)
+        self._keep_annotations()
         scale_length(self)
+
+    def _keep_annotations(self) -> None:
+        loader: Any = self._train_dataloader
+        if isinstance(loader, Mapping) and names_a(loader.get('dataset'), MultiSourceDataset, DATASETS):
+            dataset, kept = loader['dataset'], {'annotation_cache': os.path.join(self.work_dir, 'annotation_cache')}
+            self._train_dataloader = type(loader)({**loader, 'dataset': type(dataset)({**kept, **dataset})})
 
     @classmethod
     def from_cfg(cls, cfg: Config | Mapping[str, Any] | str | os.PathLike) -> XLearnerRunner:
