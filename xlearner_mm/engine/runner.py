@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.device import is_cuda_available
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.model import is_model_wrapper
@@ -80,14 +80,14 @@ class XLearnerRunner(ResumableRunner):
         filled = with_sources({**kwargs, 'model': model, 'sources': listed})
         del filled['sources']
         super().__init__(filled.pop('model'), *args, **filled)
-        self._keep_annotations()
+        self._train_dataloader: Any = self._keep_annotations(self._train_dataloader)
         scale_length(self)
 
-    def _keep_annotations(self) -> None:
-        loader: Any = self._train_dataloader
-        if isinstance(loader, Mapping) and names_a(loader.get('dataset'), MultiSourceDataset, DATASETS):
-            dataset, kept = loader['dataset'], {'annotation_cache': os.path.join(self.work_dir, 'annotation_cache')}
-            self._train_dataloader = type(loader)({**loader, 'dataset': type(dataset)({**kept, **dataset})})
+    def _keep_annotations(self, loader: Any) -> Any:
+        if not isinstance(loader, Mapping) or not names_a(loader.get('dataset'), MultiSourceDataset, DATASETS):
+            return loader
+        dataset = {'annotation_cache': os.path.join(self.work_dir, 'annotation_cache'), **loader['dataset']}
+        return ConfigDict({**loader, 'dataset': dataset})
 
     @classmethod
     def from_cfg(cls, cfg: Config | Mapping[str, Any] | str | os.PathLike) -> XLearnerRunner:
