@@ -39,17 +39,26 @@ def parse_args() -> argparse.Namespace:
         '--backbone', help='resnet18, resnet50, ...; resnet18-w16 is narrow (default: by device and data)'
     )
     parser.add_argument('--device', choices=['cuda', 'cpu'], help='default: a GPU if there is one')
+    parser.add_argument(
+        '--log',
+        nargs='+',
+        default=[],
+        choices=('tensorboard', 'mlflow', 'wandb'),
+        help='trackers to log to beside those of the config',
+    )
     return parser.parse_args()
 
 
 def main() -> int:
     """Pretrain; return the exit status."""
-    args = parse_args()
+    settings = vars(parse_args())
+    from xlearner_mm.engine.loggers import log_to
     from xlearner_mm.errors import USER_ERRORS, print_error
     from xlearner_mm.pretraining.run import pretrain
 
     try:
-        pretrain(**vars(args))
+        log_to(settings.pop('log'))
+        pretrain(**settings)
     except USER_ERRORS as error:
         return print_error(error)
     except KeyboardInterrupt:

@@ -148,7 +148,7 @@ def test_an_unknown_tracker_is_named(monkeypatch):
         log_to(['visdom'])
 
 
-@pytest.mark.parametrize('tool', ['train', 'transfer', 'transfer_set', 'run_pipeline', 'study', 'demo'])
+@pytest.mark.parametrize('tool', ['train', 'transfer', 'transfer_set', 'run_pipeline', 'pretrain', 'study', 'demo'])
 def test_every_tool_that_trains_offers_all_of_them(tool, run_tool):
     status, _, errors = run_tool(f'{tool}.py', '--log', 'visdom')
     assert status == 2
