@@ -79,6 +79,14 @@ def test_an_image_that_cannot_be_read_is_refused_by_name(tmp_path):
         found('cls', tmp_path / 'a', tmp_path)
 
 
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_a_link_to_nothing_is_refused_by_name(tmp_path, part):
+    class_folders(tmp_path / 'a')
+    (tmp_path / 'a' / part / 'b/lost.jpg').symlink_to(tmp_path / 'gone.jpg')
+    with pytest.raises(BadImageError, match=r"'mine'.*lost\.jpg is a link to .*gone\.jpg"):
+        found('cls', tmp_path / 'a', tmp_path)
+
+
 def test_an_image_in_both_parts_is_said(tmp_path):
     class_folders(tmp_path / 'a')
     shutil.copy(tmp_path / 'a/train/b/trainb2.jpg', tmp_path / 'a/val/b/other.jpg')

@@ -86,7 +86,7 @@ def _is_stock(folder: Folder, labeled: Labeled, part: str, classes: Sequence[str
     if part not in labeled.folders:
         return False
     root = labeled.folders[part]
-    below = sorted(entry.name for entry in os.scandir(folder.path / root) if entry.is_dir())
+    below = sorted(entry.name for entry in os.scandir(folder.at(root)) if entry.is_dir())
     return below == list(classes) and all(name.lower().endswith(_READ_IN_FOLDERS) for name in labeled.parts[part])
 
 
@@ -95,12 +95,12 @@ def _split(
 ) -> Split:
     settings: dict[str, Any] = {'_scope_': 'mmpretrain', 'type': 'CustomDataset'}
     if stock is not None:
-        settings |= {'data_root': str(folder.path), 'data_prefix': stock}
+        settings |= {'data_root': folder.at(), 'data_prefix': stock}
     else:
         labels = {name: label for label, name in enumerate(classes)}
         lines = ''.join(f'{image} {labels[name]}\n' for image, name in images.items())
         settings |= {
-            'data_prefix': str(folder.path),
+            'data_prefix': folder.at(),
             'ann_file': folder.write(f'{part}.txt', lines),
             'metainfo': {'classes': tuple(classes)},
         }

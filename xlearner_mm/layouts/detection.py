@@ -129,10 +129,10 @@ def _split(
 ) -> Split:
     settings: dict[str, Any] = {'_scope_': 'mmdet', 'type': 'CocoDataset', 'metainfo': {'classes': tuple(classes)}}
     if stock is not None:
-        settings |= {'data_root': str(folder.path), 'ann_file': stock[0], 'data_prefix': {'img': stock[1]}}
+        settings |= {'data_root': folder.at(), 'ann_file': stock[0], 'data_prefix': {'img': stock[1]}}
     else:
         content = json.dumps(coco_content(images, classes), ensure_ascii=False)
-        settings |= {'ann_file': folder.write(f'{part}.json', content), 'data_prefix': {'img': str(folder.path)}}
+        settings |= {'ann_file': folder.write(f'{part}.json', content), 'data_prefix': {'img': folder.at()}}
     settings |= {'filter_cfg': {'filter_empty_gt': True}} if part == 'train' else {'test_mode': True}
     return Split(len(images), settings, from_split)
 

@@ -142,6 +142,14 @@ class Folder:
             )
         return folder
 
+    def at(self, file: str = '') -> str:
+        """Return the path of one of its files; pathlib would take longer than reading small ones."""
+        return os.path.join(self._root, file) if file else self._root
+
+    @cached_property
+    def _root(self) -> str:
+        return str(self.path)
+
     @cached_property
     def images(self) -> list[str]:
         """All images, masks among them."""
@@ -221,7 +229,8 @@ class Folder:
 
     def read_text(self, file: str) -> str:
         """Read a text file as UTF-8 with or without a mark, or as Windows writes it in Western Europe."""
-        content = (self.path / file).read_bytes()
+        with open(self.at(file), 'rb') as opened:
+            content = opened.read()
         try:
             return content.decode('utf-8-sig')
         except UnicodeDecodeError:
@@ -230,11 +239,11 @@ class Folder:
 
     def refusal(self, problem: str, file: str = '') -> SourceError:
         """Return the error of the folder or one of its files; the problem continues its name."""
-        return SourceError(f"source '{self.source}': {self.path / file} {problem}")
+        return SourceError(f"source '{self.source}': {self.at(file)} {problem}")
 
     def bad_image(self, file: str, reason: str, fix: str = 'replace or remove the file') -> BadImageError:
         """Return the error of one image; the reason continues its path."""
-        return bad_image(self.source, str(self.path / file), reason, fix)
+        return bad_image(self.source, self.at(file), reason, fix)
 
     def note_some(self, what: str, files: Sequence[str]) -> None:
         """Add a note about some files, if there are any."""

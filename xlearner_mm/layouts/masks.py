@@ -70,7 +70,7 @@ def classes_of_masks(folder: Folder, pairs: Mapping[str, str], seed: int) -> Mas
 
 def _read(folder: Folder, image: str, mask: str) -> list[int]:
     """Return the values of a mask."""
-    path = folder.path / mask
+    path = folder.at(mask)
     try:
         with Image.open(path) as opened:
             form, values = opened.format, np.asarray(opened)
@@ -86,7 +86,7 @@ def _read(folder: Folder, image: str, mask: str) -> list[int]:
             'classes so',
             mask,
         )
-    size, reason = open_picture(str(folder.path / image), decode=False, as_shown=True)
+    size, reason = open_picture(folder.at(image), decode=False, as_shown=True)
     if size is None:
         raise folder.bad_image(image, str(reason))
     if size != values.shape[::-1]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,8 @@ VAL_SHARE = 0.1
 """Share of the images that a seeded split takes for validation."""
 _OPENED = 200  # training images that are decoded, and half as many for validation
 _COMPARED = 1000  # validation images that are looked for in the training part
+_AT_ONCE = 64  # images that a thread opens one after another
+_SEARCHED = 20_000  # training images of the same size in bytes that are read for it
 
 
 def draw_split(
@@ -92,8 +94,10 @@ def shown_sizes(folder: Folder, images: Sequence[str], decode: bool = False) -> 
         BadImageError: one cannot be read.
     """
     read = partial(open_picture, decode=decode, as_shown=True)
+    chunks = [images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE)]
     with unlimited_pictures(), ThreadPoolExecutor() as pool:
-        found = list(pool.map(read, (str(folder.path / image) for image in images)))
+        opened = pool.map(lambda chunk: [read(folder.at(image)) for image in chunk], chunks)
+        found = [each for chunk in opened for each in chunk]
     sizes = []
     for image, (size, reason) in zip(images, found, strict=True):
         if size is None:
@@ -106,13 +110,10 @@ def note_shared_images(folder: Folder, train: Iterable[str], val: Sequence[str],
     """Note the images of the validation part, or of a sample of it, whose bytes the training part has as well."""
     tried = sample(val, _COMPARED, seed)
     size = partial(_size_of, folder)
-    by_size = defaultdict(list)
-    wanted = {size(image) for image in tried}
-    for image in train:
-        if (found := size(image)) in wanted:
-            by_size[found].append(image)
-    twins = {_digest(folder, image): image for images in by_size.values() for image in images}
-    pairs = [(image, twins.get(_digest(folder, image))) for image in tried if size(image) in by_size]
+    sizes = {size(image) for image in tried} - {None}
+    of_same_size = sample([image for image in train if size(image) in sizes], _SEARCHED, seed)
+    twins = {_digest(folder, image): image for image in of_same_size}
+    pairs = [(image, twins.get(_digest(folder, image))) for image in tried if twins and size(image)]
     shared = [f'{image} = {twin}' for image, twin in pairs if twin is not None]
     if shared:
         folder.notes.append(
@@ -125,9 +126,13 @@ def _at(images: Sequence[str], chosen: np.ndarray) -> list[str]:
     return [images[index] for index in np.flatnonzero(chosen)]
 
 
-def _size_of(folder: Folder, image: str) -> int:
-    return os.stat(folder.path / image).st_size
+def _size_of(folder: Folder, image: str) -> int | None:
+    """Return the bytes of a file; None for a link to nothing, which is reported when the image is read."""
+    with suppress(OSError):
+        return os.stat(folder.at(image)).st_size
+    return None
 
 
 def _digest(folder: Folder, image: str) -> bytes:
-    return hashlib.sha256((folder.path / image).read_bytes()).digest()
+    with open(folder.at(image), 'rb') as file:
+        return hashlib.sha256(file.read()).digest()

@@ -179,6 +179,6 @@ def _files(folder: Folder, file: str, form: tuple[str, str, str, str], names: Se
     found = {path for path in folder.files if path.endswith(suffix) and path.startswith(f'{start}/' if start else '')}
     if found == {f'{root}/{name}{suffix}' if root else f'{name}{suffix}' for name in names}:
         prefixes = {'img_path': start, 'seg_map_path': '/'.join(filter(None, [of_masks, below]))}
-        return {'data_root': str(folder.path), 'data_prefix': prefixes, **settings}
-    prefixes = {'img_path': str(folder.path / root), 'seg_map_path': str(folder.path / of_masks)}
+        return {'data_root': folder.at(), 'data_prefix': prefixes, **settings}
+    prefixes = {'img_path': folder.at(root), 'seg_map_path': folder.at(of_masks)}
     return {'ann_file': folder.write(file, ''.join(f'{name}\n' for name in names)), 'data_prefix': prefixes, **settings}

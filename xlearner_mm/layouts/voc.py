@@ -40,7 +40,7 @@ def find_voc(folder: Folder) -> Boxes | None:
 def _parse(folder: Folder, file: str) -> ElementTree.Element | None:
     """Return the top element of a VOC file, or None for XML of another kind."""
     try:
-        top = ElementTree.parse(folder.path / file).getroot()
+        top = ElementTree.parse(folder.at(file)).getroot()
     except ElementTree.ParseError as error:
         raise folder.refusal(f'is not XML: {error}; correct or remove it', file) from error
     return top if top.tag == 'annotation' else None
@@ -90,4 +90,4 @@ def _annotated(folder: Folder, file: str, tree: ElementTree.Element, image: str,
         boxes.append((x1, y1, x2 - x1, y2 - y1))
         names.append(name)
         ignored.append(found.findtext('difficult', '0').strip() == '1')
-    return Annotated(image, size, np.array(boxes, float).reshape(-1, 4), names, ignored, str(folder.path / file))
+    return Annotated(image, size, np.array(boxes, float).reshape(-1, 4), names, ignored, folder.at(file))

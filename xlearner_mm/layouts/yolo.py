@@ -148,7 +148,7 @@ def _annotated(
         boxes.append(_box(values))
         found.append(names.names[int(label)])
     scaled = np.array(boxes, float).reshape(-1, 4) * [*size, *size]
-    return Annotated(image, size, scaled, found, [False] * len(found), str(folder.path / file))
+    return Annotated(image, size, scaled, found, [False] * len(found), folder.at(file))
 
 
 def _box(values: list[float]) -> tuple[float, float, float, float]:
