@@ -14,6 +14,7 @@ from xlearner_mm.pretraining.choices import (
     choose_lengths,
     choose_network,
     choose_size,
+    class_weights,
     factor_that_fits,
     find_device,
     fitting,
@@ -95,6 +96,20 @@ def test_anchors_at_the_first_level_are_of_the_median_object():
 def test_heads_of_a_short_training_start_larger():
     short, long = (choose_network(a_layout('cls'), CPU, Backbone(18, 16), 64, n).value for n in (100, 100_000))
     assert short['head']['init_cfg']['std'] > long['head']['init_cfg']['std'] == 0.01
+
+
+def test_a_class_of_most_pixels_weighs_less_in_a_short_training():
+    assert class_weights([0.85, 0.03, 0.03, 0.05, 0.04]) == pytest.approx([0.217, 1, 1, 0.894, 1], abs=1e-3)
+    assert class_weights([0.4, 0.3, 0.3]) is None
+    assert class_weights([0.9, 0.1, 0.0, 0.1])[2] == 1, 'it was not seen'
+    assert class_weights([]) is None
+
+    def loss(steps):
+        network = choose_network(a_layout('seg'), CPU, Backbone(18, 16), 64, steps, [0.96, 0.04]).value
+        return network['decode_head']['loss_decode']
+
+    assert loss(100)['class_weight'][0] < 0.5 * loss(100)['class_weight'][1]
+    assert 'class_weight' not in loss(100_000)
 
 
 def test_the_backbone_follows_from_device_and_images_unless_asked_for():

@@ -162,6 +162,14 @@ def test_batches_shrink_to_the_memory_that_there_is(folders, planned, tmp_path, 
         assert source.batch_size == before // 2
 
 
+def test_pixels_are_counted_for_the_weights_of_classes(folders, tmp_path):
+    made = open_plan(Request({'seg': {'objects': str(folders / 'objects')}}, steps=2), tmp_path, never)
+    head = read_config(str(tmp_path / 'expansion.py')).sources.objects.network.decode_head
+    weights = dict(zip(range(head.num_classes), head.loss_decode.class_weight, strict=True))
+    assert min(weights, key=weights.get) == 0, 'background'
+    assert '% of the pixels' in next(line.reason for line in made.lines if line.setting == 'network')
+
+
 def test_sources_of_one_task_share_a_branch_and_have_nothing_to_squeeze(folders, tmp_path):
     both = {'first': str(folders / 'my notes'), 'second': str(folders / 'my notes')}
     made = open_plan(Request({'cls': both}, steps=2), tmp_path, never)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median_low
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -198,7 +199,9 @@ def fitting(batch_size: Choice, factor: float, device: Device) -> Choice:
     return Choice('batch_size', fits, f'images a step, of {batch_size.value} what fits into {memory}')
 
 
-def choose_network(layout: Layout, device: Device, backbone: Backbone, size: Any, steps: int) -> Choice:
+def choose_network(
+    layout: Layout, device: Device, backbone: Backbone, size: Any, steps: int, pixels: Sequence[float] = ()
+) -> Choice:
     """Return the stock network of a source.
 
     Args:
@@ -207,6 +210,7 @@ def choose_network(layout: Layout, device: Device, backbone: Backbone, size: Any
         backbone: for its channels.
         size: of the images, as :func:`choose_size` returns it.
         steps: of the training, which decides how heads start.
+        pixels: share of every class in the pixels, of segmentation. Defaults to none: all classes weigh the same.
     """
     channels, classes, short = backbone.channels, len(layout.classes), steps < SHORT
     start = '; larger initial weights than the stock 0.01, for a short training' if short else ''
@@ -215,9 +219,16 @@ def choose_network(layout: Layout, device: Device, backbone: Backbone, size: Any
         return Choice('network', network, f'a linear classifier, so that the backbone learns most{start}')
     if layout.task == 'seg':
         if size >= _UPERNET_FROM:
-            return Choice('network', upernet(channels, classes), f'UPerNet: crops of {size} px have context to pool')
-        network = fcn(channels, classes, 0.05 if short else 0.01)
-        reason = f'FCN over all levels: crops of {size} px, below {_UPERNET_FROM}, leave little context to pool{start}'
+            network, reason = upernet(channels, classes), f'UPerNet: crops of {size} px have context to pool'
+        else:
+            network = fcn(channels, classes, 0.05 if short else 0.01)
+            reason = f'FCN over all levels: crops of {size} px, below {_UPERNET_FROM}, leave little to pool{start}'
+        weights = class_weights(pixels) if short else None
+        if weights:
+            network['decode_head']['loss_decode']['class_weight'] = weights
+            largest = layout.classes[weights.index(min(weights))]
+            reason += f"; classes weighted, as '{largest}' has {max(pixels):.0%} of the pixels: a short training would"
+            reason += ' learn nothing else'
         return Choice('network', network, reason)
     assert layout.objects is not None
     per_image = layout.objects.per_image
@@ -227,14 +238,28 @@ def choose_network(layout: Layout, device: Device, backbone: Backbone, size: Any
         )
         return Choice('network', faster_rcnn(channels, classes), reason)
     levels = 3 if max(size) < 256 else 4 if max(size) < 512 else 5
-    pixels = layout.objects.relative_size * math.sqrt(size[0] * size[1])
-    anchor = min(8, max(2, round(pixels / 8)))
+    side = layout.objects.relative_size * math.sqrt(size[0] * size[1])
+    anchor = min(8, max(2, round(side / 8)))
     network = atss(channels, classes, 0.05 if short else 0.01, levels, anchor)
     reason = (
         f'ATSS: {per_image:.1f} boxes an image need no second stage; {levels} levels for sides of {max(size)} px, and '
-        f'anchors of {8 * anchor} px at stride 8, for a median object of {pixels:.0f} px{start}'
+        f'anchors of {8 * anchor} px at stride 8, for a median object of {side:.0f} px{start}'
     )
     return Choice('network', network, reason)
+
+
+def class_weights(pixels: Sequence[float]) -> list[float] | None:
+    """Return a weight of at most 1 for every class: the root of the (lower) median share of pixels over its own.
+
+    Args:
+        pixels: share of every class; 0 for one that was not seen.
+
+    Returns:
+        None where no class weighs less than half: they are about equally frequent.
+    """
+    seen = [share for share in pixels if share]
+    weights = [round(min(1.0, math.sqrt(median_low(seen) / share)), 3) if share else 1.0 for share in pixels]
+    return weights if min(weights, default=1.0) < 0.5 else None
 
 
 def choose_lengths(

@@ -38,7 +38,7 @@ from xlearner_mm.pretraining.choices import (
     parse_budget,
 )
 from xlearner_mm.pretraining.config_text import Choice, code
-from xlearner_mm.pretraining.source_file import source_choices, source_text
+from xlearner_mm.pretraining.source_file import pixel_shares, source_choices, source_text
 from xlearner_mm.pretraining.stage_files import (
     EXPANSION,
     SQUEEZE,
@@ -269,6 +269,7 @@ class _Planner:
         folders = [(task, name, folder) for task in TASKS for name, folder in request.folders.get(task, {}).items()]
         with redirect_stdout(io.StringIO()):  # readers of labels talk
             self.layouts: list[Layout] = [recognize(*each, out, request.seed) for each in folders]
+            self.pixels = {each.name: pixel_shares(each) for each in self.layouts if each.task == 'seg'}
         self.tasks = list(dict.fromkeys(layout.task for layout in self.layouts))
         images = sum(layout.train.images for layout in self.layouts)
         self.backbone, self.why = choose_backbone(request.backbone, self.device, images)
@@ -327,7 +328,8 @@ class _Planner:
             workers = min(8 if self.device.kind == 'cuda' else 2, cpu_count() or 1)
         for layout in self.layouts:
             size, batch = self.sizes[layout.name], self.batches[layout.name]
-            network = choose_network(layout, self.device, self.backbone, size.value, lengths.expansion)
+            pixels = self.pixels.get(layout.name, [])
+            network = choose_network(layout, self.device, self.backbone, size.value, lengths.expansion, pixels)
             file = f'sources/{layout.name}.py'
             chosen[file] = [size, batch, *source_choices(layout), network]
             texts[file] = source_text(layout, chosen[file], workers)

@@ -6,8 +6,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from xlearner_mm.datasets.stock_datasets import build_deferred
 from xlearner_mm.pretraining.config_text import Choice, Name, assignment, comment
 from xlearner_mm.pretraining.networks import NORMALIZATION
+from xlearner_mm.spread import spread
 
 if TYPE_CHECKING:
     from xlearner_mm.layouts.layout import Layout
@@ -25,6 +29,7 @@ _METRICS = {
 """Type of a metric -> its key, and its factor to percent."""
 _VAL_BATCHES = {'cls': 50, 'det': 16, 'seg': 1}  # mmseg takes no images of several sizes at once
 _MANY_IMAGES = 100_000
+_COUNTED = 100  # label maps
 _TASKS = {'cls': 'classification', 'det': 'detection', 'seg': 'segmentation'}
 
 
@@ -120,6 +125,17 @@ def source_text(layout: Layout, choices: Sequence[Choice], workers: int) -> str:
         textwrap.fill(f'del {", ".join(helpers)}', 118),
     ]
     return '\n'.join(lines) + '\n'
+
+
+def pixel_shares(layout: Layout) -> list[float]:
+    """Return the share of every class in the labeled pixels of some training images of segmentation."""
+    labels = {'type': 'LoadAnnotations', **layout.labels_loading}
+    dataset = build_deferred({'_scope_': 'mmseg', **layout.train.with_pipeline([labels])})
+    counts = np.zeros(len(layout.classes))
+    for index in spread(len(dataset), _COUNTED):
+        found = np.bincount(dataset[index]['gt_seg_map'].ravel(), minlength=len(counts))
+        counts += found[: len(counts)]  # 255 is no class
+    return (counts / max(counts.sum(), 1)).tolist()
 
 
 def source_variable(name: str) -> str:
