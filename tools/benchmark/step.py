@@ -5,10 +5,11 @@ python tools/benchmark/step.py --scale r50 --device cuda
 
 Expansion: the forward and backward pass of all sources, against the same stock networks, one after another. Squeeze: a
 step of the distiller, against the student's forward and backward pass and the frozen teacher's forward pass. Optimizer:
-one update of all parameters, against the expansion's forward and backward pass. --channels-last: images of that memory
-format, against contiguous ones, in both stages. --compile: torch.compile, against eager, in both stages. --hooks: our
-hooks of every step in a training of XL-Mini, against its steps. Random images and labels; medians of interleaved
-rounds, on a CPU of the process's CPU time with one thread.
+one update of all parameters, against the expansion's forward and backward pass. Both stages, student and teacher are in
+the configured memory format, stock networks in the contiguous one. --channels-last: that memory format against the
+contiguous one, in both stages and of the stock networks. --compile: torch.compile, against eager, in both stages.
+--hooks: our hooks of every step in a training of XL-Mini, against its steps. Random images and labels; medians of
+interleaved rounds, on a CPU of the process's CPU time with one thread.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-OBJECTS = 5  # on an image of a detection source
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,6 +45,7 @@ def main() -> None:
     import torch
     from measurement import Ratio, medians, print_ratios
     from mmengine.logging import MMLogger
+    from random_batches import batch_of
 
     MMLogger.get_instance('mmengine', log_level='ERROR')
     torch.manual_seed(0)
@@ -59,26 +60,26 @@ def main() -> None:
     lines: list[Ratio] = []
     for link in args.links or [None]:
         learner = build_learner(model, sources, link, args.device)
-        ways = {f'expansion {link or ""}'.strip(): step_of(learner, batches)}
+        own = laid_out(batches, learner.data_preprocessor.memory_format)
+        ways = {f'expansion {link or ""}'.strip(): step_of(learner, own)}
         stock = {name: step_of_stock(learner, name, batches[name], args.device) for name in sources}
-        distill, student, teacher = squeeze_of(learner, model, sources, batches, args.device)
+        distill, student, teacher = squeeze_of(learner, model, sources, own, args.device)
+        others: dict[str, Callable[[], None]] = {}  # beside the configured ways
         if args.channels_last:
-            strided = {
-                name: {**batch, 'inputs': batch['inputs'].contiguous(memory_format=torch.channels_last)}
-                for name, batch in batches.items()
-            }
-            ways |= {'e': step_of(learner, strided), 's': squeeze_of(learner, model, sources, strided, args.device)[0]}
+            for form in (torch.contiguous_format, torch.channels_last):
+                laid = laid_out(batches, form)
+                others[f'expansion {form}'] = step_of(learner, laid)
+                others[f'squeeze {form}'] = squeeze_of(learner, model, sources, laid, args.device)[0]
+            strided = {f'strided {name}': step_of_stock(learner, name, laid[name], args.device) for name in sources}
+            others |= strided
         if args.compile:
             fast = build_learner({**model, 'compile': {}}, sources, link, args.device)
-            ways |= {
-                'compiled e': step_of(fast, batches),
-                'compiled s': squeeze_of(learner, model, sources, batches, args.device, compile={})[0],
-            }
+            others['compiled expansion'] = step_of(fast, own)
+            others['compiled squeeze'] = squeeze_of(learner, model, sources, own, args.device, compile={})[0]
         ways |= {'squeeze': distill, 'student': student, 'teacher': teacher, 'optimizer': optimizer_step(learner)}
         ways['fused'] = optimizer_step(learner, fused=True)
-        uncounted = ('optimizer', 'fused', 'compiled e', 'compiled s')
-        flops = {name: flops_of(way) for name, way in {**ways, **stock}.items() if name not in uncounted}
-        taken = medians({**ways, **stock}, args.rounds, args.device)
+        flops = {name: flops_of(way) for name, way in {**ways, **stock}.items() if name not in ('optimizer', 'fused')}
+        taken = medians({**ways, **stock, **others}, args.rounds, args.device)
         (first, *_) = ways
         lines += [
             Ratio(
@@ -97,21 +98,34 @@ def main() -> None:
                 taken['student'] + taken['teacher'],
                 flops['squeeze'] / (flops['student'] + flops['teacher']),
             ),
-            *(
-                Ratio(first if way == 'e' else 'squeeze', 'channels_last', 'contiguous', taken[way], taken[plain])
-                for way, plain in (('e', first), ('s', 'squeeze'))
-                if way in taken
-            ),
-            *(
-                Ratio(first if way == 'compiled e' else 'squeeze', 'compiled', 'eager', taken[way], taken[plain])
-                for way, plain in (('compiled e', first), ('compiled s', 'squeeze'))
-                if way in taken
-            ),
             Ratio('optimizer', link or 'as configured', 'expansion', taken['optimizer'], taken[first]),
             Ratio('optimizer', 'fused', 'expansion', taken['fused'], taken[first]),
         ]
+        if args.channels_last:
+            plain, last = (f'{{}} {form}' for form in (torch.contiguous_format, torch.channels_last))
+            lines += [
+                Ratio(stage, 'channels_last', 'contiguous', taken[last.format(stage)], taken[plain.format(stage)])
+                for stage in ('expansion', 'squeeze')
+            ]
+            total = sum(taken[name] for name in strided)
+            lines.append(
+                Ratio('expansion', 'channels_last', 'stock, channels_last', taken[last.format('expansion')], total)
+            )
+        if args.compile:
+            lines += [
+                Ratio(stage, 'compiled', 'eager', taken[f'compiled {stage}'], taken[eager])
+                for stage, eager in (('expansion', first), ('squeeze', 'squeeze'))
+            ]
     images = sum(len(batch['inputs']) for batch in batches.values())
     print_ratios(f'{args.scale}, {images} images a step of {len(sources)} sources, {args.device}', lines, args.json)
+
+
+def laid_out(batches: Mapping[str, Any], memory_format: Any) -> dict[str, Any]:
+    """Return batches with images of a memory format."""
+    return {
+        name: {**batch, 'inputs': batch['inputs'].contiguous(memory_format=memory_format)}
+        for name, batch in batches.items()
+    }
 
 
 def training_of(scale: str, batch_size: int | None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -162,59 +176,6 @@ def r50_networks() -> dict[str, dict[str, Any]]:
             'decode_head': {'type': 'FCNHead', 'in_channels': 2048, 'in_index': 3, 'channels': 512, 'num_classes': 150},
         },
     }
-
-
-def batch_of(source: Mapping[str, Any], size: int, device: str) -> dict[str, Any]:
-    """Random images and labels of one source, as its preprocessor gives them."""
-    import torch
-
-    count = source['batch_size']
-    make = {'cls': labels_of_class, 'det': labels_of_boxes, 'seg': labels_of_pixels}[source['task']]
-    samples = [make(source, size).to(device) for _ in range(count)]
-    return {'inputs': torch.randn(count, 3, size, size, device=device), 'data_samples': samples}
-
-
-def classes_of(source: Mapping[str, Any]) -> int:
-    """Classes of a source's head."""
-    from xlearner_mm.sources import settings_named
-
-    return min(value for _, value in settings_named('num_classes', source['network']))
-
-
-def labels_of_class(source: Mapping[str, Any], size: int) -> Any:
-    """A random class."""
-    import torch
-    from mmpretrain.structures import DataSample
-
-    return DataSample().set_gt_label(torch.randint(classes_of(source), (1,)))
-
-
-def labels_of_boxes(source: Mapping[str, Any], size: int) -> Any:
-    """Random boxes."""
-    import torch
-    from mmdet.structures import DetDataSample
-    from mmengine.structures import InstanceData
-
-    corners = torch.rand(OBJECTS, 2) * size * 0.6
-    boxes = torch.cat([corners, corners + size * (0.1 + 0.3 * torch.rand(OBJECTS, 2))], 1)
-    shape = (size, size)
-    sample = DetDataSample(
-        metainfo={'img_shape': shape, 'ori_shape': shape, 'pad_shape': shape, 'batch_input_shape': shape}
-    )
-    sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.randint(classes_of(source), (OBJECTS,)))
-    sample.ignored_instances = InstanceData(bboxes=torch.empty(0, 4), labels=torch.empty(0, dtype=torch.long))
-    return sample
-
-
-def labels_of_pixels(source: Mapping[str, Any], size: int) -> Any:
-    """A random map of classes."""
-    import torch
-    from mmengine.structures import PixelData
-    from mmseg.structures import SegDataSample
-
-    sample = SegDataSample(metainfo={'img_shape': (size, size), 'ori_shape': (size, size), 'pad_shape': (size, size)})
-    sample.gt_sem_seg = PixelData(data=torch.randint(classes_of(source), (1, size, size)))
-    return sample
 
 
 def build_learner(
