@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from step import batch_of, build_learner, training_of
+from random_batches import batch_of
+from step import build_learner, training_of
 
 
 def parse_args() -> argparse.Namespace:
