@@ -73,6 +73,14 @@ class Normalization:
         if not self.matches(other):
             raise error(f'{what} has input normalization ({self}), but {whose} ({other}); {fix}')
 
+    def undone(self, images: Tensor) -> Tensor:
+        """Return normalized images ``(..., 3, H, W)`` as RGB images with values 0 to 255, before rounding."""
+        if self.std is not None:
+            images = images * images.new_tensor(self.std).view(-1, 1, 1)
+        if self.mean is not None:
+            images = images + images.new_tensor(self.mean).view(-1, 1, 1)
+        return images.flip(-3) if self.order == BGR else images
+
     def __call__(self, images: Tensor) -> Tensor:
         """Normalize RGB images ``(..., 3, H, W)`` with values 0 to 255."""
         images = images if images.is_floating_point() else images.float()

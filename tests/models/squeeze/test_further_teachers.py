@@ -144,3 +144,27 @@ def test_invalid_combinations_are_refused_at_build(build, further, name, setting
 def test_a_teacher_without_checkpoint_is_refused(build):
     with pytest.raises(ConfigError, match=r"further teacher 'it' lacks \['checkpoint'\]"):
         build(further_teachers=dict(it=dict(model=tiny_resnet())))
+
+
+def test_a_foundation_model_teaches_the_level_of_its_stride_and_is_resumed_by_hash(build, tmp_path):
+    pytest.importorskip('timm')
+    model = dict(
+        type='FoundationBackbone', name='timm/vit_tiny_patch16_224', embed_dim=12, depth=1, num_heads=2, reg_tokens=2
+    )
+    path = tmp_path / 'vit.pth'
+    torch.save(MODELS.build(model).model.state_dict(), path)
+    distiller = build(further_teachers=dict(vit=dict(model=model, checkpoint=str(path), weight=2.0)), standardize=None)
+    teacher = distiller.further_teachers['vit']
+    images = unequal_images()
+    losses = distiller.eval()(images, mode='loss')
+    assert [name for name in losses if 'vit' in name] == ['loss_vit_2']
+    G = distiller.guidance['vit_2']
+    shown = {source: teacher.features(x)[2] for source, x in images.items()}
+    found = [((T - G(distiller.student(images[s])[2], T.shape[-2:])) ** 2).mean() for s, T in shown.items()]
+    torch.testing.assert_close(losses['loss_vit_2'], 2 * sum(found) / len(found), rtol=1e-4, atol=1e-5)
+    assert not any('vit' in key and 'guidance' not in key for key in distiller.state_dict())
+    described = copy.deepcopy(distiller.describe())
+    torch.save(MODELS.build(model).model.state_dict(), path)
+    other = build(further_teachers=dict(vit=dict(model=model, checkpoint=str(path))))
+    with pytest.raises(CheckpointError, match='vit.*has changed since'):
+        other.check_resumed(described)

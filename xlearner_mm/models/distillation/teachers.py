@@ -25,6 +25,7 @@ from xlearner_mm.checkpoint import (
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.data_preprocessor import normalization_of, pass_contiguous_to_operators, tell_loaded_order
+from xlearner_mm.models.distillation.foundation import FoundationBackbone
 from xlearner_mm.normalization import BGR, ORDERS, Normalization
 from xlearner_mm.registry import MODELS
 
@@ -183,7 +184,10 @@ class BackboneTeacher(FrozenModel):
         self.channels = self._channels()
 
     def _load(self, state: State) -> None:
-        load_backbone(self.module, self.checkpoint)
+        if isinstance(self.module, FoundationBackbone):
+            self.module.load(self.checkpoint, state)
+        else:
+            load_backbone(self.module, self.checkpoint)
 
     def _channels(self) -> dict[int, int]:
         return probe_channels(self.module, self.what)
@@ -193,6 +197,8 @@ class BackboneTeacher(FrozenModel):
             preprocessor = MODELS.build(dict(data_preprocessor))
             tell_loaded_order(preprocessor, channel_order)
             return normalization_of(preprocessor)
+        if isinstance(self.module, FoundationBackbone):
+            return self.module.normalization
         recorded = recorded_normalization(self.meta)
         if recorded is None:
             raise ConfigError(
@@ -201,12 +207,19 @@ class BackboneTeacher(FrozenModel):
             )
         return recorded
 
+    def levels_by_default(self, levels: Sequence[int]) -> Sequence[int]:
+        """Return the levels that it teaches unless set: its own of a foundation backbone, else ``levels``."""
+        return tuple(self.channels) if isinstance(self.module, FoundationBackbone) else levels
+
     def check_normalization(self, expected: Normalization) -> None:
-        """Compare its input normalization with that of the sources.
+        """Compare its input normalization with that of the sources; a foundation backbone converts their images.
 
         Raises:
             ConfigError: it was trained on images that were normalized differently.
         """
+        if isinstance(self.module, FoundationBackbone):
+            self.module.convert_from(expected, self.normalization)
+            return
         self.normalization.check(expected, self.what, 'the sources have', 'both see the same images: make them agree')
 
     @torch.no_grad()

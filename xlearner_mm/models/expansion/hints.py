@@ -128,6 +128,7 @@ def build_hints(
         source, settings = sources[name], dict(given)
         teacher = HintTeacher(source, **{key: settings.pop(key) for key in _TEACHER if key in settings})
         teacher.check_normalization(normalization)
+        settings.setdefault('levels', teacher.levels_by_default((0, 1, 2, 3)))
         built[name] = Hint(source, teacher, backbone.channels_of(source.task), **settings)
     return ModuleDict(built)
 

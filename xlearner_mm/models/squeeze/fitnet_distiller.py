@@ -86,7 +86,8 @@ class FitNetDistiller(StudentOfHeads):
         level_weights: level -> w_i. Defaults to None: 1 for all.
         further_teachers: X-Learner++'s: name -> ``dict(model=<config of any registered backbone>, checkpoint=...,
             data_preprocessor=None, channel_order='bgr', autocast=None, weight=1.0, levels=<those above>)``; they teach
-            every image, see :class:`~xlearner_mm.models.distillation.teachers.BackboneTeacher`. Defaults to None.
+            every image, see :class:`~xlearner_mm.models.distillation.teachers.BackboneTeacher`; models of timm and
+            mmpretrain as :class:`~xlearner_mm.models.distillation.foundation.FoundationBackbone`. Defaults to None.
         memory_format: of images and features, ``'contiguous'`` or ``'channels_last'``: the same up to rounding, and
             often faster; heads that take views of features may refuse it. Defaults to ``'contiguous'``.
         compile: arguments of ``torch.compile``, as ``dict(mode='default', dynamic=None)``, for student and teachers:

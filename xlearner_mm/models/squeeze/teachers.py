@@ -193,7 +193,7 @@ def build_further_teachers(
     Args:
         further: name -> settings of a :class:`~xlearner_mm.models.distillation.teachers.BackboneTeacher`, and
             ``weight`` and ``levels`` of its target.
-        levels: the levels of teachers that do not set their own.
+        levels: the levels of teachers that do not set their own; foundation backbones teach those they have.
         branches: names that are taken.
         normalization: input normalization of the sources.
         owner: whose setting it is, for messages.
@@ -216,10 +216,11 @@ def build_further_teachers(
         missing = [key for key in required if key not in given]
         if missing:
             raise ConfigError(f'{what} lacks {missing}')
-        settings = {'weight': 1.0, 'levels': levels, **given}
+        settings = {'weight': 1.0, 'levels': None, **given}
         weight, own_levels = check_weight(f'{what}: weight', settings.pop('weight')), settings.pop('levels')
         teachers[name] = BackboneTeacher(**settings, what=f"further teacher '{name}'")
         teachers[name].check_normalization(normalization)
+        own_levels = teachers[name].levels_by_default(levels) if own_levels is None else own_levels
         own = check_levels(what, own_levels, {name: teachers[name].channels})
         targets[name] = Target({i: teachers[name].channels[i] for i in own}, weight)
     return teachers, targets

@@ -1,0 +1,156 @@
+"""Backbones of timm and mmpretrain teach: maps of patch tokens, levels by stride, images in their own normalization."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from xlearner_mm.errors import CheckpointError, ConfigError
+from xlearner_mm.models.distillation.foundation import FoundationBackbone
+from xlearner_mm.models.distillation.teachers import BackboneTeacher
+from xlearner_mm.normalization import Normalization
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
+
+pytest.importorskip('timm')
+
+VIT = dict(
+    type='FoundationBackbone',
+    name='timm/vit_tiny_patch16_224',
+    embed_dim=12,
+    depth=2,
+    num_heads=2,
+    reg_tokens=2,
+)
+TINY_ARCH = dict(embed_dims=12, num_layers=2, num_heads=2, feedforward_channels=24)
+DINOV2 = dict(
+    type='FoundationBackbone', name='mmpretrain::dinov2/vit-small-p14_dinov2-pre_headless', arch=TINY_ARCH, img_size=28
+)
+HALVES = Normalization((127.5,) * 3, (127.5,) * 3, 'rgb')
+
+
+def built(config, **settings):
+    torch.manual_seed(3)
+    backbone = MODELS.build({**config, **settings}).eval()
+    for parameter in backbone.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return backbone
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """The config of a teacher with a checkpoint of random weights."""
+
+    def saved(model, prefix='', **settings):
+        path = tmp_path / 'foundation.pth'
+        torch.save({f'{prefix}{key}': value for key, value in built(model).model.state_dict().items()}, path)
+        return dict(model=model, checkpoint=str(path), **settings)
+
+    return saved
+
+
+def test_the_map_is_that_of_the_patch_tokens_without_class_and_register_tokens():
+    backbone, x = built(VIT), torch.randn(2, 3, 32, 48)
+    tokens = backbone.model.forward_features(x)
+    assert tokens.shape == (2, 1 + 2 + 6, 12)
+    wanted = torch.stack([tokens[:, 3 + row * 3 : 6 + row * 3] for row in range(2)], dim=1).permute(0, 3, 1, 2)
+    (found,) = backbone(x)
+    torch.testing.assert_close(found, wanted)
+    assert backbone.out_indices == (2,)
+
+
+def test_mmpretrains_vision_transformers_give_maps_too():
+    backbone, x = built(DINOV2), torch.randn(2, 3, 28, 42)
+    (found,) = backbone(x)
+    assert found.shape == (2, 12, 2, 3)
+    settings = dict(arch=TINY_ARCH, img_size=28, patch_size=14, layer_scale_init_value=1e-5, out_type='raw')
+    raw = MODELS.build(dict(type='VisionTransformer', _scope_='mmpretrain', **settings))
+    raw.eval()
+    raw.load_state_dict(backbone.model.state_dict())
+    tokens = raw(x)[0][:, 1:]
+    torch.testing.assert_close(found, tokens.transpose(1, 2).reshape(2, 12, 2, 3))
+    assert backbone.out_indices == (2,)
+    assert backbone.normalization == Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 'rgb')
+
+
+@pytest.mark.parametrize(('config', 'size', 'resized'), [(VIT, (40, 50), (48, 64)), (DINOV2, (30, 28), (42, 28))])
+def test_images_are_resized_to_whole_patches(config, size, resized):
+    backbone, x = built(config), torch.randn(1, 3, *size)
+    wanted = backbone(F.interpolate(x, resized, mode='bilinear', align_corners=False))
+    torch.testing.assert_close(backbone(x), wanted)
+
+
+def test_levels_go_by_stride_or_by_setting():
+    x = torch.randn(1, 3, 64, 64)
+    pyramid = built(dict(type='FoundationBackbone', name='timm/resnet18'))
+    assert pyramid.out_indices == (0, 1, 2, 3)
+    assert [level.shape[1:] for level in pyramid(x)] == [(64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
+    vit = built(VIT, level_map={3: -1, 1: 0})
+    assert vit.out_indices == (1, 3)
+    first, last = vit(x)
+    torch.testing.assert_close((first, last), tuple(vit.model.forward_intermediates(x, norm=True)[1]))
+
+
+@pytest.mark.parametrize('images', [Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 'bgr'), HALVES])
+def test_images_are_converted_to_the_teachers_normalization(images, saved):
+    teacher = BackboneTeacher(**saved(VIT), what='teacher')
+    assert teacher.normalization == HALVES
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    wanted = teacher.module(HALVES(pixels))
+    teacher.check_normalization(images)
+    found = teacher.features(images(pixels))
+    torch.testing.assert_close(found[2], wanted[0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_config_may_say_how_a_teacher_was_trained(saved):
+    own = dict(type='ClsDataPreprocessor', _scope_='mmpretrain', mean=[1, 2, 3], std=[4, 5, 6], to_rgb=True)
+    teacher = BackboneTeacher(**saved(VIT), what='teacher', data_preprocessor=own)
+    assert teacher.normalization == Normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 'rgb')
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.'])
+def test_weights_are_loaded_strictly(prefix, saved, tmp_path):
+    cfg = saved(VIT, prefix)
+    teacher = BackboneTeacher(**cfg, what='teacher')
+    for name, value in built(VIT).model.state_dict().items():
+        assert torch.equal(teacher.module.model.state_dict()[name], value)
+    other = tmp_path / 'other.pth'
+    torch.save(built(VIT, depth=1).model.state_dict(), other)
+    with pytest.raises(CheckpointError, match=r'(?s)other.pth.*missing.*blocks\.1'):
+        BackboneTeacher(VIT, str(other), 'teacher')
+    torch.save(MODELS.build(tiny_resnet()).state_dict(), other)
+    with pytest.raises(CheckpointError, match=r'other.pth'):
+        BackboneTeacher(VIT, str(other), 'teacher')
+
+
+@pytest.mark.parametrize('model', [VIT, DINOV2], ids=['timm', 'mmpretrain'])
+def test_it_teaches_a_branch_as_a_hint(model, saved):
+    hints = dict(birds=saved(model))
+    learner = MODELS.build(dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=tiny_sources(), hints=hints))
+    learner.init_weights()
+    teacher = learner.hints['birds'].teacher
+    before = copy.deepcopy(teacher.module.state_dict())
+    data = learner.train().data_preprocessor(tiny_batch(), True)
+    losses = learner(**data, mode='loss')
+    assert {name for name in losses if 'hint' in name} == {'birds.hint_loss_2'}
+    losses['birds.hint_loss_2'].backward()
+    assert learner.backbone.branches['cls'].stage(2)[0].bn2.weight.grad.abs().sum() > 0
+    assert not teacher.module.training
+    assert not any(p.requires_grad for p in teacher.module.parameters())
+    assert not any('blocks' in key or 'patch_embed' in key or 'layers.' in key for key in learner.state_dict())
+    for name, value in teacher.module.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_unknown_models_and_levels_are_refused():
+    for config, message in (
+        (dict(name='timm/vit_tiny_patch16_225'), 'vit_tiny_patch16_224'),
+        (dict(name='mmpretrain::dinov2/nothing'), 'mmpretrain.*dinov2/nothing'),
+        (dict(name='vit_tiny_patch16_224'), "'timm/<model>'"),
+        (dict(VIT, level_map={2: 5}), 'level_map.*-2 to 1'),
+        (dict(VIT, level_map={}), 'level_map'),
+        (dict(VIT, depht=3), 'depht'),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            FoundationBackbone(**{key: value for key, value in config.items() if key != 'type'})

@@ -1,0 +1,186 @@
+"""Backbones of timm and mmpretrain as teachers: tokens as maps, their own normalization, levels by stride."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.hub import get_config
+from torch import Tensor, nn
+
+from xlearner_mm.checkpoint import State, find_backbone_weights, load_backbone, load_strictly
+from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
+from xlearner_mm.models.backbones import without_library_defaults
+from xlearner_mm.models.data_preprocessor import normalization_of
+from xlearner_mm.nearest_name import nearest
+from xlearner_mm.normalization import RGB, Normalization
+from xlearner_mm.registry import MODELS, type_of
+
+_TIMM, _MMPRETRAIN = 'timm/', 'mmpretrain::'
+_SIZE = 224
+"""Height and width of the image on which strides are measured; whole patches of 14, 16 and 32."""
+_LEVELS = 4
+
+
+@MODELS.register_module()
+class FoundationBackbone(nn.Module):
+    """A backbone of timm or mmpretrain whose outputs are feature maps by the levels of a student.
+
+    Of a vision transformer, outputs are those of its blocks, their patch tokens laid out as a map; class and register
+    tokens are dropped. Images of another size than whole patches are resized to the next whole number of them,
+    bilinearly. Student and teacher features of unlike strides are brought to the teacher's size by the guidance layers.
+
+    Args:
+        name: ``'timm/<model>'``, or ``'mmpretrain::<config>'``, a path within mmpretrain's configs.
+        level_map: level of the student -> output of the backbone, by its position, negative from the end. Defaults to
+            None: by stride, level i being that of stride 2^(i+2); of several outputs at one level, the last.
+        settings: further arguments of the model, as ``img_size`` of timm's or ``out_indices`` of mmpretrain's.
+
+    Attributes:
+        out_indices: the levels of the outputs.
+        normalization: of the images on which the model was trained.
+        multiple: pixels of a patch, of which images take whole numbers; 1 for other models than transformers.
+
+    Raises:
+        ConfigError: no such model, an output that is no map, or a level map of unknown outputs.
+    """
+
+    def __init__(self, name: str, level_map: Mapping[int, int] | None = None, **settings: Any) -> None:
+        super().__init__()
+        self.name = name
+        self._from: tuple[Normalization, Normalization] | None = None
+        self.of_timm = name.startswith(_TIMM)
+        self.multiple = 1
+        if self.of_timm:
+            self.model, self.normalization = _timm_model(name.removeprefix(_TIMM), settings)
+        elif name.startswith(_MMPRETRAIN):
+            self.model, self.normalization = _mmpretrain_model(name, settings)
+        else:
+            raise ConfigError(f"FoundationBackbone: name is '{name}', give '{_TIMM}<model>' or '{_MMPRETRAIN}<config>'")
+        strides = self._strides()
+        if len(set(strides)) == 1:  # a transformer, or a single output
+            self.multiple = strides[0]
+        self._outputs = _by_stride(strides) if level_map is None else _by_setting(name, level_map, len(strides))
+        self.out_indices = tuple(self._outputs)
+
+    @torch.no_grad()
+    def _strides(self) -> list[int]:
+        self.model.eval()
+        try:
+            outputs = self._all_outputs(torch.zeros(1, 3, _SIZE, _SIZE))
+        except Exception as error:  # whatever a model has against such an image
+            raise ConfigError(
+                f'{self.name} cannot run on an image of {_SIZE}x{_SIZE}: {describe_error(error)}'
+            ) from error
+        if not outputs or any(not isinstance(level, Tensor) or level.dim() != 4 for level in outputs):
+            raise ConfigError(f"{self.name} does not return feature maps (B, C, H, W): set its out_type='featmap'")
+        return [round(_SIZE / level.shape[-1]) for level in outputs]
+
+    def _all_outputs(self, x: Tensor) -> Sequence[Tensor]:
+        model: Any = self.model
+        # Transformers' last norm is applied to the tokens of every block, as DINOv2's intermediate layers are read.
+        return model.forward_intermediates(x, intermediates_only=True, norm=True) if self.of_timm else model(x)
+
+    def convert_from(self, images: Normalization, own: Normalization) -> None:
+        """Take images that were normalized for others from now on.
+
+        Args:
+            images: how they are normalized.
+            own: how the model's were.
+        """
+        self._from = None if own.matches(images) else (images, own)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the feature map ``(B, C_i, H_i, W_i)`` of every level of ``out_indices``.
+
+        Args:
+            x: images ``(B, 3, H, W)``.
+        """
+        if self._from is not None:
+            images, own = self._from
+            x = own(images.undone(x))
+        size = [math.ceil(pixels / self.multiple) * self.multiple for pixels in x.shape[-2:]]
+        if size != list(x.shape[-2:]):
+            x = F.interpolate(x, size, mode='bilinear', align_corners=False)
+        outputs = self._all_outputs(x)
+        return tuple(outputs[i] for i in self._outputs.values())
+
+    def load(self, path: str, state: State) -> None:
+        """Load the model's weights, strictly; of timm's models also those of their authors' own names.
+
+        Args:
+            path: of the checkpoint.
+            state: its weights.
+
+        Raises:
+            CheckpointError: of another model.
+        """
+        if not self.of_timm:
+            load_backbone(self.model, path)
+            return
+        rename = getattr(sys.modules[type(self.model).__module__], 'checkpoint_filter_fn', None)
+        own = {key.split('.')[0] for key in self.model.state_dict()}
+        _, below = find_backbone_weights(state, self.model.state_dict().keys())
+        found = below or dict(state)
+        try:
+            renamed = found if rename is None else rename(found, self.model)
+        except Exception as error:  # whatever it raises on other weights
+            raise CheckpointError(f'checkpoint {path} is not of {self.name}: {describe_error(error)}') from error
+        load_strictly(self.model, {k: v for k, v in renamed.items() if k.split('.')[0] in own}, f'checkpoint {path}')
+
+
+def _timm_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, Normalization]:
+    try:
+        import timm
+    except ImportError as error:
+        raise ConfigError(f"'{_TIMM}{name}' needs timm: pip install timm") from error
+    if name.split('.')[0] not in timm.list_models():
+        raise ConfigError(f"timm has no model '{name}'{nearest(name.split('.')[0], timm.list_models())}")
+    sized = {'dynamic_img_size': True}
+    try:
+        try:
+            model = timm.create_model(name, num_classes=0, **{**sized, **settings})
+        except TypeError:  # not a transformer
+            model = timm.create_model(name, num_classes=0, **settings)
+    except TypeError as error:
+        raise ConfigError(f"timm's {name}: {error}") from error
+    if not hasattr(model, 'forward_intermediates'):
+        raise ConfigError(f"timm's {name} does not return intermediate features")
+    trained: Any = model.pretrained_cfg
+    mean, std = (tuple(round(255 * value, 3) for value in trained[key]) for key in ('mean', 'std'))
+    return model, Normalization(mean, std, RGB)
+
+
+def _mmpretrain_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, Normalization]:
+    try:
+        cfg = get_config(name if name.endswith('.py') else f'{name}.py')
+    except Exception as error:  # mmengine's own, for a missing file or package
+        raise ConfigError(f"mmpretrain has no config '{name}': {describe_error(error)}") from error
+    network = cfg.get('model', {})
+    backbone = {'_scope_': 'mmpretrain', **network['backbone'].to_dict(), **settings}
+    backbone.pop('init_cfg', None)
+    if 'out_type' in inspect.signature(type_of(backbone, MODELS).__init__).parameters:
+        backbone['out_type'] = 'featmap'
+    preprocessor = {**cfg.get('data_preprocessor', {}), **network.get('data_preprocessor', {})}
+    preprocessor = {'_scope_': 'mmpretrain', 'type': 'ClsDataPreprocessor', **preprocessor}
+    return MODELS.build(without_library_defaults(backbone)), normalization_of(MODELS.build(preprocessor))
+
+
+def _by_stride(strides: Sequence[int]) -> dict[int, int]:
+    levels = {round(math.log2(stride)) - 2: output for output, stride in enumerate(strides)}
+    return {level: output for level, output in sorted(levels.items()) if 0 <= level < _LEVELS}
+
+
+def _by_setting(name: str, level_map: Mapping[int, int], outputs: int) -> dict[int, int]:
+    unknown = [output for output in level_map.values() if not -outputs <= output < outputs]
+    if unknown or not level_map or any(type(level) is not int or level < 0 for level in level_map):
+        raise ConfigError(
+            f'{name}: level_map must be levels of the student -> outputs from {-outputs} to {outputs - 1}, got '
+            f'{dict(level_map)}'
+        )
+    return {level: output % outputs for level, output in sorted(level_map.items())}
