@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.docs.pages import ROOT, blocks, write_files
 from xlearner_mm import XLearnerRunner
@@ -21,6 +22,7 @@ from xlearner_mm.export import export_backbone
 from xlearner_mm.mini import make_mini
 from xlearner_mm.models import XLearnerResNet
 from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 
 SHORT = [
     'train_cfg.max_iters=2',
@@ -124,6 +126,48 @@ def test_a_transfer_set_is_one_config(inside):
     options = ['train_cfg.max_iters=2', 'train_cfg.val_interval=2']
     assert launch('train', 'extending/cls_birds.py', work_dir='work_dirs/cls_birds', options=options) == 0
     assert 'accuracy/top1' in last_metrics(inside / 'work_dirs/cls_birds')
+
+
+SMALL = dict(
+    dinov2=dict(embed_dim=12, depth=1, num_heads=2),
+    imagenet1k=dict(arch=dict(embed_dims=12, num_layers=1, num_heads=2, feedforward_channels=24)),
+)
+"""Sizes of the models of the page on foundation teachers."""
+
+
+def test_foundation_models_teach_in_both_stages(tmp_path, monkeypatch):
+    pytest.importorskip('timm')
+    monkeypatch.chdir(tmp_path)
+    configs = []
+    for number, block in enumerate(blocks('python', 'foundation_teachers.md')):
+        (tmp_path / f'{number}.py').write_text(block.text)
+        configs.append(Config.fromfile(f'{number}.py').model)
+    taught, hinted = configs
+    assert taught.type == 'FitNetDistiller'
+
+    def settings_of(teachers):
+        [(name, settings)] = teachers.items()
+        settings.model.update(SMALL[name])
+        (tmp_path / settings.checkpoint).parent.mkdir(exist_ok=True)
+        write = save_file if settings.checkpoint.endswith('.safetensors') else torch.save
+        write(MODELS.build(settings.model).model.state_dict(), settings.checkpoint)
+        return settings.to_dict()
+
+    learner = dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=tiny_sources())
+    hints = dict(birds=settings_of(hinted.hints))
+    expansion = MODELS.build(dict(learner, hints=hints))
+    torch.save(dict(state_dict=expansion.state_dict(), meta={}), 'expansion.pth')
+    squeeze = MODELS.build(
+        dict(
+            type='FitNetDistiller',
+            teacher=dict(model=learner, checkpoint='expansion.pth'),
+            student=tiny_resnet(),
+            further_teachers=dict(dinov2=settings_of(taught.further_teachers)),
+        )
+    )
+    for model, name in ((expansion, 'birds.hint_loss_2'), (squeeze, 'loss_dinov2_2')):
+        losses = model(**model.data_preprocessor(tiny_batch(), True), mode='loss')
+        assert torch.isfinite(losses[name])
 
 
 def forget(package, *names):

@@ -22,6 +22,7 @@ EXECUTED = [
     'docs/concepts.md',
     'docs/extending.md',
     'docs/folders.md',
+    'docs/foundation_teachers.md',
     'docs/get_started.md',
     'docs/own_source.md',
     'docs/own_task.md',
