@@ -56,6 +56,11 @@ def test_a_dry_run_without_data_prints_the_cost(capsys):
     assert not list(Path().glob('work_dirs'))
 
 
+def test_a_compiled_training_costs_what_it_costs_eagerly():
+    compiled = figures(EXPANSION, options=["model.compile={'dynamic': True}"])
+    assert compiled['flops_per_step'] == figures(EXPANSION)['flops_per_step']
+
+
 @pytest.mark.slow
 def test_resnet_50_on_the_base_sources_fits_on_a_card_of_24_gb():
     found = figures(CONFIGS / 'expansion' / 'xlearner_r50_500k_base.py', world_size=64)
@@ -158,6 +163,7 @@ def test_a_linear_probe_of_a_stock_library_keeps_its_backbone_frozen():
     [
         ('sources.digits.network.head.in_channels=64', "source 'digits'"),
         ('model.backbone.reconciliation.topologi=lower', 'topologi'),
+        ("model.compile={'mod': 'default'}", "unknown setting 'mod'"),
         ('sources.shapes.batchsize=4', "unknown setting 'batchsize'"),
         ('optim_wrapper.optimizer.lrate=1', 'lrate'),
         ('train_cfg.max_iterz=3', 'max_iterz'),

@@ -29,6 +29,7 @@ from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.compilation import check_compile
 from xlearner_mm.models.expansion import ExpansionLearner
+from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.registry import DATASETS, METRICS, MODELS, names_a
 from xlearner_mm.sources import parse_sources, with_sources
 
@@ -85,7 +86,8 @@ def build_blueprint(cfg: Config, folder: str) -> Blueprint:
         CheckpointError: an existing checkpoint of a teacher does not fit it.
     """
     cfg.work_dir, cfg.log_level, cfg.resume = folder, 'ERROR', False
-    check_compile('model', cfg.get('model', {}).pop('compile', None))  # its FLOPs and memory are counted as eager
+    if names_a(cfg.get('model'), (ExpansionLearner, FitNetDistiller), MODELS):
+        check_compile('model', cfg.model.pop('compile', None))  # its FLOPs and memory are counted as eager
     notes = [f'{path} is not there yet: random weights stand in' for path in stand_in_teachers(cfg, folder)]
     notes += dict.fromkeys(
         stand_in_datasets(
