@@ -148,7 +148,10 @@ def test_an_expansion_step_is_the_eager_one(settings, calls):
 
 @pytest.mark.parametrize(
     'family',
-    [pytest.param(dict(MMDET_SWIN, depths=(1, 1, 1, 1)), marks=pytest.mark.slow), CONVNEXT],
+    [
+        pytest.param(dict(MMDET_SWIN, depths=(1, 1, 1, 1)), marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+        CONVNEXT,
+    ],
     ids=['Swin', 'ConvNeXt'],
 )
 def test_branches_of_other_families_are_compiled_too(family, calls):
@@ -258,6 +261,7 @@ def test_without_a_compiler_one_line_says_so_and_the_model_is_eager(monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # compilers on a busy machine
 @pytest.mark.parametrize('stage', ['expansion', 'squeeze'])
 def test_the_default_backend_computes_the_same(tmp_path, stage):
     def build(compiled):
