@@ -81,6 +81,12 @@ def test_a_study_without_transfers_keeps_the_exports_that_trainings_read(tmp_pat
     assert all(need in jobs for job in jobs.values() for need in job.needs)
 
 
+def test_every_row_is_finished_before_the_next_begins(tmp_path):
+    names = [job.name for job in _jobs(STUDIES['squeeze'], ['default', 'mixup'], tmp_path, 0, None, Path('l'))]
+    assert names.index('record/default') < names.index('stages/mixup')
+    assert names.count('stages/xlearner_seg_r18_expansion') == 1
+
+
 def test_the_tool_offers_every_study():
     assert f'choices={tuple(STUDIES)}' in Path('tools/study.py').read_text()
 

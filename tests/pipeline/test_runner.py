@@ -57,6 +57,12 @@ def test_jobs_run_after_those_they_need(run, python, trace):
     assert ran(trace) == ['a', 'b', 'c']
 
 
+def test_jobs_keep_their_order_on_request(run, python, trace):
+    jobs = [python('a', seconds=1), python('b', needs=('a',), seconds=1), python('c', seconds=900)]
+    run(*jobs, workers=1, keep_order=True)
+    assert ran(trace) == ['a', 'b', 'c']
+
+
 def test_the_longest_chain_goes_first(run, python, trace):
     short, long = python('short'), python('long')
     run(short, long, python('after', needs=('long',)), workers=1)

@@ -243,7 +243,7 @@ def run_study(
         folder = work_dir / name / f'seed_{seed}'
         jobs = _jobs(study, due, folder, seed, steps, ledger)
         fork = sys.platform == 'linux' and not torch.cuda.is_available()
-        outcome = JobRunner(jobs, folder, workers, fork, threads=1).run()  # sums do not depend on the cores
+        outcome = JobRunner(jobs, folder, workers, fork, threads=1, keep_order=True).run()
         if outcome.status == INTERRUPTED:
             return outcome.status
         status = max(status, outcome.status)
@@ -251,20 +251,23 @@ def run_study(
 
 
 def _jobs(study: Study, rows: Sequence[str], folder: Path, seed: int, steps: int | None, ledger: Path) -> list[Job]:
-    jobs = variant_jobs(rows, folder, study.sets, steps, study.family, seed)
-    if study.judged_by != 'transfer':
-        dropped = ('data/transfer', *(f'{row}/export' for row in rows))
-        jobs = [job for job in jobs if job.name not in dropped]
-    if steps is not None:
-        return jobs
+    """Return the jobs of all rows, row by row, so that every row is recorded as soon as it is finished."""
+    found: dict[str, Job] = {}
     for row in rows:
-        trainings = study.family.trainings_of(row)
-        needs = [f'{kind}/{name}' for name in trainings for kind in ('stages', 'budget')]
-        needs += [job.name for job in jobs if job.name.startswith(f'{row}/')]
-        command = [sys.executable, 'tools/study.py', study.name, '--record', row, '--seed', str(seed)]
-        command += ['--work-dir', str(folder.parent.parent), '--ledger', str(ledger)]
-        jobs.append(Job(f'record/{row}', tuple(command), tuple(needs), seconds=5))
-    return jobs
+        jobs = variant_jobs([row], folder, study.sets, steps, study.family, seed)
+        if study.judged_by != 'transfer':
+            jobs = [job for job in jobs if job.name not in ('data/transfer', f'{row}/export')]
+        if steps is None:
+            jobs.append(_record_job(study, row, folder, seed, ledger, jobs))
+        for job in jobs:
+            found.setdefault(job.name, job)  # a training of an earlier row
+    return list(found.values())
+
+
+def _record_job(study: Study, row: str, folder: Path, seed: int, ledger: Path, jobs: Sequence[Job]) -> Job:
+    command = [sys.executable, 'tools/study.py', study.name, '--record', row, '--seed', str(seed)]
+    command += ['--work-dir', str(folder.parent.parent), '--ledger', str(ledger)]
+    return Job(f'record/{row}', tuple(command), tuple(job.name for job in jobs), seconds=5)
 
 
 def record(name: str, row: str, seed: int, work_dir: Path = WORK_DIR, ledger: Path = LEDGER) -> Run:

@@ -61,6 +61,7 @@ class JobRunner:
         poll: seconds between two looks at the running jobs. Defaults to 0.2.
         devices: GPUs as named in ``CUDA_VISIBLE_DEVICES``, one for each worker in turn. Defaults to none: all jobs see
             what this process sees.
+        keep_order: start ready jobs in the given order. Defaults to False: those with the longest chain behind them first.
         threads: of each job, as ``OMP_NUM_THREADS``. Defaults to None: its worker's share of the cores.
 
     Raises:
@@ -77,6 +78,7 @@ class JobRunner:
         poll: float = 0.2,
         devices: Sequence[str] = (),
         threads: int | None = None,
+        keep_order: bool = False,
     ) -> None:
         self.jobs = in_order(jobs)
         self.logs = work_dir / 'logs'
@@ -86,7 +88,7 @@ class JobRunner:
         # macOS has no affinity
         cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
         self.env = {'OMP_NUM_THREADS': str(threads or max(1, cores // workers))}
-        self._rank = ranks(self.jobs)
+        self._rank = {job.name: -place for place, job in enumerate(jobs)} if keep_order else ranks(self.jobs)
         self._estimator = Estimator(self.jobs, workers)
         self._fingerprints: dict[str, str] = {}
         self._waiting = list(self.jobs)
