@@ -61,7 +61,7 @@ class JobRunner:
         poll: seconds between two looks at the running jobs. Defaults to 0.2.
         devices: GPUs as named in ``CUDA_VISIBLE_DEVICES``, one for each worker in turn. Defaults to none: all jobs see
             what this process sees.
-        keep_order: start ready jobs in the given order. Defaults to False: those with the longest chain behind them first.
+        keep_order: start ready jobs in the given order. Defaults to False: those with the longest chain behind first.
         threads: of each job, as ``OMP_NUM_THREADS``. Defaults to None: its worker's share of the cores.
 
     Raises:
