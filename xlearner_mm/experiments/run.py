@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from xlearner_mm import mini, photos
 from xlearner_mm.errors import print_error
 from xlearner_mm.experiments.variant_jobs import stage_dir, upstream_of, variant_jobs, variant_row
 from xlearner_mm.experiments.variants import FAMILIES, MINI, Family
-from xlearner_mm.pipeline import JobRunner, Outcome
+from xlearner_mm.pipeline import JobRunner, Outcome, can_fork
 from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.report.report import REPORT_FILES, Report, update_report
 from xlearner_mm.report.results import read_results
@@ -118,8 +115,7 @@ def _run(
     if fresh:
         shutil.rmtree(work_dir, ignore_errors=True)
     sets = transfer_sets(family.configs / 'transfer')
-    # A forked process cannot use GPUs once this process has initialized CUDA.
-    fork = sys.platform == 'linux' and not torch.cuda.is_available()
+    fork = can_fork()
     return JobRunner(variant_jobs(names, work_dir, sets, steps, family), work_dir, workers, fork).run(), sets
 
 

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 from mmengine.config import Config
 
@@ -19,7 +18,7 @@ from xlearner_mm.errors import ConfigError
 from xlearner_mm.experiments.squeeze_trials import TRIALS
 from xlearner_mm.experiments.variant_jobs import budget_of, seconds_of, upstream_of, variant_jobs, variant_row
 from xlearner_mm.experiments.variants import MINI, MINI_SOURCES, PHOTO, Family, Variant
-from xlearner_mm.pipeline import JobRunner
+from xlearner_mm.pipeline import JobRunner, can_fork
 from xlearner_mm.pipeline.job import Job
 from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.pipeline.state import JobStates
@@ -242,7 +241,7 @@ def run_study(
         print(f'study {name}, seed {seed}: {", ".join(due)}', flush=True)
         folder = work_dir / name / f'seed_{seed}'
         jobs = _jobs(study, due, folder, seed, steps, ledger)
-        fork = sys.platform == 'linux' and not torch.cuda.is_available()
+        fork = can_fork()
         outcome = JobRunner(jobs, folder, workers, fork, threads=1, keep_order=True).run()
         if outcome.status == INTERRUPTED:
             return outcome.status

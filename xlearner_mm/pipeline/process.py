@@ -15,6 +15,16 @@ from pathlib import Path
 from typing import Protocol
 
 
+def can_fork() -> bool:
+    """Return whether jobs may be forks of this process.
+
+    A fork cannot use GPUs once this process has initialized CUDA, and in a notebook it would write to the kernel.
+    """
+    import torch
+
+    return sys.platform == 'linux' and not torch.cuda.is_available() and 'ipykernel' not in sys.modules
+
+
 class Process(Protocol):
     """A process that leads its own process group."""
 

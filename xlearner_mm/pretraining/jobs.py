@@ -6,10 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
-import torch
-
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.pipeline import Job, JobRunner, Outcome, training_job
+from xlearner_mm.pipeline import Job, JobRunner, Outcome, can_fork, training_job
 from xlearner_mm.pipeline.job import config_files
 from xlearner_mm.pipeline.progress import Progress
 from xlearner_mm.pretraining.choices import Device
@@ -22,11 +20,6 @@ BACKBONE = 'backbone.pth'
 SHEET, FEATURES, CURVES = 'sources.png', 'features.png', 'squeeze.png'
 _MEASURED = 20  # steps
 _START = 15.0  # seconds of a training before its first step
-
-
-def can_fork() -> bool:
-    """Return whether jobs can be forks of this process, which must not use threads or GPUs then."""
-    return sys.platform == 'linux' and not torch.cuda.is_available()
 
 
 def run_jobs(jobs: list[Job], out: Path, device: str) -> Outcome:

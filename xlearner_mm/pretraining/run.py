@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.pipeline import can_fork
 from xlearner_mm.pipeline.runner import INTERRUPTED
-from xlearner_mm.pretraining.jobs import BACKBONE, can_fork, measure_step, pretraining_jobs, run_jobs
+from xlearner_mm.pretraining.jobs import BACKBONE, measure_step, pretraining_jobs, run_jobs
 from xlearner_mm.pretraining.plan import TASKS, Folders, Request, named_folders, open_plan
 from xlearner_mm.pretraining.result import write_result
 

@@ -15,7 +15,7 @@ from xlearner_mm.checkpoint import resolve_checkpoint
 from xlearner_mm.config.options import parse_option, read_config
 from xlearner_mm.errors import USER_ERRORS, CheckpointError, ConfigError, print_error, refuse_unknown
 from xlearner_mm.export.start import read_start
-from xlearner_mm.pipeline import Job, JobRunner
+from xlearner_mm.pipeline import Job, JobRunner, can_fork
 from xlearner_mm.pipeline.job import config_files
 from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.report.paper import paper_rows
@@ -113,8 +113,7 @@ def run_suite(
     """
     protocol = replace(protocol or Protocol(), options=tuple(options))
     work_dir = work_dir or Path('work_dirs') / f'transfer_{Path(suite).name}'
-    # A forked process cannot use GPUs once this process has initialized CUDA.
-    fork = sys.platform == 'linux' and not torch.cuda.is_available()
+    fork = can_fork()
     if fork:
         torch.set_num_threads(1)  # nor can it use this process's thread pool
     try:
