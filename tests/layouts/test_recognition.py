@@ -8,6 +8,7 @@ from tests.fixtures.pictures import write_picture
 from tests.layouts.folders import coco, found, mask, noted, pictures, text, voc
 from xlearner_mm.errors import BadImageError, ConfigError, SourceError
 from xlearner_mm.layouts import describe
+from xlearner_mm.layouts.layout import shown
 
 NAMES = [f'{i}.jpg' for i in range(6)]
 
@@ -117,3 +118,9 @@ def test_the_table_says_what_was_understood(tmp_path):
         assert said in page, page
     assert layouts[0].sizes.short == 72
     assert layouts[0].sizes.largest == (300, 200)
+
+
+def test_paths_are_shown_as_a_user_writes_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert str(shown(tmp_path / 'data' / 'birds')) == 'data/birds'
+    assert shown(tmp_path.parent / 'birds') == tmp_path.parent / 'birds'

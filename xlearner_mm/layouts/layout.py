@@ -103,6 +103,12 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
+def shown(path: Path) -> Path:
+    """Return a path as a user would write it: relative within the working directory."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) and path != here else path
+
+
 def describe(layouts: Iterable[Layout]) -> str:
     """Return a table of what was recognized, with the notes below it."""
     layouts = list(layouts)
@@ -115,7 +121,7 @@ def describe(layouts: Iterable[Layout]) -> str:
         table.add_row(
             layout.name,
             layout.task,
-            f'{layout.kind} in {layout.folder}',
+            f'{layout.kind} in {shown(layout.folder)}',
             f'{layout.train.images:,}',
             f'{layout.val.images:,}' + (' (split)' if layout.val.from_split else ''),
             f'{len(layout.classes):,}: {shortened(layout.classes, _NAMED)}',

@@ -7,6 +7,7 @@ from pathlib import Path
 from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.checkpoint import read_checkpoint
 from xlearner_mm.config.options import read_config
+from xlearner_mm.layouts.layout import shown
 from xlearner_mm.pretraining.jobs import BACKBONE, CURVES, FEATURES, SHEET, stage_folder
 from xlearner_mm.pretraining.plan import Plan
 from xlearner_mm.pretraining.stage_files import EXPANSION, SQUEEZE
@@ -42,7 +43,7 @@ def write_result(plan: Plan, out: Path) -> None:
     atomic_write_text(out / REPORT, '\n\n'.join(parts) + '\n')
     atomic_write_text(out / VALUES, json_text(to_json(upstream)))
     print_table(table, 'sources: validation in percent')
-    print(f'written: {out / BACKBONE}, {out / REPORT}')
+    print(f'written: {shown(out) / BACKBONE}, {shown(out) / REPORT}')
     print(f'in a config of mmdet, mmseg or mmpretrain:\n{lines}')
 
 
@@ -55,7 +56,7 @@ def usage(out: Path) -> str:
         "custom_imports = dict(imports=['xlearner_mm'])\n"
         'model = dict(backbone=dict(\n'
         f"    _delete_=True, type='XLearnerResNet', depth={settings['depth']}{of_width}, out_indices=(0, 1, 2, 3),\n"
-        f"    init_cfg=dict(type='Pretrained', checkpoint={str(out / BACKBONE)!r})))\n"
+        f"    init_cfg=dict(type='Pretrained', checkpoint={str(shown(out) / BACKBONE)!r})))\n"
         f'# in_channels of necks and heads that read its levels: {meta["channels"]}'
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.layouts.layout import shown
 from xlearner_mm.pipeline import can_fork
 from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.pretraining.jobs import BACKBONE, measure_step, pretraining_jobs, run_jobs
@@ -81,7 +82,7 @@ def pretrain(
     try:
         made = open_plan(request, out, measure_step)
         made.show()
-        print(f'configs: {", ".join(str(out / file) for file in made.written)}', flush=True)
+        print(f'configs: {", ".join(str(shown(out) / file) for file in made.written)}', flush=True)
         if plan:
             return None
         outcome = run_jobs(pretraining_jobs(made, out), out, made.device)
