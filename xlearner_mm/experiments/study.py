@@ -101,7 +101,7 @@ STUDIES = {
         _link_study(),
         Study(
             'squeeze',
-            'Squeezes, one setting changed at a time',
+            'Fidelity of squeezes, one setting changed at a time',
             TRIALS,
             dict.fromkeys(TRIALS.variants, 3),
             ('default',),
