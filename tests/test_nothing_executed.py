@@ -18,6 +18,7 @@ UNSAFE = {
 """Calls that execute what they read, or that do unless they are told not to."""
 TOLD_NOT_TO = {'torch.load': ('weights_only', True), 'np.load': ('allow_pickle', False)}
 ALLOWED = {
+    ('xlearner_mm/datasets/annotation_cache.py', 'pickle.loads'): 'what MMEngine has serialized in this process',
     ('xlearner_mm/datasets/shared_annotations.py', 'pickle.loads'): 'memory of another process of the same training',
     ('xlearner_mm/mini/material.py', 'np.load'): 'an array that scikit-image carries; not pickled by default',
 }
