@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -257,13 +258,28 @@ def test_a_damaged_entry_is_read_again_after_one_line(place, tmp_path, written):
 def test_an_entry_is_json_and_no_pickle(tmp_path):
     build(objects(tmp_path / 'data'), tmp_path / 'cache')
     [entry] = entries(tmp_path / 'cache')
-    body = entry.read_bytes()[len(module._MAGIC) + 2 * module._NUMBER :]
+    body = entry.read_bytes()[len(module._MAGIC) : -2 * module._NUMBER]
     decoder = json.JSONDecoder()
-    header, stop = decoder.raw_decode(body.decode())
-    items, end = decoder.raw_decode(body.decode(), stop)
-    assert header['lengths'] == [end - stop]
+    items, stop = decoder.raw_decode(body.decode())
+    header, end = decoder.raw_decode(body.decode(), stop)
+    assert header['lengths'] == [stop]
     assert end == len(body)
     assert len(items) == COUNT
+
+
+def test_an_entry_is_written_and_compared_a_chunk_at_a_time(tmp_path, monkeypatch):
+    source = KINDS['class list'](tmp_path / 'data')
+    part = build(source).datasets['it']
+    del part.prepare_data  # which replaces the stock one after reading
+    part.data_list = [dict(img_path='x' * 1000, gt_label=i % 2) for i in range(4000)]
+    part.data_bytes, part.data_address = part._serialize_data()
+    monkeypatch.setattr(module, '_AT_ONCE', 50)
+    tracemalloc.start()
+    with (tmp_path / 'entry').open('wb') as file:
+        module._write(file, part, attributes_of(part), module._state_of([part.ann_file]), {})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < part.data_bytes.nbytes / 4
 
 
 @pytest.mark.parametrize(

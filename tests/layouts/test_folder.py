@@ -1,4 +1,4 @@
-"""What the names of folders and files mean."""
+"""Meaning of the names of folders and files."""
 
 import unicodedata
 

@@ -82,7 +82,7 @@ def batch_of(model, batch=None):
 
 
 def step(model, batch=None):
-    """What a training step logs, its gradients, and the state after it."""
+    """Return the log of a training step, its gradients, and the state after it."""
     wrapper, gradients = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1)), {}
     wrapper.optimizer.register_step_pre_hook(
         lambda *_: gradients.update({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})

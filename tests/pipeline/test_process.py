@@ -1,4 +1,4 @@
-"""Where jobs may be forks."""
+"""Forks of jobs."""
 
 import sys
 from types import ModuleType

@@ -24,7 +24,7 @@ def write(out, layouts, device, steps=100):
     tasks, lengths = list(dict.fromkeys(layout.task for layout in layouts)), Lengths(steps, steps, 'a reason')
     chosen = expansion_choices(tasks, NARROW, 'a reason', device, lengths, 1, 3)
     (out / 'expansion.py').write_text(expansion_text(layouts, chosen, out))
-    chosen = squeeze_choices(tasks, NARROW, lengths)
+    chosen = squeeze_choices(tasks, NARROW, device, lengths)
     (out / 'squeeze.py').write_text(squeeze_text([layout.name for layout in layouts], chosen, out))
 
 

@@ -46,7 +46,7 @@ def copied(planned, tmp_path):
 
 @pytest.fixture
 def replanned(monkeypatch):
-    """Whether a plan was made again."""
+    """Return the requests for which a plan is made again."""
     made = []
     monkeypatch.setattr(module._Planner, '__init__', lambda self, request, out: made.append(request))
     monkeypatch.setattr(module._Planner, 'make', lambda self, measure: made[-1])

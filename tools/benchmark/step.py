@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+FORMATS = {'contiguous': 'contiguous_format', 'channels_last': 'channels_last'}
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
@@ -66,10 +67,10 @@ def main() -> None:
         distill, student, teacher = squeeze_of(learner, model, sources, own, args.device)
         others: dict[str, Callable[[], None]] = {}  # beside the configured ways
         if args.channels_last:
-            for form in (torch.contiguous_format, torch.channels_last):
-                laid = laid_out(batches, form)
-                others[f'expansion {form}'] = step_of(learner, laid)
-                others[f'squeeze {form}'] = squeeze_of(learner, model, sources, laid, args.device)[0]
+            for form, name_in_torch in FORMATS.items():
+                laid = laid_out(batches, getattr(torch, name_in_torch))
+                others[f'expansion, {form}'] = step_of(learner, laid)
+                others[f'squeeze, {form}'] = squeeze_of(learner, model, sources, laid, args.device)[0]
             strided = {f'strided {name}': step_of_stock(learner, name, laid[name], args.device) for name in sources}
             others |= strided
         if args.compile:
@@ -102,14 +103,13 @@ def main() -> None:
             Ratio('optimizer', 'fused', 'expansion', taken['fused'], taken[first]),
         ]
         if args.channels_last:
-            plain, last = (f'{{}} {form}' for form in (torch.contiguous_format, torch.channels_last))
             lines += [
-                Ratio(stage, 'channels_last', 'contiguous', taken[last.format(stage)], taken[plain.format(stage)])
+                Ratio(stage, 'channels_last', 'contiguous', *(taken[f'{stage}, {form}'] for form in reversed(FORMATS)))
                 for stage in ('expansion', 'squeeze')
             ]
             total = sum(taken[name] for name in strided)
             lines.append(
-                Ratio('expansion', 'channels_last', 'stock, channels_last', taken[last.format('expansion')], total)
+                Ratio('expansion', 'channels_last', 'stock, channels_last', taken['expansion, channels_last'], total)
             )
         if args.compile:
             lines += [

@@ -1,1 +1,1 @@
-"""Configs: options of the command line, unknown settings, plain data."""
+"""Configs: options of the command line, unknown settings, plain data, text."""

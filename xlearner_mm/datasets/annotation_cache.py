@@ -13,11 +13,12 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -29,7 +30,7 @@ from xlearner_mm.errors import ConfigError, describe_error, refuse_unknown
 
 _MAGIC = b'xlearner_mm annotations 1\n'
 _NUMBER = 8
-"""Bytes of the checksum and of the header's length, behind the magic text."""
+"""Bytes of the header's length and of the checksum, at the end."""
 _AT_ONCE = 1000
 """Images of one JSON text."""
 _SETTLED = 2.0
@@ -107,13 +108,12 @@ class AnnotationCache:
         findings = read()
         if path is not None and files and len(part) >= self.least:
             try:
-                content = _content(part, before, files, findings)
-                if content is not None and _settled(files):
-                    with (
-                        atomic_write(path, f'.{platform.node()}.{os.getpid()}{PARTIAL}', durable=False) as partial,
-                        open(partial, 'wb') as file,
-                    ):
-                        file.write(content)
+                with (
+                    suppress(_NotKept),
+                    atomic_write(path, f'.{platform.node()}.{os.getpid()}{PARTIAL}', durable=False) as partial,
+                    open(partial, 'wb') as file,
+                ):
+                    _write(file, part, before, files, findings)
             except OSError as error:
                 print_log(f'{path} cannot be written ({error}): the next start reads again', 'current', logging.WARNING)
         return findings
@@ -128,7 +128,7 @@ class AnnotationCache:
         attributes = attributes_of(part)
         try:
             pickle.dumps([value for name, value in own.items() if name in attributes])  # compared, never written
-        except Exception:
+        except Exception:  # whatever objects raise that were not made for it
             return None
         code = (_name(part), _code(type(part).__module__), os.getcwd())
         key = (code, sorted(settings.items()), sorted(attributes.items()))
@@ -170,35 +170,45 @@ def _settled(files: list[list[Any]]) -> bool:
     return latest < time.time() - _SETTLED and _state_of([entry[0] for entry in files]) == files
 
 
-def _content(part: Any, before: Mapping[str, bytes], files: list[list[Any]], findings: Any) -> bytes | None:
-    """The bytes of an entry; None where plain data does not restore the dataset byte by byte."""
+class _NotKept(Exception):
+    """An entry that would not restore its dataset byte by byte, or whose files may change unnoticed."""
+
+
+def _write(file: BinaryIO, part: Any, before: Mapping[str, bytes], files: list[list[Any]], findings: Any) -> None:
+    """Write an entry: its items by chunks, of which only one is in memory, and a header behind them."""
+    checksum = 0
+    lengths: list[int] = []
+    file.write(_MAGIC)
     try:
         attributes = {name: _encoded(value) for name, value in changed_attributes(part, before).items()}
-        seen = _encoded(findings)
-        texts = [json.dumps(items, separators=(',', ':')).encode() for items in _chunks(part)]
-    except (TypeError, ValueError):
-        return None
-    pickles = [pickle.dumps(item, protocol=4) for text in texts for item in json.loads(text)]
-    if part.serialize_data:
-        edges = np.cumsum([len(own) for own in pickles])
-        if not np.array_equal(edges, part.data_address) or b''.join(pickles) != part.data_bytes.tobytes():
-            return None
-    elif pickles != [pickle.dumps(item, protocol=4) for item in part.data_list]:
-        return None
-    header = {'files': files, 'attributes': attributes, 'findings': seen, 'lengths': [len(text) for text in texts]}
+        header = {'files': files, 'attributes': attributes, 'findings': _encoded(findings), 'lengths': lengths}
+        for items, held in _chunks(part):
+            text = json.dumps(items, separators=(',', ':')).encode()
+            if [pickle.dumps(item, protocol=4) for item in json.loads(text)] != held:
+                raise _NotKept
+            file.write(text)
+            checksum = zlib.crc32(text, checksum)
+            lengths.append(len(text))
+    except (TypeError, ValueError) as error:  # no plain data
+        raise _NotKept from error
+    if not _settled(files):
+        raise _NotKept
     head = json.dumps(header).encode()
-    body = b''.join([len(head).to_bytes(_NUMBER, 'big'), head, *texts])
-    return b''.join([_MAGIC, zlib.crc32(body).to_bytes(_NUMBER, 'big'), body])
+    head += len(head).to_bytes(_NUMBER, 'big')
+    file.write(head + zlib.crc32(head, checksum).to_bytes(_NUMBER, 'big'))
 
 
-def _chunks(part: Any) -> Iterator[list[Any]]:
+def _chunks(part: Any) -> Iterator[tuple[list[Any], list[bytes]]]:
+    """Yield some items at a time, and the bytes in which MMEngine holds each."""
     for start in range(0, len(part), _AT_ONCE):
         stop = min(start + _AT_ONCE, len(part))
-        if not part.serialize_data:
-            yield part.data_list[start:stop]
-            continue
-        edges = [0 if start == 0 else int(part.data_address[start - 1]), *map(int, part.data_address[start:stop])]
-        yield [pickle.loads(part.data_bytes[a:b].data) for a, b in pairwise(edges)]
+        if part.serialize_data:
+            edges = [0 if start == 0 else int(part.data_address[start - 1]), *map(int, part.data_address[start:stop])]
+            held = [part.data_bytes[a:b].tobytes() for a, b in pairwise(edges)]
+            yield [pickle.loads(own) for own in held], held
+        else:
+            items = part.data_list[start:stop]
+            yield items, [pickle.dumps(item, protocol=4) for item in items]
 
 
 def _restored(path: str, part: Any) -> Any:
@@ -209,22 +219,18 @@ def _restored(path: str, part: Any) -> Any:
         open(path, 'rb') as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory,
         memoryview(memory) as view,
+        view[len(_MAGIC) : -_NUMBER] as body,
     ):
-        start = len(_MAGIC) + _NUMBER
-        with view[start:] as body:
-            checksum = int.from_bytes(view[start - _NUMBER : start], 'big')
-            if view[: len(_MAGIC)] != _MAGIC or zlib.crc32(body) != checksum:
-                raise ValueError('its checksum differs')
-            stop = _NUMBER + int.from_bytes(body[:_NUMBER], 'big')
-            header = json.loads(bytes(body[_NUMBER:stop]))
-            if _state_of([entry[0] for entry in header['files']]) != header['files']:
-                print_log(f'{path} is of files that have changed since: they are read again', 'current')
-                return None
-            texts = []
-            for length in header['lengths']:
-                texts.append((stop, stop + length))
-                stop += length
-            _fill(part, (json.loads(bytes(body[a:b])) for a, b in texts))
+        checksum = int.from_bytes(view[-_NUMBER:], 'big')
+        if view[: len(_MAGIC)] != _MAGIC or zlib.crc32(body) != checksum:
+            raise ValueError('its checksum differs')
+        head = int.from_bytes(body[-_NUMBER:], 'big')
+        header = json.loads(bytes(body[-_NUMBER - head : -_NUMBER]))
+        if _state_of([entry[0] for entry in header['files']]) != header['files']:
+            print_log(f'{path} is of files that have changed since: they are read again', 'current')
+            return None
+        edges = pairwise([0, *accumulate(header['lengths'])])
+        _fill(part, (json.loads(bytes(body[a:b])) for a, b in edges))
     vars(part).update({name: _decoded(value) for name, value in header['attributes'].items()})
     print_log(f'annotations of {len(part):,} images as they were read before: {path}', 'current')
     return _decoded(header['findings'])

@@ -21,7 +21,7 @@ def _schedule(steps: int) -> dict[str, object]:
     }
 
 
-# Complete, so that trials stay what they were when the configs' defaults change.
+# All that trials change, so that they stay what they were when the configs' defaults change.
 _COMMON: Mapping[str, object] = {
     'model.loss._delete_': True,
     'model.loss.type': 'FitNetLoss',

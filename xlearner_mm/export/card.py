@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.checkpoint import META_KEY, resolve_checkpoint
 from xlearner_mm.checkpoint.reading import PUBLISHED
+from xlearner_mm.config.text import assignment
 from xlearner_mm.errors import CheckpointError
 from xlearner_mm.export.exporter import export_backbone
 from xlearner_mm.export.formats import plain_resnet_of, require, timm_state, torchvision_state
@@ -21,7 +23,6 @@ from xlearner_mm.normalization import RGB, Normalization
 
 _HUB_TASKS = {'cls': 'image-classification', 'det': 'object-detection', 'seg': 'image-segmentation'}
 _LICENSE = 'fill in: the licenses of the sources decide it'
-_WIDTH = 100
 _PAPER = 'https://arxiv.org/abs/2203.08764'
 # Deep stem, pooling shortcut -> the type that has them.
 _RESNETS = {(False, False): '', (True, False): 'V1c', (True, True): 'V1d'}
@@ -220,7 +221,7 @@ def _loading(name: str, stored: StoredBackbone, other: Mapping[str, Mapping[str,
     ]
     for library, settings in _downstream(f'{name}/{PUBLISHED}', stored).items():
         first = '`import xlearner_mm` before the config is read.\n\n' if library == 'mmseg' else ''
-        parts.append(_section(library, _code(settings), first))
+        parts.append(_section(library, '\n'.join(starmap(assignment, settings.items())), first))
     order = Normalization.parse(stored.meta['normalization']).order
     feed = '' if order == RGB else f'Feed {order.upper()} images.\n\n'
     for library, found in other.items():
@@ -237,21 +238,6 @@ def _loading(name: str, stored: StoredBackbone, other: Mapping[str, Mapping[str,
             )
             parts.append(_section(library, code, feed))
     return '\n\n'.join(parts)
-
-
-def _code(settings: Mapping[str, Any]) -> str:
-    """Return settings as lines of a config."""
-    return '\n'.join(f'{name} = {_literal(value)}' for name, value in settings.items())
-
-
-def _literal(value: Any, indent: str = '') -> str:
-    if not isinstance(value, Mapping):
-        return repr(value)
-    inner = indent + ' ' * 4
-    items = [f'{key}={_literal(item, inner)}' for key, item in value.items()]
-    if len(short := f'dict({", ".join(items)})') <= _WIDTH and '\n' not in short:
-        return short
-    return 'dict(\n' + ''.join(f'{inner}{item},\n' for item in items) + f'{indent})'
 
 
 def _section(title: str, code: str, first: str = '') -> str:

@@ -1,4 +1,4 @@
-"""What a folder of labeled images holds, as the settings of stock datasets."""
+"""The content of a folder of labeled images, as settings of stock datasets."""
 
 from __future__ import annotations
 

@@ -93,11 +93,14 @@ def pass_contiguous_to_operators(model: nn.Module) -> None:
     """
     for module in model.modules():
         if any(kind.__module__.startswith('mmcv.ops') for kind in type(module).__mro__):
-            module.register_forward_pre_hook(_as_contiguous)
+            module.register_forward_pre_hook(_as_contiguous, with_kwargs=True)
 
 
-def _as_contiguous(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(each.contiguous() if isinstance(each, Tensor) else each for each in inputs)
+def _as_contiguous(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:
+    def contiguous(value: Any) -> Any:
+        return value.contiguous() if isinstance(value, Tensor) else value
+
+    return tuple(map(contiguous, args)), {key: contiguous(value) for key, value in kwargs.items()}
 
 
 def require_preprocessor(source: Source) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from xlearner_mm.config.text import Choice
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.pretraining.config_text import Choice
 from xlearner_mm.pretraining.networks import atss, faster_rcnn, fcn, linear_classifier, upernet
 
 if TYPE_CHECKING:

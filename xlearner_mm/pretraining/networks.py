@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.hub import get_config
 
-from xlearner_mm.pretraining.config_text import SPREAD, Name
+from xlearner_mm.config.text import SPREAD, Name
 
 NORMALIZATION = {'mean': [123.675, 116.28, 103.53], 'std': [58.395, 57.12, 57.375]}
 """ImageNet's, which downstream configs have by default."""

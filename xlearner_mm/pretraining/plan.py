@@ -19,6 +19,7 @@ from typing import Any
 from xlearner_mm.analysis.dry_run import Estimate, estimate_config
 from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.config.options import read_config
+from xlearner_mm.config.text import Choice, code
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.layouts import Layout, describe, recognize
 from xlearner_mm.pipeline.display import duration
@@ -37,7 +38,6 @@ from xlearner_mm.pretraining.choices import (
     lengths_within,
     parse_budget,
 )
-from xlearner_mm.pretraining.config_text import Choice, code
 from xlearner_mm.pretraining.source_file import pixel_shares, source_choices, source_text
 from xlearner_mm.pretraining.stage_files import (
     EXPANSION,
@@ -59,7 +59,7 @@ Folders = Mapping[str, 'str | PathLike[str]'] | Iterable['str | PathLike[str]'] 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for.
+    """The folders and settings that a user gives.
 
     Args:
         folders: task -> source -> folder.
@@ -339,7 +339,7 @@ class _Planner:
         )
         texts[f'{EXPANSION}.py'] = expansion_text(self.layouts, chosen[f'{EXPANSION}.py'], self.out)
         if SQUEEZE in self.stages:
-            chosen[f'{SQUEEZE}.py'] = squeeze_choices(*of_all, lengths)
+            chosen[f'{SQUEEZE}.py'] = squeeze_choices(*of_all, self.device, lengths)
             names = [layout.name for layout in self.layouts]
             texts[f'{SQUEEZE}.py'] = squeeze_text(names, chosen[f'{SQUEEZE}.py'], self.out)
         for file, text in texts.items():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xlearner_mm.config.text import Choice, Name, assignment, comment
 from xlearner_mm.datasets.stock_datasets import build_deferred
-from xlearner_mm.pretraining.config_text import Choice, Name, assignment, comment
 from xlearner_mm.pretraining.networks import NORMALIZATION
 from xlearner_mm.spread import spread
 

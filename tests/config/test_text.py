@@ -2,7 +2,7 @@
 
 import pytest
 
-from xlearner_mm.pretraining.config_text import SPREAD, Choice, Name, code, comment
+from xlearner_mm.config.text import SPREAD, Choice, Name, code, comment
 
 VALUES = [
     1e-5,
