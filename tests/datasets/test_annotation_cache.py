@@ -1,5 +1,6 @@
 """Annotations that were read before are restored exactly, from files that execute nothing; changes are noticed."""
 
+import gc
 import json
 import logging
 import os
@@ -372,3 +373,19 @@ def test_processes_that_start_together_read_the_same_and_share_one_entry(tmp_pat
     outputs = [process.communicate()[0].splitlines()[-1] for process in [start(seed) for seed in (1, 2)]]
     assert outputs[0] == outputs[1]
     assert len(entries(tmp_path / 'cache')) == 1
+
+
+@pytest.mark.parametrize('enabled', [True, False])
+def test_the_garbage_collector_is_as_before(enabled, tmp_path, monkeypatch):
+    source = KINDS['class folders'](tmp_path / 'data')
+    states = []
+    monkeypatch.setattr(module, '_fill', lambda *_: states.append(gc.isenabled()) or 1 / 0)
+    was = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        for _ in range(2):
+            build(source, tmp_path / 'cache')
+            assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was else gc.disable)()
+    assert states == [False]

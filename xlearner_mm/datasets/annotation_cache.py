@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import logging
@@ -13,7 +14,7 @@ import time
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from itertools import accumulate, pairwise
@@ -93,7 +94,8 @@ class AnnotationCache:
         """
         path = self._path(part, settings)
         try:
-            found = None if path is None else _restored(path, part)
+            with _without_collector():
+                found = None if path is None else _restored(path, part)
         except Exception as error:  # whatever damaged content raises
             print_log(
                 f'{path} is damaged ({describe_error(error)[:100]}): the annotations are read again',
@@ -110,6 +112,7 @@ class AnnotationCache:
             try:
                 with (
                     suppress(_NotKept),
+                    _without_collector(),
                     atomic_write(path, f'.{platform.node()}.{os.getpid()}{PARTIAL}', durable=False) as partial,
                     open(partial, 'wb') as file,
                 ):
@@ -134,6 +137,18 @@ class AnnotationCache:
         key = (code, sorted(settings.items()), sorted(attributes.items()))
         stem = Path(part.ann_file or part.data_root or 'folders').stem
         return os.path.join(self.folder, f'{stem}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.annotations')
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Pause the search for cycles, which plain data has none of and which takes most of the time of decoding it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _name(part: BaseDataset) -> str:
