@@ -7,6 +7,7 @@ from xlearner_mm.experiments.squeeze_trials import TRIALS, options_of
 
 SQUEEZE = 'configs/mini/xlearner_seg_r18_squeeze.py'
 SCHEDULE = {'train_cfg', 'param_scheduler'}
+SHARED = SCHEDULE | {'optim_wrapper'}
 
 
 def settings(trial, **defaults):
@@ -14,7 +15,7 @@ def settings(trial, **defaults):
     cfg.merge_from_dict(defaults)
     cfg.merge_from_dict(dict(TRIALS.trainings[trial].options))
     model = cfg.model.to_dict()
-    return {**{f'model.{key}': value for key, value in model.items()}, **{key: cfg[key] for key in SCHEDULE}}
+    return {**{f'model.{key}': value for key, value in model.items()}, **{key: cfg[key] for key in SHARED}}
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,7 @@ def test_the_hard_shared_backbone_is_a_checkpoint_of_the_student():
         {'model.loss': {'_delete_': True, 'type': 'SmoothL1CosineLoss', 'beta': 2.0}},
         {'model.start_from': 'average'},
         {'train_cfg.max_iters': 900, 'param_scheduler.1.end': 900},
+        {'optim_wrapper.optimizer.lr': 1e-3},
     ],
 )
 def test_a_new_default_of_the_configs_leaves_trials_as_they_are(changes):

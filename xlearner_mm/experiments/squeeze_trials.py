@@ -35,12 +35,14 @@ _COMMON: Mapping[str, object] = {
     'model.drop_teachers': 0.0,
     'model.mix': None,
     'model.heads': None,
+    'optim_wrapper.optimizer.lr': 3e-3,
     **_schedule(_STEPS),
 }
 _CHANGES: Mapping[str, Mapping[str, object]] = {
     'default': {},
     'longest': _schedule(_LONGEST),
     'heads_labels': {'model.heads.loss': 'labels', 'model.heads.weight': 1.0},
+    'heads_labels_light': {'model.heads.loss': 'labels', 'model.heads.weight': 0.3},
     'heads_outputs': {'model.heads.loss': 'outputs', 'model.heads.weight': 1.0},
     'plain_targets': {'model.standardize': None},
     'scalar_targets': {'model.standardize._delete_': True, 'model.standardize.type': 'ScalarStandardize'},
@@ -54,6 +56,8 @@ _CHANGES: Mapping[str, Mapping[str, object]] = {
     'from_det': {'model.start_from': 'det'},
     'from_scratch': {'model.start_from': None},
     'from_hard_sharing': {'model.start_from': None, 'model.student.init_cfg.type': 'Pretrained'},
+    'high_lr': {'optim_wrapper.optimizer.lr': 6e-3},
+    'low_lr': {'optim_wrapper.optimizer.lr': 1.5e-3},
 }
 
 

@@ -55,8 +55,9 @@ def read_facts(path: str, meta: Mapping[str, Any]) -> Facts:
         facts.versions = starts[-1]['versions']
     else:
         facts.missing.append('numbers of images, and versions: the folder of the checkpoint has no run.json')
-    whole = (description_of(content) or {})['backbone'].get('branches', {})
-    if meta['branch'] is not None and len(whole) > 1:
+    description = description_of(content)
+    branches = description['backbone'].get('branches', {}) if description else {}
+    if meta['branch'] is not None and len(branches) > 1:
         facts.missing.append('scores: the branch was validated with its links, which it is published without')
     elif holds_ema(content) and not meta['ema']:
         facts.missing.append('scores: the moving average of the weights was validated, which these are not')
