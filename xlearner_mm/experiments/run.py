@@ -17,8 +17,8 @@ from xlearner_mm.report.report import REPORT_FILES, Report, update_report
 from xlearner_mm.report.results import read_results
 from xlearner_mm.transfer.protocol import TransferSet, transfer_sets
 
-DEMO = ('scratch', 'hard_sharing_seg', 'hard_sharing_seg_flops', 'xlearner_seg')
-"""The variants of the demo."""
+DEMO = ('scratch', 'hard_sharing_seg_flops', 'xlearner_seg')
+"""The variants of the demo; of the two budgets of hard-sharing the larger one, as many FLOPs as X-Learner."""
 PAPER = (
     *('ImageNet supervised', 'SimCLR', 'Hard-sharing', 'X-Learner', 'X-Learner++', 'X-Learner w/ seg'),
     *('X-Learner w/o Rec.', 'X-Learner_t', 'X-Learner_r', 'X-Learner_p'),
@@ -85,7 +85,7 @@ def run_demo(work_dir: Path, workers: int, steps: int | None = None, fresh: bool
 
     squeeze = MINI.trainings_of('xlearner_seg')
     stages = {
-        'Hard-sharing': 'hard_sharing_seg_r18',
+        'Hard-sharing': 'hard_sharing_seg_flops_r18',
         'X-Learner, expanded': squeeze[0],
         'X-Learner, squeezed': squeeze[-1],
     }

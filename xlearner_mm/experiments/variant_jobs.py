@@ -19,6 +19,12 @@ from xlearner_mm.transfer.protocol import Protocol, TransferSet
 from xlearner_mm.transfer.rows import RANDOM_START, suite_row
 from xlearner_mm.transfer.suite import transfer_jobs
 
+LOAD_IN_PROCESS = {'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': False}
+"""Settings of the pre-trainings, which run side by side, one a core.
+
+A further process would cost more than it loads: sending 64 px images between processes takes longer than reading them.
+Every image has its own seed, so that results do not depend on it.
+"""
 PROTOCOL = Protocol()
 """Protocol of all variants: frozen, as in the configs of the transfer sets, classification by logistic regression."""
 
@@ -51,7 +57,8 @@ def variant_jobs(
     for name in dict.fromkeys(training for variant in names for training in family.trainings_of(variant)):
         training, folder = family.trainings[name], stage_dir(work_dir, name)
         shortened = {} if steps is None else training.shortened
-        options = {**training.options, 'default_hooks.checkpoint.interval': 50, **common, **shortened, **seeded}
+        options = {**training.options, **LOAD_IN_PROCESS, 'default_hooks.checkpoint.interval': 50}
+        options |= {**common, **shortened, **seeded}
         jobs.append(_training_job(family, training, work_dir, options))
         if training.export:
             jobs.append(_export_job(f'stages/{name}/export', name, folder, folder / 'backbone.pth'))
