@@ -55,7 +55,7 @@ _CHANGES: Mapping[str, Mapping[str, object]] = {
     'from_average': {'model.start_from': 'average'},
     'from_det': {'model.start_from': 'det'},
     'from_scratch': {'model.start_from': None},
-    'from_hard_sharing': {'model.start_from': None, 'model.student.init_cfg.type': 'Pretrained'},
+    'from_hard_sharing': {'model.start_from': None},  # and a checkpoint of the student, see below
     'high_lr': {'optim_wrapper.optimizer.lr': 6e-3},
     'low_lr': {'optim_wrapper.optimizer.lr': 1.5e-3},
 }
@@ -75,6 +75,7 @@ def _trials() -> Family:
     for name, changes in _CHANGES.items():
         reads = dict(squeeze.reads)
         if name == 'from_hard_sharing':
+            reads['model.student.init_cfg.type'] = 'Pretrained'
             reads['model.student.init_cfg.checkpoint'] = f'{{{shared.name}}}/backbone.pth'
         seconds = squeeze.seconds * float(str(changes.get('train_cfg.max_iters', _STEPS))) / _STEPS
         trainings[name] = replace(squeeze, alias=name, seconds=seconds, reads=reads, options=options_of(changes))

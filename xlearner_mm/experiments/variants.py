@@ -15,7 +15,7 @@ class Training:
         config: below the folder of the family's configs.
         seconds: approximate duration on one core.
         reads: setting -> value, with ``{<training>}`` for the work directory of a training, which must run before.
-            Defaults to none.
+            A dry run leaves them out. Defaults to none.
         export: whether its backbone is written to ``backbone.pth`` for a later training. Defaults to False.
         shortened: setting -> value for a trial of a few steps, beside their number. Defaults to none.
         options: setting -> value, overrides of the config. Defaults to none.
@@ -38,7 +38,8 @@ class Training:
     @property
     def before(self) -> tuple[str, ...]:
         """Names of the trainings that it reads."""
-        return tuple(dict.fromkeys(value.partition('{')[2].partition('}')[0] for value in self.reads.values()))
+        read = (value.partition('{')[2].partition('}')[0] for value in self.reads.values())
+        return tuple(dict.fromkeys(filter(None, read)))
 
 
 @dataclass(frozen=True)
