@@ -23,11 +23,28 @@ def inside_the_repository(monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
 
 
-@pytest.mark.parametrize('trial', [name for name in TRIALS.variants if name not in ('default', 'from_hard_sharing')])
+SEVERAL = {'default', 'from_hard_sharing', 'together', 'together_longest', 'plain_longest'}
+
+
+@pytest.mark.parametrize('trial', [name for name in TRIALS.variants if name not in SEVERAL])
 def test_a_trial_changes_one_setting(trial):
     default, own = settings('default'), settings(trial)
     changed = {key for key in own if own[key] != default[key]}
     assert len(changed) == 1 or changed == SCHEDULE
+
+
+def test_the_second_round_combines_trials_of_the_first():
+    default = settings('default')
+    for trial, parts in (
+        ('together', ('heads_labels', 'plain_targets')),
+        ('together_longest', ('heads_labels', 'plain_targets')),
+        ('plain_longest', ('plain_targets', 'longest')),
+    ):
+        own = settings(trial)
+        singly = [settings(part) for part in parts]
+        for key in own.keys() - SCHEDULE:
+            assert own[key] == next((one[key] for one in singly if one[key] != default[key]), default[key])
+    assert [settings(trial)['train_cfg'].max_iters for trial in ('together', 'plain_longest')] == [450, 675]
 
 
 def test_the_hard_shared_backbone_is_a_checkpoint_of_the_student():

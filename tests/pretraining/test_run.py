@@ -25,7 +25,8 @@ def test_folders_of_three_tasks_become_a_backbone_and_a_report(folders, tmp_path
     made = namespace['backbone']
     assert made == tmp_path / 'work_dirs/mine/backbone.pth'
     printed = capfd.readouterr().out
-    for word in ('check: done', 'expansion: done', 'squeeze: done', "checkpoint='work_dirs/mine/backbone.pth'", 'channels'):
+    checkpoint = "checkpoint='work_dirs/mine/backbone.pth'"
+    for word in ('check: done', 'expansion: done', 'squeeze: done', checkpoint, 'channels'):
         assert word in printed
     backbone = xlearner_mm.get_backbone(made)
     assert backbone.channels == (8, 16, 32, 64)

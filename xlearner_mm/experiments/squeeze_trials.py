@@ -10,6 +10,8 @@ from xlearner_mm.experiments.variants import MINI, Family, Training, Variant
 _STEPS = 450
 _LONGEST = 675
 """Steps of as many FLOPs as 1.5 times the expansion; both stages have the same FLOPs a step."""
+_LONGEST_WITH_LABELS = 580
+"""The same for a squeeze whose heads have a loss on labels, whose steps cost more."""
 
 
 def _schedule(steps: int) -> dict[str, object]:
@@ -38,6 +40,7 @@ _COMMON: Mapping[str, object] = {
     'optim_wrapper.optimizer.lr': 3e-3,
     **_schedule(_STEPS),
 }
+_TOGETHER = {'model.heads.loss': 'labels', 'model.heads.weight': 1.0, 'model.standardize': None}
 _CHANGES: Mapping[str, Mapping[str, object]] = {
     'default': {},
     'longest': _schedule(_LONGEST),
@@ -58,6 +61,9 @@ _CHANGES: Mapping[str, Mapping[str, object]] = {
     'from_hard_sharing': {'model.start_from': None},  # and a checkpoint of the student, see below
     'high_lr': {'optim_wrapper.optimizer.lr': 6e-3},
     'low_lr': {'optim_wrapper.optimizer.lr': 1.5e-3},
+    'together': _TOGETHER,
+    'together_longest': {**_TOGETHER, **_schedule(_LONGEST_WITH_LABELS)},
+    'plain_longest': {'model.standardize': None, **_schedule(_LONGEST)},
 }
 
 
