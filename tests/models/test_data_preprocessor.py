@@ -127,6 +127,10 @@ def step(model):
     return logs, {name: p.grad for name, p in model.named_parameters()}, formats
 
 
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == 'AVX2',
+    reason='oneDNN 3.10 writes out of bounds with AVX2 where channels_last has other than multiples of 8 channels',
+)
 @pytest.mark.parametrize('stage', ['expansion', 'squeeze'])
 def test_channels_last_computes_the_same(tmp_path, stage):
     def build(memory_format):
