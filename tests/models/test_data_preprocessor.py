@@ -113,6 +113,12 @@ def squeeze(memory_format, folder):
     return MODELS.build(dict(tiny_squeeze(write_teacher(folder / 'teacher.pth')), memory_format=memory_format))
 
 
+sound_in_channels_last = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == 'AVX2',
+    reason='oneDNN 3.10 writes out of bounds with AVX2 where channels_last has other than multiples of 8 channels',
+)
+
+
 def step(model):
     """Losses, gradients and memory formats of the features of a step."""
     formats = set()
@@ -127,10 +133,7 @@ def step(model):
     return logs, {name: p.grad for name, p in model.named_parameters()}, formats
 
 
-@pytest.mark.skipif(
-    torch.backends.cpu.get_cpu_capability() == 'AVX2',
-    reason='oneDNN 3.10 writes out of bounds with AVX2 where channels_last has other than multiples of 8 channels',
-)
+@sound_in_channels_last
 @pytest.mark.parametrize('stage', ['expansion', 'squeeze'])
 def test_channels_last_computes_the_same(tmp_path, stage):
     def build(memory_format):
@@ -147,6 +150,7 @@ def test_channels_last_computes_the_same(tmp_path, stage):
         torch.testing.assert_close(other_gradients[name], gradient, rtol=1e-4, atol=float(scale), msg=name)
 
 
+@sound_in_channels_last
 def test_operators_of_mmcv_read_the_features_right_in_channels_last():
     """Their kernels take any memory for contiguous."""
     sources = tiny_sources()
