@@ -3,6 +3,7 @@
 import pytest
 from mmengine.config import Config
 
+from xlearner_mm.analysis.dry_run import estimate_config
 from xlearner_mm.experiments.squeeze_trials import TRIALS, options_of
 
 SQUEEZE = 'configs/mini/xlearner_seg_r18_squeeze.py'
@@ -45,6 +46,17 @@ def test_the_second_round_combines_trials_of_the_first():
         for key in own.keys() - SCHEDULE:
             assert own[key] == next((one[key] for one in singly if one[key] != default[key]), default[key])
     assert [settings(trial)['train_cfg'].max_iters for trial in ('together', 'plain_longest')] == [450, 675]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('trial', ['longest', 'plain_longest', 'together_longest'])
+def test_the_longest_squeezes_cost_half_as_much_again_as_the_expansion(trial):
+    expansion = estimate_config(Config.fromfile('configs/mini/xlearner_seg_r18_expansion.py'))
+    cfg = Config.fromfile(SQUEEZE)
+    cfg.merge_from_dict(dict(TRIALS.trainings[trial].options))
+    squeeze = estimate_config(cfg)
+    ratio = squeeze.steps * squeeze.flops_per_step / (expansion.steps * expansion.flops_per_step)
+    assert round(ratio, 2) == 1.5
 
 
 def test_the_hard_shared_backbone_is_a_checkpoint_of_the_student():

@@ -83,17 +83,33 @@ def memory_format_of(name: str) -> torch.memory_format:
     return _FORMATS[name]
 
 
-def pass_contiguous_to_operators(model: nn.Module) -> None:
-    """Let mmcv's operators in a model (RoIAlign, deformable convolutions, ...) get contiguous tensors.
+def pass_contiguous_where_misread(model: nn.Module) -> None:
+    """Let modules of a model whose kernels misread channels-last memory get contiguous tensors.
 
-    Their kernels read any other memory format as if it were contiguous, without an error.
+    mmcv's operators (RoIAlign, deformable convolutions, ...) take any memory for contiguous, without an error. The
+    weights' gradient of a strided 1x1 convolution of fewer than 8 channels is written out of bounds by oneDNN on CPUs
+    with AVX2 and without AVX-512 (oneDNN 3.10, in torch 2.11).
 
     Args:
-        model: whose modules of ``mmcv.ops`` get a hook.
+        model: whose modules of these kinds get a hook.
     """
     for module in model.modules():
-        if any(kind.__module__.startswith('mmcv.ops') for kind in type(module).__mro__):
+        if _is_operator(module) or _is_strided_projection(module):
             module.register_forward_pre_hook(_as_contiguous, with_kwargs=True)
+
+
+def _is_operator(module: nn.Module) -> bool:
+    return any(kind.__module__.startswith('mmcv.ops') for kind in type(module).__mro__)
+
+
+def _is_strided_projection(module: nn.Module) -> bool:
+    """Whether a module is a strided 1x1 convolution of so few channels that oneDNN pads them to its vectors of 8."""
+    return (
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and max(module.stride) > 1
+        and module.in_channels < 8
+    )
 
 
 def _as_contiguous(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:

@@ -24,7 +24,7 @@ from xlearner_mm.checkpoint import (
 )
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import without_library_defaults
-from xlearner_mm.models.data_preprocessor import normalization_of, pass_contiguous_to_operators, tell_loaded_order
+from xlearner_mm.models.data_preprocessor import normalization_of, pass_contiguous_where_misread, tell_loaded_order
 from xlearner_mm.models.distillation.foundation import FoundationBackbone
 from xlearner_mm.normalization import BGR, ORDERS, Normalization
 from xlearner_mm.registry import MODELS
@@ -70,7 +70,7 @@ class FrozenModel:
         self._is_copy = False
         settings = {key: value for key, value in model.items() if key not in _TRAINING_ONLY}
         self.module: nn.Module = MODELS.build(without_library_defaults(settings))
-        pass_contiguous_to_operators(self.module)
+        pass_contiguous_where_misread(self.module)
         self._read(checkpoint)
 
     def _read(self, checkpoint: str) -> None:

@@ -16,7 +16,7 @@ from xlearner_mm.models.compilation import compile_in_place
 from xlearner_mm.models.data_preprocessor import (
     MultiSourceDataPreprocessor,
     common_normalization,
-    pass_contiguous_to_operators,
+    pass_contiguous_where_misread,
     tell_source_order,
 )
 from xlearner_mm.models.expansion.expanded_backbone import Levels, XLearnerExpandedBackbone
@@ -99,7 +99,7 @@ class ExpansionLearner(BaseModel):
         self._check_every_branch_is_trained()
         self._check_every_level_is_read()
         self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalization)
-        pass_contiguous_to_operators(self)
+        pass_contiguous_where_misread(self)
         hinted = [module for hint in self.hints.values() for module in hint.teacher.whole_modules()]
         compile_in_place('ExpansionLearner', [*self.backbone.whole_modules(), *hinted], compile)
 

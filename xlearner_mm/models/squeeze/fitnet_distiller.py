@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xlearner_mm.errors import ConfigError, refuse_unknown
 from xlearner_mm.models.compilation import compile_in_place
-from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor, pass_contiguous_to_operators
+from xlearner_mm.models.data_preprocessor import MultiSourceDataPreprocessor, pass_contiguous_where_misread
 from xlearner_mm.models.distillation.comparison import (
     GUIDANCE,
     LOSS,
@@ -163,7 +163,7 @@ class FitNetDistiller(StudentOfHeads):
             _check_choice('start_from', start_from, (*backbone.branches, AVERAGE))
         self.start_from, self._student_cfg = start_from, plain(student)
         self.student, self._student_start = build_student(student, start_from, normalization)
-        pass_contiguous_to_operators(self.student)
+        pass_contiguous_where_misread(self.student)
         widths = probe_channels(self.student, 'student')
         check_levels(_OWNER, compared, {'student': widths})
         check_all_trains(self.student, compared)

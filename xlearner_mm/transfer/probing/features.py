@@ -22,7 +22,7 @@ from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.datasets.channel_order import loaded_order
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.models.data_preprocessor import memory_format_of, pass_contiguous_to_operators, tell_loaded_order
+from xlearner_mm.models.data_preprocessor import memory_format_of, pass_contiguous_where_misread, tell_loaded_order
 from xlearner_mm.normalization import BGR, GRAY
 from xlearner_mm.registry import DATASETS, MODELS, plain
 
@@ -170,7 +170,7 @@ class FeatureExtractor:
             # Inside a network, as in a training, the backbone refuses another normalization than its own.
             network = nn.Module()
             network.data_preprocessor, network.backbone = preprocessor, backbone
-            pass_contiguous_to_operators(network)
+            pass_contiguous_where_misread(network)
             with nothing_executed():
                 backbone.init_weights()
             network.eval().to(self.device)
