@@ -54,6 +54,14 @@ def test_a_digest_depends_on_all_settings_and_not_on_the_machine(monkeypatch):
     assert study.digest('PoolLink') == digests['PoolLink']
 
 
+def test_a_digest_does_not_depend_on_the_variables_of_a_config(monkeypatch):
+    study = STUDIES['links']
+    digest = study.digest('ConvLink')
+    link = study.family.trainings['ConvLink']
+    monkeypatch.setitem(study.family.trainings, 'ConvLink', replace(link, options={**link.options, 'a_variable': 1}))
+    assert study.digest('ConvLink') == digest
+
+
 @pytest.mark.parametrize('study', STUDIES.values(), ids=STUDIES)
 def test_rows_are_variants_and_are_compared_to_rows(study):
     assert set(study.seeds) <= set(study.family.variants)

@@ -13,11 +13,13 @@ from typing import Any
 
 from filelock import FileLock
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.experiments.squeeze_trials import TRIALS
 from xlearner_mm.experiments.variant_jobs import budget_of, seconds_of, upstream_of, variant_jobs, variant_row
 from xlearner_mm.experiments.variants import MINI, MINI_SOURCES, PHOTO, Family, Variant
+from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.pipeline import JobRunner, can_fork
 from xlearner_mm.pipeline.job import Job
 from xlearner_mm.pipeline.runner import INTERRUPTED
@@ -55,15 +57,21 @@ class Study:
         return transfer_sets(self.family.configs / 'transfer') if self.judged_by == 'transfer' else []
 
     def digest(self, row: str) -> str:
-        """Return a hash of all configs that decide a row, independent of the machine."""
+        """Return a hash of all settings that decide a row, independent of the machine and of a config's variables."""
         described: list[Any] = []
         for name in self.family.trainings_of(row):
             training = self.family.trainings[name]
             cfg = Config.fromfile(str(self.family.configs / training.config))
             cfg.merge_from_dict(dict(training.options))
-            described.append([name, cfg.to_dict(), dict(training.reads)])
-        described += [Config.fromfile(str(entry.config)).to_dict() for entry in self.sets]
+            described.append([name, _settings_of(cfg), dict(training.reads)])
+        described += [_settings_of(Config.fromfile(str(entry.config))) for entry in self.sets]
         return hashlib.sha256(json.dumps(described, sort_keys=True, default=repr).encode()).hexdigest()[:12]
+
+
+def _settings_of(cfg: Config) -> dict[str, Any]:
+    """Return what a runner reads of a config, without the variables that its settings were built from."""
+    read = {*settings_of(Runner), 'sources'}
+    return {name: value for name, value in cfg.to_dict().items() if name in read}
 
 
 def _link_study() -> Study:
