@@ -24,7 +24,10 @@ def inside_the_repository(monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
 
 
-SEVERAL = {'default', 'from_hard_sharing', 'together', 'together_longest', 'plain_longest'}
+SEVERAL = {
+    *('default', 'from_hard_sharing', 'together', 'together_longest', 'plain_longest'),
+    *('cls_labels_longest', 'cls_labels_weighted'),
+}
 
 
 @pytest.mark.parametrize('trial', [name for name in TRIALS.variants if name not in SEVERAL])
@@ -48,8 +51,18 @@ def test_the_second_round_combines_trials_of_the_first():
     assert [settings(trial)['train_cfg'].max_iters for trial in ('together', 'plain_longest')] == [450, 675]
 
 
+def test_the_last_round_adds_labels_of_classification_and_then_weights_of_the_other_branches():
+    plain, labels, weighted = (
+        settings(trial) for trial in ('plain_longest', 'cls_labels_longest', 'cls_labels_weighted')
+    )
+    assert {key for key in labels if labels[key] != plain[key]} == {'model.heads'}
+    assert labels['model.heads'] == {'loss': 'labels', 'weight': 1.0, 'tasks': ['cls']}
+    assert {key for key in weighted if weighted[key] != labels[key]} == {'model.branch_weights'}
+    assert weighted['model.branch_weights'] == {'det': 2.0, 'seg': 2.0}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('trial', ['longest', 'plain_longest', 'together_longest'])
+@pytest.mark.parametrize('trial', ['longest', 'plain_longest', 'together_longest', 'cls_labels_longest'])
 def test_the_longest_squeezes_cost_half_as_much_again_as_the_expansion(trial):
     expansion = estimate_config(Config.fromfile('configs/mini/xlearner_seg_r18_expansion.py'))
     cfg = Config.fromfile(SQUEEZE)
@@ -71,7 +84,8 @@ def test_the_hard_shared_backbone_is_a_checkpoint_of_the_student():
 @pytest.mark.parametrize(
     'changes',
     [
-        {'model.heads': {'loss': 'labels', 'weight': 2.0}},
+        {'model.heads': {'loss': 'labels', 'weight': 2.0, 'tasks': ['cls']}},
+        {'model.branch_weights': {'seg': 2.0}},
         {'model.standardize': None},
         {'model.loss': {'_delete_': True, 'type': 'SmoothL1CosineLoss', 'beta': 2.0}},
         {'model.start_from': 'average'},

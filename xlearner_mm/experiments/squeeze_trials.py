@@ -34,19 +34,27 @@ _COMMON: Mapping[str, object] = {
     'model.start_from': 'cls',
     'model.supervise': 'all',
     'model.balance': 'source',
+    'model.branch_weights': None,
     'model.drop_teachers': 0.0,
     'model.mix': None,
     'model.heads': None,
     'optim_wrapper.optimizer.lr': 3e-3,
     **_schedule(_STEPS),
 }
-_TOGETHER = {'model.heads.loss': 'labels', 'model.heads.weight': 1.0, 'model.standardize': None}
+
+
+def _heads(loss: str, weight: float = 1.0, tasks: list[str] | None = None) -> dict[str, object]:
+    return {'model.heads.loss': loss, 'model.heads.weight': weight, 'model.heads.tasks': tasks}
+
+
+_TOGETHER = {**_heads('labels'), 'model.standardize': None}
+_OF_CLS = {**_heads('labels', tasks=['cls']), 'model.standardize': None, **_schedule(_LONGEST)}
 _CHANGES: Mapping[str, Mapping[str, object]] = {
     'default': {},
     'longest': _schedule(_LONGEST),
-    'heads_labels': {'model.heads.loss': 'labels', 'model.heads.weight': 1.0},
-    'heads_labels_light': {'model.heads.loss': 'labels', 'model.heads.weight': 0.3},
-    'heads_outputs': {'model.heads.loss': 'outputs', 'model.heads.weight': 1.0},
+    'heads_labels': _heads('labels'),
+    'heads_labels_light': _heads('labels', weight=0.3),
+    'heads_outputs': _heads('outputs'),
     'plain_targets': {'model.standardize': None},
     'scalar_targets': {'model.standardize._delete_': True, 'model.standardize.type': 'ScalarStandardize'},
     'phi_s_targets': {'model.standardize._delete_': True, 'model.standardize.type': 'PHIStandardize'},
@@ -64,6 +72,8 @@ _CHANGES: Mapping[str, Mapping[str, object]] = {
     'together': _TOGETHER,
     'together_longest': {**_TOGETHER, **_schedule(_LONGEST_WITH_LABELS)},
     'plain_longest': {'model.standardize': None, **_schedule(_LONGEST)},
+    'cls_labels_longest': _OF_CLS,
+    'cls_labels_weighted': {**_OF_CLS, 'model.branch_weights.det': 2.0, 'model.branch_weights.seg': 2.0},
 }
 
 

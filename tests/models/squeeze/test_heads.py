@@ -45,6 +45,21 @@ def test_with_labels_it_is_the_sources_own_loss_on_the_student(build, supervise)
         torch.testing.assert_close(losses[f'{source}.heads_loss'], 0.5 * wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_with_tasks_only_their_sources_have_the_term(build):
+    distiller = build(heads=dict(loss='labels'))
+    some = build(heads=dict(loss='labels', tasks=['cls']))
+    some.load_state_dict(distiller.state_dict())
+    data = data_of(distiller)
+    with_all, losses = (own.eval()(**data, mode='loss') for own in (distiller, some))
+    assert {name for name in losses if name.endswith('heads_loss')} == {'birds.heads_loss', 'cars.heads_loss'}
+    for name, value in losses.items():
+        torch.testing.assert_close(value, with_all[name])
+
+
+def test_levels_that_only_heads_of_other_tasks_read_need_not_be_distilled(build):
+    build(heads=dict(loss='labels', tasks=['cls']), levels=(3,))
+
+
 @pytest.mark.parametrize('standardize', [None, dict(type='PHIStandardize')])
 def test_with_outputs_it_is_the_distance_of_what_the_heads_make_of_student_and_branch(build, standardize):
     distiller = build(heads=dict(loss='outputs'), standardize=standardize).train()
@@ -82,6 +97,9 @@ def test_it_trains_student_and_guidance_and_leaves_the_heads_alone(build, kind):
         (dict(heads=dict(loss='logits')), r"heads.*'outputs'.*'logits'"),
         (dict(heads=dict(loss='labels', weight=-1)), r'heads.weight.*not negative.*-1'),
         (dict(heads=dict(loss='labels', scale=1)), 'heads.*scale'),
+        (dict(heads=dict(loss='labels', tasks=['pose'])), r"heads.tasks.*'cls', 'det', 'seg'.*pose"),
+        (dict(heads=dict(loss='labels', tasks='cls')), r"heads.tasks.*got 'cls'"),
+        (dict(heads=dict(loss='labels', tasks=[])), r'heads.tasks.*got \[\]'),
         (dict(heads=dict(loss='labels'), mix=dict(type='Mixup', alpha=0.8)), r'mix leaves no labels for heads'),
         (dict(heads=dict(loss='labels'), levels=(3,)), r"source 'boxes' read levels \[0, 1, 2\].*\[3\].*distilled"),
     ],

@@ -99,7 +99,8 @@ class FitNetDistiller(StudentOfHeads):
             training steps, see :func:`~xlearner_mm.models.squeeze.regularization.build_mix`. Student and teachers see
             the same mixed images (Beyer et al., CVPR 2022, arXiv 2106.05237). Defaults to None.
         heads: ``dict(loss='labels', weight=1.0)`` or ``dict(loss='outputs', weight=1.0)``: a further term of every
-            source, ``<source>.heads_loss``, through the teacher's frozen heads that read G^t(Fhat), see
+            source, or with ``tasks=('cls',)`` of the sources of some tasks, ``<source>.heads_loss``, through the
+            teacher's frozen heads that read G^t(Fhat), see
             :meth:`~xlearner_mm.models.squeeze.heads.StudentOfHeads.head_losses`. Defaults to None.
         init_cfg: mmengine's weight initialization. Defaults to None.
 
@@ -155,7 +156,8 @@ class FitNetDistiller(StudentOfHeads):
         self.level_weights = fill_weights(f'{_OWNER}: level_weights', level_weights, compared)
         self.source_weights = fill_weights(f'{_OWNER}: source_weights', source_weights, list(self.sources))
         self._check_every_teacher_weighs()
-        self.head_term = check_head_term(_OWNER, heads, mix is not None)
+        task_of = {name: source.task for name, source in self.sources.items()}
+        self.head_term = check_head_term(_OWNER, heads, mix is not None, task_of)
         if self.head_term is not None:
             self.check_heads_read_distilled_levels()
 

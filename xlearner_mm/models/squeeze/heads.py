@@ -25,33 +25,42 @@ class HeadTerm(NamedTuple):
     Args:
         loss: ``'labels'`` or ``'outputs'``.
         weight: of the term of every source.
+        sources: that have the term.
     """
 
     loss: str
     weight: float
+    sources: tuple[str, ...]
 
 
-def check_head_term(owner: str, heads: Mapping[str, Any] | None, mixes: bool) -> HeadTerm | None:
+def check_head_term(
+    owner: str, heads: Mapping[str, Any] | None, mixes: bool, task_of: Mapping[str, str]
+) -> HeadTerm | None:
     """Return the setting of a loss through heads.
 
     Args:
         owner: whose setting it is, for messages.
-        heads: ``dict(loss=..., weight=1.0)``, or None for no such loss.
+        heads: ``dict(loss=..., weight=1.0, tasks=None)``, or None for no such loss.
         mixes: whether images are mixed.
+        task_of: source -> task.
 
     Raises:
-        ConfigError: an unknown setting or loss, a negative weight, or labels of images that are mixed.
+        ConfigError: an unknown setting, loss or task, a negative weight, or labels of images that are mixed.
     """
     if heads is None:
         return None
     if not isinstance(heads, Mapping) or heads.get('loss') not in ('labels', 'outputs'):
         raise ConfigError(f"{owner}: heads must be dict(loss='labels') or dict(loss='outputs'), got {heads!r}")
-    refuse_unknown(f'{owner}: heads', heads, ('loss', 'weight'))
+    refuse_unknown(f'{owner}: heads', heads, ('loss', 'weight', 'tasks'))
     if mixes and heads['loss'] == 'labels':
         raise ConfigError(
             f"{owner}: mix leaves no labels for heads=dict(loss='labels'): use loss='outputs', or mix=None"
         )
-    return HeadTerm(heads['loss'], check_weight(f'{owner}: heads.weight', heads.get('weight', 1.0)))
+    weight = check_weight(f'{owner}: heads.weight', heads.get('weight', 1.0))
+    known, tasks = tuple(dict.fromkeys(task_of.values())), heads.get('tasks')
+    if tasks is not None and (isinstance(tasks, str) or not tasks or not set(tasks) <= set(known)):
+        raise ConfigError(f'{owner}: heads.tasks must be some of {known}, the tasks of the sources, got {tasks!r}')
+    return HeadTerm(heads['loss'], weight, tuple(name for name, task in task_of.items() if task in (tasks or known)))
 
 
 class StudentOfHeads(BaseModel):
@@ -79,9 +88,11 @@ class StudentOfHeads(BaseModel):
         Raises:
             ConfigError: names the first such source and its levels.
         """
+        assert self.head_term is not None
         learner = self.teacher.learner
-        for name, source in learner.sources.items():
-            port, distilled = port_of(learner.networks[name]), self.targets[learner.backbone.branch_of(source.task)]
+        for name in self.head_term.sources:
+            branch = learner.backbone.branch_of(learner.sources[name].task)
+            port, distilled = port_of(learner.networks[name]), self.targets[branch]
             missing = [i for i in port.out_indices if i not in distilled.channels] if port else []
             if missing:
                 raise ConfigError(
@@ -114,9 +125,11 @@ class StudentOfHeads(BaseModel):
             ConfigError: heads whose outputs cannot be compared.
         """
         assert self.head_term is not None
-        kind, weight = self.head_term
+        kind, weight, sources = self.head_term
         losses = {}
         for name, images in inputs.items():
+            if name not in sources:
+                continue
             branch = branch_of[name]
             batch = next(i for i, shown in enumerate(taught) if branch in shown and name in shown[branch].owners)
             shown = taught[batch][branch]
