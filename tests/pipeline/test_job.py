@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from xlearner_mm.pipeline import Job, JobError, training_job
@@ -15,6 +17,12 @@ def configs(tmp_path):
 class TestFingerprint:
     def test_is_the_same_for_the_same_job(self, tmp_path):
         assert Job('a', ('x',)).fingerprint(['f']) == Job('a', ('x',), seconds=99).fingerprint(['f'])
+
+    def test_does_not_change_when_python_is_moved(self, monkeypatch, configs):
+        job = training_job('a', configs / 'top.py', configs / 'out')
+        before = job.fingerprint()
+        monkeypatch.setattr(sys, 'executable', '/elsewhere/bin/python')
+        assert training_job('a', configs / 'top.py', configs / 'out').fingerprint() == before
 
     def test_changes_with_the_command_and_with_what_it_needs(self):
         base = Job('a', ('x',)).fingerprint(['f'])

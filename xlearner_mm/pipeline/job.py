@@ -43,8 +43,9 @@ class Job:
     resume: tuple[str, ...] = ()
 
     def fingerprint(self, needed: Iterable[str] = ()) -> str:
-        """Return a hash of command, inputs, and the fingerprints of the needed jobs."""
-        digest = hashlib.sha256(json.dumps([self.command, *needed]).encode())
+        """Return a hash of command, inputs, and the fingerprints of the needed jobs; Python may be moved."""
+        command = ['python' if part == sys.executable else part for part in self.command]
+        digest = hashlib.sha256(json.dumps([command, *needed]).encode())
         for path in self.inputs:
             digest.update(path.read_bytes() if path.is_file() else b'')
             digest.update(b'\0')
