@@ -168,6 +168,8 @@ def _detection_size(layout: Layout, device: Device) -> Choice:
         sides = f'{_CPU_SIDES[0]} to {_CPU_SIDES[1]} px'
         why = f'on a CPU, at most what gives the median object {_OBJECT} px, and a longer side of {sides}'
     scale = max(_multiple(long * factor), _SMALLEST), max(_multiple(short * factor), _SMALLEST)
+    if factor == 1.0:
+        why = 'images are not enlarged'
     reason = f'the median image has {long} x {short} px; {why}; multiples of {STRIDE}'
     return Choice('size', scale, reason)
 
