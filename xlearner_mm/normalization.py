@@ -34,7 +34,7 @@ class Normalization:
         """Return the normalization ``(mean, std, order)``, the form that checkpoints record.
 
         Raises:
-            ValueError: the value is of another form.
+            ConfigError: the value is of another form.
         """
         try:
             mean, std, order = value

@@ -8,6 +8,7 @@ from mmengine.hub import get_config
 
 from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.models.data_preprocessor import pass_contiguous_where_misread
+from xlearner_mm.models.norms import ragged
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import CHANNELS, tiny_batch, tiny_classifier, tiny_expanded, tiny_resnet, tiny_sources
 
@@ -183,6 +184,14 @@ def test_narrow_strided_projections_read_contiguous_features(settings, contiguou
     model(images).sum().backward()
     assert torch.equal(seen[0], images)
     assert seen[0].is_contiguous() == contiguous
+
+
+def test_they_do_so_in_batches_of_several_image_sizes_too():
+    model, seen = torch.nn.Sequential(torch.nn.Conv2d(4, 8, 1, stride=2)), []
+    pass_contiguous_where_misread(model)
+    model[0].register_forward_hook(lambda _module, args, _out: seen.append(args[0]))
+    model(ragged([torch.rand(2, 4, side, side).contiguous(memory_format=torch.channels_last) for side in (8, 16)]))
+    assert [part.is_contiguous() for part in seen[0].parts] == [True, True]
 
 
 def test_an_unknown_memory_format_is_refused():

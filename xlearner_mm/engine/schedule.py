@@ -269,9 +269,7 @@ def scale_length(runner: Runner) -> None:
         return
     assert runner.auto_scale_lr is not None
     base, images = runner.auto_scale_lr['base_batch_size'], images_per_step(runner)
-    wrapper: Any = runner.optim_wrapper
-    accumulated = wrapper.get('accumulative_counts', 1) if isinstance(wrapper, Mapping) else accumulative_counts(runner)
-    stretch = _Stretch(base / images, accumulated * images / base)
+    stretch = _Stretch(base / images, accumulative_counts(runner) * images / base)
     runner.param_schedulers = _scaled(runner.param_schedulers, stretch, loop.get('max_iters'))
     if 'max_iters' not in loop or base == images:
         return

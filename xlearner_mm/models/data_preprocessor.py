@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xlearner_mm.datasets.channel_order import agreed_order, turned
 from xlearner_mm.errors import ConfigError, SourceError
+from xlearner_mm.models.norms import Ragged
 from xlearner_mm.normalization import BGR, GRAY, RGB, Normalization
 from xlearner_mm.sources import Source
 
@@ -114,7 +115,7 @@ def _is_strided_projection(module: nn.Module) -> bool:
 
 def _as_contiguous(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple, dict]:
     def contiguous(value: Any) -> Any:
-        return value.contiguous() if isinstance(value, Tensor) else value
+        return value.contiguous() if isinstance(value, Tensor | Ragged) else value
 
     return tuple(map(contiguous, args)), {key: contiguous(value) for key, value in kwargs.items()}
 

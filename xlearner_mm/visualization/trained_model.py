@@ -18,6 +18,7 @@ from xlearner_mm.checkpoint import META_KEY, load_strictly, read_checkpoint, res
 from xlearner_mm.config.options import load_config
 from xlearner_mm.errors import CheckpointError, SourceError
 from xlearner_mm.models.data_preprocessor import source_order
+from xlearner_mm.models.distillation.teachers import as_teacher, without_hints
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.squeeze import FitNetDistiller
@@ -25,9 +26,6 @@ from xlearner_mm.normalization import BGR
 from xlearner_mm.registry import DATASETS, MODELS, DefaultScope
 from xlearner_mm.sources import Source, with_sources
 from xlearner_mm.spread import spread
-
-# X-Learner++'s hints and their teachers are needed in training only.
-_TRAINING_ONLY = ('hints', 'compile')
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,8 @@ def load_trained(checkpoint: str, config: str | None = None, options: Sequence[s
     meta = content.get('meta') or {}
     cfg = load_config(config or config_beside(path), None, options, 'none')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmengine')):
-        model = MODELS.build(
-            {key: value for key, value in with_sources(cfg)['model'].items() if key not in _TRAINING_ONLY}
-        )
-    state = {key: value for key, value in state_dict_of(content).items() if not key.startswith('hints.')}
+        model = MODELS.build(as_teacher(with_sources(cfg)['model']))
+    state = without_hints(state_dict_of(content))
     if isinstance(model, ExpansionLearner):
         narrow_as(model.backbone, content)
     load_strictly(model, state, f'checkpoint {path}')

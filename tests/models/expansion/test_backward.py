@@ -172,3 +172,5 @@ def test_settings_that_cannot_be_are_errors():
         build(backward='both')
     with pytest.raises(ConfigError, match="backward='branch'.*detach=False.*'joint'"):
         build(backward='branch', backbone=tiny_expanded(reconciliation=dict(detach=False)))
+    with pytest.raises(ConfigError, match="WithLossOfItsOwn: backward='branch'.*'joint'.*losses_of"):
+        build(type=WithLossOfItsOwn, backward='branch')

@@ -135,6 +135,19 @@ def test_the_teacher_is_unchanged_by_training_and_not_saved(hint):
     assert not {id(p) for p in teacher.parameters()} & {id(p) for p in learner.parameters()}
 
 
+def test_a_resumed_training_keeps_the_teachers_that_it_began_with(hint, tmp_path):
+    began = build(hints=dict(boxes=hint)).describe()
+    other = tmp_path / 'other.pth'
+    content = torch.load(hint['checkpoint'], weights_only=True)
+    torch.save({**content, 'meta': {**content.get('meta', {}), 'iter': 1}}, other)
+    resumed = build(hints=dict(boxes={**hint, 'checkpoint': str(other)}))
+    resumed.check_resumed(began)
+    assert resumed.describe()['hints'] == began['hints']
+    began['hints']['boxes'] = dict(checkpoint='gone.pth', sha256='0' * 64)
+    with pytest.raises(CheckpointError, match=r'boxes.* began with: gone.pth, .* is missing now'):
+        resumed.check_resumed(began)
+
+
 def test_the_teacher_moves_and_converts_with_the_learner(hint):
     learner = build(hints=dict(boxes=hint)).double()
     assert {p.dtype for p in learner.hints['boxes'].teacher.module.parameters()} == {torch.float64}

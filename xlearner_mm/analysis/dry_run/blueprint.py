@@ -28,6 +28,7 @@ from xlearner_mm.errors import CheckpointError, ConfigError, SourceError, descri
 from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.compilation import check_compile
+from xlearner_mm.models.distillation.teachers import as_teacher
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.squeeze import FitNetDistiller
 from xlearner_mm.registry import DATASETS, METRICS, MODELS, names_a
@@ -255,7 +256,7 @@ def stand_in_teachers(cfg: Config, folder: str) -> list[str]:
     if not absent:
         return []
     filled = with_sources(cfg)['model']
-    learner = _as_teacher(filled.teacher.model if squeezed else filled)
+    learner = as_teacher(filled.teacher.model if squeezed else filled)
     built = MODELS.build(learner)
     replaced = []
     for name, settings in absent.items():
@@ -274,14 +275,10 @@ def _is_absent(settings: Mapping[str, Any]) -> bool:
     return False
 
 
-def _as_teacher(learner: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in learner.items() if key not in ('hints', 'compile')}
-
-
 def _content(model: Mapping[str, Any], learner: Any) -> dict[str, Any]:
     """Return a checkpoint as the missing stage would write it."""
     if names_a(model, ExpansionLearner, MODELS):
-        other = MODELS.build(_as_teacher(model))
+        other = MODELS.build(as_teacher(model))
         return {'state_dict': other.state_dict(), 'meta': {META_KEY: other.describe()}}
     backbone = MODELS.build(without_library_defaults(model))
     state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}

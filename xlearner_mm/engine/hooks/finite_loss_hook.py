@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from xlearner_mm.engine.optim.wrapper import BranchClipping, accumulative_counts, wrappers_of
 from xlearner_mm.engine.recovery.step_record import image_paths, save_step, sources_not_finite
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.models.norms import STATISTICS
 from xlearner_mm.models.unwrapped import unwrapped
 from xlearner_mm.registry import HOOKS
 
 POLICIES = ('stop', 'skip')
-_STATISTICS = ('running_mean', 'running_var')
 _REMEDY = (
     'lower the learning rate, or set optim_wrapper.clip_grad=dict(max_norm=...), which finds such a step before the '
     'weights are updated; then resume from the last checkpoint with --resume'
@@ -214,7 +214,7 @@ def weights_not_finite(model: nn.Module, statistics: bool = True) -> str | None:
     """
     weights: dict[str, Tensor] = dict(model.named_parameters())
     if statistics:
-        weights |= {name: buffer for name, buffer in model.named_buffers() if name.endswith(_STATISTICS)}
+        weights |= {name: buffer for name, buffer in model.named_buffers() if name.endswith(STATISTICS)}
     if not weights:
         return None
     finite = torch.stack([torch.isfinite(value).all() for value in weights.values()]).tolist()

@@ -37,6 +37,16 @@ _PRECISIONS = (None, 'bfloat16', 'float16')
 _PROBE_SIZES = (224, 384)
 
 
+def as_teacher(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a model without what only its own training needs."""
+    return {key: value for key, value in model.items() if key not in _TRAINING_ONLY}
+
+
+def without_hints(state: State) -> State:
+    """Return the weights of a model without those of X-Learner++'s hints."""
+    return {key: value for key, value in state.items() if not key.startswith(f'{_HINTS}.')}
+
+
 class FrozenModel:
     """A model with the weights of a checkpoint, in eval mode and without gradients.
 
@@ -68,8 +78,7 @@ class FrozenModel:
             raise ConfigError(f"{what}: unknown autocast '{autocast}', choose from {_PRECISIONS}")
         self.what, self.autocast = what, autocast
         self._is_copy = False
-        settings = {key: value for key, value in model.items() if key not in _TRAINING_ONLY}
-        self.module: nn.Module = MODELS.build(without_library_defaults(settings))
+        self.module: nn.Module = MODELS.build(without_library_defaults(as_teacher(model)))
         pass_contiguous_where_misread(self.module)
         self._read(checkpoint)
 
@@ -78,7 +87,7 @@ class FrozenModel:
         self.sha256 = sha256_of(self.checkpoint)
         content = read_checkpoint(self.checkpoint)
         self.meta: Mapping[str, Any] = content.get('meta') or {}
-        self._load({k: v for k, v in state_dict_of(content).items() if not k.startswith(f'{_HINTS}.')})
+        self._load(without_hints(state_dict_of(content)))
         self.freeze()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrozenModel:

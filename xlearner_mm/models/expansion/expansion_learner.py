@@ -64,7 +64,8 @@ class ExpansionLearner(BaseModel):
 
     Raises:
         ConfigError: a source or hint that cannot work with the backbone, differing input normalization, a branch that
-            no source trains, or ``backward='branch'`` with links that are not detached.
+            no source trains, or ``backward='branch'`` with links that are not detached or in a subclass with a
+            ``loss`` of its own.
         CheckpointError: a hint teacher's checkpoint that is missing or not of its model.
     """
 
@@ -121,9 +122,13 @@ class ExpansionLearner(BaseModel):
                 "ExpansionLearner: backward='branch' needs detached links, but reconciliation has detach=False, where "
                 "the losses of a branch reach the others: set backward='joint'"
             )
-        # With one branch it is the same, and DDP overlaps the backward pass with its messages. A subclass may have
-        # further losses.
         own = type(self).loss is ExpansionLearner.loss
+        if backward == 'branch' and not own:
+            raise ConfigError(
+                f"{type(self).__name__}: backward='branch' runs losses_of and would leave out what its own loss adds: "
+                "set backward='joint', or override losses_of"
+            )
+        # With one branch it is the same, and DDP overlaps the backward pass with its messages.
         return backward or ('branch' if exact and own and len(self.backbone.branches) > 1 else 'joint')
 
     def _check_every_branch_is_trained(self) -> None:
@@ -305,11 +310,21 @@ class ExpansionLearner(BaseModel):
             'tasks': dict(self.backbone.tasks),
             'sources': {name: source.task for name, source in self.sources.items()},
             'normalization': self.normalization.record(),
-            'hints': {
-                name: {'checkpoint': hint.teacher.checkpoint, 'sha256': hint.teacher.sha256}
-                for name, hint in self.hints.items()
-            },
+            'hints': {name: hint.teacher.described() for name, hint in self.hints.items()},
         }
+
+    def check_resumed(self, described: Mapping[str, Any]) -> None:
+        """Keep the hint teachers that a resumed training started with, also if the config names other files now.
+
+        Args:
+            described: :meth:`describe` of the checkpoint that is resumed.
+
+        Raises:
+            CheckpointError: a teacher's file has changed or is missing.
+        """
+        for name, recorded in described.get('hints', {}).items():
+            if name in self.hints:
+                self.hints[name].teacher.hold_to(recorded)
 
 
 def _flat(losses: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
