@@ -2,7 +2,7 @@
 #   python tools/train.py configs/mini/hard_sharing_flops_r18.py
 _base_ = './hard_sharing_r18.py'
 # Often changed: counted by tools/train.py --dry-run
-max_iters = 1335
+max_iters = 1503
 # Rarely changed: the schedule of that length
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=40),

@@ -2,7 +2,7 @@
 #   python tools/train.py configs/mini/hard_sharing_seg_flops_r18.py
 _base_ = './hard_sharing_seg_r18.py'
 # Often changed: counted by tools/train.py --dry-run
-max_iters = 1352
+max_iters = 1691
 # Rarely changed: the schedule of that length
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=40),

@@ -13,7 +13,7 @@ _base_ = [
     '../_base_/multi_source_runtime.py',
 ]
 # Often changed: as many optimizer steps as X-Learner's expansion and squeeze together
-max_iters = 900
+max_iters = 1125
 
 sources = dict(
     digits=_base_.mini_digits,

@@ -1,6 +1,11 @@
 # X-Learner_r in miniature, second: the classification model of single/cls_r18.py into a half-width ResNet-18.
 #   python tools/train.py configs/mini/xlearner_r_cls_r18_squeeze.py
-_base_ = ['./single/cls_r18.py', '../_base_/models/mini_squeeze_half_r18.py', '../_base_/squeeze_runtime.py']
+_base_ = [
+    './single/cls_r18.py',
+    '../_base_/models/mini_squeeze_half_r18.py',
+    '../_base_/schedules/mini_squeeze.py',
+    '../_base_/squeeze_runtime.py',
+]
 
 # Often changed: the checkpoint of the single-task training
 teacher_checkpoint = 'work_dirs/cls_r18'
@@ -10,4 +15,6 @@ model = dict(
     teacher=dict(model=_base_.model, checkpoint=teacher_checkpoint),
     **_base_.squeeze,
 )
+param_scheduler = _base_.squeeze_schedule.param_scheduler
+train_cfg = _base_.squeeze_schedule.train_cfg
 custom_hooks = _base_.squeeze_hooks

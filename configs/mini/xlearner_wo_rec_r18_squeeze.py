@@ -1,6 +1,11 @@
 # X-Learner w/o Rec., squeeze stage, in miniature: the branches of xlearner_wo_rec_r18_expansion.py into one plain ResNet-18.
 #   python tools/train.py configs/mini/xlearner_wo_rec_r18_squeeze.py
-_base_ = ['./xlearner_wo_rec_r18_expansion.py', '../_base_/models/mini_squeeze_r18.py', '../_base_/squeeze_runtime.py']
+_base_ = [
+    './xlearner_wo_rec_r18_expansion.py',
+    '../_base_/models/mini_squeeze_r18.py',
+    '../_base_/schedules/mini_squeeze.py',
+    '../_base_/squeeze_runtime.py',
+]
 
 # Often changed: the checkpoint of the expansion stage
 teacher_checkpoint = 'work_dirs/xlearner_wo_rec_r18_expansion'
@@ -10,4 +15,6 @@ model = dict(
     teacher=dict(model=_base_.model, checkpoint=teacher_checkpoint),
     **_base_.squeeze,
 )
+param_scheduler = _base_.squeeze_schedule.param_scheduler
+train_cfg = _base_.squeeze_schedule.train_cfg
 custom_hooks = _base_.squeeze_hooks

@@ -2,7 +2,7 @@
 #   python tools/train.py configs/photo/hard_sharing_seg_flops_r18.py
 _base_ = './hard_sharing_seg_r18.py'
 # Often changed: counted by tools/train.py --dry-run
-max_iters = 3341
+max_iters = 4336
 # Rarely changed: the schedule of that length
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=100),

@@ -12,7 +12,7 @@ _base_ = [
     '../_base_/multi_source_runtime.py',
 ]
 # Often changed: as many optimizer steps as X-Learner's expansion and squeeze together
-max_iters = 2400
+max_iters = 3144
 
 sources = dict(
     objects=_base_.photo_objects,

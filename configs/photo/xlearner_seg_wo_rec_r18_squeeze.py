@@ -3,6 +3,7 @@
 _base_ = [
     './xlearner_seg_wo_rec_r18_expansion.py',
     '../_base_/models/mini_squeeze_r18.py',
+    '../_base_/schedules/photo_squeeze.py',
     '../_base_/squeeze_runtime.py',
 ]
 
@@ -14,4 +15,6 @@ model = dict(
     teacher=dict(model=_base_.model, checkpoint=teacher_checkpoint),
     **_base_.squeeze,
 )
+param_scheduler = _base_.squeeze_schedule.param_scheduler
+train_cfg = _base_.squeeze_schedule.train_cfg
 custom_hooks = _base_.squeeze_hooks

@@ -45,6 +45,15 @@ def test_hard_sharing_has_as_many_flops_as_both_stages(monkeypatch, tmp_path, fa
     assert alone.steps == round(sum(stage.steps * stage.flops_per_step for stage in stages) / alone.flops_per_step)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(('family', 'xlearner'), [(family, name) for family, _, name in PAIRS], ids=IDS)
+def test_a_squeeze_has_half_as_many_flops_again_as_the_expansion(monkeypatch, tmp_path, family, xlearner):
+    monkeypatch.chdir(tmp_path)
+    expansion, squeeze = (estimate_config(cfg) for cfg in configs_of(family, xlearner))
+    ratio = squeeze.steps * squeeze.flops_per_step / (expansion.steps * expansion.flops_per_step)
+    assert round(ratio, 2) == 1.5
+
+
 @pytest.mark.parametrize(('family', 'training'), HARD_SHARING, ids=[f'{own.name}-{name}' for own, name in HARD_SHARING])
 def test_the_learning_rate_falls_until_the_last_step(family, training):
     cfg = config_of(family, training)

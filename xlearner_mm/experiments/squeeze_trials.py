@@ -86,14 +86,14 @@ def options_of(changes: Mapping[str, object]) -> dict[str, object]:
 
 def _trials() -> Family:
     expansion, squeeze = MINI.trainings['xlearner_seg_r18_expansion'], MINI.trainings['xlearner_seg_r18_squeeze']
-    shared = replace(MINI.trainings['hard_sharing_seg_r18'], export=True)
+    shared = replace(MINI.trainings['hard_sharing_seg_r18'], export=True, options=_schedule(2 * _STEPS))
     trainings: dict[str, Training] = {expansion.name: expansion, shared.name: shared}
     for name, changes in _CHANGES.items():
         reads = dict(squeeze.reads)
         if name == 'from_hard_sharing':
             reads['model.student.init_cfg.type'] = 'Pretrained'
             reads['model.student.init_cfg.checkpoint'] = f'{{{shared.name}}}/backbone.pth'
-        seconds = squeeze.seconds * float(str(changes.get('train_cfg.max_iters', _STEPS))) / _STEPS
+        seconds = squeeze.seconds * float(str(changes.get('train_cfg.max_iters', _STEPS))) / _LONGEST
         trainings[name] = replace(squeeze, alias=name, seconds=seconds, reads=reads, options=options_of(changes))
     return Family(MINI.name, trainings, {name: Variant(name, name) for name in _CHANGES})
 

@@ -99,25 +99,25 @@ def _squeeze(expansion: str, seconds: float) -> Training:
 MINI_SOURCES = ('digits', 'shapes', 'textures', 'det_shapes', 'det_digits')
 """Sources of XL-Mini's variants without segmentation."""
 _TRAININGS = [
-    Training('hard_sharing_r18.py', 280),
-    Training('hard_sharing_flops_r18.py', 420),
-    Training('hard_sharing_seg_r18.py', 400),
-    Training('hard_sharing_seg_flops_r18.py', 600),
+    Training('hard_sharing_r18.py', 310),
+    Training('hard_sharing_flops_r18.py', 470),
+    Training('hard_sharing_seg_r18.py', 500),
+    Training('hard_sharing_seg_flops_r18.py', 750),
     Training('xlearner_r18_expansion.py', 170),
-    _squeeze('xlearner_r18_expansion', 160),
+    _squeeze('xlearner_r18_expansion', 200),
     *(Training(f'single/{source}_r18.py', 60, export=True) for source in MINI_SOURCES),
     Training(
         'xlearner_pp_r18_expansion.py',
         220,
         {f'model.hints.{source}.checkpoint': f'{{{source}_r18}}/backbone.pth' for source in MINI_SOURCES},
     ),
-    _squeeze('xlearner_pp_r18_expansion', 160),
+    _squeeze('xlearner_pp_r18_expansion', 200),
     Training('xlearner_seg_r18_expansion.py', 280),
-    _squeeze('xlearner_seg_r18_expansion', 230),
+    _squeeze('xlearner_seg_r18_expansion', 345),
     Training('xlearner_wo_rec_r18_expansion.py', 150),
-    _squeeze('xlearner_wo_rec_r18_expansion', 150),
+    _squeeze('xlearner_wo_rec_r18_expansion', 185),
     Training('xlearner_t_r18_expansion.py', 160),
-    _squeeze('xlearner_t_r18_expansion', 160),
+    _squeeze('xlearner_t_r18_expansion', 200),
     Training('single/cls_r18.py', 80),
     Training('single/det_r18.py', 80),
     Training('xlearner_r_cls_r18_squeeze.py', 70, {'model.teacher.checkpoint': '{cls_r18}'}),
@@ -159,12 +159,12 @@ FLOPs.
 """
 
 _PHOTO_TRAININGS = [
-    Training('hard_sharing_seg_r18.py', 900),
-    Training('hard_sharing_seg_flops_r18.py', 1250),
+    Training('hard_sharing_seg_r18.py', 1180),
+    Training('hard_sharing_seg_flops_r18.py', 1620),
     Training('xlearner_seg_r18_expansion.py', 650),
-    _squeeze('xlearner_seg_r18_expansion', 550),
+    _squeeze('xlearner_seg_r18_expansion', 890),
     Training('xlearner_seg_wo_rec_r18_expansion.py', 500),
-    _squeeze('xlearner_seg_wo_rec_r18_expansion', 500),
+    _squeeze('xlearner_seg_wo_rec_r18_expansion', 810),
 ]
 PHOTO = Family(
     'photo',
