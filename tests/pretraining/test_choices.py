@@ -138,9 +138,9 @@ def test_the_default_length_has_a_minimum():
     assert choose_lengths({'large': 64_000}, {'large': 64}, GPU, steps=7).expansion == 7
 
 
-def test_the_squeeze_is_as_long_at_first_and_then_the_slides_share():
-    assert squeeze_steps(450) == 450
-    assert squeeze_steps(3000) == 2000
+def test_the_squeeze_is_half_as_long_again_at_first_and_then_the_slides_share():
+    assert squeeze_steps(450) == 675
+    assert squeeze_steps(3000) == 3000
     assert squeeze_steps(500_000) == 200_000
     lengths = [squeeze_steps(steps) for steps in range(1, 10_000, 7)]
     assert lengths == sorted(lengths)
