@@ -81,6 +81,28 @@ def test_a_broken_xml_file_within_a_wrapper_is_left_out(tmp_path):
     assert len(MultiSourceDataset({'pets': source})) == 2 * (COUNT - 1)
 
 
+@pytest.mark.parametrize('order', [1, -1])
+def test_the_share_is_that_of_all_concatenated_parts_in_any_order(tmp_path, order):
+    source = coco(tmp_path / 'bad')
+    write_coco(tmp_path / 'bad', first_object(area=0))
+    parts = [source['dataset'], coco(tmp_path / 'good')['dataset']][::order]
+    inner = [{k: v for k, v in part.items() if k != '_scope_'} for part in parts]
+    source['dataset'] = dict(_scope_='mmdet', type='ConcatDataset', datasets=inner)
+    dataset = dataset_of(source, bad_data=dict(policy='skip', max_share=0.1))
+    assert (len(dataset), dataset.images) == (2 * COUNT - 1, {'pets': 2 * COUNT})
+    refused(source, r'1 of 12 images are bad.*the last is 0\.jpg', bad_data=dict(policy='skip', max_share=0.05))
+
+
+def test_bad_images_of_one_part_are_not_blamed_on_another(tmp_path):
+    source = coco(tmp_path / 'bad')
+    write_coco(tmp_path / 'bad', first_object(area=0))
+    parts = [source['dataset'], coco(tmp_path / 'empty')['dataset']]
+    write_coco(tmp_path / 'empty', lambda content: content.update(images=[], annotations=[]))
+    inner = [{k: v for k, v in part.items() if k != '_scope_'} for part in parts]
+    source['dataset'] = dict(_scope_='mmdet', type='ConcatDataset', datasets=inner)
+    refused(source, r'it lists no image \(.*empty/train\.json\)', bad_data=SKIP)
+
+
 def test_an_image_without_a_size_in_the_json_is_named_or_left_out(tmp_path):
     source = coco(tmp_path)
     write_coco(tmp_path, lambda content: content['images'][2].pop('width'))

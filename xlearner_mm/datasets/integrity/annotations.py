@@ -64,21 +64,24 @@ def read_annotations(
         FileNotFoundError: a file is missing.
     """
     bad: dict[str, str] = {}
+    kept = 0
     labels: Counter[Any] = Counter()
     found: list[str] = []
     counted = True
     for part in parts:
         if part._fully_initialized:
             counted = False
+            kept += len(part)
             continue
-        read = partial(_read_part, source, part, bad, whole)
+        read = partial(_read_part, source, part, whole)
         settings = {'bad_data': repr(source.bad_data), 'strict_paths': source.strict_paths, 'whole': whole}
         seen = read() if cache is None else cache.recall(part, settings, read)
         labels += Counter(dict(seen['labels']))
         found += seen['notes']
-        if seen['bad']:
-            bad.update(seen['bad'])
-            source.bad_data.refuse_more(source.name, bad, seen['kept'] + len(bad))
+        kept += seen['kept']
+        bad.update(seen['bad'])
+    # The share is that of all parts, whose number of images is known now.
+    source.bad_data.refuse_more(source.name, bad, kept + len(bad))
     for part in parts[1:]:
         check_same_classes(parts[0], part)
     if hasattr(dataset, 'full_init'):
@@ -92,9 +95,9 @@ def read_annotations(
     return bad
 
 
-def _read_part(source: Source, part: BaseDataset, bad: dict[str, str], whole: bool) -> dict[str, Any]:
+def _read_part(source: Source, part: BaseDataset, whole: bool) -> dict[str, Any]:
     """Read one dataset; return images or objects per label, notes, images that are left out, and how many are not."""
-    known, reading = set(bad), _GuardedParsing(source, part, bad, whole)
+    reading = _GuardedParsing(source, part, whole)
     try:
         with reading.in_place():
             part.full_init()
@@ -102,19 +105,20 @@ def _read_part(source: Source, part: BaseDataset, bad: dict[str, str], whole: bo
         raise
     except Exception as error:
         raise ValueError(_with_file(error, part)) from error
-    new = {path: reason for path, reason in bad.items() if path not in known}
-    return {'labels': list(reading.labels.items()), 'notes': reading.notes, 'bad': new, 'kept': reading.kept}
+    labels = list(reading.labels.items())
+    return {'labels': labels, 'notes': reading.notes, 'bad': reading.bad, 'kept': reading.kept}
 
 
 class _GuardedParsing:
     """Replacement of a dataset's own methods while it reads its annotations; arguments as of :func:`read_annotations`.
 
     ``labels`` counts the kept images or objects per label, ``kept`` the kept images, ``left_out`` the objects that are
-    left out by kind.
+    left out by kind; ``bad`` holds path and reason of the images that are left out.
     """
 
-    def __init__(self, source: Source, dataset: BaseDataset, bad: dict[str, str], whole: bool = False) -> None:
-        self.source, self.dataset, self.bad, self.whole = source, dataset, bad, whole
+    def __init__(self, source: Source, dataset: BaseDataset, whole: bool = False) -> None:
+        self.source, self.dataset, self.whole = source, dataset, whole
+        self.bad: dict[str, str] = {}
         self.left_out: Counter[str] = Counter()
         self.labels: Counter[Any] = Counter()
         self.kept = 0
@@ -184,8 +188,6 @@ class _GuardedParsing:
             )
         self._blame_images()
         kept = [item for item in items if item is not _DROPPED]
-        if self.bad:
-            self.source.bad_data.refuse_more(self.source.name, self.bad, len(kept) + len(self.bad))
         if not kept and self.bad:
             path, reason = next(reversed(self.bad.items()))
             raise ValueError(f'none of its {len(self.bad):,} images can be used; the last is {path}: it {reason}')
