@@ -23,8 +23,8 @@ class BadData:
         policy: ``'error'`` stops at the first bad image. ``'skip'`` trains on the next readable image of the source
             instead, and logs, counts and lists bad images in ``<work_dir>/bad_images.txt``; validation never skips.
             Defaults to ``'error'``.
-        max_share: with ``'skip'``, the share of bad images, from 0 to below 1, beyond which training stops. Defaults
-            to 0.01.
+        max_share: with ``'skip'``, the share of bad images, from 0 to below 1, beyond which training stops; of images
+            drawn by ``data_fraction``, bad annotations count in proportion. Defaults to 0.01.
     """
 
     policy: str = 'error'
@@ -56,21 +56,23 @@ class BadData:
         """True if bad images are skipped in training."""
         return self.policy == 'skip'
 
-    def refuse_more(self, source: str, bad: dict[str, str], images: int) -> None:
+    def refuse_more(self, source: str, bad: dict[str, str], images: int, elsewhere: int = 0) -> None:
         """Refuse more bad images than ``max_share`` allows.
 
         Args:
             source: the source's name.
             bad: path -> reason of the bad images known so far.
-            images: number of all images of the source.
+            images: number of the images that are counted.
+            elsewhere: number of the bad images that are not among these. Defaults to 0.
 
         Raises:
             SourceError: too many; the message names the last one.
         """
-        if len(bad) > self.max_share * images:
+        count = len(bad) - elsewhere
+        if count > self.max_share * images:
             path, reason = next(reversed(bad.items()))
             raise SourceError(
-                f"source '{source}': {len(bad):,} of {images:,} images are bad, more than bad_data.max_share="
+                f"source '{source}': {count:,} of {images:,} images are bad, more than bad_data.max_share="
                 f'{self.max_share}; the last is {path}: it {reason}'
             )
 

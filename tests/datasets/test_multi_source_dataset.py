@@ -1,7 +1,9 @@
+import json
+
 import pytest
 import torch
 
-from tests.datasets.small_sources import class_folders
+from tests.datasets.small_sources import BOX, class_folders, coco
 from xlearner_mm.datasets import MultiSourceDataset, multi_source_collate
 from xlearner_mm.errors import BadImageError, SourceError
 from xlearner_mm.testing import index_sources
@@ -68,6 +70,56 @@ def test_a_share_of_a_dataset_that_is_not_mmengines_is_refused():
     sources['a']['data_fraction'] = 0.5
     with pytest.raises(SourceError, match=r"'a'.*data_fraction=0\.5.*IndexDataset"):
         MultiSourceDataset(sources)
+
+
+def skipping(root, source, max_share, **settings):
+    """A source of 100 listed images, of which the annotations of three are bad."""
+    content = dict(
+        images=[dict(id=i, file_name=f'{i}.jpg', width=96, height=72) for i in range(100)],
+        annotations=[dict(id=i, image_id=i, category_id=1, bbox=BOX, area=0 if i < 3 else 9) for i in range(100)],
+        categories=[dict(id=1, name='cat')],
+    )
+    (root / 'train.json').write_text(json.dumps(content))
+    bad_data = dict(policy='skip', max_share=max_share)
+    return MultiSourceDataset({'pets': {**source, 'bad_data': bad_data, **settings}})
+
+
+def known_and(dataset, count):
+    return {**dataset.bad_images['pets'], **{f'unreadable {i}': 'cannot be read' for i in range(count)}}
+
+
+@pytest.mark.parametrize('part', ['data_fraction', 'indices'])
+def test_bad_annotations_of_all_images_count_in_proportion_where_some_are_used(tmp_path, part):
+    source = coco(tmp_path)
+    if part == 'indices':
+        source['dataset']['indices'] = 10
+    dataset = skipping(tmp_path, source, 0.03, data_fraction=0.1 if part == 'data_fraction' else 1)
+    assert (len(dataset), dataset.images, len(dataset.bad_images['pets'])) == (10, {'pets': 10}, 3)
+    dataset.refuse_more('pets', known_and(dataset, 0))
+    with pytest.raises(SourceError, match=r'1 of 10 images are bad, .*the last is unreadable 0'):
+        dataset.refuse_more('pets', known_and(dataset, 1))
+
+
+def test_bad_annotations_and_unreadable_images_of_a_whole_source_are_one_share(tmp_path):
+    dataset = skipping(tmp_path, coco(tmp_path), 0.04)
+    dataset.refuse_more('pets', known_and(dataset, 1))
+    with pytest.raises(SourceError, match='5 of 100 images are bad'):
+        dataset.refuse_more('pets', known_and(dataset, 2))
+
+
+def test_more_bad_annotations_than_the_share_are_an_error_in_a_part_too(tmp_path):
+    with pytest.raises(SourceError, match='3 of 100 images are bad'):
+        skipping(tmp_path, coco(tmp_path), 0.02, data_fraction=0.1)
+
+
+def test_repeated_images_are_not_more_images_of_the_source(tmp_path):
+    source = coco(tmp_path)
+    inner = {k: v for k, v in source['dataset'].items() if k != '_scope_'}
+    source['dataset'] = dict(_scope_='mmdet', type='RepeatDataset', times=5, dataset=inner)
+    dataset = skipping(tmp_path, source, 0.03)
+    assert (len(dataset), dataset.images) == (5 * 97, {'pets': 100})
+    with pytest.raises(SourceError, match='4 of 100 images are bad'):
+        dataset.refuse_more('pets', known_and(dataset, 1))
 
 
 def test_an_image_that_cannot_be_read_is_named_with_its_source(tmp_path):

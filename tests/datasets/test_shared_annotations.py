@@ -196,6 +196,23 @@ def test_sources_of_every_library_are_held_once(tmp_path, form):
     assert (first[3], second[3]) == (False, True)
 
 
+def test_a_share_and_its_count_of_bad_images_are_the_same_in_all_processes(tmp_path):
+    source = small_sources.coco(tmp_path / 'data')
+    small_sources.write_coco(tmp_path / 'data', lambda content: content['annotations'][0].update(area=0))
+    source.update(data_fraction=0.6, bad_data=dict(policy='skip', max_share=0.3))
+
+    def work(rank):
+        dataset = MultiSourceDataset({'pets': source})
+        pets = dataset.datasets['pets']
+        with pytest.raises(SourceError, match='1 of 3 images are bad'):
+            dataset.refuse_more('pets', {**dataset.bad_images['pets'], 'other': 'cannot be read'})
+        return [pets.get_data_info(i)['img_path'] for i in range(len(pets))], dataset.images, is_copy([pets])
+
+    (*first, one), (*second, other) = run_ranks(work, tmp_path / 'ranks')
+    assert first == second
+    assert (len(first[0]), first[1], one, other) == (3, {'pets': 3}, False, True)
+
+
 def test_the_loader_of_a_stock_data_set_is_read_once_too(tmp_path):
     path = write_list(tmp_path)
     config = dict(type='CountedReads', ann_file=str(path), data_prefix={})

@@ -117,7 +117,8 @@ def _check_split(source: Source, split: str, config: Mapping[str, Any], samples:
         with redirect_stdout(io.StringIO()):  # COCO's reader and others talk while they read
             dataset = build_deferred(config)
             parts = list(leaves(dataset))
-            for path, reason in read_annotations(_lenient(source), dataset, parts, notes=report.notes).items():
+            findings = read_annotations(_lenient(source), dataset, parts, notes=report.notes)
+            for path, reason in findings.bad.items():
                 report.add(path, reason)
         if not len(dataset):
             raise ValueError('is empty: check its paths and filters')

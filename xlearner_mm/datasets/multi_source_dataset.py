@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
 from xlearner_mm.datasets.annotation_cache import AnnotationCache
-from xlearner_mm.datasets.integrity.annotations import read_annotations
+from xlearner_mm.datasets.integrity.annotations import Findings, read_annotations
 from xlearner_mm.datasets.integrity.images import Witnesses, fault_of, guard
 from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.stock_datasets import build_deferred, describe, leaves
@@ -55,7 +55,8 @@ class MultiSourceDataset(Dataset):
 
     Attributes:
         bad_images: source name -> path -> reason of the images that this process has skipped.
-        images: source name -> number of images, including those left out for unreadable annotations.
+        images: source name -> number of images that are trained on, including the same share of those left out for
+            bad annotations.
         images_per_step: source name -> images of a batch, set by the sampler; None without one.
 
     Raises:
@@ -73,6 +74,7 @@ class MultiSourceDataset(Dataset):
         self.datasets: dict[str, Dataset] = {name: self._build(source) for name, source in self.sources.items()}
         self.bad_images: dict[str, dict[str, str]] = {name: {} for name in self.sources}
         self.images: dict[str, int] = {}
+        self._bad_elsewhere: dict[str, int] = {}
         self.images_per_step: Mapping[str, int] | None = None
         self._initialized = False
         if not lazy_init:
@@ -101,9 +103,9 @@ class MultiSourceDataset(Dataset):
         dataset: Any = self.datasets[source.name]
         try:
             parts = list(leaves(dataset))
-            bad = read_once(lambda: _read_share(source, dataset, parts, self._cache), parts)
-            self.bad_images[source.name] = bad
+            found = read_once(lambda: _read_share(source, dataset, parts, self._cache), parts)
             size = len(dataset)
+            different = min(size, sum(map(len, parts))) if parts else size  # wrappers may repeat images
         except SourceError:
             raise
         except Exception as error:
@@ -114,8 +116,23 @@ class MultiSourceDataset(Dataset):
             raise SourceError(
                 f"source '{source.name}': its dataset is empty; check the paths and filters of {source.dataset}"
             )
-        self.images[source.name] = size + len(self.bad_images[source.name])
+        self._count(source.name, found, different)
         guard(source, dataset)
+
+    def _count(self, name: str, found: Findings, used: int) -> None:
+        """Count a source's images of which bad ones may be a share, given what was found and how many are used."""
+        # Bad annotations are found among all images, also where `data_fraction`, `indices` or a filter take some.
+        bad = len(found.bad)
+        among = min(bad, bad * used // (found.images - bad)) if bad else 0
+        self.bad_images[name], self.images[name], self._bad_elsewhere[name] = found.bad, used + among, bad - among
+
+    def refuse_more(self, name: str, bad: dict[str, str]) -> None:
+        """Refuse more bad images of a source, path -> reason with those of its annotations, than it allows.
+
+        Raises:
+            SourceError: too many; the message names the last one.
+        """
+        self.sources[name].bad_data.refuse_more(name, bad, self.images[name], self._bad_elsewhere[name])
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -216,11 +233,10 @@ class MultiSourceDataset(Dataset):
 
     def _skip(self, name: str, error: BadImageError) -> None:
         """Record a bad image, or raise its error."""
-        policy, bad = self.sources[name].bad_data, self.bad_images[name]
-        if not policy.skips:
+        if not self.sources[name].bad_data.skips:
             raise error
-        bad[error.path] = error.reason
-        policy.refuse_more(name, bad, self.images[name])
+        self.bad_images[name][error.path] = error.reason
+        self.refuse_more(name, self.bad_images[name])
 
 
 def _refuse_other_batches(dataset: MultiSourceDataset, found: Mapping[str, int]) -> None:
@@ -293,12 +309,10 @@ def multi_source_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {source: pseudo_collate(group) for source, group in groups.items()}
 
 
-def _read_share(
-    source: Source, dataset: Any, parts: list[BaseDataset], cache: AnnotationCache | None
-) -> dict[str, str]:
-    """Read a source's annotations and keep its ``data_fraction`` of them; return the bad images."""
+def _read_share(source: Source, dataset: Any, parts: list[BaseDataset], cache: AnnotationCache | None) -> Findings:
+    """Read a source's annotations and keep its ``data_fraction`` of them; return what was found in all."""
     unread = not (parts and all(part._fully_initialized for part in parts))
-    bad = read_annotations(source, dataset, parts, cache=cache)
+    findings = read_annotations(source, dataset, parts, cache=cache)
     if source.data_fraction < 1 and unread:
         if parts != [dataset]:
             raise SourceError(
@@ -308,4 +322,4 @@ def _read_share(
         labels = dataset.get_gt_labels() if hasattr(dataset, 'get_gt_labels') else np.zeros(len(dataset))
         rng = np.random.default_rng(zlib.crc32(source.name.encode()))
         dataset.get_subset_(stratified(labels, source.data_fraction, rng).tolist())
-    return bad
+    return findings

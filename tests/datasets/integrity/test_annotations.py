@@ -210,7 +210,7 @@ def test_a_validation_keeps_all_images_and_counts_impossible_objects(tmp_path, t
     write_coco(tmp_path, first_object(bbox=[20, 12, 0, 36]))
     (source,) = parse_sources({'pets': settings}).values()
     dataset = build_deferred(source.dataset)
-    assert read_annotations(source, dataset, [dataset], whole=True) == {}
+    assert read_annotations(source, dataset, [dataset], whole=True) == ({}, COUNT)
     assert len(dataset) == COUNT
     assert dataset.get_data_info(0)['instances'] == []
     assert "source 'pets': objects left out of" in told[0]

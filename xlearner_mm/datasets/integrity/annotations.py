@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -37,6 +37,18 @@ _LISTED = 10  # kinds of objects that are left out
 _HOOKED = ('parse_data_info', 'load_data_list', 'filter_data', '_parse_instance_info')
 
 
+class Findings(NamedTuple):
+    """Result of reading a source's annotations.
+
+    Args:
+        bad: path -> reason of the images that are left out.
+        images: number of all images of the annotations, before any filter, those left out included.
+    """
+
+    bad: dict[str, str]
+    images: int
+
+
 def read_annotations(
     source: Source,
     dataset: Any,
@@ -44,7 +56,7 @@ def read_annotations(
     whole: bool = False,
     notes: list[str] | None = None,
     cache: AnnotationCache | None = None,
-) -> dict[str, str]:
+) -> Findings:
     """Read all annotations of a source.
 
     Args:
@@ -56,10 +68,10 @@ def read_annotations(
         cache: where annotations are kept for the next time. Defaults to None: nowhere.
 
     Returns:
-        Path -> reason of the images that are left out.
+        The images that are left out, and the number of all.
 
     Raises:
-        SourceError: annotations that cannot be read.
+        SourceError: annotations that cannot be read, or more bad ones than the source allows.
         ValueError: an annotation file that cannot be read, or files in which labels mean different classes.
         FileNotFoundError: a file is missing.
     """
@@ -81,7 +93,8 @@ def read_annotations(
         kept += seen['kept']
         bad.update(seen['bad'])
     # The share is that of all parts, whose number of images is known now.
-    source.bad_data.refuse_more(source.name, bad, kept + len(bad))
+    findings = Findings(bad, kept + len(bad))
+    source.bad_data.refuse_more(source.name, *findings)
     for part in parts[1:]:
         check_same_classes(parts[0], part)
     if hasattr(dataset, 'full_init'):
@@ -92,7 +105,7 @@ def read_annotations(
     else:
         for note in found:
             print_log(f"source '{source.name}': {note}", 'current', logging.WARNING)
-    return bad
+    return findings
 
 
 def _read_part(source: Source, part: BaseDataset, whole: bool) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class BadImageHook(Hook):
         if is_logged_step(runner) or get_world_size() == 1:
             self._write(runner)
             for name, bad in self._bad.items():
-                self._dataset.sources[name].bad_data.refuse_more(name, bad, self._dataset.images[name])
+                self._dataset.refuse_more(name, bad)
 
     def after_train(self, runner: Runner) -> None:
         """List the bad images of the last steps."""
