@@ -2,10 +2,12 @@ import json
 
 import pytest
 import torch
+from mmpretrain.datasets import CustomDataset
 
-from tests.datasets.small_sources import BOX, class_folders, coco
+from tests.datasets.small_sources import BOX, class_folders, coco, write_coco
 from xlearner_mm.datasets import MultiSourceDataset, multi_source_collate
 from xlearner_mm.errors import BadImageError, SourceError
+from xlearner_mm.registry import DATASETS
 from xlearner_mm.testing import index_sources
 
 
@@ -63,6 +65,46 @@ def test_a_share_of_a_classification_source_keeps_every_class_and_is_a_subset_of
     assert count == len(most) == 4
     assert sorted(label for _, label in least) == [0, 1]
     assert set(least) < set(most) < set(whole)
+
+
+@DATASETS.register_module()
+class EagerFolders(CustomDataset):
+    """A dataset that reads its annotations when it is built, whatever ``lazy_init`` says."""
+
+    def __init__(self, lazy_init=False, **kwargs):
+        super().__init__(**kwargs)
+
+
+def test_a_share_is_drawn_whatever_lazy_init_says(tmp_path):
+    source = class_folders(tmp_path)
+    source['dataset']['lazy_init'] = False
+    assert len(MultiSourceDataset({'pets': {**source, 'data_fraction': 0.34}})) == 2
+
+
+def test_annotations_are_checked_whatever_lazy_init_says(tmp_path):
+    source = coco(tmp_path)
+    inner = {k: v for k, v in source['dataset'].items() if k != '_scope_'}
+    write_coco(tmp_path, lambda content: content['annotations'][0].update(area=0))
+    repeated = dict(type='RepeatDataset', times=2, lazy_init=False, dataset=dict(inner, lazy_init=False))
+    for dataset in (dict(inner, lazy_init=False), repeated):
+        with pytest.raises(BadImageError, match='an object whose area is 0'):
+            MultiSourceDataset({'pets': {**source, 'dataset': dict(_scope_='mmdet', **dataset)}})
+
+
+def test_a_dataset_that_reads_when_it_is_built_is_refused_by_source_and_class(tmp_path):
+    source = class_folders(tmp_path)
+    source['dataset']['type'] = 'EagerFolders'
+    with pytest.raises(SourceError, match=r"source 'pets': EagerFolders has read .* built, .*pass it on"):
+        MultiSourceDataset({'pets': source})
+
+
+def test_a_share_of_a_dataset_in_a_wrapper_that_needs_its_classes_is_refused(tmp_path):
+    source = class_folders(tmp_path)
+    inner = {k: v for k, v in source['dataset'].items() if k != '_scope_'}
+    source['dataset'] = dict(_scope_='mmpretrain', type='RepeatDataset', times=2, dataset=inner)
+    assert len(MultiSourceDataset({'pets': source})) == 12
+    with pytest.raises(SourceError, match=r"'pets'.*data_fraction=0\.5.*RepeatDataset"):
+        MultiSourceDataset({'pets': {**source, 'data_fraction': 0.5}})
 
 
 def test_a_share_of_a_dataset_that_is_not_mmengines_is_refused():

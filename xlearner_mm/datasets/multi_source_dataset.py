@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from xlearner_mm.datasets.annotation_cache import AnnotationCache
 from xlearner_mm.datasets.integrity.annotations import Findings, read_annotations
 from xlearner_mm.datasets.integrity.images import Witnesses, fault_of, guard
-from xlearner_mm.datasets.shared_annotations import read_once
+from xlearner_mm.datasets.shared_annotations import is_copy, read_once
 from xlearner_mm.datasets.stock_datasets import build_deferred, describe, leaves
 from xlearner_mm.datasets.stream_index import (
     StreamIndex,
@@ -103,7 +103,7 @@ class MultiSourceDataset(Dataset):
         dataset: Any = self.datasets[source.name]
         try:
             parts = list(leaves(dataset))
-            found = read_once(lambda: _read_share(source, dataset, parts, self._cache), parts)
+            found = read_once(lambda: read_share(source, dataset, parts, self._cache), parts)
             size = len(dataset)
             different = min(size, sum(map(len, parts))) if parts else size  # wrappers may repeat images
         except SourceError:
@@ -309,11 +309,26 @@ def multi_source_collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {source: pseudo_collate(group) for source, group in groups.items()}
 
 
-def _read_share(source: Source, dataset: Any, parts: list[BaseDataset], cache: AnnotationCache | None) -> Findings:
-    """Read a source's annotations and keep its ``data_fraction`` of them; return what was found in all."""
-    unread = not (parts and all(part._fully_initialized for part in parts))
+def read_share(
+    source: Source, dataset: Any, parts: list[BaseDataset], cache: AnnotationCache | None = None
+) -> Findings:
+    """Read a source's annotations, and keep its ``data_fraction`` of them.
+
+    Args:
+        source: the source.
+        dataset: its dataset, wrappers included.
+        parts: the datasets below the wrappers.
+        cache: where annotations are kept for the next time. Defaults to None: nowhere.
+
+    Returns:
+        What was found in all annotations.
+
+    Raises:
+        SourceError: a share of a dataset with wrappers.
+        Exception: of :func:`~xlearner_mm.datasets.integrity.annotations.read_annotations`.
+    """
     findings = read_annotations(source, dataset, parts, cache=cache)
-    if source.data_fraction < 1 and unread:
+    if source.data_fraction < 1 and not is_copy(parts):  # these are the share that the reader has drawn
         if parts != [dataset]:
             raise SourceError(
                 f"source '{source.name}': data_fraction={source.data_fraction} needs an MMEngine dataset without "

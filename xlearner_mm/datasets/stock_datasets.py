@@ -19,6 +19,8 @@ _EXECUTED = ('.pkl', '.pickle', '.yaml', '.yml')
 def build_deferred(config: Mapping[str, Any]) -> Any:
     """Build a dataset, or wrappers around datasets, that read annotations in ``full_init`` where they can.
 
+    ``lazy_init`` of their settings makes no difference: the caller reads, with its checks.
+
     Raises:
         ConfigError: a setting names a pickle or a YAML file, which MMEngine would execute.
     """
@@ -86,8 +88,19 @@ def _deferred(config: Mapping[str, Any], registry: Registry, outermost: bool) ->
     cls = type_of(settings, registry)
     # Wrappers copy the classes of their datasets when they are built, so these must be known by then.
     if inspect.isclass(cls) and 'lazy_init' in settings_of(cls) and (outermost or _knows_its_classes(cls, settings)):
-        settings.setdefault('lazy_init', True)
+        settings['lazy_init'] = True
     return settings
+
+
+def must_defer(dataset: Any, part: BaseDataset) -> bool:
+    """Return whether a part of a dataset has no reason to read its annotations when it is built.
+
+    Args:
+        dataset: the dataset, wrappers included.
+        part: the dataset itself, or one below its wrappers; these may need the classes, which only the files name.
+    """
+    cls = type(part)
+    return part is dataset or 'lazy_init' not in settings_of(cls) or _knows_its_classes(cls, {})
 
 
 def _knows_its_classes(cls: type, settings: Mapping[str, Any]) -> bool:

@@ -25,7 +25,8 @@ from xlearner_mm.datasets.classes import (
 )
 from xlearner_mm.datasets.integrity.images import check_paths
 from xlearner_mm.datasets.integrity.inspection import faulty_boxes
-from xlearner_mm.datasets.stock_datasets import origin
+from xlearner_mm.datasets.shared_annotations import is_copy
+from xlearner_mm.datasets.stock_datasets import must_defer, origin
 from xlearner_mm.errors import SourceError, bad_image
 from xlearner_mm.sources import Source
 
@@ -71,7 +72,8 @@ def read_annotations(
         The images that are left out, and the number of all.
 
     Raises:
-        SourceError: annotations that cannot be read, or more bad ones than the source allows.
+        SourceError: annotations that cannot be read, more bad ones than the source allows, or a class that reads them
+            when it is built.
         ValueError: an annotation file that cannot be read, or files in which labels mean different classes.
         FileNotFoundError: a file is missing.
     """
@@ -82,6 +84,8 @@ def read_annotations(
     counted = True
     for part in parts:
         if part._fully_initialized:
+            if not is_copy([part]):
+                _refuse_unchecked(source, dataset, part)
             counted = False
             kept += len(part)
             continue
@@ -106,6 +110,16 @@ def read_annotations(
         for note in found:
             print_log(f"source '{source.name}': {note}", 'current', logging.WARNING)
     return findings
+
+
+def _refuse_unchecked(source: Source, dataset: Any, part: BaseDataset) -> None:
+    """Refuse a part that has read its annotations without the checks, unless its wrapper needs the classes in them."""
+    if must_defer(dataset, part):
+        raise SourceError(
+            f"source '{source.name}': {type(part).__name__} has read {origin(part)} when it was built, unchecked, but "
+            'is expected to read in full_init: let its __init__ take lazy_init and pass it on to the base class, and '
+            'use neither its length nor its items'
+        )
 
 
 def _read_part(source: Source, part: BaseDataset, whole: bool) -> dict[str, Any]:
