@@ -44,6 +44,18 @@ def test_without_files_the_declared_number_is_used(tmp_path):
     assert (read(COCO).images, read(COCO).origin) == (None, 'unknown')
 
 
+def test_a_share_of_a_source_is_counted_with_and_without_files(tmp_path):
+    def images():
+        settings = dict(task='det', dataset=COCO, batch_size=2, declared=dict(images=30), data_fraction=0.5)
+        (source,) = parse_sources({'coco': settings}).values()
+        data = read_source('coco', build_deferred(COCO), COCO, 2, source.declared, source)
+        return data.images, data.origin
+
+    assert images() == (15, 'declared')
+    write_fixtures(tmp_path / 'data', ['coco'], images=4)
+    assert images() == (2, 'its files')
+
+
 def test_random_images_use_the_sources_pipeline_and_alternate_formats(tmp_path):
     flat, upright = read(COCO).items(str(tmp_path))
     assert flat['inputs'].shape == (3, 80, 107)

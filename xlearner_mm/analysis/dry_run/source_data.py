@@ -12,8 +12,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from xlearner_mm.datasets.classes import read_by_name
-from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.images import place_of
+from xlearner_mm.datasets.multi_source_dataset import read_share
 from xlearner_mm.datasets.stock_datasets import leaves
 from xlearner_mm.errors import SourceError, describe_error, refuse_unknown
 from xlearner_mm.sources import DECLARED, Source
@@ -31,7 +31,7 @@ class SourceData:
     Args:
         name: the source's name.
         dataset: the stock dataset.
-        images: number of its images; None: unknown.
+        images: number of its images that are trained on; None: unknown.
         origin: of that number.
         batch_size: images per step and process.
         picture: width and height of random pictures; None: the dataset's own are read.
@@ -91,7 +91,7 @@ def read_source(
             if source is None:
                 read_by_name(dataset)
             else:
-                read_annotations(source, dataset, list(leaves(dataset)))
+                read_share(source, dataset, list(leaves(dataset)))
             images = len(dataset)
         except FileNotFoundError as error:
             absent = str(error.filename or error)
@@ -104,6 +104,8 @@ def read_source(
                 raise SourceError('its dataset is empty: check its paths and filters')
             return SourceData(name, dataset, images, 'its files', batch_size, None)
     number = declared.get('images')
+    if number and source is not None:
+        number = max(1, round(source.data_fraction * number))
     picture = tuple(declared.get('picture', PICTURE))
     return SourceData(name, dataset, number, 'declared' if number else 'unknown', batch_size, picture, absent)
 
