@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.backbones import resnet_class
@@ -102,6 +103,49 @@ def test_training_draws_the_same_stochastic_depth_as_the_stock_backbone(cfg, wit
     torch.manual_seed(1)
     for mine, theirs in zip(backbone.forward_task(x, 'it'), wanted, strict=True):
         assert torch.equal(mine, theirs)
+
+
+def per_level(*parts):
+    return [tuple(part.format(level, level + 1) for part in parts) for level in range(3)]
+
+
+RESNET_PARTS = [('conv1.', 'bn1.'), *per_level('layer{1}.')]
+SWIN_PARTS = [('patch_embed.',), *per_level('stages.{0}.', 'norm{0}.')]
+PARTS = {
+    'mmdet ResNet, dilated': RESNET_PARTS,
+    'mmdet RegNet': RESNET_PARTS,
+    'mmseg ResNetV1c': [('stem.',), *per_level('layer{1}.')],
+    'mmpretrain Swin': SWIN_PARTS,
+    'mmpretrain Swin, two outputs': SWIN_PARTS,
+    'mmdet Swin': SWIN_PARTS,
+    'mmseg Swin': SWIN_PARTS,
+    'ConvNeXt': [('downsample_layers.0.',), *per_level('downsample_layers.{0}.', 'stages.{0}.', 'norm{0}.')],
+}
+
+
+@pytest.mark.parametrize('frozen_stages', range(4))
+@pytest.mark.parametrize('family', PARTS)
+def test_frozen_stages_are_the_stem_and_as_many_levels_in_every_family(family, frozen_stages):
+    branch = expanded_of(FAMILIES[family], frozen_stages=frozen_stages).train().branches['it'].backbone
+    frozen = tuple(part for parts in PARTS[family][: 1 + frozen_stages] for part in parts)
+    for name, parameter in branch.named_parameters():
+        assert parameter.requires_grad != name.startswith(frozen), name
+    for name, module in branch.named_modules():
+        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d) and f'{name}.'.startswith(frozen):
+            assert not module.training, name
+
+
+def test_a_branchs_own_frozen_stages_stay_frozen():
+    backbone = expanded_of({**CONVNEXT, 'frozen_stages': 2}, frozen_stages=0).train()
+    free = {name for name, p in backbone.branches['it'].backbone.named_parameters() if p.requires_grad}
+    assert not [name for name in free if name.startswith(('stages.0.', 'stages.1.'))]
+    assert [name for name in free if name.startswith('stages.2.')]
+
+
+def test_frozen_norms_stay_in_eval_mode_as_sync_bn():
+    backbone = nn.SyncBatchNorm.convert_sync_batchnorm(expanded_of(tiny_resnet(), frozen_stages=0)).train()
+    assert not backbone.branches['it'].backbone.norm1.training
+    assert backbone.branches['it'].backbone.layer1[0].norm1.training
 
 
 def test_links_are_added_before_the_output_norm(x):

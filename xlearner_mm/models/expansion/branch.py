@@ -79,6 +79,14 @@ class Stages(ABC):
     def stage(self, level: int) -> Callable[[Tensor], Tensor]:
         """Return stage_i, which maps F_{i-1} to E_i, both ``(B, C, H, W)``."""
 
+    @abstractmethod
+    def stem_modules(self) -> list[nn.Module]:
+        """Return the modules of the stem, which can be frozen."""
+
+    @abstractmethod
+    def stage_modules(self, level: int) -> list[nn.Module]:
+        """Return the modules of stage_i and of the backbone's output i, which can be frozen."""
+
     def output(self, level: int, x: Tensor) -> Tensor:
         """Return the backbone's output of a stage's stream, ``(B, C, H, W)`` to the same. Defaults to the stream."""
         return x
@@ -213,6 +221,11 @@ class Branch(BaseModule):
         """Return the modules that these steps call whole, which can be compiled."""
         return self._stages.whole_modules()
 
+    def first_modules(self, levels: int) -> list[nn.Module]:
+        """Return the modules of the stem and of the first levels, or of as many as there are."""
+        first = range(min(levels, self._stages.levels))
+        return [*self._stages.stem_modules(), *(part for level in first for part in self._stages.stage_modules(level))]
+
     def run(self, step: Callable[[Tensor], Tensor], x: Batch) -> Any:
         """Run one of these steps on a batch, ragged or not; a ragged one part by part where no norm needs it whole."""
         whole = isinstance(x, Tensor) or any_batch_statistics(self)
@@ -249,7 +262,7 @@ class Branch(BaseModule):
 def frozen_modules(
     branches: Mapping[str, Branch], links: Mapping[str, nn.Module], keys: Iterable[LinkKey], frozen_stages: int
 ) -> list[nn.Module]:
-    """Freeze stems and first stages of branches, and return what is to be frozen beside them.
+    """Return the modules that ``frozen_stages`` freezes.
 
     Args:
         branches: the branches, by name.
@@ -257,23 +270,13 @@ def frozen_modules(
         keys: end points of the links.
         frozen_stages: k, as of a ResNet: -1 freezes nothing, 0 the stems, k also the first k levels with the links into
             them, all levels or more everything.
-
-    Raises:
-        ConfigError: a branch that cannot freeze some of its stages.
     """
     if frozen_stages < 0:
         return []
     if frozen_stages >= max(len(branch.channels) for branch in branches.values()):
         return [*branches.values(), *links.values()]
-    for name, branch in branches.items():
-        if not hasattr(branch.backbone, '_freeze_stages'):
-            raise ConfigError(
-                f"branch '{name}': {type(branch.backbone).__name__} cannot freeze {frozen_stages} of its stages; "
-                'freeze all (frozen_stages=4) or none (-1)'
-            )
-        branch.backbone.frozen_stages = max(frozen_stages, branch.backbone.frozen_stages)
-        branch.backbone._freeze_stages()
-    return [links[key.module_name] for key in keys if key.receiver_level < frozen_stages]
+    first = [module for branch in branches.values() for module in branch.first_modules(frozen_stages)]
+    return [*first, *(links[key.module_name] for key in keys if key.receiver_level < frozen_stages)]
 
 
 def freeze(modules: Iterable[nn.Module]) -> None:

@@ -59,7 +59,7 @@ class XLearnerExpandedBackbone(BaseModule):
 
     Raises:
         ConfigError: a branch name that is no identifier, a task of an unknown branch, settings of links that the
-            branches cannot have, or ``widths``, ``merge`` or ``frozen_stages`` that are not of these branches.
+            branches cannot have, or ``widths`` or ``merge`` that are not of these branches.
         CheckpointError: when weights are initialized from a checkpoint that leaves anything at its random start.
     """
 
@@ -91,11 +91,16 @@ class XLearnerExpandedBackbone(BaseModule):
         narrow_to(self, widths or {})
         self.merged = self._branches_of(merge)
         self.norm_eval = norm_eval
-        self._frozen = frozen_modules(self.branches, self.links, self.link_keys, frozen_stages)
+        self._frozen_stages = frozen_stages
+        freeze(self._frozen())
+
+    def _frozen(self) -> list[nn.Module]:
+        """Modules that do not train; found anew each time, because a conversion to SyncBN replaces norms."""
+        frozen = frozen_modules(self.branches, self.links, self.link_keys, self._frozen_stages)
         if len(self.merged) < len(self.branches) and self.reconciliation.detach:
             # They get no gradient, which DDP refuses of what can train.
-            self._frozen += list(self._parts_of_others(self.merged[0]))
-        freeze(self._frozen)
+            frozen += self._parts_of_others(self.merged[0])
+        return frozen
 
     def _branches_of(self, merge: str) -> list[str]:
         if merge == 'concat':
@@ -138,7 +143,7 @@ class XLearnerExpandedBackbone(BaseModule):
     def train(self, mode: bool = True) -> XLearnerExpandedBackbone:
         """Set training mode, frozen parts excepted, and return the module as torch's do."""
         super().train(mode)
-        for module in self._frozen:
+        for module in self._frozen():
             module.eval()
         if mode:
             apply_norm_eval(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from xlearner_mm.models.expansion.branch import Stages, StagesError
 from xlearner_mm.registry import MODELS
@@ -44,6 +44,16 @@ class ConvNeXtStages(Stages):
         if level == 0:
             return net.stages[0]
         return lambda x: net.stages[level](net.downsample_layers[level](x))
+
+    def stem_modules(self) -> list[nn.Module]:
+        """Return the patch convolution with its norm."""
+        return [self.backbone.downsample_layers[0]]
+
+    def stage_modules(self, level: int) -> list[nn.Module]:
+        """Return the stage with the down-sampling before it, and ``norm{i}``."""
+        net = self.backbone
+        parts = [net.stages[level]] if level == 0 else [net.downsample_layers[level], net.stages[level]]
+        return [*parts, getattr(net, f'norm{level}')] if level in self.output_levels else parts
 
     def output(self, level: int, x: Tensor) -> Tensor:
         """Normalize by ``norm{i}`` where the backbone has one."""

@@ -42,3 +42,12 @@ class ResNetStages(Stages):
     def stage(self, level: int) -> Callable[[Tensor], Tensor]:
         """Return ``layer{i+1}``."""
         return getattr(self.backbone, self.backbone.res_layers[level])
+
+    def stem_modules(self) -> list[nn.Module]:
+        """Return the deep stem, or the first convolution and its norm."""
+        net = self.backbone
+        return [net.stem] if getattr(net, 'deep_stem', False) else [net.conv1, net.norm1]
+
+    def stage_modules(self, level: int) -> list[nn.Module]:
+        """Return ``layer{i+1}``."""
+        return [getattr(self.backbone, self.backbone.res_layers[level])]

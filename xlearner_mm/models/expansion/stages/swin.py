@@ -74,6 +74,15 @@ class SwinStages(Stages):
 
         return run
 
+    def stem_modules(self) -> list[nn.Module]:
+        """Return the patch embedding and its dropout."""
+        return [self.backbone.patch_embed, self.backbone.drop_after_pos]
+
+    def stage_modules(self, level: int) -> list[nn.Module]:
+        """Return the stock stage, which ends in the patch merging after it, and ``norm{i}``, as mmdet freezes them."""
+        stage = self.backbone.stages[level]
+        return [stage, getattr(self.backbone, f'norm{level}')] if level in self.output_levels else [stage]
+
     def output(self, level: int, x: Tensor) -> Tensor:
         """Normalize by ``norm{i}`` where the backbone has one."""
         if level not in self.output_levels:
