@@ -75,6 +75,15 @@ def test_a_new_expanded_backbone_equals_the_stock_backbones_exactly(cfg, x):
         assert torch.equal(features[level], theirs)
 
 
+@pytest.mark.parametrize('cfg', FAMILIES.values(), ids=FAMILIES)
+def test_sizes_of_levels_are_those_of_any_image(cfg):
+    backbone = expanded_of(cfg).eval()
+    with torch.no_grad():
+        features = backbone.forward_task(torch.randn(1, 3, 171, 139), 'it')
+    sizes = [backbone.branches['it'].size(level, 171, 139) for level in range(4)]
+    assert sizes == [tuple(f.shape[-2:]) for f in features]
+
+
 @pytest.mark.parametrize(
     'cfg', [MMPRETRAIN_SWIN, MMDET_SWIN, CONVNEXT], ids=['mmpretrain Swin', 'mmdet Swin', 'ConvNeXt']
 )

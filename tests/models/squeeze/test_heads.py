@@ -8,7 +8,8 @@ from mmengine.optim import OptimWrapper
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion.stock_network import port_of
-from xlearner_mm.testing import tiny_batch
+from xlearner_mm.registry import MODELS
+from xlearner_mm.testing import CHANNELS, tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 
 SOURCES = ('birds', 'cars', 'boxes', 'masks')
 
@@ -88,6 +89,25 @@ def test_it_trains_student_and_guidance_and_leaves_the_heads_alone(build, kind):
     assert all(p.grad is None for p in learner.parameters())
     assert all(torch.equal(before[name], value) for name, value in learner.state_dict().items())
     assert all(layer.hidden_norm.num_batches_tracked == 2 for layer in distiller.guidance.values()), 'once in a step'
+
+
+def test_heads_read_the_student_in_the_sizes_of_a_branch_that_does_not_pad(build, tmp_path):
+    convnext = dict(
+        _scope_='mmpretrain',
+        type='ConvNeXt',
+        arch=dict(depths=[1, 1, 1, 1], channels=list(CHANNELS)),
+        out_indices=(0, 1, 2, 3),
+        gap_before_final_norm=False,
+    )
+    backbone = tiny_expanded(branches=dict(cls=tiny_resnet(), det=convnext, seg=tiny_resnet()))
+    cfg = dict(type='ExpansionLearner', backbone=backbone, sources=tiny_sources())
+    torch.save({'state_dict': MODELS.build(cfg).state_dict(), 'meta': {}}, tmp_path / 'convnext.pth')
+    distiller = build(teacher=dict(model=cfg, checkpoint=str(tmp_path / 'convnext.pth'))).eval()
+    x = torch.randn(1, 3, 171, 139)
+    for task in ('cls', 'det'):
+        own = distiller.teacher.learner.backbone.forward_task(x, task)
+        read = distiller.forward_task(x, task)
+        assert [read[i].shape for i in range(4)] == [feature.shape for feature in own]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
 from typing import Any, ClassVar
 
 import torch
@@ -90,6 +91,10 @@ class Stages(ABC):
     def output(self, level: int, x: Tensor) -> Tensor:
         """Return the backbone's output of a stage's stream, ``(B, C, H, W)`` to the same. Defaults to the stream."""
         return x
+
+    def side(self, pixels: int, stride: int) -> int:
+        """Return the height or width of features, given the image's. Defaults to rounding up, as padded steps do."""
+        return ceil(pixels / stride)
 
     def whole_modules(self) -> list[nn.Module]:
         """Return the modules that stages call whole, to be compiled. Defaults to the backbone's ``stages``, if any."""
@@ -216,6 +221,11 @@ class Branch(BaseModule):
     def output(self, level: int, x: Tensor) -> Tensor:
         """Return what sources read of F_i ``(B, C, H, W)``: normalized if the stock backbone's outputs are."""
         return self._stages.output(level, x)
+
+    def size(self, level: int, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of E_i of an image of that height and width."""
+        stride = self.strides[level]
+        return self._stages.side(height, stride), self._stages.side(width, stride)
 
     def whole_modules(self) -> list[nn.Module]:
         """Return the modules that these steps call whole, which can be compiled."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import ceil
 from typing import Any, NamedTuple
 
 import torch
@@ -208,8 +207,7 @@ class StudentOfHeads(BaseModel):
         out: dict[int, Tensor] = {}
         if distilled:
             student = by_level(self.student, self.student(x))
-            strides = backbone.branches[branch].strides
-            sizes = {i: (ceil(x.shape[-2] / strides[i]), ceil(x.shape[-1] / strides[i])) for i in distilled}
+            sizes = {i: backbone.branches[branch].size(i, x.shape[-2], x.shape[-1]) for i in distilled}
             out.update({i: self.guided(branch, i, student[i], sizes[i]) for i in distilled})
         if missing:
             own = self.teacher.features(x, [branch], 1 + max(missing))[branch]

@@ -55,6 +55,10 @@ class ConvNeXtStages(Stages):
         parts = [net.stages[level]] if level == 0 else [net.downsample_layers[level], net.stages[level]]
         return [*parts, getattr(net, f'norm{level}')] if level in self.output_levels else parts
 
+    def side(self, pixels: int, stride: int) -> int:
+        """Round down: its convolutions do not pad. Step by step or at once is the same."""
+        return pixels // stride
+
     def output(self, level: int, x: Tensor) -> Tensor:
         """Normalize by ``norm{i}`` where the backbone has one."""
         return getattr(self.backbone, f'norm{level}')(x) if level in self.output_levels else x
