@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from tests.processes import until
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline import Job, JobRunner
 from xlearner_mm.pipeline.display import Display
 
@@ -115,6 +116,21 @@ def test_a_job_whose_output_is_gone_runs_again(run, python, trace, tmp_path):
     assert ran(trace) == ['a', 'a']
 
 
+def test_a_folder_that_no_run_has_recorded_is_left_alone(run, python, trace, tmp_path):
+    folder = tmp_path / 'stage'
+    folder.mkdir()
+    job = python('a', folder=folder)
+    assert run(job).status == 0, 'an empty one'
+    folder.mkdir()
+    (folder / 'iter_9.pth').touch()
+    (tmp_path / 'work' / 'jobs.json').unlink()
+    ran(trace)
+    with pytest.raises(ConfigError, match=r"job 'a': .*stage holds iter_9\.pth.*jobs\.json.*move"):
+        run(python('other'), job)
+    assert (folder / 'iter_9.pth').exists()
+    assert ran(trace) == []
+
+
 class TestFailure:
     def test_other_jobs_continue_and_dependents_are_skipped(self, run, python, trace):
         bad = python('bad', 'raise SystemExit("no such class: spoon")')
@@ -137,10 +153,14 @@ class TestFailure:
         assert 'never is missing' in outcome.text.replace('\n', '')
 
     def test_a_failed_job_restarts(self, run, python, tmp_path):
-        bad = python('bad', 'import sys; print(sys.argv[1:]); sys.exit(3)', resume=('--resume',))
+        kept = tmp_path / 'kept'
+        code = f'import os, sys; print(sys.argv[1:]); os.makedirs({str(kept / "iter_1")!r}); sys.exit(3)'
+        bad = python('bad', code, resume=('--resume',), folder=kept)
         run(bad)
         run(bad)
-        assert '--resume' not in (tmp_path / 'work' / 'logs' / 'bad.log').read_text()
+        log = (tmp_path / 'work' / 'logs' / 'bad.log').read_text()
+        assert '--resume' not in log
+        assert 'FileExistsError' not in log, 'its folder is emptied'
 
     @pytest.mark.parametrize('end', ['sys.exit(75)', 'os.kill(os.getpid(), signal.SIGKILL)'])
     def test_an_interrupted_or_killed_job_resumes(self, run, python, tmp_path, end):

@@ -27,8 +27,8 @@ class Job:
         needs: names of the jobs that must succeed before. Defaults to none.
         seconds: estimated run time alone on one core, for order and time left. Defaults to 10.
         inputs: files that the result depends on; a missing one counts as empty. Defaults to none.
-        folder: work directory of this job alone, with its progress file; emptied unless the job is resumed. Defaults
-            to None.
+        folder: work directory of this job alone, with its progress file; emptied unless the job is resumed, and
+            refused if it holds what no recorded run has written. Defaults to None.
         outputs: files that a successful job writes. Defaults to none.
         resume: arguments that resume an interrupted run. Defaults to none: it starts over.
     """

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline.display import Display, duration
 from xlearner_mm.pipeline.job import Job, in_order, ranks
 from xlearner_mm.pipeline.process import Process, start, stop, tail
@@ -97,7 +98,12 @@ class JobRunner:
         self._left_out: list[str] = []
 
     def run(self) -> Outcome:
-        """Run all unfinished jobs."""
+        """Run all unfinished jobs.
+
+        Raises:
+            ConfigError: the folder of a job that has not run holds files, which starting it would delete.
+        """
+        self._refuse_unknown_folders()
         began = time.monotonic()
         with _interruptible():
             try:
@@ -120,6 +126,16 @@ class JobRunner:
         records = self.states.records
         seconds = {name: records[name].seconds if name in records else 0.0 for name in self.jobs}
         return Outcome(status, seconds, self._failed, self._left_out)
+
+    def _refuse_unknown_folders(self) -> None:
+        for job in self.jobs.values():
+            if job.folder is None or job.name in self.states.records or not job.folder.is_dir():
+                continue
+            if found := sorted(path.name for path in job.folder.iterdir()):
+                raise ConfigError(
+                    f"job '{job.name}': its folder {job.folder} holds {found[0]}, of which {self.states.path} has no "
+                    'record; starting would delete it: move the folder away, or delete it'
+                )
 
     def _start_ready(self) -> None:
         """Start ready jobs, after dropping those that are finished or lack a job that they need."""
@@ -172,7 +188,7 @@ class JobRunner:
             self._failed.append(name)
             # A killed job can resume from its checkpoints; one that failed by itself starts over.
             if status >= 0 and status != _RESUMABLE:
-                self.states.forget(name)
+                self.states.start_over(name)
             reason = f'{missing[0]} is missing' if missing else f'exit status {status}'
             self.display.say(f'{name}: FAILED: {reason}; the end of {self._log(name)}:', 'bold red')
             for line in tail(self._log(name)):

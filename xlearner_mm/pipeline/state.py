@@ -43,6 +43,10 @@ class JobStates:
         """Return whether a job with this fingerprint has succeeded."""
         return self._is(name, fingerprint, finished=True)
 
+    def knows(self, name: str, fingerprint: str) -> bool:
+        """Return whether a job with this fingerprint has been started."""
+        return name in self.records and self.records[name].fingerprint == fingerprint
+
     def begin(self, name: str, fingerprint: str) -> bool:
         """Record the start of a job; return whether it continues an interrupted run of the same job."""
         if self._is(name, fingerprint, finished=False):
@@ -58,10 +62,15 @@ class JobStates:
         record.finished = finished
         self._save()
 
-    def forget(self, name: str) -> None:
-        """Let the next run of a job start over."""
-        if self.records.pop(name, None):
-            self._save()
+    def start_over(self, name: str) -> None:
+        """Let the next run of a job start over; that it has run stays known."""
+        self.records[name].fingerprint = ''
+        self._save()
+
+    def adopt(self, name: str, fingerprint: str, finished: bool) -> None:
+        """Record a job that was run without a runner: as finished, or to be resumed."""
+        self.records[name] = Record(fingerprint, finished)
+        self._save()
 
     def _is(self, name: str, fingerprint: str, finished: bool) -> bool:
         record = self.records.get(name)

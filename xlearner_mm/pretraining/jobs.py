@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from xlearner_mm.checkpoint import sha256_of
+from xlearner_mm.checkpoint.reading import pointed_checkpoint
+from xlearner_mm.config.options import read_config, read_literally
+from xlearner_mm.engine.hooks.run_record_hook import DOES_NOT_MATTER, read_starts
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline import Job, JobRunner, Outcome, can_fork, training_job
 from xlearner_mm.pipeline.job import config_files
 from xlearner_mm.pipeline.progress import Progress
+from xlearner_mm.pipeline.state import JobStates, Record
 from xlearner_mm.pretraining.choices import Device
-from xlearner_mm.pretraining.plan import MEASURE, Plan
-from xlearner_mm.pretraining.stage_files import EXPANSION, SQUEEZE
+from xlearner_mm.pretraining.plan import JOBS, MEASURE, Plan
+from xlearner_mm.pretraining.stage_files import EXPANSION, SQUEEZE, STAGES
 
 TOOLS = Path(__file__).parents[1] / '.mim' / 'tools'
 """The command lines, where an installed package has them."""
 BACKBONE = 'backbone.pth'
 SHEET, FEATURES, CURVES = 'sources.png', 'features.png', 'squeeze.png'
 _MEASURED = 20  # steps
+_OF_A_START = (*DOES_NOT_MATTER, 'env_cfg')
+"""Settings that may differ between two starts of the same training."""
 _START = 15.0  # seconds of a training before its first step
 
 
@@ -58,7 +66,64 @@ def pretraining_jobs(plan: Plan, out: Path) -> list[Job]:
 
 def stage_folder(out: Path, stage: str) -> Path:
     """Return the work directory of a stage."""
-    return out / 'stages' / stage
+    return out / STAGES / stage
+
+
+def adopt_trainings(jobs: Sequence[Job], out: Path) -> None:
+    """Record stages that were trained by ``tools/train.py`` alone: as finished, or to be resumed.
+
+    Args:
+        jobs: of :func:`pretraining_jobs`.
+        out: folder of the pretraining.
+
+    Raises:
+        ConfigError: a stage's folder holds a training of another config or teacher than it would get now.
+    """
+    states = JobStates(out / JOBS)
+    recorded_at = states.path.stat().st_mtime if states.path.exists() else 0.0
+    fingerprints: dict[str, str] = {}
+    for job in jobs:
+        fingerprints[job.name] = job.fingerprint(fingerprints[need] for need in job.needs)
+        if job.folder is None or not _is_unrecorded(job.folder, states.records.get(job.name), recorded_at):
+            continue
+        if states.knows(job.name, fingerprints[job.name]):
+            continue
+        config = out / f'{job.name}.py'
+        differs = _differences(job.folder, config)
+        if not differs and job.name == SQUEEZE:
+            finished = states.is_finished(EXPANSION, fingerprints[EXPANSION])
+            differs = '' if finished and _has_teacher(job.folder, stage_folder(out, EXPANSION)) else 'teacher'
+        if differs:
+            raise ConfigError(
+                f'{job.folder} holds a training that {states.path} does not know, with another {differs}: move the '
+                f'folder away or delete it to start over, or give {config} what it was trained with'
+            )
+        last = pointed_checkpoint(str(job.folder)) or ''
+        done = Path(last).is_file() and Path(last).name == f'iter_{read_config(str(config)).train_cfg.max_iters}.pth'
+        states.adopt(job.name, fingerprints[job.name], done)
+        print(f'{job.name}: {"as trained" if done else "continues the training"} in {job.folder}', flush=True)
+
+
+def _is_unrecorded(folder: Path, record: Record | None, recorded_at: float) -> bool:
+    """Return whether something else than the job has trained in its folder."""
+    if record is None:
+        return folder.is_dir() and any(folder.iterdir())
+    saved = folder / 'last_checkpoint'
+    return saved.exists() and saved.stat().st_mtime > recorded_at
+
+
+def _differences(folder: Path, config: Path) -> str:
+    """Return the settings in which a training differs from a config; empty without any."""
+    written = folder / config.name  # by MMEngine
+    trained = read_literally(written) if written.is_file() else {}
+    wanted = {key: value for key, value in read_config(str(config)).items() if key not in _OF_A_START}
+    return ', '.join(key for key in wanted if wanted[key] != trained.get(key))
+
+
+def _has_teacher(student: Path, teacher: Path) -> bool:
+    """Return whether a student was trained with the last checkpoint of its teacher."""
+    starts, last = read_starts(student), pointed_checkpoint(str(teacher))
+    return bool(starts and last) and starts[-1]['teachers']['teacher']['sha256'] == sha256_of(str(last))
 
 
 def measure_step(config: Path, device: Device) -> float:

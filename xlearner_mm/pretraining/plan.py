@@ -42,6 +42,7 @@ from xlearner_mm.pretraining.source_file import pixel_shares, source_choices, so
 from xlearner_mm.pretraining.stage_files import (
     EXPANSION,
     SQUEEZE,
+    STAGES,
     expansion_choices,
     expansion_text,
     squeeze_choices,
@@ -49,7 +50,7 @@ from xlearner_mm.pretraining.stage_files import (
 )
 from xlearner_mm.typed_json import from_json, to_json
 
-RECORD = 'pretrain.json'
+RECORD, JOBS = 'pretrain.json', 'jobs.json'
 MEASURE = 'measure'
 """Folder of the steps that are measured for a budget."""
 _PLANNED = {'sources', f'{EXPANSION}.py', f'{SQUEEZE}.py', MEASURE}
@@ -235,7 +236,7 @@ def open_plan(request: Request, out: Path, measure: Callable[[Path, Device], flo
         return known
     if known is not None:
         edited = [file for file, digest in known.written.items() if _digest(out / file) != digest]
-        reason = 'has begun' if (out / 'jobs.json').exists() else f'has edited configs ({edited[0]})' if edited else ''
+        reason = 'has begun' if _has_begun(out) else f'has edited configs ({edited[0]})' if edited else ''
         if reason:
             changes = known.request.changes(request)
             raise ConfigError(
@@ -244,6 +245,11 @@ def open_plan(request: Request, out: Path, measure: Callable[[Path, Device], flo
     elif out.is_dir() and (other := sorted({path.name for path in out.iterdir()} - _PLANNED)):
         raise ConfigError(f'{out} holds {other[0]} and no {RECORD}: give an empty folder, or a new one, as --out')
     return _Planner(request, out).make(measure)
+
+
+def _has_begun(out: Path) -> bool:
+    """Return whether a job, or a training without one, has started."""
+    return (out / JOBS).exists() or (out / STAGES).exists()
 
 
 def _read(out: Path) -> Plan | None:

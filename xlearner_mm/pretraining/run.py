@@ -11,7 +11,7 @@ from xlearner_mm.errors import ConfigError
 from xlearner_mm.layouts.layout import shown
 from xlearner_mm.pipeline import can_fork
 from xlearner_mm.pipeline.runner import INTERRUPTED
-from xlearner_mm.pretraining.jobs import BACKBONE, measure_step, pretraining_jobs, run_jobs
+from xlearner_mm.pretraining.jobs import BACKBONE, adopt_trainings, measure_step, pretraining_jobs, run_jobs
 from xlearner_mm.pretraining.plan import TASKS, Folders, Request, named_folders, open_plan
 from xlearner_mm.pretraining.result import write_result
 
@@ -85,7 +85,9 @@ def pretrain(
         print(f'configs: {", ".join(str(shown(out) / file) for file in made.written)}', flush=True)
         if plan:
             return None
-        outcome = run_jobs(pretraining_jobs(made, out), out, made.device)
+        jobs = pretraining_jobs(made, out)
+        adopt_trainings(jobs, out)
+        outcome = run_jobs(jobs, out, made.device)
     finally:
         torch.set_num_threads(threads)
     if outcome.status == INTERRUPTED:

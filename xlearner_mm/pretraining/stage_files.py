@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from xlearner_mm.layouts.layout import Layout
 
 EXPANSION, SQUEEZE = 'expansion', 'squeeze'
+STAGES = 'stages'
+"""Folder of their work directories."""
 
 
 def expansion_choices(
@@ -143,7 +145,7 @@ def expansion_text(layouts: Sequence[Layout], choices: Sequence[Choice], out: Pa
             comment(f'{title} from {", ".join(names)}'),
             f'#   python tools/train.py {out / (EXPANSION + ".py")}',
             HEAD + assignment('_base_', bases),
-            assignment('work_dir', str(out / 'stages' / EXPANSION)),
+            assignment('work_dir', str(out / STAGES / EXPANSION)),
             assignment('sources', sources),
             '',
             *(choice.text() for choice in choices),
@@ -201,8 +203,8 @@ def squeeze_text(names: Sequence[str], choices: Sequence[Choice], out: Path) -> 
             comment(f'Squeeze stage: all branches of expansion.py into one plain ResNet, on {", ".join(names)}'),
             f'#   python tools/train.py {out / (SQUEEZE + ".py")}',
             HEAD + assignment('_base_', ['./expansion.py', 'xlearner_mm::_base_/squeeze_runtime.py']),
-            assignment('work_dir', str(out / 'stages' / SQUEEZE)),
-            assignment('teacher_checkpoint', str(out / 'stages' / EXPANSION)),
+            assignment('work_dir', str(out / STAGES / SQUEEZE)),
+            assignment('teacher_checkpoint', str(out / STAGES / EXPANSION)),
             '',
             *(choice.text() for choice in choices),
             '',

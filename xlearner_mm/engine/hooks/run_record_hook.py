@@ -36,7 +36,7 @@ RECORD = 'run.json'
 LIBRARIES = ('torch', 'torchvision', 'numpy', 'cv2', 'mmengine', 'mmcv', 'mmdet', 'mmpretrain', 'mmseg')
 SECONDS = 20
 """Time limit of git, which may hang on a slow file system."""
-_DOES_NOT_MATTER = ('work_dir', 'resume', 'load_from', 'launcher', 'experiment_name', 'log_level', 'visualizer')
+DOES_NOT_MATTER = ('work_dir', 'resume', 'load_from', 'launcher', 'experiment_name', 'log_level', 'visualizer')
 """Settings that differ when a training is resumed, or do not change the result."""
 _OF_THE_START = ('time', 'command', 'iteration', 'not_taken_over')
 """Entries that differ in every start."""
@@ -79,7 +79,7 @@ def describe_start(runner: Runner) -> dict[str, Any]:
         runner: about to train; if it is resumed, after that.
     """
     model = unwrapped(runner.model)
-    settings = {key: value for key, value in runner.cfg.to_dict().items() if key not in _DOES_NOT_MATTER}
+    settings = {key: value for key, value in runner.cfg.to_dict().items() if key not in DOES_NOT_MATTER}
     text = json.dumps(settings, sort_keys=True, default=str)
     dataset: Any = runner.train_dataloader.dataset
     several = isinstance(dataset, MultiSourceDataset)
