@@ -73,19 +73,42 @@ def test_the_configs_are_those_of_the_folders(planned):
 
 
 def test_the_plan_is_printed(planned, capsys):
-    made, _ = planned
-    made.show()
+    made, out = planned
+    made.show(out)
     printed = capsys.readouterr().out
     for word in ('my_notes', 'class folders', 'sources/traffic.py', 'batch_size = ', 'lr = ', 'memory: about'):
         assert word in printed
+    assert 'edited' not in printed
 
 
-def test_the_same_command_finds_its_plan_and_keeps_edits(folders, copied, replanned):
+def test_the_same_command_looks_again_at_the_folders(folders, copied, replanned, capsys):
+    open_plan(request_of(folders), copied, never)
+    assert replanned == [request_of(folders)]
+    assert 'as planned before' not in capsys.readouterr().out
+
+
+def test_the_same_command_finds_its_plan_and_keeps_edits(folders, copied, replanned, capsys):
     (copied / 'expansion.py').write_text((copied / 'expansion.py').read_text() + 'lr = 0.5\n')
     found = open_plan(request_of(folders), copied, never)
     assert found.request == request_of(folders)
     assert not replanned
     assert read_config(str(copied / 'expansion.py')).lr == 0.5
+    found.show(copied)
+    printed = capsys.readouterr().out
+    assert (
+        f'as planned before, since it has edited configs (expansion.py); to look at the folders again, delete {copied}'
+        in printed
+    )
+    assert 'expansion.py, edited since' in printed
+    assert 'squeeze.py, edited since' not in printed
+
+
+@pytest.mark.parametrize('begun', ['jobs.json', 'stages'])
+def test_the_same_command_finds_its_plan_once_a_training_has_begun(folders, copied, replanned, capsys, begun):
+    (copied / begun).mkdir()
+    assert open_plan(request_of(folders), copied, never).request == request_of(folders)
+    assert not replanned
+    assert 'has begun; to look at the folders again, give another --out' in capsys.readouterr().out
 
 
 def test_an_edit_trains_anew_what_reads_it(copied, planned):

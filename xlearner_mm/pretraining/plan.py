@@ -200,11 +200,16 @@ class Plan:
             f'folder by {" or ".join(f"--{task}" for task in TASKS if task not in self.tasks)}.'
         )
 
-    def show(self) -> None:
-        """Print what was understood and chosen."""
+    def edited(self, out: Path) -> list[str]:
+        """Return the files that are no longer as they were written."""
+        return [file for file, digest in self.written.items() if _digest(out / file) != digest]
+
+    def show(self, out: Path) -> None:
+        """Print what was understood and chosen, and which of the files in ``out`` were edited since."""
         print(self.understood)
+        edited = self.edited(out)
         for file in self.written:
-            print(file)
+            print(f'{file}, edited since: the file decides, not the values below' if file in edited else file)
             for line in (line for line in self.lines if line.file == file):
                 text = f'{line.setting} = {line.value}: {line.reason}'
                 print(textwrap.fill(text, 118, initial_indent='  ', subsequent_indent='      '))
@@ -216,8 +221,8 @@ class Plan:
 def open_plan(request: Request, out: Path, measure: Callable[[Path, Device], float]) -> Plan:
     """Return the plan in a folder, or make it.
 
-    The same request finds its plan, and its configs with whatever was edited in them. Another request replaces a plan
-    of which no training has begun and no config was edited.
+    A plan of which no training has begun and no config was edited is made again: the folders may have changed. Else
+    the same request finds its plan, and its configs with whatever was edited in them; another one is refused.
 
     Args:
         request: what is asked for.
@@ -229,19 +234,21 @@ def open_plan(request: Request, out: Path, measure: Callable[[Path, Device], flo
         SourceError: a folder that cannot be recognized.
     """
     known = _read(out)
-    if known is not None and known.request == request:
+    if known is not None:
         missing = [file for file in known.written if not (out / file).is_file()]
         if missing:
             raise ConfigError(f'{out / missing[0]} is missing: restore it, or give another --out')
-        return known
-    if known is not None:
-        edited = [file for file, digest in known.written.items() if _digest(out / file) != digest]
+        edited = known.edited(out)
         reason = 'has begun' if _has_begun(out) else f'has edited configs ({edited[0]})' if edited else ''
-        if reason:
+        if reason and known.request != request:
             changes = known.request.changes(request)
             raise ConfigError(
                 f'{out} holds a pretraining that {reason}: {changes}; give another --out, or edit its configs'
             )
+        if reason:
+            again = 'give another --out' if _has_begun(out) else f'delete {out / RECORD}, which drops the edits'
+            print(f'as planned before, since it {reason}; to look at the folders again, {again}')
+            return known
     elif out.is_dir() and (other := sorted({path.name for path in out.iterdir()} - _PLANNED)):
         raise ConfigError(f'{out} holds {other[0]} and no {RECORD}: give an empty folder, or a new one, as --out')
     return _Planner(request, out).make(measure)

@@ -81,7 +81,7 @@ def pretrain(
         torch.set_num_threads(1)  # forks cannot use this process's thread pool
     try:
         made = open_plan(request, out, measure_step)
-        made.show()
+        made.show(out)
         print(f'configs: {", ".join(str(shown(out) / file) for file in made.written)}', flush=True)
         if plan:
             return None
