@@ -52,6 +52,12 @@ def test_a_name_that_would_confuse_the_log_is_refused(name):
         parse_sources({name: GOOD})
 
 
+@pytest.mark.parametrize('name', ['train', 'type', 'keys', 'training'])
+def test_a_name_that_its_network_could_not_have_is_refused(name):
+    with pytest.raises(SourceError, match=f"source '{name}': .*ModuleDict.*rename"):
+        parse_sources({name: GOOD})
+
+
 def test_no_source_is_refused():
     with pytest.raises(ConfigError, match='empty'):
         parse_sources({})

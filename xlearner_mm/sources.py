@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mmengine.config import Config
+from torch import nn
 
 from xlearner_mm.errors import ConfigError, SourceError, refuse_unknown
 from xlearner_mm.nearest_name import settings_of
@@ -127,12 +128,8 @@ class Source:
     declared: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier() or 'loss' in self.name or '__' in self.name:
-            # mmengine adds up every log key that contains 'loss': a source's name must not.
-            raise SourceError(
-                f"source '{self.name}': the name must be an identifier without 'loss' and '__' in it, "
-                'because it prefixes loss and metric names'
-            )
+        if reason := unfit_name(self.name):
+            raise SourceError(f"source '{self.name}': the name {reason}; rename the source")
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise SourceError(
                 f"source '{self.name}': batch_size must be a whole number of at least 1, got "
@@ -159,6 +156,16 @@ class Source:
         """The largest ``num_classes`` in the network; None without any."""
         found = [value for _, value in settings_named('num_classes', self.network) if isinstance(value, int)]
         return max(found, default=None)
+
+
+def unfit_name(name: str) -> str:
+    """Return why no source can have a name; empty if one can."""
+    if not name.isidentifier() or 'loss' in name or '__' in name:
+        # mmengine adds up every log key that contains 'loss': a source's name must not.
+        return "must be an identifier without 'loss' and '__' in it, because it prefixes loss and metric names"
+    if hasattr(nn.ModuleDict(), name):
+        return 'is that of an attribute of torch.nn.ModuleDict, which holds the networks of the sources by name'
+    return ''
 
 
 def settings_named(wanted: str, settings: Any, path: str = '') -> Iterator[tuple[str, Any]]:

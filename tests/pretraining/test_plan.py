@@ -219,11 +219,12 @@ def test_folders_are_named_as_they_are_called(tmp_path, monkeypatch):
         'a_b': str(tmp_path / 'a=b'),
     }
     assert named_folders({'birds': tmp_path}) == {'birds': str(tmp_path)}
+    assert named_folders(['data/birds/train']) == {'birds': str(tmp_path / 'data/birds/train')}
     assert named_folders('data/birds') == {'birds': str(tmp_path / 'data/birds')}
 
 
 @pytest.mark.parametrize(
-    'given', [['2birds'], ['class=x'], ['my-birds=x'], ['losses=x'], ['a__b=x'], ['=x'], ['x/a', 'y/a']]
+    'given', [['2birds'], ['class=x'], ['my-birds=x'], ['losses=x'], ['a__b=x'], ['=x'], ['type=x'], ['x/a', 'y/a']]
 )
 def test_names_that_no_source_can_have_are_refused(given):
     with pytest.raises(ConfigError, match='NAME=FOLDER'):

@@ -22,6 +22,7 @@ from xlearner_mm.config.options import read_config
 from xlearner_mm.config.text import Choice, code
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.layouts import Layout, describe, recognize
+from xlearner_mm.layouts.folder import PART_OF
 from xlearner_mm.pipeline.display import duration
 from xlearner_mm.pretraining.choices import (
     Device,
@@ -48,6 +49,7 @@ from xlearner_mm.pretraining.stage_files import (
     squeeze_choices,
     squeeze_text,
 )
+from xlearner_mm.sources import unfit_name
 from xlearner_mm.typed_json import from_json, to_json
 
 RECORD, JOBS = 'pretrain.json', 'jobs.json'
@@ -114,7 +116,8 @@ def named_folders(given: Folders) -> dict[str, str]:
     """Return source -> absolute folder.
 
     Args:
-        given: a mapping, or ``NAME=FOLDER`` or folders alone, whose own names are made names of sources.
+        given: a mapping, or ``NAME=FOLDER`` or folders alone, whose own names are made names of sources, or those of
+            their parents where they are called like a part (``train``).
 
     Raises:
         ConfigError: a name that no source can have, or that two have.
@@ -124,10 +127,11 @@ def named_folders(given: Folders) -> dict[str, str]:
     pairs = list(given.items()) if isinstance(given, Mapping) else [_named(fspath(each)) for each in given or ()]
     found: dict[str, str] = {}
     for name, folder in pairs:
-        if not name.isidentifier() or iskeyword(name) or 'loss' in name or '__' in name:
+        reason = unfit_name(name) or ('is a keyword of Python' if iskeyword(name) else '')
+        if reason:
             raise ConfigError(
-                f"{fspath(folder)}: '{name}' cannot be the name of a source, which is an identifier without 'loss' and "
-                "'__' in it: give NAME=FOLDER with another name"
+                f"{fspath(folder)}: no source can be called '{name}': the name {reason}; give NAME=FOLDER with another "
+                'name'
             )
         if name in found:
             raise ConfigError(f"{fspath(folder)} and {found[name]} are both called '{name}': give NAME=FOLDER")
@@ -139,7 +143,9 @@ def _named(text: str) -> tuple[str, str]:
     name, equals, folder = text.partition('=')
     if equals and not Path(text).is_dir():
         return name, folder
-    return re.sub(r'\W+|_+', '_', Path(text).absolute().name).strip('_').lower(), text
+    path = Path(text).absolute()
+    own = path.parent.name if path.name.lower() in PART_OF else path.name
+    return re.sub(r'\W+|_+', '_', own).strip('_').lower(), text
 
 
 @dataclass(frozen=True)
