@@ -42,7 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--log',
         nargs='+',
-        default=[],
+        default=(),
         choices=('tensorboard', 'mlflow', 'wandb'),
         help='trackers to log to beside those of the config',
     )
@@ -52,12 +52,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Pretrain; return the exit status."""
     settings = vars(parse_args())
-    from xlearner_mm.engine.loggers import log_to
     from xlearner_mm.errors import USER_ERRORS, print_error
     from xlearner_mm.pretraining.run import pretrain
 
     try:
-        log_to(settings.pop('log'))
         pretrain(**settings)
     except USER_ERRORS as error:
         return print_error(error)

@@ -231,15 +231,36 @@ def test_names_that_no_source_can_have_are_refused(given):
         named_folders(given)
 
 
+@pytest.mark.parametrize('given', [['birds='], {'birds': ''}, {'birds': None}])
+def test_a_name_without_a_folder_is_refused(given):
+    with pytest.raises(ConfigError, match="'birds' names the folder .*NAME=FOLDER"):
+        named_folders(given)
+
+
+@pytest.mark.parametrize('out', ['taken', 'taken/below'])
+def test_a_file_in_place_of_the_folder_is_named(folders, tmp_path, out):
+    (tmp_path / 'taken').touch()
+    with pytest.raises(ConfigError, match=f'{out}: .*taken is a file'):
+        open_plan(request_of(folders), tmp_path / out, never)
+
+
 @pytest.mark.parametrize(
     ('settings', 'named'),
     [
         ({'folders': {}}, 'no folder'),
         ({'folders': {'cls': {'a': 'x'}, 'det': {'a': 'y'}}}, r"\['a'\]"),
         ({'budget': '1h', 'epochs': 3.0}, "'1h'.*3"),
+        ({'budget': '1h', 'steps': 3}, "'1h' and steps 3"),
+        ({'epochs': 3.0, 'steps': 3}, 'epochs 3.0 and steps 3'),
         ({'epochs': 0.0}, 'epochs'),
-        ({'steps': -1}, 'steps'),
+        ({'epochs': float('inf')}, 'epochs'),
+        ({'epochs': '3'}, "epochs.*'3'"),
+        ({'steps': 0}, 'steps'),
+        ({'steps': 1.5}, 'steps'),
         ({'workers': -1}, 'workers'),
+        ({'seed': -1}, 'seed'),
+        ({'seed': 2**32}, 'seed'),
+        ({'seed': None}, 'seed'),
         ({'budget': 'soon'}, "'soon'"),
     ],
 )

@@ -1,6 +1,7 @@
 """The whole call on tiny folders."""
 
 import json
+import os
 from functools import partial
 
 import pytest
@@ -8,6 +9,9 @@ import torch
 
 import xlearner_mm
 from tests.docs.pages import blocks
+from xlearner_mm.engine.loggers import VARIABLE
+from xlearner_mm.errors import ConfigError
+from xlearner_mm.pretraining import run
 from xlearner_mm.pretraining.run import PretrainingError
 
 SHORT = {'steps': 3, 'workers': 0, 'backbone': 'resnet18-w8', 'device': 'cpu'}
@@ -43,6 +47,19 @@ def test_folders_of_three_tasks_become_a_backbone_and_a_report(folders, tmp_path
     exec(shown.text, {})
     assert ': starts' not in capfd.readouterr().out
     assert made.read_bytes() == weights
+
+
+def test_trackers_are_named_for_the_trainings_of_this_call_alone(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(run, 'open_plan', lambda *_: seen.append(os.environ.get(VARIABLE)) or 1 / 0)
+    for log in ('tensorboard', ['tensorboard'], ()):
+        with pytest.raises(ZeroDivisionError):
+            xlearner_mm.pretrain(cls=[tmp_path], out=tmp_path, log=log)
+    assert seen == ['tensorboard', 'tensorboard', None]
+    assert VARIABLE not in os.environ
+    with pytest.raises(ConfigError, match="'visdom'"):
+        xlearner_mm.pretrain(cls=[tmp_path], out=tmp_path, log='visdom')
 
 
 @pytest.mark.slow

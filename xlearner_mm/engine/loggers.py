@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,19 @@ def log_to(names: Sequence[str]) -> None:
         mlflow.set_experiment(PROJECT)  # which several processes must not create at the same time
     if names:
         os.environ[VARIABLE] = ','.join(names)
+
+
+@contextmanager
+def logging_to(names: Sequence[str]) -> Iterator[None]:
+    """Let all trainings that start in the block log to trackers too; see :func:`log_to`."""
+    before = os.environ.get(VARIABLE)
+    log_to(names)
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def add_loggers(cfg: Config, names: Sequence[str] = ()) -> None:

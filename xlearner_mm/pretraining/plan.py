@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import textwrap
 import warnings
@@ -94,15 +95,17 @@ class Request:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ConfigError(f'several sources are called {twice}: give each a name of its own, NAME=FOLDER')
-        if self.budget is not None and self.epochs is not None:
-            raise ConfigError(f'budget {self.budget!r} and epochs {self.epochs:g} both decide the length: give one')
-        for name, value, least in (
-            ('epochs', self.epochs, 0.0),
-            ('steps', self.steps, 0),
-            ('workers', self.workers, -1),
-        ):
-            if value is not None and not value > least:
-                raise ConfigError(f'{name} must be above {least:g}, got {value!r}')
+        lengths = {'budget': self.budget, 'epochs': self.epochs, 'steps': self.steps}
+        given = [f'{name} {value!r}' for name, value in lengths.items() if value is not None]
+        if len(given) > 1:
+            raise ConfigError(f'{" and ".join(given)} each decide the length: give one')
+        if self.epochs is not None and not (isinstance(self.epochs, int | float) and 0 < self.epochs < math.inf):
+            raise ConfigError(f'epochs must be a finite number above 0, got {self.epochs!r}')
+        for name, value, least in (('steps', self.steps, 1), ('workers', self.workers, 0), ('seed', self.seed, 0)):
+            if value is None and name != 'seed':
+                continue
+            if not isinstance(value, int) or not least <= value < 2**32:
+                raise ConfigError(f'{name} must be a whole number from {least} to below 2**32, got {value!r}')
         if self.budget is not None:
             parse_budget(self.budget)
 
@@ -120,13 +123,15 @@ def named_folders(given: Folders) -> dict[str, str]:
             their parents where they are called like a part (``train``).
 
     Raises:
-        ConfigError: a name that no source can have, or that two have.
+        ConfigError: a name that no source can have, or that two have, or no folder.
     """
     if isinstance(given, str | PathLike):
         given = [given]
     pairs = list(given.items()) if isinstance(given, Mapping) else [_named(fspath(each)) for each in given or ()]
     found: dict[str, str] = {}
     for name, folder in pairs:
+        if not isinstance(folder, str | PathLike) or not fspath(folder):
+            raise ConfigError(f"'{name}' names the folder {folder!r}: give NAME=FOLDER with the path of one")
         reason = unfit_name(name) or ('is a keyword of Python' if iskeyword(name) else '')
         if reason:
             raise ConfigError(
@@ -239,6 +244,9 @@ def open_plan(request: Request, out: Path, measure: Callable[[Path, Device], flo
         ConfigError: the folder holds another pretraining, or something cannot be chosen.
         SourceError: a folder that cannot be recognized.
     """
+    there = next(path for path in (out, *out.parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f'--out {out}: {there} is a file; give a folder')
     known = _read(out)
     if known is not None:
         missing = [file for file in known.written if not (out / file).is_file()]
@@ -310,7 +318,7 @@ class _Planner:
         seconds = {stage: count / self.device.flops for stage, count in flops.items()}
         speed = f'its FLOPs at an assumed {self.device.flops / 1e9:,.0f} GFLOP/s'
         lengths = self._lengths()
-        if self.request.budget is not None and self.request.steps is None:
+        if self.request.budget is not None:
             self.write(lengths)
             measured = measure(self.out / f'{EXPANSION}.py', self.device)
             seconds = {stage: measured * count / flops[EXPANSION] for stage, count in flops.items()}

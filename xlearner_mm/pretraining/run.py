@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
 import torch
 
+from xlearner_mm.engine.loggers import logging_to
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.layouts.layout import shown
 from xlearner_mm.pipeline import can_fork
@@ -34,6 +36,7 @@ def pretrain(
     workers: int | None = None,
     backbone: str | None = None,
     device: str | None = None,
+    log: str | Sequence[str] = (),
 ) -> Path | None:
     """Pretrain a backbone on labeled folders: recognize them, write configs, and run both stages.
 
@@ -54,6 +57,7 @@ def pretrain(
         backbone: ``'resnet50'``, ``'resnet18'``, ...; ``'resnet18-w16'`` is of base width 16. Defaults to None: by
             device and data.
         device: ``'cuda'`` or ``'cpu'``. Defaults to None: a GPU if there is one.
+        log: trackers to log to, of ``'tensorboard'``, ``'mlflow'`` and ``'wandb'``. Defaults to none.
 
     Returns:
         The file of the backbone; None with ``plan``.
@@ -80,16 +84,21 @@ def pretrain(
     if can_fork():
         torch.set_num_threads(1)  # forks cannot use this process's thread pool
     try:
-        made = open_plan(request, out, measure_step)
-        made.show(out)
-        print(f'configs: {", ".join(str(shown(out) / file) for file in made.written)}', flush=True)
-        if plan:
-            return None
-        jobs = pretraining_jobs(made, out)
-        adopt_trainings(jobs, out)
-        outcome = run_jobs(jobs, out, made.device)
+        with logging_to([log] if isinstance(log, str) else log):
+            return _pretrain(request, out, plan)
     finally:
         torch.set_num_threads(threads)
+
+
+def _pretrain(request: Request, out: Path, plan: bool) -> Path | None:
+    made = open_plan(request, out, measure_step)
+    made.show(out)
+    print(f'configs: {", ".join(str(shown(out) / file) for file in made.written)}', flush=True)
+    if plan:
+        return None
+    jobs = pretraining_jobs(made, out)
+    adopt_trainings(jobs, out)
+    outcome = run_jobs(jobs, out, made.device)
     if outcome.status == INTERRUPTED:
         raise KeyboardInterrupt
     if outcome.failed:
