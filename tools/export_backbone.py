@@ -28,7 +28,9 @@ def parse_args() -> argparse.Namespace:
         help="the weights' moving average, or the model's own; default: the average where one was kept",
     )
     parser.add_argument(
-        '--card', action='store_true', help='a folder for a model hub: safetensors, config.json and a model card'
+        '--card',
+        action='store_true',
+        help='a folder for a model hub: safetensors, config.json and a model card; edited cards are refused',
     )
     parser.add_argument('--license', help='of the published weights, e.g. apache-2.0 (default: left to be filled in)')
     what = parser.add_mutually_exclusive_group()

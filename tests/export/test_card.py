@@ -219,6 +219,39 @@ def check_config(library, text, folder, own):
     model(IMAGES, mode='tensor')
 
 
+def test_a_card_is_written_again_unless_it_was_edited(trained, tmp_path):
+    _, checkpoint = trained(tiny_resnet())
+    publish_backbone(checkpoint, tmp_path)
+    publish_backbone(checkpoint, tmp_path, license='mit')
+    assert front_matter(tmp_path)['license'] == 'mit'
+    card, weights = tmp_path / 'README.md', (tmp_path / 'model.safetensors').read_bytes()
+    card.write_text(card.read_text().replace('license: mit', 'license: bsd-3-clause'))
+    with pytest.raises(CheckpointError, match=r'README\.md was edited.*another folder.*--license'):
+        publish_backbone(trained(tiny_resnet())[1], tmp_path)
+    assert front_matter(tmp_path)['license'] == 'bsd-3-clause'
+    assert (tmp_path / 'model.safetensors').read_bytes() == weights
+    card.unlink()
+    publish_backbone(checkpoint, tmp_path)
+    assert front_matter(tmp_path)['license'] is None
+
+
+@pytest.mark.parametrize(
+    ('file', 'text'),
+    [
+        ('README.md', '# my project\n\n---\nlibrary_name: xlearner_mm\n'),
+        ('README.md', '---\nlibrary_name: timm\n---\n'),
+        ('config.json', '{"mine": 1}'),
+        ('config.json', '[]'),
+        ('config.json', 'no JSON'),
+    ],
+)
+def test_files_of_something_else_are_left_alone(tmp_path, file, text):
+    (tmp_path / file).write_text(text)
+    with pytest.raises(CheckpointError, match=f'{file} is not.*another folder'):
+        publish_backbone('any.pth', tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(file, text)]
+
+
 def test_a_folder_that_is_a_file_and_a_missing_package_are_refused(trained, tmp_path, monkeypatch):
     _, checkpoint = trained(tiny_resnet())
     (tmp_path / 'taken').write_text('a file')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from itertools import starmap
@@ -21,6 +22,9 @@ from xlearner_mm.export.stored_backbone import StoredBackbone, find_backbone
 from xlearner_mm.export.training_facts import Facts, read_facts
 from xlearner_mm.normalization import RGB, Normalization
 
+CARD, CONFIG = 'README.md', 'config.json'
+_CARD_DIGEST = 'card_sha256'
+"""Key of the config: the card as it was written."""
 _HUB_TASKS = {'cls': 'image-classification', 'det': 'object-detection', 'seg': 'image-segmentation'}
 _LICENSE = 'fill in: the licenses of the sources decide it'
 _PAPER = 'https://arxiv.org/abs/2203.08764'
@@ -41,7 +45,8 @@ def publish_backbone(
     """Write a checkpoint's backbone as a folder for a model hub.
 
     It holds ``model.safetensors``, ``config.json`` (our metadata, and timm's where timm has the network) and the card,
-    ``README.md``. The card states what the checkpoint, and the logs beside it, record; what they do not, it names.
+    ``README.md``. The card states what the checkpoint, and the logs beside it, record; what they do not, it names. A
+    card edited by hand, and a card or config of something else, is never replaced.
 
     Args:
         checkpoint: a checkpoint of either stage, an export, or a work directory.
@@ -56,11 +61,13 @@ def publish_backbone(
         The metadata.
 
     Raises:
-        CheckpointError: it cannot be exported, or timm or torchvision is not installed.
+        CheckpointError: it cannot be exported, timm or torchvision is not installed, or the folder holds an edited card
+            or files of something else.
     """
     folder = Path(folder)
     if folder.is_file():
         raise CheckpointError(f'{folder} is a file: name a folder for the model and its card')
+    _refuse_others(folder)
     require('timm')
     path = resolve_checkpoint(checkpoint, which)
     meta = export_backbone(path, folder / PUBLISHED, branch, expanded=expanded, ema=ema)
@@ -68,9 +75,35 @@ def publish_backbone(
     facts = read_facts(path, meta)
     other = _other_libraries(stored)
     timm = _timm_config(meta, other['timm']) if 'model' in other['timm'] else {}
-    atomic_write_text(folder / 'config.json', json.dumps({**timm, META_KEY: meta}, indent=1) + '\n')
-    atomic_write_text(folder / 'README.md', card(folder.resolve().name, stored, facts, other, license))
+    text = card(folder.resolve().name, stored, facts, other, license)
+    settings = {**timm, META_KEY: meta, _CARD_DIGEST: _digest(text)}
+    atomic_write_text(folder / CONFIG, json.dumps(settings, indent=1) + '\n')
+    atomic_write_text(folder / CARD, text)
     return meta
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuse a folder with a card that was edited since it was written, or with a card or config of something else."""
+    text = (folder / CARD).read_text(encoding='utf-8', errors='replace') if (folder / CARD).exists() else ''
+    settings: Any = {}
+    if (folder / CONFIG).exists():
+        try:
+            settings = json.loads((folder / CONFIG).read_text(encoding='utf-8'))
+        except ValueError:
+            settings = None
+        if not isinstance(settings, dict) or META_KEY not in settings:
+            raise CheckpointError(f'{folder / CONFIG} is not of an exported backbone: name another folder')
+    if text and '\nlibrary_name: xlearner_mm\n' not in text.split('\n---')[0] + '\n':
+        raise CheckpointError(f'{folder / CARD} is not the card of an exported backbone: name another folder')
+    if text and _digest(text) != settings.get(_CARD_DIGEST):
+        raise CheckpointError(
+            f'{folder / CARD} was edited since it was written: name another folder, or move the card away and '
+            'take over its edits afterwards (a license by --license)'
+        )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _other_libraries(stored: StoredBackbone) -> dict[str, dict[str, Any]]:
