@@ -33,7 +33,10 @@ def main() -> int:
 
     if args.list:
         print(list_sets(args.data))
-    return download_sets(args.names, args.data)
+    try:
+        return download_sets(args.names, args.data)
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == '__main__':

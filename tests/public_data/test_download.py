@@ -268,6 +268,14 @@ def test_the_list_says_what_is_there(run_tool, tmp_path):
     assert (rows['dtd'], rows['pets'], rows['coco']) == ('ready', 'download', 'by')
 
 
+def test_an_interruption_ends_in_its_status(run_tool, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('xlearner_mm.public_data.download_sets', interrupted)
+    assert run_tool('download_data.py', 'pets') == (130, '', '')
+
+
 def test_unknown_names_and_none(run_tool):
     status, _, errors = run_tool('download_data.py', 'pet')
     assert (status, errors.count('\n')) == (1, 1)
