@@ -296,5 +296,5 @@ def require(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise CheckpointError(
-            f'this format needs {name} ({error}); install it with `pip install xlearner_mm[export]`'
+            f'this format needs {name} ({error}); install it with `pip install -e .[export]`'
         ) from error
