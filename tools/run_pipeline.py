@@ -44,15 +44,15 @@ def main() -> int:
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # one core per worker; read when torch is imported
     from xlearner_mm.engine.loggers import log_to
-    from xlearner_mm.errors import ConfigError, print_error
+    from xlearner_mm.errors import USER_ERRORS, print_error
     from xlearner_mm.experiments.run import run_pipeline
 
+    work_dir = args.work_dir or Path('work_dirs') / args.data
     try:
         log_to(args.log)
-    except ConfigError as error:
+        return run_pipeline(args.variants, work_dir, args.workers, args.steps, args.paper, args.fresh, args.data)
+    except USER_ERRORS as error:
         return print_error(error)
-    work_dir = args.work_dir or Path('work_dirs') / args.data
-    return run_pipeline(args.variants, work_dir, args.workers, args.steps, args.paper, args.fresh, args.data)
 
 
 if __name__ == '__main__':

@@ -144,7 +144,10 @@ def run_suite(
         _import_for_all(chosen)
     devices = visible_devices()
     runner = JobRunner(jobs, work_dir / row, workers or len(devices) or 1, fork, devices=devices)
-    outcome = runner.run()
+    try:
+        outcome = runner.run()
+    except ConfigError as error:
+        return print_error(error)
     if outcome.status == INTERRUPTED:
         return outcome.status
     if outcome.failed:
