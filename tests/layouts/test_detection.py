@@ -96,6 +96,32 @@ class TestCoco:
         assert noted(found('det', tmp_path, tmp_path), '1 (images/0.jpg)', 'left out')
 
     @pytest.mark.parametrize(
+        'change',
+        [
+            lambda c: [each.pop('area') for each in c['annotations']],
+            lambda c: c['annotations'][0].update(area=None),
+            lambda c: [each.pop('iscrowd') for each in c['annotations']],
+            lambda c: [each.pop('id') for each in c['annotations']],
+            lambda c: [each.update(id=1) for each in c['annotations']],
+            lambda c: [each.update(width=None, height=None) for each in c['images']],
+        ],
+    )
+    def test_what_the_stock_dataset_or_metric_lacks_is_added_in_an_index(self, tmp_path, change):
+        root = tmp_path / 'traffic'
+        for part, names in (('train', NAMES[:6]), ('val', NAMES[6:])):
+            coco(root / f'{part}.json', pictures(root / 'images', *names))
+            content = json.loads((root / f'{part}.json').read_text())
+            change(content)
+            (root / f'{part}.json').write_text(json.dumps(content))
+        layout = found('det', root, tmp_path)
+        assert boxes(layout)['0.jpg'] == [FOUND]
+        assert set(boxes(layout, 'val')) == set(NAMES[6:])
+        with open(layout.evaluator['ann_file']) as file:
+            measured = json.load(file)['annotations']
+        assert len({each['id'] for each in measured}) == 4
+        assert all(each['area'] > 0 and each['iscrowd'] == 0 for each in measured)
+
+    @pytest.mark.parametrize(
         ('change', 'message'),
         [
             (lambda c: c['images'].append(dict(id=99, file_name='gone.jpg', width=9, height=9)), r'1 of 11.*gone\.jpg'),

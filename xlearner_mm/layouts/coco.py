@@ -132,10 +132,19 @@ def _annotated(folder: Folder, file: str, part: str, content: Mapping[str, Any])
         )
     if objects:
         raise folder.refusal(f'has objects of {len(objects):,} images that it does not list: add these images', file)
-    complete = all({'width', 'height'} <= entry.keys() for entry in content['images'])
     prefixes = {path.removesuffix(name) if path.endswith(name) else None for name, path in paths.items()}
-    prefix = prefixes.pop() if len(prefixes) == 1 and complete else None
+    prefix = prefixes.pop() if len(prefixes) == 1 and _is_complete(content) else None
     return images, prefix
+
+
+def _is_complete(content: Mapping[str, Any]) -> bool:
+    """Return whether a file has what mmdet and pycocotools read beside the boxes: sizes, areas, ids, crowds."""
+    ids = {each['id'] for each in content['annotations'] if isinstance(each.get('id'), int)}
+    return (
+        len(ids) == len(content['annotations'])
+        and all(isinstance(each.get('area'), int | float) and 'iscrowd' in each for each in content['annotations'])
+        and all(entry.get('width') and entry.get('height') for entry in content['images'])
+    )
 
 
 def _sizes(folder: Folder, content: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, tuple[int, int]]:
