@@ -91,6 +91,34 @@ class TestCoco:
         parts = [{cls for found in boxes(layout, part).values() for cls, *_ in found} for part in ('train', 'val')]
         assert parts == [{'cat', 'dog', 'owl'}, {'cat', 'dog'}]
 
+    @pytest.mark.parametrize('wrong', ['val.json', 'train.json'])
+    def test_a_few_impossible_boxes_are_left_out_and_said(self, tmp_path, wrong):
+        for part, letter in (('train', 'a'), ('val', 'b')):
+            names = pictures(tmp_path / 'images', *(f'{letter}{i}.jpg' for i in range(100)))
+            impossible = [('cat', [29.6, 5, 1.03, 0.0])] if wrong == f'{part}.json' else []
+            coco(
+                tmp_path / f'{part}.json',
+                {n: [('cat', BOX), *(impossible if i == 7 else [])] for i, n in enumerate(names)},
+            )
+        layout = found('det', tmp_path, tmp_path)
+        in_train = wrong == 'train.json'
+        assert noted(layout, '1 of the 100 images', 'impossible boxes', '7.jpg has a box of no area', wrong)
+        assert len(boxes(layout)) == 100 - in_train
+        assert ('a7.jpg' in boxes(layout)) != in_train
+        assert boxes(layout, 'val')['b7.jpg'] == [FOUND]
+
+    def test_images_of_a_folder_without_parts_that_have_impossible_boxes_are_in_neither(self, tmp_path):
+        names = pictures(tmp_path / 'images', *(f'{i}.jpg' for i in range(100)))
+        coco(tmp_path / 'all.json', {n: [('cat', [200, 12, 40, 36] if n == '7.jpg' else BOX)] for n in names})
+        layout = found('det', tmp_path, tmp_path)
+        assert set(boxes(layout)) | set(boxes(layout, 'val')) == set(names) - {'7.jpg'}
+
+    def test_more_impossible_boxes_are_refused_with_their_number(self, tmp_path):
+        names = pictures(tmp_path / 'images', *(f'{i}.jpg' for i in range(100)))
+        coco(tmp_path / 'all.json', {n: [('cat', [200, 12, 40, 36] if n < '11' else BOX)] for n in names})
+        with pytest.raises(BadImageError, match=r'/0\.jpg.*outside.*3 of the 100 images for train.*1%'):
+            found('det', tmp_path, tmp_path)
+
     def test_images_in_no_file_are_said(self, tmp_path):
         coco(tmp_path / 'all.json', pictures(tmp_path / 'images', *NAMES)[1:])
         assert noted(found('det', tmp_path, tmp_path), '1 (images/0.jpg)', 'left out')

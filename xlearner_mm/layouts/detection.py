@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from xlearner_mm.layouts.layout import Layout, Objects, Split
 from xlearner_mm.layouts.sampling import draw_split, measure_sizes, note_shared_images
 from xlearner_mm.layouts.voc import find_voc
 from xlearner_mm.layouts.yolo import find_yolo
+from xlearner_mm.sources import BadData
 
 
 def recognize_detection(folder: Folder, seed: int) -> Layout | None:
@@ -70,9 +72,8 @@ def _parts(folder: Folder, boxes: Boxes, seed: int) -> tuple[list[Annotated], li
     take_test(folder, boxes.parts)
     if 'test' in boxes.stock:
         boxes.stock.setdefault('val', boxes.stock['test'])
-    for images in boxes.parts.values():
-        for annotated in images:
-            _refuse_faulty(folder, annotated)
+    for part in boxes.parts:
+        _leave_out_faulty(folder, boxes, part)
     labeled = boxes.parts['train']
     folder.note_some('training images without objects, left out', [each.image for each in labeled if not each.names])
     train = [each for each in labeled if each.names]
@@ -82,12 +83,47 @@ def _parts(folder: Folder, boxes: Boxes, seed: int) -> tuple[list[Annotated], li
     return [train[i] for i in drawn[0]], [train[i] for i in drawn[1]], True
 
 
-def _refuse_faulty(folder: Folder, annotated: Annotated) -> None:
+def _leave_out_faulty(folder: Folder, boxes: Boxes, part: str) -> None:
+    """Leave out training images with impossible boxes, and such boxes of others, as the training does; say so.
+
+    Raises:
+        BadImageError: more images have them than ``bad_data`` lets a source skip.
+    """
+    images = boxes.parts[part]
+    faults = [_faults(each) for each in images]
+    faulty = [(each, next(iter(found.values()))) for each, found in zip(images, faults, strict=True) if found]
+    if not faulty:
+        return
+    first, fault = faulty[0]
+    if len(faulty) > BadData.max_share * len(images):
+        raise folder.bad_image(
+            first.image,
+            f'{fault} ({first.where})',
+            f'correct the box, or remove it: {len(faulty):,} of the {len(images):,} images for {part} have such a box, '
+            f'and at most {BadData.max_share:.0%} may',
+        )
+    left_out = 'and are left out' if part == 'train' else 'which are left out'
+    folder.notes.append(
+        f'{len(faulty):,} of the {len(images):,} images for {part} have impossible boxes, {left_out}: '
+        f'{first.image} {fault} ({first.where})'
+    )
+    boxes.parts[part] = [
+        _without(each, found) for each, found in zip(images, faults, strict=True) if part != 'train' or not found
+    ]
+    boxes.stock.pop(part, None)
+
+
+def _faults(annotated: Annotated) -> dict[int, str]:
+    """Return index -> fault of the boxes that cannot be objects."""
     width, height = annotated.size
-    x, y, w, h = annotated.boxes.reshape(-1, 4).T
-    corners = np.stack([x, y, x + w, y + h], axis=1).astype(float)
-    for fault in faulty_boxes(corners, height, width).values():
-        raise folder.bad_image(annotated.image, f'{fault} ({annotated.where})', 'correct the box, or remove it')
+    x, y, w, h = annotated.boxes.T
+    return faulty_boxes(np.stack([x, y, x + w, y + h], axis=1), height, width)
+
+
+def _without(annotated: Annotated, faults: Mapping[int, str]) -> Annotated:
+    kept = [index for index in range(len(annotated.names)) if index not in faults]
+    names, ignored = ([values[index] for index in kept] for values in (annotated.names, annotated.ignored))
+    return replace(annotated, boxes=annotated.boxes[kept], names=names, ignored=ignored)
 
 
 def _rarest_classes(images: Sequence[Annotated]) -> list[int]:
