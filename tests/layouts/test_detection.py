@@ -161,6 +161,14 @@ class TestCoco:
             (lambda c: c['annotations'][0].update(bbox=[200, 12, 40, 36]), r'outside of the picture.*correct the box'),
             (lambda c: c['categories'][1].update(name='cat'), r"several categories called 'cat'"),
             (lambda c: c.pop('annotations'), r"no 'annotations'"),
+            (lambda c: c.update(annotations=None), r'annotations that are no list'),
+            (lambda c: c.update(images=None), r'images that are no list'),
+            (lambda c: c.update(categories={'1': 'cat'}), r'categories that are no list'),
+            (lambda c: c['categories'].append('owl'), r'categories that are no list of objects'),
+            (lambda c: c['categories'][0].update(name=['cat']), r"categories with name \['cat'\]"),
+            (lambda c: c['images'][0].update(width='40'), r"images with width '40'; expected a number"),
+            (lambda c: c['images'][0].update(file_name=3), r'images with file_name 3; expected text'),
+            (lambda c: c['annotations'][0].update(image_id=[1]), r'annotations with image_id \[1\]'),
         ],
     )
     def test_contradictions_are_refused_by_name(self, tmp_path, change, message):
@@ -251,6 +259,11 @@ class TestVoc:
         [
             ('<annotation>', 'not XML'),
             ('<annotation><object><name>cat</name></object></annotation>', "'cat' without a box"),
+            (
+                '<annotation><object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>inf</xmax><ymax>9</ymax>'
+                '</bndbox></object></annotation>',
+                "'cat' without a box",
+            ),
         ],
     )
     def test_a_broken_file_is_refused_by_name(self, tmp_path, content, message):
@@ -357,6 +370,13 @@ class TestYolo:
         self.write(tmp_path / 'a')
         text(tmp_path / 'a/data.yaml', 'names: cat dog')
         with pytest.raises(SourceError, match=r"data\.yaml.*'cat dog'.*list"):
+            found('det', tmp_path / 'a', tmp_path)
+
+    @pytest.mark.parametrize('stated', ['5', '{images: 1}', '[5]'])
+    def test_parts_that_are_no_paths_are_refused(self, tmp_path, stated):
+        self.write(tmp_path / 'a')
+        text(tmp_path / 'a/data.yaml', f'train: {stated}', 'names: [cat]')
+        with pytest.raises(SourceError, match=r'data\.yaml has train: .*[5}\]]; expected a folder'):
             found('det', tmp_path / 'a', tmp_path)
 
     def test_a_count_of_other_length_than_the_names_is_refused(self, tmp_path):

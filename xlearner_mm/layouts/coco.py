@@ -21,10 +21,12 @@ _OTHER = ('captions', 'person_keypoints', 'image_info', 'panoptic', 'stuff')
 
 
 _REQUIRED = {
-    'images': {'id', 'file_name'},
-    'categories': {'id', 'name'},
-    'annotations': {'image_id', 'category_id', 'bbox'},
+    'images': {'id': int | float | str, 'file_name': str},
+    'categories': {'id': int | float | str, 'name': int | float | str},
+    'annotations': {'image_id': int | float | str, 'category_id': int | float | str, 'bbox': object},
 }
+"""Kind of entries -> key -> its types."""
+_SIZE = dict.fromkeys(('width', 'height'), int | float | None)
 
 
 def find_coco(folder: Folder) -> Boxes | None:
@@ -79,11 +81,21 @@ def _read(folder: Folder, file: str) -> dict[str, Any] | None:
 def _check(folder: Folder, file: str, content: Mapping[str, Any]) -> None:
     """Raise a SourceError for a file that lacks what boxes need."""
     for kind, keys in _REQUIRED.items():
+        entries = content.get(kind, [])
+        if not isinstance(entries, list) or not all(isinstance(each, Mapping) for each in entries):
+            raise folder.refusal(f'has {kind} that are no list of objects; expected one: correct the file', file)
+        lacking = next((each for each in entries if not keys.keys() <= each.keys()), None)
+        if lacking is not None:
+            missing = sorted(keys.keys() - lacking.keys())
+            raise folder.refusal(f'has {kind} without {missing}, such as {lacking}; add them', file)
+        types = {**keys, **_SIZE} if kind == 'images' else keys
         wrong = next(
-            (each for each in content.get(kind, ()) if not isinstance(each, Mapping) or not keys <= each.keys()), None
+            ((each, key) for each in entries for key in types if not isinstance(each.get(key), types[key])), None
         )
         if wrong is not None:
-            raise folder.refusal(f'has {kind} without {sorted(keys - set(wrong))}, such as {wrong}; add them', file)
+            each, key = wrong
+            expected = 'a number' if key in _SIZE else 'text' if key == 'file_name' else 'a number or text'
+            raise folder.refusal(f'has {kind} with {key} {each[key]!r}; expected {expected}: correct it', file)
     try:
         refuse_lost_images(content, annotated=True)
         labels_of_categories(content['categories'], [category['name'] for category in content['categories']])

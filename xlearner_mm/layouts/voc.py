@@ -81,7 +81,7 @@ def _annotated(folder: Folder, file: str, tree: ElementTree.Element, image: str,
         try:
             # As mmdet reads VOC, whose pixels count from 1.
             x1, y1, x2, y2 = (int(float(found.findtext(f'bndbox/{side}', ''))) - 1 for side in _SIDES)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # no number, or an infinite one
             raise folder.refusal(
                 f"has an object '{name}' without a box of {_SIDES}: correct or remove it", file
             ) from error

@@ -87,8 +87,14 @@ def _assigned(folder: Folder, settings: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in _PARTS:
         stated = settings.get(part) or []
-        for name in [stated] if isinstance(stated, str) else stated:
-            for image in _below(folder, str(name), str(settings['file'])):
+        names = [stated] if isinstance(stated, str) else stated
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise folder.refusal(
+                f'has {part}: {stated!r}; expected a folder or a list of images, or several: correct it',
+                settings['file'],
+            )
+        for name in names:
+            for image in _below(folder, name, str(settings['file'])):
                 found.setdefault(image, part)
     if not found:
         for file in folder.files:
