@@ -71,6 +71,42 @@ def test_class_folders_may_be_below_images_beside_other_files(tmp_path):
     assert noted(layout, 'docs/page.jpg')
 
 
+def test_parts_may_be_below_images_beside_other_files(tmp_path):
+    class_folders(tmp_path / 'pets', 'images/train/')
+    class_folders(tmp_path / 'pets', 'images/val/', count=1)
+    pictures(tmp_path / 'pets', 'images/more/1.jpg', 'docs/page.jpg')
+    (tmp_path / 'pets' / 'classes.txt').write_text('cat\ndog\n')
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert layout.classes == ('cat', 'dog')
+    assert (layout.train.images, layout.val.images, layout.val.from_split) == (4, 2, False)
+    assert layout.train.dataset['data_prefix'] == 'images/train'
+    assert set(labels(layout, 'val').values()) == {'cat', 'dog'}
+    assert noted(layout, 'beside images/train/', '2 (docs, images/more)')
+
+
+def test_parts_may_be_within_the_classes(tmp_path):
+    for cls in ('cat', 'dog'):
+        pictures(
+            tmp_path / 'pets', *(f'{cls}/{part}/{cls}{part}{i}.jpg' for part in ('train', 'test') for i in range(2))
+        )
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert layout.classes == ('cat', 'dog')
+    assert labels(layout) == {
+        'cattrain0.jpg': 'cat',
+        'cattrain1.jpg': 'cat',
+        'dogtrain0.jpg': 'dog',
+        'dogtrain1.jpg': 'dog',
+    }
+    assert len(labels(layout, 'val')) == 4
+    assert noted(layout, 'test part is used for validation')
+
+
+def test_parts_within_some_classes_alone_are_refused(tmp_path):
+    pictures(tmp_path / 'pets', 'cat/train/1.jpg', 'cat/test/2.jpg', 'dog/3.jpg', 'dog/4.jpg')
+    with pytest.raises(SourceError, match=r"'mine'.*cat/train/1\.jpg.*2 beside such \(dog/3\.jpg, dog/4\.jpg\)"):
+        found('cls', tmp_path / 'pets', tmp_path)
+
+
 def test_a_class_in_validation_alone_is_left_out_and_the_others_keep_their_labels(tmp_path):
     class_folders(tmp_path / 'pets', 'train/')
     class_folders(tmp_path / 'pets', 'val/', classes=('bear', 'cat', 'dog'))
@@ -124,8 +160,11 @@ def test_images_beside_the_class_folders_are_left_out_and_said(tmp_path):
 def test_classes_may_be_called_as_parts_or_roles(tmp_path):
     class_folders(tmp_path / 'traffic', '', count=4, classes=('bus', 'train'))
     class_folders(tmp_path / 'faces', '', count=4, classes=('mask', 'no_mask'))
+    class_folders(tmp_path / 'roads', 'images/', count=4, classes=('bus', 'train'))
+    pictures(tmp_path / 'roads', 'docs/page.jpg')
     assert found('cls', tmp_path / 'traffic', tmp_path).classes == ('bus', 'train')
     assert found('cls', tmp_path / 'faces', tmp_path).classes == ('mask', 'no_mask')
+    assert found('cls', tmp_path / 'roads', tmp_path).classes == ('bus', 'train')
 
 
 def test_spaces_and_umlauts_are_read(tmp_path):

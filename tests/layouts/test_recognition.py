@@ -39,6 +39,18 @@ def masks_folder(root):
     text(root / 'classes.txt', 'road', 'car')
 
 
+def yolo_folder_of_images(root):
+    for part in ('train', 'val'):
+        for name in pictures(root / 'images' / part, *NAMES):
+            text(root / 'labels' / part / name.replace('.jpg', '.txt'), '0 0.5 0.5 0.2 0.2')
+
+
+def masks_folder_of_images(root):
+    for part in ('train', 'val'):
+        for name in pictures(root / 'images' / part, *NAMES):
+            mask(root / 'masks' / part / name.replace('.jpg', '.png'), 0, 1)
+
+
 FOLDERS = {
     'class folders': ('cls', class_folders),
     'COCO': ('det', coco_folder),
@@ -59,6 +71,24 @@ def test_a_folder_is_recognized_for_its_task_and_named_for_others(tmp_path, kind
         return
     with pytest.raises(SourceError, match=rf"'mine'.*/a .*--{task}.*looks like {kind}.*--{own} mine="):
         found(task, tmp_path / 'a', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('write', 'kind', 'task'),
+    [(yolo_folder_of_images, 'YOLO', 'det'), (masks_folder_of_images, 'images and masks', 'seg')],
+)
+def test_parts_below_images_are_no_classes(tmp_path, write, kind, task):
+    write(tmp_path / 'a')
+    with pytest.raises(SourceError, match=rf"'mine'.*--cls.*looks like {kind}.*--{task} mine="):
+        found('cls', tmp_path / 'a', tmp_path)
+
+
+def test_images_in_parts_with_labels_in_one_folder_do_not_look_like_class_folders(tmp_path):
+    for part in ('train', 'val'):
+        for name in pictures(tmp_path / 'a/images' / part, *(f'{part}{i}.jpg' for i in range(3))):
+            text(tmp_path / 'a/labels' / name.replace('.jpg', '.txt'), '0 0.5 0.5 0.2 0.2')
+    with pytest.raises(SourceError, match=r"'mine'.*--det.*docs/folders\.md.*images/, labels/"):
+        found('det', tmp_path / 'a', tmp_path)
 
 
 def test_images_without_any_labels_are_refused_with_what_is_there(tmp_path):
