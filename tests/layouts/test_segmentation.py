@@ -128,6 +128,43 @@ def test_more_names_than_values_are_said(tmp_path):
     assert noted(layout, 'classes.txt', '1 (bike)')
 
 
+@pytest.mark.parametrize('names', [(), ('sky', 'road', 'car')])
+def test_a_class_in_validation_masks_alone_is_said(tmp_path, names):
+    write(tmp_path / 'a', 'images/train', 'masks/train', NAMES[:6], values=(0, 1))
+    write(tmp_path / 'a', 'images/val', 'masks/val', NAMES[6:])
+    if names:
+        text(tmp_path / 'a/classes.txt', *names)
+    layout = found('seg', tmp_path / 'a', tmp_path)
+    assert layout.classes == (names or ('class 0', 'class 1', 'class 2'))
+    assert noted(layout, 'without a pixel in the 6 training masks', f'1 ({layout.classes[2]})')
+
+
+@pytest.mark.parametrize(
+    ('values', 'names', 'message'),
+    [
+        ((0,), (), r'0 alone.*two classes'),
+        ((1, 255), (), r'1, 255 alone.*two classes'),
+        ((0, 1), ('1 road', '2 car'), r'0, 1 alone beside 0, which is none by classes\.txt.*two classes'),
+    ],
+)
+def test_a_single_training_class_is_refused(tmp_path, values, names, message):
+    write(tmp_path / 'a', 'images/train', 'masks/train', NAMES[:6], values=values)
+    write(tmp_path / 'a', 'images/val', 'masks/val', NAMES[6:])
+    if names:
+        text(tmp_path / 'a/classes.txt', *names)
+    with pytest.raises(SourceError, match=rf"'mine'.*masks/train/0\.png .*{message}"):
+        found('seg', tmp_path / 'a', tmp_path)
+
+
+def test_a_class_that_the_sample_of_masks_misses_is_looked_for_in_all(tmp_path, monkeypatch):
+    monkeypatch.setattr('xlearner_mm.layouts.masks._READ', 2)
+    write(tmp_path / 'a', 'images/train', 'masks/train', values=(0,))
+    write(tmp_path / 'a', 'images/val', 'masks/val', ['x.jpg'])
+    mask(tmp_path / 'a/masks/train/5.png', 0, 1, 2)
+    text(tmp_path / 'a/classes.txt', 'sky', 'road', 'car')
+    assert found('seg', tmp_path / 'a', tmp_path).classes == ('sky', 'road', 'car')
+
+
 def test_fewer_names_than_values_are_refused(tmp_path):
     text(write(tmp_path / 'a', values=(0, 1, 2, 3)) / 'classes.txt', 'sky', 'road')
     with pytest.raises(SourceError, match=r"'mine'.*classes\.txt names 2 classes.*0 to 1.*masks/\d\.png has 3"):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -38,34 +37,55 @@ class MaskClasses:
     zero_is_none: bool = False
 
 
-def classes_of_masks(folder: Folder, pairs: Mapping[str, str], seed: int) -> MaskClasses:
+def classes_of_masks(folder: Folder, train: Mapping[str, str], val: Mapping[str, str], seed: int) -> MaskClasses:
     """Return the classes of a folder's masks: of all of them, or of a sample where a file names the classes.
 
     Args:
         folder: for the masks, their errors and notes.
-        pairs: image -> mask.
+        train: image -> mask of the training part.
+        val: image -> mask of the validation part.
         seed: of the sample.
 
     Raises:
-        SourceError: masks that are no maps of class numbers, or that contradict the names.
+        SourceError: masks that are no maps of class numbers, contradict the names, or train fewer than two classes.
         BadImageError: a mask that cannot be read, or is of another size than its image.
     """
+    pairs = {**train, **val}
     for mask in pairs.values():
         if mask.lower().endswith(('.jpg', '.jpeg')):
             raise _lossy(folder, mask)
     stated = find_class_names(folder)
-    images = list(pairs) if stated is None else sample(list(pairs), _READ, seed)
-    read = partial(_read, folder)
+    chosen = list(pairs) if stated is None else sample(list(pairs), _READ, seed)
+    values = _values(folder, {image: pairs[image] for image in chosen})
+    none = {0} if stated is not None and _zero_is_none(stated) else set()
+    if len(chosen) < len(pairs) and len(_used(values, train) - none) < 2:  # the sample may have missed a rare class
+        values |= _values(folder, {image: mask for image, mask in pairs.items() if image not in values})
+    where = {value: pairs[image] for image, found in values.items() for value in found}
+    used, trained = sorted(_used(values, pairs)), _used(values, train)
+    if len(trained) < 2:
+        _refuse_one_class(folder, values, train)
+    all_read = len(values) == len(pairs)
+    classes = _numbered(folder, used) if stated is None else _named(folder, stated, used, where, all_read)
+    names = dict(enumerate(classes.names, start=int(classes.zero_is_none)))
+    if stated is not None and len(trained - none) < 2:
+        _refuse_one_class(folder, values, train, f' beside 0, which is none by {stated.file}')
+    folder.note_some(
+        f'classes without a pixel in the {sum(image in train for image in values):,} training masks that were read, '
+        'but in validation, where they count as errors',
+        [names[value] for value in used if value in names and value not in trained],
+    )
+    return classes
+
+
+def _values(folder: Folder, pairs: Mapping[str, str]) -> dict[str, list[int]]:
+    """Return image -> values of its mask."""
     with unlimited_pictures(), ThreadPoolExecutor() as pool:
-        found = list(pool.map(read, images, (pairs[image] for image in images)))
-    masks = Counter[int]()
-    for values in found:
-        masks.update(values)
-    where = {value: pairs[image] for image, values in zip(images, found, strict=True) for value in values}
-    used = sorted(set(masks) - {IGNORED})
-    if used in ([], [0]):
-        _refuse_one_class(folder, masks, where)
-    return _numbered(folder, used) if stated is None else _named(folder, stated, used, where, len(images) == len(pairs))
+        return dict(zip(pairs, pool.map(partial(_read, folder), pairs, pairs.values()), strict=True))
+
+
+def _used(values: Mapping[str, Sequence[int]], images: Container[str]) -> set[int]:
+    """Return the values of some images' masks that may be classes."""
+    return {value for image, found in values.items() if image in images for value in found} - {IGNORED}
 
 
 def _read(folder: Folder, image: str, mask: str) -> list[int]:
@@ -118,12 +138,16 @@ def _several_bands(folder: Folder, mask: str, values: np.ndarray) -> SourceError
     )
 
 
-def _refuse_one_class(folder: Folder, masks: Mapping[int, int], where: Mapping[int, str]) -> None:
-    held = shortened([str(value) for value in sorted(masks)])
+def _refuse_one_class(
+    folder: Folder, values: Mapping[str, Sequence[int]], train: Mapping[str, str], beside: str = ''
+) -> None:
+    first = next(image for image in values if image in train)
+    found = sorted({value for image, found in values.items() if image in train for value in found})
+    held = shortened([str(value) for value in found])
     raise folder.refusal(
-        f'and the other masks hold {held} alone, and {IGNORED} stands for no class; expected two classes: write 1 in '
-        f'place of {IGNORED}, if that is a class',
-        next(iter(where.values())),
+        f'and the other training masks hold {held} alone{beside}, and {IGNORED} stands for no class; expected two classes: '
+        f'write 1 in place of {IGNORED}, if that is a class, or number and name another',
+        train[first],
     )
 
 
@@ -140,12 +164,16 @@ def _numbered(folder: Folder, used: Sequence[int]) -> MaskClasses:
     return MaskClasses(names)
 
 
+def _zero_is_none(stated: ClassNames) -> bool:
+    return stated.names.get(0, _NO_CLASS[0]).lower() in _NO_CLASS
+
+
 def _named(
     folder: Folder, stated: ClassNames, used: Sequence[int], where: Mapping[int, str], all_read: bool
 ) -> MaskClasses:
     """Return the classes of a file that names them."""
     names = dict(stated.names)
-    zero_is_none = names.get(0, _NO_CLASS[0]).lower() in _NO_CLASS
+    zero_is_none = _zero_is_none(stated)
     if zero_is_none:
         names.pop(0, None)
     first = int(zero_is_none)

@@ -35,11 +35,12 @@ def recognize_segmentation(folder: Folder, seed: int) -> Layout | None:
     from_split = val is None
     if val is None:
         train, val = ([train[i] for i in part] for part in draw_split(folder, train, seed))
-    classes = classes_of_masks(folder, {image: pairs[image] for image in [*train, *val]}, seed)
+    of_train, of_val = ({image: pairs[image] for image in images} for images in (train, val))
+    classes = classes_of_masks(folder, of_train, of_val, seed)
     note_shared_images(folder, train, val, seed)
     splits = [
-        Split(len(images), _dataset(folder, part, {i: pairs[i] for i in images}, classes), from_split)
-        for part, images in (('train', train), ('val', val))
+        Split(len(masks), _dataset(folder, part, masks, classes), from_split)
+        for part, masks in (('train', of_train), ('val', of_val))
     ]
     return Layout(
         name=folder.source,
