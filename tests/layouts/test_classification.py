@@ -131,7 +131,9 @@ def test_a_class_without_validation_images_is_said(tmp_path):
     assert set(labels(layout, 'val').values()) == {'cat', 'dog'}
 
 
-@pytest.mark.parametrize('extra', ['train/@eaDir/cat0.jpg', 'train/empty'])
+@pytest.mark.parametrize(
+    'extra', ['train/@eaDir/cat0.jpg', 'train/cat/@eaDir/cat0.jpg', 'train/cat/.cache/a.jpg', 'train/empty']
+)
 def test_what_a_stock_dataset_would_take_for_a_class_is_not_one(tmp_path, extra):
     class_folders(tmp_path / 'pets', 'train/')
     class_folders(tmp_path / 'pets', 'val/')

@@ -56,6 +56,15 @@ def test_folders_of_both_parts_are_read_as_they_are(tmp_path, images, masks):
     assert not (tmp_path / 'out').exists()
 
 
+def test_folders_of_other_programs_that_the_stock_dataset_would_read_are_left_out(tmp_path):
+    for part, names in (('train', NAMES[:6]), ('val', NAMES[6:])):
+        write(tmp_path / 'a', f'images/{part}', f'masks/{part}', names)
+    pictures(tmp_path / 'a', 'images/train/@eaDir/z.jpg')
+    layout = found('seg', tmp_path / 'a', tmp_path)
+    assert set(files(layout)) == set(NAMES[:6])
+    assert layout.val.dataset['data_prefix']['img_path'] == 'images/val'
+
+
 def test_one_part_is_split_by_lists(tmp_path):
     layout = found('seg', write(tmp_path / 'a'), tmp_path)
     assert (layout.train.images, layout.val.images, layout.val.from_split) == (9, 1, True)

@@ -83,9 +83,9 @@ def _of_classes(folder: Folder, val: dict[str, str], train: dict[str, str], clas
 
 def _is_stock(folder: Folder, labeled: Labeled, part: str, classes: Sequence[str]) -> bool:
     """Return whether mmpretrain reads these class folders as they are, with these labels."""
-    if part not in labeled.folders:
+    root = labeled.folders.get(part)
+    if root is None or folder.has_strays(root):
         return False
-    root = labeled.folders[part]
     below = sorted(entry.name for entry in os.scandir(folder.at(root)) if entry.is_dir())
     return below == list(classes) and all(name.lower().endswith(_READ_IN_FOLDERS) for name in labeled.parts[part])
 

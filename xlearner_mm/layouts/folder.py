@@ -106,6 +106,7 @@ class Folder:
         path: the folder with the data: the one given, or below it the only one.
         index: folder for the small files that a stock dataset reads in place of labels in other forms.
         files: all files by path relative to ``path``, sorted, without hidden ones and those of other programs.
+        strays: hidden folders and those of other programs, which stock datasets may read.
         notes: what was handled and should be said.
     """
 
@@ -113,6 +114,7 @@ class Folder:
     path: Path
     index: Path
     files: list[str]
+    strays: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -126,14 +128,15 @@ class Folder:
         if not path.is_dir():
             found = 'is a file' if path.exists() else 'does not exist'
             raise SourceError(f"source '{source}': {path} {found}: give the folder that holds images and labels")
-        files = _listed(path)
+        files, strays = _listed(path)
         while len(tops := {file.split('/')[0] for file in files if not _is_about(file)}) == 1:
             top = tops.pop()
             below = [file.removeprefix(f'{top}/') for file in files if file.startswith(f'{top}/')]
             if not any('/' in file for file in below):
                 break
             path, files = path / top, below
-        folder = cls(source, path, index, files)
+            strays = [stray.removeprefix(f'{top}/') for stray in strays if stray.startswith(f'{top}/')]
+        folder = cls(source, path, index, files, strays)
         if not folder.images:
             kinds = shortened(sorted({PurePosixPath(file).suffix or 'no suffix' for file in files}), 5)
             found = f'holds no image, but {len(files):,} other file(s) ({kinds})' if files else 'is empty'
@@ -149,6 +152,10 @@ class Folder:
     @cached_property
     def _root(self) -> str:
         return str(self.path)
+
+    def has_strays(self, below: str = '') -> bool:
+        """Return whether folders below one are left out that a stock dataset, which walks it, would read."""
+        return any(stray.startswith(f'{below}/' if below else '') for stray in self.strays)
 
     @cached_property
     def images(self) -> list[str]:
@@ -261,8 +268,10 @@ def take_test(folder: Folder, parts: dict[str, Any]) -> None:
         folder.notes.append('its test part is used for validation: there is no other')
 
 
-def _listed(path: Path) -> list[str]:
+def _listed(path: Path) -> tuple[list[str], list[str]]:
+    """Return the files below a folder, and the folders that are left out."""
     found: list[str] = []
+    strays: list[str] = []
     visited = set()
     for top, folders, files in os.walk(path, followlinks=True):
         real = os.path.realpath(top)
@@ -273,8 +282,9 @@ def _listed(path: Path) -> list[str]:
         stray = set(stray_names(folders))
         folders[:] = [folder for folder in folders if folder not in stray]
         below = '' if top == str(path) else os.path.relpath(top, path) + '/'
+        strays += [below + folder for folder in stray]
         found += [below + file for file in files if not file.startswith('.')]
-    return sorted(found)
+    return sorted(found), strays
 
 
 def _is_about(file: str) -> bool:

@@ -145,8 +145,8 @@ def _refuse_one_class(
     found = sorted({value for image, found in values.items() if image in train for value in found})
     held = shortened([str(value) for value in found])
     raise folder.refusal(
-        f'and the other training masks hold {held} alone{beside}, and {IGNORED} stands for no class; expected two classes: '
-        f'write 1 in place of {IGNORED}, if that is a class, or number and name another',
+        f'and the other training masks hold {held} alone{beside}, and {IGNORED} stands for no class; expected two '
+        f'classes: write 1 in place of {IGNORED}, if that is a class, or number and name another',
         train[first],
     )
 

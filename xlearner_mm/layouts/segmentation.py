@@ -178,7 +178,8 @@ def _files(folder: Folder, file: str, form: tuple[str, str, str, str], names: Se
     below = os.path.commonpath([os.path.dirname(name) for name in names])
     start = '/'.join(filter(None, [root, below]))
     found = {path for path in folder.files if path.endswith(suffix) and path.startswith(f'{start}/' if start else '')}
-    if found == {f'{root}/{name}{suffix}' if root else f'{name}{suffix}' for name in names}:
+    whole = found == {f'{root}/{name}{suffix}' if root else f'{name}{suffix}' for name in names}
+    if whole and not folder.has_strays(start):
         prefixes = {'img_path': start, 'seg_map_path': '/'.join(filter(None, [of_masks, below]))}
         return {'data_root': folder.at(), 'data_prefix': prefixes, **settings}
     prefixes = {'img_path': folder.at(root), 'seg_map_path': folder.at(of_masks)}
