@@ -149,6 +149,38 @@ def test_a_table_of_other_things_leaves_class_folders_alone(tmp_path):
     assert noted(layout, 'sizes.csv', 'not used')
 
 
+@pytest.mark.parametrize('names', [NAMES, [f'my photo {i}.jpg' for i in range(10)]])
+def test_names_of_classes_and_images_in_a_text_may_have_spaces(tmp_path, names):
+    pictures(tmp_path / 'pets/images', *names)
+    text(tmp_path / 'pets/labels.txt', *pairs(labels=('golden retriever', 'poodle'), names=names, form='{} {}'))
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert layout.classes == ('golden retriever', 'poodle')
+    assert (labels(layout) | labels(layout, 'val'))[names[0]] == 'golden retriever'
+
+
+def test_labels_of_yolo_are_no_list(root, tmp_path):
+    for i in range(10):
+        text(root / f'labels/{i}.txt', f'{i} 0.5 0.5 0.2 1e-1')
+    with pytest.raises(SourceError, match='looks like YOLO'):
+        found('cls', root, tmp_path)
+
+
+def test_a_table_of_numbers_that_name_several_images_is_no_list(tmp_path):
+    for part in ('train', 'val'):
+        pictures(tmp_path / 'pets', *(f'data/{part}/{cls}/{i}.jpg' for cls in ('cat', 'dog') for i in range(3)))
+    text(tmp_path / 'pets/notes.csv', 'x,y', '1,2')
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert (layout.kind, layout.classes) == ('class folders', ('cat', 'dog'))
+    assert layout.val.dataset['data_prefix'] == 'data/val'
+
+
+def test_a_name_of_several_images_is_refused_with_its_list(tmp_path):
+    pictures(tmp_path / 'pets', *(f'{folder}/{i}.jpg' for folder in ('x', 'y') for i in range(3)))
+    text(tmp_path / 'pets/labels.csv', 'file,label', '1.jpg,cat', '2.jpg,dog')
+    with pytest.raises(SourceError, match=r"'1\.jpg' in labels\.csv \(x/1\.jpg, y/1\.jpg\)"):
+        found('cls', tmp_path / 'pets', tmp_path)
+
+
 def test_rows_may_lack_cells(root, tmp_path):
     text(root / 'labels.csv', 'species,note,file', *pairs(form='{1},,{0}'), 'owl')
     with pytest.raises(SourceError, match=r'labels\.csv names 1 of 11'):

@@ -29,13 +29,14 @@ class Labeled:
 def find_class_folders(folder: Folder) -> Labeled | None:
     """Return the images of class folders, or None where the folders are not classes.
 
-    The parts or classes may be below a folder of images.
+    The parts or classes may be below a folder of images, or below the only folder with images.
 
     Raises:
         SourceError: two folders of one part, or folders of parts in some classes alone.
     """
     tops = _folders(folder, '')
-    images = [f'{top}/' for top in tops if place(top).role == 'image']
+    alone = [f'{top}/' for top in tops if len(tops) == 1 and _folders(folder, f'{top}/')]
+    images = [f'{top}/' for top in tops if place(top).role == 'image'] or alone
     for root in ['', *images[:1]]:
         found = _in_parts(folder, root)
         if found is not None:

@@ -119,7 +119,7 @@ def _annotated(folder: Folder, file: str, part: str, content: Mapping[str, Any])
             raise folder.refusal(f'has an object of category {found["category_id"]!r}, which it does not define', file)
         objects[found['image_id']].append(found)
     named = [entry['file_name'] for entry in content['images']]
-    paths = {name: path for name in named if (path := folder.resolve(name, part))}
+    paths = {name: path for name in named if (path := folder.resolve(name, part, file))}
     missing = [name for name in named if name not in paths]
     if missing:
         raise folder.refusal(

@@ -205,16 +205,18 @@ class Folder:
         found = [image for image in found if shared[image] == max(shared.values())]
         return [image for image in found if place(os.path.dirname(image)).part == part] or found
 
-    def resolve(self, named: str, part: str | None = None) -> str | None:
-        """Return the image that a label file names, or None; arguments as of :meth:`candidates`.
+    def resolve(self, named: str, part: str | None = None, file: str = '') -> str | None:
+        """Return the image that a label file names, or None; arguments as of :meth:`candidates`, and that file.
 
         Raises:
             SourceError: several images are as near.
         """
         found = self.candidates(named, part)
         if len(found) > 1:
+            where = f' in {file}' if file else ''
             raise self.refusal(
-                f"holds several images for the name '{named}' ({shortened(found)}): write their paths from the folder"
+                f"holds several images for the name '{named}'{where} ({shortened(found)}): write their paths from the "
+                'folder'
             )
         return found[0] if found else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _LABEL = (
 _PART = ('split', 'set', 'subset', 'data set', 'partition', 'part')
 _BOXES = ('xmin', 'x_min', 'bbox', 'x1')
 """Columns of lists of boxes, which have a class as well."""
+_NUMBERS = re.compile(r'[\d\s.eE+-]+')
+"""What no label of several words is: the boxes of YOLO, or several labels."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def _read(folder: Folder, file: str) -> _Table | None:
     probed = rows[1 : _PROBED + 1] or rows
     if not width:
         return None
-    found = [sum(bool(folder.candidates(row[c])) for row in probed) for c in range(width)]
+    found = [sum(_names_image(folder, row[c]) for row in probed) for c in range(width)]
     image = max(range(width), key=found.__getitem__)
     if 2 * found[image] < len(probed) or (names_classes(file) and not is_image(probed[0][image])):
         return None
@@ -112,10 +115,29 @@ def _rows(folder: Folder, lines: Sequence[str]) -> list[list[str]]:
     """Return the cells of a file's lines; none for one that is no table."""
     delimiter = max(',;\t', key=lines[0].count)
     if delimiter not in lines[0]:
-        return [[line] if folder.candidates(line) else line.rsplit(maxsplit=1) for line in lines]
+        return [_cells(folder, line) for line in lines]
     with suppress(csv.Error):  # bytes of another kind of file
         return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     return []
+
+
+def _cells(folder: Folder, line: str) -> list[str]:
+    """Return the cells of a line without delimiter: the longest name of an image that it begins with, and the label."""
+    if folder.candidates(line):
+        return [line]
+    for space in reversed(list(re.finditer(r'\s+', line.strip()))):
+        image, label = line.strip()[: space.start()], line.strip()[space.end() :]
+        if folder.candidates(image) and not _NUMBERS.fullmatch(label):
+            return [image, label]
+    return line.rsplit(maxsplit=1)
+
+
+def _names_image(folder: Folder, cell: str) -> bool:
+    """Return whether a cell names an image; a name without suffix, such as a number, does so of one of each part."""
+    found = folder.candidates(cell)
+    return bool(found) and (
+        is_image(cell) or len({place(os.path.dirname(image)).part for image in found}) == len(found)
+    )
 
 
 def _in_class_folders(folder: Folder, rows: Sequence[Sequence[str]], image: int) -> bool:
@@ -136,7 +158,7 @@ def _images(folder: Folder, table: _Table) -> dict[str, dict[str, str]]:
     missing, unlabeled = [], []
     for row in table.rows:
         part = _stated_part(folder, table, row) or of_file
-        image = folder.resolve(row[table.image], part)
+        image = folder.resolve(row[table.image], part, table.file)
         if image is None:
             missing.append(row[table.image])
             continue

@@ -49,7 +49,7 @@ def _parse(folder: Folder, file: str) -> ElementTree.Element | None:
 def _image_of(folder: Folder, file: str, tree: ElementTree.Element) -> str | None:
     """Return the image beside a file or in the folder of images, or else the one that the file names."""
     found = folder.images_by_key.get(key_of(file))
-    return found or folder.resolve(tree.findtext('filename', ''), place(os.path.dirname(file)).part)
+    return found or folder.resolve(tree.findtext('filename', ''), place(os.path.dirname(file)).part, file)
 
 
 def _stated_size(tree: ElementTree.Element) -> tuple[int, int] | None:

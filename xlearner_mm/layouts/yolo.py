@@ -122,7 +122,7 @@ def _below(folder: Folder, name: str, file: str) -> list[str]:
 
 def _listed_in(folder: Folder, file: str) -> list[str]:
     lines = folder.read_text(file).splitlines()
-    return [image for line in lines if line.strip() and (image := folder.resolve(line))]
+    return [image for line in lines if line.strip() and (image := folder.resolve(line, file=file))]
 
 
 def _annotated(
