@@ -122,8 +122,12 @@ def _faults(annotated: Annotated) -> dict[int, str]:
 
 def _without(annotated: Annotated, faults: Mapping[int, str]) -> Annotated:
     kept = [index for index in range(len(annotated.names)) if index not in faults]
-    names, ignored = ([values[index] for index in kept] for values in (annotated.names, annotated.ignored))
-    return replace(annotated, boxes=annotated.boxes[kept], names=names, ignored=ignored)
+    return replace(
+        annotated,
+        boxes=annotated.boxes[kept],
+        names=[annotated.names[index] for index in kept],
+        ignored=[annotated.ignored[index] for index in kept],
+    )
 
 
 def _rarest_classes(images: Sequence[Annotated]) -> list[int]:
