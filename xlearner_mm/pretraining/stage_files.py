@@ -172,7 +172,11 @@ def squeeze_choices(tasks: Sequence[str], backbone: Backbone, device: Device, le
             'start_from', start, 'the branch whose weights the student starts from: it keeps most of the metrics so'
         ),
         _memory_format(backbone, device),
-        Choice('max_iters', steps, "half as many again as a short expansion's, up to 3,000; 40% of a long one's, as in the slides"),
+        Choice(
+            'max_iters',
+            steps,
+            "half as many again as a short expansion's, up to 3,000; 40% of a long one's, as in the slides",
+        ),
         *_rate_choices(backbone, steps),
         *_interval_choices(steps),
     ]
