@@ -1,4 +1,4 @@
-"""Fill in the tables of docs/demo.md and docs/variants.md: python docs/tables.py, after the runs that they name.
+"""Fill in the tables of docs/demo.md and docs/variants.md: python docs/tables.py [PAGE], after the runs that they name.
 
 A table stands between two comments, of which the first says what it is of, and is replaced as a whole:
 
@@ -43,11 +43,13 @@ def filled(text: str, root: Path) -> str:
 
 
 def main() -> None:
-    """Fill in all pages, or none where a report is missing."""
+    """Fill in all pages, or one; none where a report is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--root', type=Path, default=ROOT, help='the folder that holds work_dirs')
-    root = parser.parse_args().root
-    pages = {page: filled(page.read_text(encoding='utf-8'), root) for page in PAGES}
+    parser.add_argument('page', nargs='?', choices=[page.stem for page in PAGES], help='one page; all by default')
+    args = parser.parse_args()
+    chosen = [page for page in PAGES if args.page in (None, page.stem)]
+    pages = {page: filled(page.read_text(encoding='utf-8'), args.root) for page in chosen}
     for page, text in pages.items():
         page.write_text(text, encoding='utf-8')
 

@@ -45,6 +45,14 @@ def test_differences_use_the_seeds_that_both_rows_have():
     assert Results(LINKS, runs[:2]).difference('PoolLink', 'ConvLink') is None
 
 
+def test_figures_compare_with_the_first_baseline_that_has_runs():
+    study = STUDIES['mini']
+    rows = {row: run(row, 0, 10, study) for row in ('hard_sharing', 'hard_sharing_seg_flops', 'scratch')}
+    assert Results(study, list(rows.values())).baseline == 'hard_sharing'
+    assert Results(study, [rows['scratch'], rows['hard_sharing_seg_flops']]).baseline == 'hard_sharing_seg_flops'
+    assert Results(study, [rows['scratch']]).baseline == 'hard_sharing'
+
+
 def test_without_transfers_the_mean_is_over_sources_only():
     assert Results(LINKS, [run('ConvLink', 0, 10)]).values('ConvLink', MEAN) == {0: 11.0}
 

@@ -95,6 +95,11 @@ class Results:
         return [row for row in self.study.seeds if row in there]
 
     @property
+    def baseline(self) -> str:
+        """The first baseline that has a run."""
+        return next((row for row in self.study.baselines if row in self.rows), self.study.baselines[0])
+
+    @property
     def metrics(self) -> dict[str, str]:
         """Metric -> title of the columns."""
         return {**_judged(self.study, self.runs[0]), MEAN: 'mean'}
@@ -220,7 +225,7 @@ def write_report(ledger: Path = LEDGER, page: Path = PAGE) -> None:
         if own.runs:
             figure = page.parent / 'study' / f'{name}.png'
             _draw(own, figure)
-            parts.append(f'![Mean of each row and its difference to {own.study.baselines[0]}](study/{figure.name})')
+            parts.append(f'![Mean of each row and its difference to {own.baseline}](study/{figure.name})')
     parts += ['## Observations', RULE, _observations(results)]
     text = '\n\n'.join(parts) + '\n'
     atomic_write_text(page, text)
@@ -288,8 +293,8 @@ def _observations(results: dict[str, Results]) -> str:
 
 
 def _draw(results: Results, path: Path) -> None:
-    """Draw the mean of each row, and its difference to the first baseline with the interval."""
-    baseline = results.study.baselines[0]
+    """Draw the mean of each row, and its difference to the first baseline that has runs, with the interval."""
+    baseline = results.baseline
     rows = results.rows[::-1]
     figure = Figure(figsize=(9, 0.4 * len(rows) + 1.4), layout='constrained')
     left, right = figure.subplots(1, 2, sharey=True)
