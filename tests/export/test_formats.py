@@ -185,7 +185,7 @@ def test_onnxruntime_gives_the_same_features_of_any_batch_and_size(trained, tmp_
 def test_a_missing_package_is_named(trained, tmp_path, monkeypatch):
     _, checkpoint = trained(tiny_resnet())
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)
-    with pytest.raises(CheckpointError, match=r'needs onnxruntime .*pip install xlearner_mm\[export\]'):
+    with pytest.raises(CheckpointError, match=r'needs onnxruntime .*pip install -e \.\[export\]'):
         export_backbone(checkpoint, tmp_path / 'b.onnx')
     assert not list(tmp_path.glob('b.onnx*'))
 

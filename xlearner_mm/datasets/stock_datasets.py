@@ -92,17 +92,6 @@ def _deferred(config: Mapping[str, Any], registry: Registry, outermost: bool) ->
     return settings
 
 
-def must_defer(dataset: Any, part: BaseDataset) -> bool:
-    """Return whether a part of a dataset has no reason to read its annotations when it is built.
-
-    Args:
-        dataset: the dataset, wrappers included.
-        part: the dataset itself, or one below its wrappers; these may need the classes, which only the files name.
-    """
-    cls = type(part)
-    return part is dataset or 'lazy_init' not in settings_of(cls) or _knows_its_classes(cls, {})
-
-
 def _knows_its_classes(cls: type, settings: Mapping[str, Any]) -> bool:
     if not issubclass(cls, BaseDataset):
         return True

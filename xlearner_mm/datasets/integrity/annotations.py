@@ -26,7 +26,7 @@ from xlearner_mm.datasets.classes import (
 from xlearner_mm.datasets.integrity.images import check_paths
 from xlearner_mm.datasets.integrity.inspection import faulty_boxes
 from xlearner_mm.datasets.shared_annotations import is_copy
-from xlearner_mm.datasets.stock_datasets import must_defer, origin
+from xlearner_mm.datasets.stock_datasets import origin
 from xlearner_mm.errors import SourceError, bad_image
 from xlearner_mm.sources import Source
 
@@ -84,8 +84,9 @@ def read_annotations(
     counted = True
     for part in parts:
         if part._fully_initialized:
-            if not is_copy([part]):
-                _refuse_unchecked(source, dataset, part)
+            # Below a wrapper it may have to: some need the classes or the length, as mmdet's MultiImageMixDataset.
+            if part is dataset and not is_copy([part]):
+                _refuse_unchecked(source, part)
             counted = False
             kept += len(part)
             continue
@@ -112,14 +113,12 @@ def read_annotations(
     return findings
 
 
-def _refuse_unchecked(source: Source, dataset: Any, part: BaseDataset) -> None:
-    """Refuse a part that has read its annotations without the checks, unless its wrapper needs the classes in them."""
-    if must_defer(dataset, part):
-        raise SourceError(
-            f"source '{source.name}': {type(part).__name__} has read {origin(part)} when it was built, unchecked, but "
-            'is expected to read in full_init: let its __init__ take lazy_init and pass it on to the base class, and '
-            'use neither its length nor its items'
-        )
+def _refuse_unchecked(source: Source, part: BaseDataset) -> None:
+    raise SourceError(
+        f"source '{source.name}': {type(part).__name__} has read {origin(part)} when it was built, unchecked, but is "
+        'expected to read in full_init: let its __init__ take lazy_init and pass it on to the base class, and use '
+        'neither its length nor its items'
+    )
 
 
 def _read_part(source: Source, part: BaseDataset, whole: bool) -> dict[str, Any]:
