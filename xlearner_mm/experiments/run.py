@@ -77,7 +77,7 @@ def run_pipeline(
 def run_demo(work_dir: Path, workers: int, steps: int | None = None, fresh: bool = False) -> int:
     """Run the demo; arguments and exit status as :func:`run_pipeline` has them."""
     began = time.monotonic()
-    print('X-Learner in miniature: 12 to 25 minutes on 2 cores', flush=True)
+    print('X-Learner in miniature: about 25 minutes on 2 slow cores', flush=True)
     outcome, sets = _run(DEMO, work_dir, workers, steps, fresh, MINI)
     if outcome.status:
         return outcome.status

@@ -25,7 +25,7 @@ _PART = ('split', 'set', 'subset', 'data set', 'partition', 'part')
 _BOXES = ('xmin', 'x_min', 'bbox', 'x1')
 """Columns of lists of boxes, which have a class as well."""
 _NUMBERS = re.compile(r'[\d\s.eE+-]+')
-"""What no label of several words is: the boxes of YOLO, or several labels."""
+"""Numbers behind an image's name, which are the boxes of YOLO or several labels, and no label of several words."""
 
 
 @dataclass(frozen=True)

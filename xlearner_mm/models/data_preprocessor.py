@@ -104,7 +104,7 @@ def _is_operator(module: nn.Module) -> bool:
 
 
 def _is_strided_projection(module: nn.Module) -> bool:
-    """Whether a module is a strided 1x1 convolution of so few channels that oneDNN pads them to its vectors of 8."""
+    """Return whether a module is a strided 1x1 convolution with fewer channels than oneDNN's vectors of 8."""
     return (
         isinstance(module, nn.Conv2d)
         and module.kernel_size == (1, 1)
