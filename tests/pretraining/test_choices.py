@@ -11,16 +11,12 @@ from xlearner_mm.pretraining.choices import (
     Peak,
     choose_backbone,
     choose_batch_size,
-    choose_lengths,
     choose_network,
     choose_size,
     class_weights,
     factor_that_fits,
     find_device,
     fitting,
-    lengths_within,
-    parse_budget,
-    squeeze_steps,
 )
 
 
@@ -124,54 +120,6 @@ def test_the_backbone_follows_from_device_and_images_unless_asked_for():
 def test_an_unknown_backbone_is_refused(wanted):
     with pytest.raises(ConfigError, match=f"'{wanted}'.*resnet50"):
         choose_backbone(wanted, CPU, 10)
-
-
-def test_epochs_are_those_of_the_source_that_needs_most_steps():
-    lengths = choose_lengths({'large': 3000, 'dear': 1000}, {'large': 30, 'dear': 5}, CPU, epochs=3)
-    assert lengths.expansion == 600
-    assert '`dear`' in lengths.reason
-
-
-def test_the_default_length_has_a_minimum():
-    assert choose_lengths({'tiny': 10}, {'tiny': 5}, CPU).expansion == 500
-    assert choose_lengths({'large': 64_000}, {'large': 64}, GPU).expansion == 100_000
-    assert choose_lengths({'large': 64_000}, {'large': 64}, GPU, steps=7).expansion == 7
-
-
-def test_the_squeeze_is_half_as_long_again_at_first_and_then_the_slides_share():
-    assert squeeze_steps(450) == 675
-    assert squeeze_steps(3000) == 3000
-    assert squeeze_steps(500_000) == 200_000
-    lengths = [squeeze_steps(steps) for steps in range(1, 10_000, 7)]
-    assert lengths == sorted(lengths)
-
-
-@pytest.mark.parametrize('squeeze', [0.0, 0.2])
-def test_a_budget_is_used_up_and_not_exceeded(squeeze):
-    lengths = lengths_within(3600, 0.5, squeeze)
-
-    def cost(steps):
-        return 0.5 * steps + squeeze * squeeze_steps(steps)
-
-    assert cost(lengths.expansion) <= 0.9 * 3600 < cost(lengths.expansion + 1)
-
-
-def test_a_budget_for_nothing_names_one_that_would_do():
-    with pytest.raises(ConfigError, match=r'at least \d+s') as refused:
-        lengths_within(10, 5.0, 5.0)
-    enough = str(refused.value).rsplit(' ', 1)[1]
-    assert lengths_within(parse_budget(enough) + 1, 5.0, 5.0).expansion >= 10
-
-
-@pytest.mark.parametrize(('text', 'seconds'), [('8h', 28800), ('90m', 5400), ('1.5d', 129600), ('30s', 30)])
-def test_budgets_are_times(text, seconds):
-    assert parse_budget(text) == seconds
-
-
-@pytest.mark.parametrize('text', ['8', 'h', '0h', '-1h', '8 hours', ''])
-def test_other_budgets_are_refused(text):
-    with pytest.raises(ConfigError, match="'8h'"):
-        parse_budget(text)
 
 
 def test_batches_are_halved_until_all_stages_fit():

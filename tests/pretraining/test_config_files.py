@@ -5,7 +5,8 @@ import pytest
 from tests.pretraining.conftest import CPU, GPU, a_layout
 from xlearner_mm.config.options import read_config
 from xlearner_mm.config.unknown_setting import refuse_misspelled
-from xlearner_mm.pretraining.choices import Backbone, Lengths, choose_batch_size, choose_network, choose_size
+from xlearner_mm.pretraining.choices import Backbone, choose_batch_size, choose_network, choose_size
+from xlearner_mm.pretraining.lengths import Lengths
 from xlearner_mm.pretraining.source_file import source_choices, source_text
 from xlearner_mm.pretraining.stage_files import expansion_choices, expansion_text, squeeze_choices, squeeze_text
 from xlearner_mm.registry import MODELS

@@ -9,7 +9,8 @@ from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline.state import JobStates
 from xlearner_mm.pretraining.jobs import adopt_trainings, pretraining_jobs, stage_folder
-from xlearner_mm.pretraining.plan import Plan, Request
+from xlearner_mm.pretraining.plan import Plan
+from xlearner_mm.pretraining.request import Request
 
 CONFIG = "lr = 0.1\nlauncher = 'none'\ntrain_cfg = dict(max_iters=3)\n"
 STAGES = ['expansion', 'squeeze']

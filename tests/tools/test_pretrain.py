@@ -9,7 +9,7 @@ import xlearner_mm
 from tests.docs.pages import blocks, commands
 from xlearner_mm.errors import SourceError
 from xlearner_mm.pretraining import run as module
-from xlearner_mm.pretraining.plan import named_folders
+from xlearner_mm.pretraining.request import named_folders
 
 PARAMETERS = inspect.signature(xlearner_mm.pretrain).parameters
 

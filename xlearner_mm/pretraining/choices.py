@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import bisect
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median_low
 from typing import TYPE_CHECKING, Any
@@ -33,10 +32,6 @@ _BATCHES = {'cls': (64, 32, 16), 'det': (16, 16, 8), 'seg': (16, 16, 8)}  # on a
 _CROWDED = 10  # boxes an image
 _UPERNET_FROM = 256  # px
 _FEW_IMAGES = 10_000
-_EPOCHS = {'cuda': 100, 'cpu': 10}
-_LEAST_STEPS = {'cuda': 2000, 'cpu': 500}
-_SPARE = 0.9  # of the budget: the rest is for validation, checks, pictures and the export
-_SECONDS = {'s': 1, 'm': 60, 'h': 3600, 'd': 86400}
 
 
 @dataclass(frozen=True)
@@ -83,15 +78,6 @@ class Backbone:
         own: dict[str, Any] = {'type': 'XLearnerResNet', 'depth': self.depth}
         own |= {} if self.width == 64 else {'stem_channels': self.width, 'base_channels': self.width}
         return own | ({'zero_init_residual': False} if steps < SHORT else {})
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Steps of the stages, and the reason for them."""
-
-    expansion: int
-    squeeze: int
-    reason: str
 
 
 def find_device(wanted: str | None = None) -> Device:
@@ -262,84 +248,6 @@ def class_weights(pixels: Sequence[float]) -> list[float] | None:
     seen = [share for share in pixels if share]
     weights = [round(min(1.0, math.sqrt(median_low(seen) / share)), 3) if share else 1.0 for share in pixels]
     return weights if min(weights, default=1.0) < 0.5 else None
-
-
-def choose_lengths(
-    images: Mapping[str, int],
-    batch_sizes: Mapping[str, int],
-    device: Device,
-    epochs: float | None = None,
-    steps: int | None = None,
-) -> Lengths:
-    """Return the steps of both stages.
-
-    Args:
-        images: source -> images for training.
-        batch_sizes: source -> images in every step.
-        device: that trains.
-        epochs: of the source that needs most steps for one. Defaults to None: by the device.
-        steps: of the expansion. Defaults to None.
-    """
-    if steps is not None:
-        return Lengths(steps, squeeze_steps(steps), 'as asked for')
-    longest = max(images, key=lambda name: images[name] / batch_sizes[name])
-    an_epoch = images[longest] / batch_sizes[longest]
-    if epochs is not None:
-        asked = max(1, round(epochs * an_epoch))
-        return Lengths(asked, squeeze_steps(asked), f'{epochs:g} epoch(s) of `{longest}`, as asked for')
-    wanted, least = round(_EPOCHS[device.kind] * an_epoch), _LEAST_STEPS[device.kind]
-    reason = f'{_EPOCHS[device.kind]} epochs of `{longest}` on a {device.title}, and at least {least:,} steps'
-    return Lengths(max(wanted, least), squeeze_steps(max(wanted, least)), reason)
-
-
-def squeeze_steps(expansion: int) -> int:
-    """Return the steps of the squeeze: half as many again as a short expansion's, 40% of a long one's as in the slides.
-
-    In docs/squeeze_trials.md, short squeezes kept more the longer they were.
-    """
-    return max(round(0.4 * expansion), min(round(1.5 * expansion), 3000))
-
-
-def lengths_within(budget: float, seconds: float, squeeze_seconds: float) -> Lengths:
-    """Return the most steps of both stages within a time.
-
-    Args:
-        budget: in seconds.
-        seconds: of a step of the expansion.
-        squeeze_seconds: of a step of the squeeze; 0 without one.
-
-    Raises:
-        ConfigError: not even ten steps fit.
-    """
-
-    def cost(steps: int) -> float:
-        return steps * seconds + squeeze_steps(steps) * squeeze_seconds
-
-    most = math.ceil(_SPARE * budget / seconds) + 1
-    steps = bisect.bisect_right(range(most), _SPARE * budget, key=cost) - 1
-    if steps < 10:
-        raise ConfigError(
-            f'budget: {budget:g} s are enough for {max(steps, 0)} steps of {seconds:.2g} s (measured); give at least '
-            f'{cost(10) / _SPARE:.0f}s'
-        )
-    reason = (
-        f'what {_SPARE:.0%} of {budget:g} s allows, at {seconds:.3g} s a step, measured'
-        + (f', and {squeeze_seconds:.3g} s of the squeeze, by its FLOPs' if squeeze_seconds else '')
-        + '; the rest is for validation and pictures'
-    )
-    return Lengths(steps, squeeze_steps(steps), reason)
-
-
-def parse_budget(text: str) -> float:
-    """Return the seconds of a time such as ``'8h'``, ``'90m'`` or ``'1.5d'``.
-
-    Raises:
-        ConfigError: no such time.
-    """
-    found = re.fullmatch(r'(\d+(?:\.\d+)?)([smhd])', str(text).strip())
-    if found is None or not float(found[1]):
-        raise ConfigError(f"budget must be a number above 0 with s, m, h or d behind it, such as '8h', got {text!r}")
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 @dataclass(frozen=True)

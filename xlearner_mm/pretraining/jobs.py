@@ -17,7 +17,9 @@ from xlearner_mm.pipeline.job import config_files
 from xlearner_mm.pipeline.progress import Progress
 from xlearner_mm.pipeline.state import JobStates, Record
 from xlearner_mm.pretraining.choices import Device
-from xlearner_mm.pretraining.plan import JOBS, MEASURE, Plan
+from xlearner_mm.pretraining.lengths import OTHER_JOBS
+from xlearner_mm.pretraining.plan import Plan
+from xlearner_mm.pretraining.planner import JOBS, MEASURE
 from xlearner_mm.pretraining.stage_files import EXPANSION, SQUEEZE, STAGES
 
 TOOLS = Path(__file__).parents[1] / '.mim' / 'tools'
@@ -27,7 +29,6 @@ SHEET, FEATURES, CURVES = 'sources.png', 'features.png', 'squeeze.png'
 _MEASURED = 20  # steps
 _OF_A_START = (*DOES_NOT_MATTER, 'env_cfg')
 """Settings that may differ between two starts of the same training."""
-_START = 15.0  # seconds of a training before its first step
 
 
 def run_jobs(jobs: list[Job], out: Path, device: str) -> Outcome:
@@ -44,7 +45,7 @@ def pretraining_jobs(plan: Plan, out: Path) -> list[Job]:
         Job(
             'check',
             _command('check_sources.py', expansion, '--samples', '200', '--sheet', sheet),
-            seconds=20,
+            seconds=OTHER_JOBS['check'],
             inputs=tuple(config_files(expansion)),
             outputs=(sheet,),
         )
@@ -52,15 +53,13 @@ def pretraining_jobs(plan: Plan, out: Path) -> list[Job]:
     for stage in plan.stages:
         config, folder = out / f'{stage}.py', stage_folder(out, stage)
         jobs.append(
-            training_job(
-                stage, config, folder, None, (jobs[-1].name,), _START + plan.seconds[stage], TOOLS / 'train.py'
-            )
+            training_job(stage, config, folder, None, (jobs[-1].name,), plan.seconds[stage], TOOLS / 'train.py')
         )
     folder = stage_folder(out, last)
-    jobs.append(_drawing('export', 'export_backbone.py', last, folder, out / BACKBONE, 5))
-    jobs.append(_drawing('features', 'visualize_features.py', last, folder, out / FEATURES, 15))
+    jobs.append(_drawing('export', 'export_backbone.py', last, folder, out / BACKBONE))
+    jobs.append(_drawing('features', 'visualize_features.py', last, folder, out / FEATURES))
     if SQUEEZE in plan.stages:
-        jobs.append(_drawing('curves', 'visualize_squeeze.py', last, folder, out / CURVES, 10))
+        jobs.append(_drawing('curves', 'visualize_squeeze.py', last, folder, out / CURVES))
     return jobs
 
 
@@ -155,5 +154,5 @@ def _command(tool: str, *arguments: object) -> tuple[str, ...]:
     return (sys.executable, str(TOOLS / tool), *map(str, arguments))
 
 
-def _drawing(name: str, tool: str, stage: str, folder: Path, out: Path, seconds: float) -> Job:
-    return Job(name, _command(tool, folder, '--out', out), (stage,), seconds, outputs=(out,))
+def _drawing(name: str, tool: str, stage: str, folder: Path, out: Path) -> Job:
+    return Job(name, _command(tool, folder, '--out', out), (stage,), OTHER_JOBS[name], outputs=(out,))

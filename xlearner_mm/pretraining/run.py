@@ -14,7 +14,8 @@ from xlearner_mm.layouts.layout import shown
 from xlearner_mm.pipeline import can_fork
 from xlearner_mm.pipeline.runner import INTERRUPTED
 from xlearner_mm.pretraining.jobs import BACKBONE, adopt_trainings, measure_step, pretraining_jobs, run_jobs
-from xlearner_mm.pretraining.plan import TASKS, Folders, Request, named_folders, open_plan
+from xlearner_mm.pretraining.planner import open_plan
+from xlearner_mm.pretraining.request import TASKS, Folders, Request, named_folders
 from xlearner_mm.pretraining.result import write_result
 
 

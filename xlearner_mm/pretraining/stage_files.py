@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xlearner_mm.config.text import Choice, Name, assignment, comment
-from xlearner_mm.pretraining.choices import SHORT, Backbone, Device, Lengths
+from xlearner_mm.pretraining.choices import SHORT, Backbone, Device
+from xlearner_mm.pretraining.lengths import Lengths, validations
 from xlearner_mm.pretraining.source_file import HEAD, source_variable
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ def _rate_choices(backbone: Backbone, steps: int) -> list[Choice]:
 
 
 def _interval_choices(steps: int) -> list[Choice]:
-    validations = 1 if steps < 1000 else 5
+    count = validations(steps)
     return [
-        Choice('val_interval', -(-steps // validations), f'steps between validations: {validations} in all'),
+        Choice('val_interval', -(-steps // count), f'steps between validations: {count} in all'),
         Choice('save_interval', max(50, steps // 20), 'steps between checkpoints: what an interruption may cost'),
         Choice('log_interval', max(1, min(50, steps // 20)), 'steps between lines of the log'),
     ]

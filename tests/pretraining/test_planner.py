@@ -1,4 +1,4 @@
-"""A plan: what it writes, and what a repeated command does with it."""
+"""Planning: what it writes, and what a repeated command does with it."""
 
 import json
 from dataclasses import replace
@@ -8,10 +8,13 @@ import pytest
 import xlearner_mm
 from xlearner_mm.config.options import read_config
 from xlearner_mm.errors import ConfigError, SourceError
-from xlearner_mm.pretraining import plan as module
+from xlearner_mm.pretraining import planner as module
 from xlearner_mm.pretraining.choices import Device
 from xlearner_mm.pretraining.jobs import pretraining_jobs
-from xlearner_mm.pretraining.plan import Request, named_folders, open_plan
+from xlearner_mm.pretraining.lengths import OTHER_JOBS
+from xlearner_mm.pretraining.plan import RECORD, digest_of
+from xlearner_mm.pretraining.planner import open_plan
+from xlearner_mm.pretraining.request import Request, named_folders
 from xlearner_mm.pretraining.stage_files import SQUEEZE
 
 
@@ -35,12 +38,12 @@ def planned(folders, tmp_path_factory):
 def copied(planned, tmp_path):
     """The same plan in a folder of the test's own."""
     made, out = planned
-    for file in [*made.written, module.RECORD]:
+    for file in [*made.written, RECORD]:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text((out / file).read_text().replace(str(out), str(tmp_path)))
-    record = json.loads((tmp_path / module.RECORD).read_text())
-    record['written'] = {file: module._digest(tmp_path / file) for file in made.written}
-    (tmp_path / module.RECORD).write_text(json.dumps(record))
+    record = json.loads((tmp_path / RECORD).read_text())
+    record['written'] = {file: digest_of(tmp_path / file) for file in made.written}
+    (tmp_path / RECORD).write_text(json.dumps(record))
     return tmp_path
 
 
@@ -156,7 +159,7 @@ def test_a_missing_config_is_named(folders, copied):
 
 
 def test_a_record_that_is_none_is_named(folders, copied):
-    (copied / module.RECORD).write_text('{}')
+    (copied / RECORD).write_text('{}')
     with pytest.raises(ConfigError, match=r'pretrain\.json'):
         open_plan(request_of(folders), copied, never)
 
@@ -171,8 +174,8 @@ def test_a_budget_is_divided_by_measured_steps(folders, tmp_path):
     made = open_plan(request_of(folders, budget='10m', epochs=None), tmp_path, measure)
     assert len(measured) == 1
     steps = [read_config(str(tmp_path / f'{stage}.py')).max_iters for stage in ('expansion', 'squeeze')]
-    assert made.seconds['expansion'] == 0.25 * steps[0]
-    assert 0.85 * 600 < sum(made.seconds.values()) <= 0.9 * 600
+    assert made.seconds['expansion'] > 0.25 * steps[0], 'it starts and validates too'
+    assert 0.7 * 600 < sum(made.seconds.values()) < 600 - sum(OTHER_JOBS.values())
     assert '0.25 s a step, measured' in next(line.reason for line in made.lines if line.setting == 'max_iters')
 
 
@@ -210,60 +213,8 @@ def test_what_a_folder_lacks_is_said_in_one_line(tmp_path):
         xlearner_mm.pretrain(cls={'birds': tmp_path / 'nowhere'}, out=tmp_path / 'out')
 
 
-def test_folders_are_named_as_they_are_called(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / 'a=b').mkdir()
-    assert named_folders(['data/My birds-2', 'streets=x/y', 'a=b']) == {
-        'my_birds_2': str(tmp_path / 'data/My birds-2'),
-        'streets': str(tmp_path / 'x/y'),
-        'a_b': str(tmp_path / 'a=b'),
-    }
-    assert named_folders({'birds': tmp_path}) == {'birds': str(tmp_path)}
-    assert named_folders(['data/birds/train']) == {'birds': str(tmp_path / 'data/birds/train')}
-    assert named_folders('data/birds') == {'birds': str(tmp_path / 'data/birds')}
-
-
-@pytest.mark.parametrize(
-    'given', [['2birds'], ['class=x'], ['my-birds=x'], ['losses=x'], ['a__b=x'], ['=x'], ['type=x'], ['x/a', 'y/a']]
-)
-def test_names_that_no_source_can_have_are_refused(given):
-    with pytest.raises(ConfigError, match='NAME=FOLDER'):
-        named_folders(given)
-
-
-@pytest.mark.parametrize('given', [['birds='], {'birds': ''}, {'birds': None}])
-def test_a_name_without_a_folder_is_refused(given):
-    with pytest.raises(ConfigError, match="'birds' names the folder .*NAME=FOLDER"):
-        named_folders(given)
-
-
 @pytest.mark.parametrize('out', ['taken', 'taken/below'])
 def test_a_file_in_place_of_the_folder_is_named(folders, tmp_path, out):
     (tmp_path / 'taken').touch()
     with pytest.raises(ConfigError, match=f'{out}: .*taken is a file'):
         open_plan(request_of(folders), tmp_path / out, never)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'named'),
-    [
-        ({'folders': {}}, 'no folder'),
-        ({'folders': {'cls': {'a': 'x'}, 'det': {'a': 'y'}}}, r"\['a'\]"),
-        ({'budget': '1h', 'epochs': 3.0}, "'1h'.*3"),
-        ({'budget': '1h', 'steps': 3}, "'1h' and steps 3"),
-        ({'epochs': 3.0, 'steps': 3}, 'epochs 3.0 and steps 3'),
-        ({'epochs': 0.0}, 'epochs'),
-        ({'epochs': float('inf')}, 'epochs'),
-        ({'epochs': '3'}, "epochs.*'3'"),
-        ({'steps': 0}, 'steps'),
-        ({'steps': 1.5}, 'steps'),
-        ({'workers': -1}, 'workers'),
-        ({'seed': -1}, 'seed'),
-        ({'seed': 2**32}, 'seed'),
-        ({'seed': None}, 'seed'),
-        ({'budget': 'soon'}, "'soon'"),
-    ],
-)
-def test_impossible_wishes_are_refused(settings, named):
-    with pytest.raises(ConfigError, match=named):
-        Request(**{'folders': {'cls': {'a': 'x'}}, **settings})
