@@ -1,28 +1,31 @@
-"""Fill in the tables of docs/demo.md and docs/variants.md: python docs/tables.py [PAGE], after the runs that they name.
+"""Fill in the tables of README.md, docs/demo.md and docs/variants.md: python docs/tables.py [studies|reports].
 
 A table stands between two comments, of which the first says what it is of, and is replaced as a whole:
 
-    <!-- table: work_dirs/mini summary -->
+    <!-- table: work_dirs/demo summary -->
     <!-- end of table -->
 
-The folder is one of `tools/demo.py` or `tools/run_pipeline.py`, the table `summary`, `transfer` or `sources`. The rows
-of the slides are left out.
+It is of a report, by the folder of `tools/demo.py` or `tools/run_pipeline.py` and one of `summary`, `transfer` and
+`sources`, without the rows of the slides; or of the studies' ledger: `study: mini` or `study: photo`, with the names of
+some rows behind it or all of them, and `study: observations`.
 """
 
 import argparse
 import re
 from pathlib import Path
 
+from xlearner_mm.experiments.study import LEDGER
+from xlearner_mm.experiments.study_report import comparison_table, observations_table, read_results
 from xlearner_mm.report.report import read_report
-from xlearner_mm.report.tables import markdown, summary_table, transfer_table
+from xlearner_mm.report.tables import Table, markdown, summary_table, transfer_table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / 'docs' / 'demo.md', ROOT / 'docs' / 'variants.md')
-TABLE = re.compile(r'(<!-- table: (\S+) (\S+) -->\n).*?(<!-- end of table -->)', re.DOTALL)
+PAGES = (ROOT / 'README.md', ROOT / 'docs' / 'demo.md', ROOT / 'docs' / 'variants.md')
+TABLE = re.compile(r'(<!-- (table|study): (.+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 
 
-def table_of(folder: Path, kind: str) -> str:
-    """One table of a folder's report, in Markdown."""
+def table_of(folder: Path, kind: str) -> Table:
+    """One table of a folder's report."""
     if not (folder / 'report.json').is_file():
         raise SystemExit(f'{folder}/report.json is not there: run tools/demo.py or tools/run_pipeline.py first')
     report = read_report(folder)
@@ -34,22 +37,41 @@ def table_of(folder: Path, kind: str) -> str:
     }
     if kind not in makers:
         raise SystemExit(f"unknown table '{kind}': choose from {[*makers]}")
-    return markdown(makers[kind]())
+    return makers[kind]()
 
 
-def filled(text: str, root: Path) -> str:
-    """A page with its tables as the reports below a folder have them."""
-    return TABLE.sub(lambda found: f'{found[1]}\n{table_of(root / found[2], found[3])}\n\n{found[4]}', text)
+def study_table(ledger: Path, name: str, *rows: str) -> Table:
+    """One table of the ledger."""
+    results = read_results(ledger)
+    if name == 'observations':
+        return observations_table(results)
+    if name not in results or results[name].study.judged_by != 'transfer':
+        raise SystemExit(f"unknown study '{name}': choose from mini, photo and observations")
+    return comparison_table(results[name], rows)
+
+
+def filled(text: str, root: Path, kinds: tuple[str, ...] = ('table', 'study')) -> str:
+    """A page with its tables of some kinds as the reports and the ledger below a folder have them."""
+
+    def replaced(found: re.Match[str]) -> str:
+        head, kind, words, end = found.groups()
+        if kind not in kinds:
+            return found[0]
+        first, *others = words.split()
+        table = table_of(root / first, *others) if kind == 'table' else study_table(root / LEDGER, first, *others)
+        return f'{head}\n{markdown(table) if table.lines else "No run yet."}\n\n{end}'
+
+    return TABLE.sub(replaced, text)
 
 
 def main() -> None:
-    """Fill in all pages, or one; none where a report is missing."""
+    """Fill in all pages; none where a report is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--root', type=Path, default=ROOT, help='the folder that holds work_dirs')
-    parser.add_argument('page', nargs='?', choices=[page.stem for page in PAGES], help='one page; all by default')
+    parser.add_argument('--root', type=Path, default=ROOT, help='the folder that holds work_dirs and docs/study')
+    parser.add_argument('kind', nargs='?', choices=('studies', 'reports'), help='of which tables; of both by default')
     args = parser.parse_args()
-    chosen = [page for page in PAGES if args.page in (None, page.stem)]
-    pages = {page: filled(page.read_text(encoding='utf-8'), args.root) for page in chosen}
+    kinds = {'studies': ('study',), 'reports': ('table',), None: ('table', 'study')}[args.kind]
+    pages = {page: filled(page.read_text(encoding='utf-8'), args.root, kinds) for page in PAGES}
     for page, text in pages.items():
         page.write_text(text, encoding='utf-8')
 

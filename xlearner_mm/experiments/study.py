@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +58,29 @@ class Study:
         """Transfer sets."""
         return transfer_sets(self.family.configs / 'transfer') if self.judged_by == 'transfer' else []
 
+    def sources_of(self, row: str) -> frozenset[str]:
+        """Return the sources that a row is trained on; none for a random start."""
+        result = self.family.variants[row].result
+        if result is None:
+            return frozenset()
+        return frozenset(_config(self.family.configs / self.family.trainings[result].config).sources)
+
     def digest(self, row: str) -> str:
         """Return a hash of all settings that decide a row, independent of the machine and of a config's variables."""
         described: list[Any] = []
         for name in self.family.trainings_of(row):
             training = self.family.trainings[name]
-            cfg = Config.fromfile(str(self.family.configs / training.config))
+            cfg = copy.deepcopy(_config(self.family.configs / training.config))
             cfg.merge_from_dict(dict(training.options))
             described.append([name, _settings_of(cfg), dict(training.reads)])
-        described += [_settings_of(Config.fromfile(str(entry.config))) for entry in self.sets]
+        described += [_settings_of(_config(entry.config)) for entry in self.sets]
         return hashlib.sha256(json.dumps(described, sort_keys=True, default=repr).encode()).hexdigest()[:12]
+
+
+@cache
+def _config(path: Path) -> Config:
+    """Return a config, read once: rows of a study share most of them."""
+    return Config.fromfile(str(path))
 
 
 def _settings_of(cfg: Config) -> dict[str, Any]:

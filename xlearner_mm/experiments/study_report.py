@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -206,6 +207,16 @@ def verdict_of(verdicts: Sequence[str]) -> str:
     return HOLDS if all(own == HOLDS for own in verdicts) else OPEN
 
 
+def read_results(ledger: Path = LEDGER) -> dict[str, Results]:
+    """Return study -> its runs with today's configs.
+
+    Raises:
+        ConfigError: a damaged ledger.
+    """
+    runs = Ledger(ledger).read()
+    return {name: Results(study, current(runs, study)) for name, study in STUDIES.items()}
+
+
 def write_report(ledger: Path = LEDGER, page: Path = PAGE) -> None:
     """Write the page of all studies with the figures beside it, and print it.
 
@@ -216,17 +227,16 @@ def write_report(ledger: Path = LEDGER, page: Path = PAGE) -> None:
     Raises:
         ConfigError: a damaged ledger.
     """
-    runs = Ledger(ledger).read()
-    results = {name: Results(study, current(runs, study)) for name, study in STUDIES.items()}
+    results, lines = read_results(ledger), Counter(run.study for run in Ledger(ledger).read())
     parts = [_HEAD]
     for name, own in results.items():
-        outdated = sum(run.study == name for run in runs) - len(own.runs)
+        outdated = lines[name] - len(own.runs)
         parts += [f'## {own.study.title}', *_section(own, outdated)]
         if own.runs:
             figure = page.parent / 'study' / f'{name}.png'
             _draw(own, figure)
             parts.append(f'![Mean of each row and its difference to {own.baseline}](study/{figure.name})')
-    parts += ['## Observations', RULE, _observations(results)]
+    parts += ['## Observations', RULE, markdown(observations_table(results))]
     text = '\n\n'.join(parts) + '\n'
     atomic_write_text(page, text)
     print(text)
@@ -279,7 +289,34 @@ def _spread(values: Sequence[float]) -> str:
     return f'{mean(values):.1f}' + (f' ± {stdev(values):.1f}' if len(values) > 1 else '')
 
 
-def _observations(results: dict[str, Results]) -> str:
+def comparison_table(results: Results, rows: Sequence[str] = ()) -> Table:
+    """Return variants' means by task, and the paired difference of their mean to hard-sharing on the same sources.
+
+    Args:
+        results: of a study with transfers.
+        rows: of the study. Defaults to all that have a run.
+    """
+    study, lines = results.study, []
+    for row in results.rows:
+        if rows and row not in rows:
+            continue
+        runs = [run for run in results.runs if run.row == row]
+        cells = [_spread(list(results.values(row, metric).values())) for metric in (*SUMMARY, MEAN)]
+        against = [base for base in study.baselines if study.sources_of(base) == study.sources_of(row)]
+        found = [None if base == row else results.difference(row, base) for base in against]
+        differences = ['' if own is None else str(own) for own in found] or ['', '']
+        cost = [str(runs[0].steps), f'{runs[0].tflops:.1f}']
+        lines.append([study.family.variants[row].title, str(len(runs)), *cells, *differences, *cost])
+    differences_to = ('to equal steps', 'to equal FLOPs')
+    return Table(['variant', 'seeds', *SUMMARY.values(), 'mean', *differences_to, 'steps', 'TFLOPs'], lines)
+
+
+def observations_table(results: Mapping[str, Results]) -> Table:
+    """Return the slides' observations with their claims and verdicts.
+
+    Args:
+        results: study -> its runs.
+    """
     lines = []
     for observation in OBSERVATIONS:
         found = [results[claim.study].difference(claim.row, claim.baseline) for claim in observation.claims]
@@ -289,7 +326,7 @@ def _observations(results: dict[str, Results]) -> str:
             for claim, own in zip(observation.claims, found, strict=True)
         )
         lines.append([observation.name, observation.statement, claims, verdict_of(verdicts)])
-    return markdown(Table(['', 'observation', 'claims', 'verdict'], lines))
+    return Table(['', 'observation', 'claims', 'verdict'], lines)
 
 
 def _draw(results: Results, path: Path) -> None:
