@@ -63,6 +63,26 @@ def test_a_training_checkpoint_loads_and_gives_the_learners_features(learner, ch
     assert backbone.out_channels == BOTH
 
 
+def test_branches_that_round_sizes_differently_are_given_side_by_side_too():
+    convnext = dict(
+        _scope_='mmpretrain',
+        type='ConvNeXt',
+        arch=dict(depths=[1, 1, 1, 1], channels=[4, 8, 16, 32]),
+        out_indices=(0, 1, 2, 3),
+        gap_before_final_norm=False,
+    )
+    branches = {'cls': tiny_expanded('cls')['branches']['cls'], 'det': convnext}
+    backbone = MODELS.build(dict(type='XLearnerExpandedBackbone', branches=branches)).eval()
+    backbone.init_weights()
+    x = torch.randn(1, 3, 70, 70)
+    ceil, floor = (backbone.forward_branches(x)[name] for name in ('cls', 'det'))
+    assert [(len(a[0, 0]), len(b[0, 0])) for a, b in zip(ceil, floor, strict=True)] == [(18, 17), (9, 8), (5, 4), (3, 2)]
+    for level, mine in enumerate(backbone(x)):
+        own, other = mine.split([ceil[level].shape[1], floor[level].shape[1]], dim=1)
+        assert torch.equal(own, ceil[level])
+        assert torch.equal(other, torch.nn.functional.interpolate(floor[level], own.shape[-2:], mode='nearest'))
+
+
 @pytest.mark.parametrize('merge', ['cls', 'det'])
 def test_merged_to_one_branch_it_gives_that_branchs_features(merge, learner, checkpoint, x):
     backbone = downstream(init_cfg=start(checkpoint), merge=merge, out_indices=(1, 3)).eval()

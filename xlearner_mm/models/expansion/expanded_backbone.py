@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xlearner_mm.checkpoint import load_backbone, read_checkpoint, recorded_widths
 from xlearner_mm.errors import CheckpointError, ConfigError
 from xlearner_mm.models.expansion.branch import Branch, freeze, frozen_modules, pretrained_of
-from xlearner_mm.models.expansion.links import Link, inner_widths, narrow_to
+from xlearner_mm.models.expansion.links import Link, inner_widths, narrow_to, resize_to
 from xlearner_mm.models.expansion.reconciliation import DepthPlan, LinkKey, Reconciliation
 from xlearner_mm.models.norms import Batch, ModuleState, any_batch_statistics, apply_norm_eval, ragged_forwards
 from xlearner_mm.models.unwrapped import unwrapped
@@ -185,7 +185,8 @@ class XLearnerExpandedBackbone(BaseModule):
             x: images ``(B, 3, H, W)``.
 
         Returns:
-            One ``(B, C, H_i, W_i)`` for every level of ``out_indices``, C as in ``out_channels``.
+            One ``(B, C, H_i, W_i)`` for every level of ``out_indices``, C as in ``out_channels``, of the first branch's
+            size: of images that are no multiple of the stride, some backbones round down and others up.
 
         Raises:
             ConfigError: a branch does not return one of these levels.
@@ -201,7 +202,7 @@ class XLearnerExpandedBackbone(BaseModule):
             features = self._run(x, set(self.branches))
         else:
             features = {self.merged[0]: self._run_for(x, self.merged[0])}
-        return tuple(torch.cat([f[i] for f in features.values()], dim=1) for i in self.out_indices)
+        return tuple(_side_by_side([levels[i] for levels in features.values()]) for i in self.out_indices)
 
     def forward_task(self, x: Batch, task: str) -> Levels:
         """Return F^t of one task, all levels, with gradients through its branch and the links into it.
@@ -340,6 +341,10 @@ class XLearnerExpandedBackbone(BaseModule):
     def _parts_of_others(self, receiver: str) -> Iterator[nn.Module]:
         yield from (branch for name, branch in self.branches.items() if name != receiver)
         yield from (self.links[key.module_name] for key in self.link_keys if key.receiver != receiver)
+
+
+def _side_by_side(maps: Sequence[Tensor]) -> Tensor:
+    return torch.cat([resize_to(x, maps[0].shape[-2:]) for x in maps], dim=1)
 
 
 def _check_tasks(tasks: Mapping[str, str] | None, branches: Sequence[str]) -> dict[str, str]:

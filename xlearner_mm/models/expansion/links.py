@@ -60,7 +60,7 @@ class Link(BaseModule):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """Map a sender's ``(B, C_j, H_j, W_j)`` to the receiver's ``(B, C_i, H_i, W_i)``, ``size`` being its H, W."""
-        return each(_resize, self.gamma(x), size)
+        return each(resize_to, self.gamma(x), size)
 
     def inner_widths(self) -> Iterator[tuple[str, InnerWidth]]:
         """Yield the widths that pruning may narrow, by the names of their convolutions. Defaults to none."""
@@ -197,7 +197,8 @@ def conv_modules(link: nn.Module) -> list[tuple[str, ConvModule]]:
     return [(name, module) for name, module in link.named_modules() if isinstance(module, ConvModule)]
 
 
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_to(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return a map of a size: itself, or its nearest neighbors."""
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode='nearest')
 
 
