@@ -12,6 +12,8 @@ from tests.docs.pages import blocks
 from xlearner_mm.engine.loggers import VARIABLE
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.pretraining import run
+from xlearner_mm.pretraining.plan import Plan
+from xlearner_mm.pretraining.request import Request
 from xlearner_mm.pretraining.run import PretrainingError
 
 SHORT = {'steps': 3, 'workers': 0, 'backbone': 'resnet18-w8', 'device': 'cpu'}
@@ -52,14 +54,20 @@ def test_folders_of_three_tasks_become_a_backbone_and_a_report(folders, tmp_path
 def test_trackers_are_named_for_the_trainings_of_this_call_alone(tmp_path, monkeypatch):
     seen = []
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(run, 'open_plan', lambda *_: seen.append(os.environ.get(VARIABLE)) or 1 / 0)
+    made = Plan(Request({'cls': {'a': 'x'}}), {'a': 'cls'}, [], '', '', {'expansion': 1.0}, 'cpu')
+    monkeypatch.setattr(run, 'open_plan', lambda *_: seen.append(('planning', os.environ.get(VARIABLE))) or made)
+    monkeypatch.setattr(run, 'pretraining_jobs', lambda *_: [])
+    monkeypatch.setattr(run, 'run_jobs', lambda *_: seen.append(('training', os.environ.get(VARIABLE))) or 1 / 0)
     for log in ('tensorboard', ['tensorboard'], ()):
         with pytest.raises(ZeroDivisionError):
             xlearner_mm.pretrain(cls=[tmp_path], out=tmp_path, log=log)
-    assert seen == ['tensorboard', 'tensorboard', None]
+    of_a_call = [('planning', None), ('training', 'tensorboard')]
+    assert seen == [*of_a_call, *of_a_call, ('planning', None), ('training', None)]
     assert VARIABLE not in os.environ
+    seen.clear()
     with pytest.raises(ConfigError, match="'visdom'"):
         xlearner_mm.pretrain(cls=[tmp_path], out=tmp_path, log='visdom')
+    assert not seen, 'refused before anything is planned'
 
 
 @pytest.mark.slow

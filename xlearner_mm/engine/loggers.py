@@ -22,6 +22,16 @@ PROJECT = 'xlearner_mm'
 _TRACKED = ('optim_wrapper', 'param_scheduler', 'train_cfg', 'randomness')
 
 
+def check_loggers(names: Sequence[str]) -> None:
+    """Check the names of trackers.
+
+    Raises:
+        ConfigError: an unknown tracker, or one whose package is not installed.
+    """
+    for name in names:
+        _check(name)
+
+
 def log_to(names: Sequence[str]) -> None:
     """Let all trainings that this process starts log to trackers too.
 
@@ -33,8 +43,7 @@ def log_to(names: Sequence[str]) -> None:
     Raises:
         ConfigError: an unknown tracker, or one whose package is not installed.
     """
-    for name in names:
-        _check(name)
+    check_loggers(names)
     if 'mlflow' in names:
         import mlflow
 

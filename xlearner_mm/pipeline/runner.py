@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.machine import usable_cores
 from xlearner_mm.pipeline.display import Display, duration
 from xlearner_mm.pipeline.job import Job, in_order, ranks
 from xlearner_mm.pipeline.process import Process, start, stop, tail
@@ -86,9 +87,7 @@ class JobRunner:
         self.states = JobStates(work_dir / 'jobs.json')
         self.workers, self.fork, self.poll, self.devices = workers, fork, poll, tuple(devices)
         self.display = display or Display()
-        # macOS has no affinity
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-        self.env = {'OMP_NUM_THREADS': str(threads or max(1, cores // workers))}
+        self.env = {'OMP_NUM_THREADS': str(threads or max(1, usable_cores() // workers))}
         self._rank = {job.name: -place for place, job in enumerate(jobs)} if keep_order else ranks(self.jobs)
         self._estimator = Estimator(self.jobs, workers)
         self._fingerprints: dict[str, str] = {}

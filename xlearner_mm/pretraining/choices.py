@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 
 from xlearner_mm.config.text import Choice
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.machine import usable_cores, usable_memory
 from xlearner_mm.pretraining.networks import atss, faster_rcnn, fcn, linear_classifier, upernet
 
 if TYPE_CHECKING:
@@ -97,9 +97,8 @@ def find_device(wanted: str | None = None) -> Device:
     if there and wanted != 'cpu':
         found = torch.cuda.get_device_properties(0)
         return Device('cuda', found.name, 0.85 * found.total_memory, 30e12)
-    cores = os.cpu_count() or 1
-    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    return Device('cpu', f'CPU of {cores} cores', 0.5 * memory, 8e9 * cores)
+    cores = usable_cores()
+    return Device('cpu', f'CPU of {cores} cores', 0.5 * usable_memory(), 8e9 * cores)
 
 
 def choose_backbone(wanted: str | None, device: Device, images: int) -> tuple[Backbone, str]:

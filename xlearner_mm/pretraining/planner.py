@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from os import cpu_count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from xlearner_mm.config.options import read_config
 from xlearner_mm.config.text import Choice, code
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.layouts import Layout, describe, recognize
+from xlearner_mm.machine import usable_cores
 from xlearner_mm.pipeline.display import duration
 from xlearner_mm.pretraining.choices import (
     Device,
@@ -169,7 +169,7 @@ class _Planner:
         texts: dict[str, str] = {}
         workers = self.request.workers
         if workers is None:
-            workers = min(8 if self.device.kind == 'cuda' else 2, cpu_count() or 1)
+            workers = min(8 if self.device.kind == 'cuda' else 2, usable_cores())
         for layout in self.layouts:
             size, batch = self.sizes[layout.name], self.batches[layout.name]
             pixels = self.pixels.get(layout.name, [])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from xlearner_mm.engine.loggers import logging_to
+from xlearner_mm.engine.loggers import check_loggers, logging_to
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.layouts.layout import shown
 from xlearner_mm.pipeline import can_fork
@@ -80,18 +80,18 @@ def pretrain(
         backbone,
         device,
     )
-    out = Path(out).absolute()
+    out, trackers = Path(out).absolute(), [log] if isinstance(log, str) else log
+    check_loggers(trackers)  # before the planning, which takes minutes
     threads = torch.get_num_threads()
     if can_fork():
         torch.set_num_threads(1)  # forks cannot use this process's thread pool
     try:
-        with logging_to([log] if isinstance(log, str) else log):
-            return _pretrain(request, out, plan)
+        return _pretrain(request, out, plan, trackers)
     finally:
         torch.set_num_threads(threads)
 
 
-def _pretrain(request: Request, out: Path, plan: bool) -> Path | None:
+def _pretrain(request: Request, out: Path, plan: bool, trackers: Sequence[str]) -> Path | None:
     made = open_plan(request, out, measure_step)
     made.show(out)
     print(f'configs: {", ".join(str(shown(out) / file) for file in made.written)}', flush=True)
@@ -99,7 +99,8 @@ def _pretrain(request: Request, out: Path, plan: bool) -> Path | None:
         return None
     jobs = pretraining_jobs(made, out)
     adopt_trainings(jobs, out)
-    outcome = run_jobs(jobs, out, made.device)
+    with logging_to(trackers):
+        outcome = run_jobs(jobs, out, made.device)
     if outcome.status == INTERRUPTED:
         raise KeyboardInterrupt
     if outcome.failed:

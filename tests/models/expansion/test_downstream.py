@@ -76,7 +76,12 @@ def test_branches_that_round_sizes_differently_are_given_side_by_side_too():
     backbone.init_weights()
     x = torch.randn(1, 3, 70, 70)
     ceil, floor = (backbone.forward_branches(x)[name] for name in ('cls', 'det'))
-    assert [(len(a[0, 0]), len(b[0, 0])) for a, b in zip(ceil, floor, strict=True)] == [(18, 17), (9, 8), (5, 4), (3, 2)]
+    assert [(len(a[0, 0]), len(b[0, 0])) for a, b in zip(ceil, floor, strict=True)] == [
+        (18, 17),
+        (9, 8),
+        (5, 4),
+        (3, 2),
+    ]
     for level, mine in enumerate(backbone(x)):
         own, other = mine.split([ceil[level].shape[1], floor[level].shape[1]], dim=1)
         assert torch.equal(own, ceil[level])

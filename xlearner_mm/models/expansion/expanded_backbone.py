@@ -344,7 +344,8 @@ class XLearnerExpandedBackbone(BaseModule):
 
 
 def _side_by_side(maps: Sequence[Tensor]) -> Tensor:
-    return torch.cat([resize_to(x, maps[0].shape[-2:]) for x in maps], dim=1)
+    height, width = maps[0].shape[-2:]
+    return torch.cat([resize_to(x, (height, width)) for x in maps], dim=1)
 
 
 def _check_tasks(tasks: Mapping[str, str] | None, branches: Sequence[str]) -> dict[str, str]:
