@@ -268,6 +268,23 @@ def test_the_list_says_what_is_there(run_tool, tmp_path):
     assert (rows['dtd'], rows['pets'], rows['coco']) == ('ready', 'download', 'by')
 
 
+def test_the_list_says_what_is_left_to_do(run_tool, tmp_path):
+    def state(name):
+        rows = run_tool('download_data.py', '--list', '--data', tmp_path)[1].splitlines()
+        return next(row for row in rows if row.startswith(f'{name} '))[15:25].strip()
+
+    (tmp_path / 'VOCdevkit/VOC2007/ImageSets/Main').mkdir(parents=True)
+    assert state('voc2007') == 'download', 'trainval alone has no test part'
+    (tmp_path / 'VOCdevkit/VOC2007/ImageSets/Main/test.txt').touch()
+    assert state('voc2007') == 'ready'
+    for name, images, added in (('sun397', 'SUN397/SUN397', 'Partitions'), ('caltech101', 'caltech-101', 'meta')):
+        (tmp_path / images).mkdir(parents=True)
+        (tmp_path / PUBLIC[name].folder / PUBLIC[name].parts[0]).mkdir(exist_ok=True)
+        assert state(name) == 'steps left'
+        (tmp_path / PUBLIC[name].folder / added).mkdir()
+        assert state(name) == 'ready'
+
+
 def test_an_interruption_ends_in_its_status(run_tool, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

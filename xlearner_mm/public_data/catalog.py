@@ -34,6 +34,8 @@ class PublicSet:
         archives: what is downloaded and unpacked into ``folder``. Defaults to None: the steps alone lead there.
         nested: the archives hold archives. Defaults to False.
         steps: what is left to do by hand, one sentence each. Defaults to nothing.
+        whole_with: files below ``folder`` that are there if the parts are whole. Defaults to none.
+        by_hand: what the steps add below ``folder``, where configs cannot do without. Defaults to nothing.
     """
 
     title: str
@@ -43,6 +45,8 @@ class PublicSet:
     archives: Callable[[], list[Archive]] | None = None
     nested: bool = False
     steps: tuple[str, ...] = ()
+    whole_with: tuple[str, ...] = ()
+    by_hand: tuple[str, ...] = ()
 
 
 def _flowers() -> list[Archive]:
@@ -113,6 +117,7 @@ PUBLIC = {
         ('SUN397',),
         lambda: [Archive(datasets.SUN397._DATASET_URL, datasets.SUN397._DATASET_MD5)],
         steps=('Unpack Partitions.zip of its page into SUN397/Partitions (Training_01.txt, Testing_01.txt).',),
+        by_hand=('Partitions',),
     ),
     'caltech101': PublicSet(
         'Caltech-101',
@@ -127,6 +132,7 @@ PUBLIC = {
         ],
         nested=True,
         steps=('Put the lists that the docstring of mmpretrain.datasets.Caltech101 links to into caltech-101/meta.',),
+        by_hand=('meta',),
     ),
     'aircraft': PublicSet(
         'FGVC Aircraft',
@@ -141,6 +147,7 @@ PUBLIC = {
         'VOCdevkit',
         ('VOC2007',),
         _voc('2007', '2007-test'),
+        whole_with=('VOC2007/ImageSets/Main/test.txt',),
     ),
     'voc2012': PublicSet(
         'PASCAL VOC 2012, trainval',

@@ -29,14 +29,20 @@ def list_sets(root: Path) -> str:
     """Return a table of all public datasets: name, state below ``root``, title."""
 
     def state(own: PublicSet) -> str:
-        return 'ready' if is_ready(own, root) else 'download' if own.archives else 'by hand'
+        if is_ready(own, root):
+            return 'ready' if _are_there(own.by_hand, own, root) else 'steps left'
+        return 'download' if own.archives else 'by hand'
 
-    return '\n'.join(f'{name:14} {state(own):9} {own.title}' for name, own in PUBLIC.items())
+    return '\n'.join(f'{name:14} {state(own):10} {own.title}' for name, own in PUBLIC.items())
 
 
 def is_ready(public: PublicSet, root: Path) -> bool:
-    """Return whether everything that configs read of a dataset is there."""
-    return all((root / public.folder / part).exists() for part in public.parts)
+    """Return whether everything that can be downloaded of a dataset is there."""
+    return _are_there((*public.parts, *public.whole_with), public, root)
+
+
+def _are_there(paths: Sequence[str], public: PublicSet, root: Path) -> bool:
+    return all((root / public.folder / path).exists() for path in paths)
 
 
 def download_sets(names: Sequence[str], root: Path) -> int:
