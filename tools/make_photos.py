@@ -22,6 +22,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.raw is None and not args.check:
         parser.error('RAW is missing: the folder of the clones')
+    if args.check and args.out != parser.get_default('out'):
+        parser.error(f'--check takes one folder, got {args.raw} and {args.out}')
     return args
 
 

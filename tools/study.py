@@ -35,6 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--report', action='store_true', help='write docs/study.md from the ledger')
     parser.add_argument('--record', metavar='ROW', help=argparse.SUPPRESS)
     parser.add_argument('--seed', type=int, help=argparse.SUPPRESS)
+    parser.add_argument('--digest', help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.study is None and not args.report:
         parser.error('name a study, or --report')
@@ -57,7 +58,7 @@ def main() -> int:
             write_report(args.ledger)
             return 0
         if args.record:
-            print(record(args.study, args.record, args.seed, args.work_dir, args.ledger))
+            print(record(args.study, args.record, args.seed, args.work_dir, args.ledger, args.digest))
             return 0
         log_to(args.log)
         return run_study(args.study, args.workers, args.rows, args.seeds, args.work_dir, args.ledger, args.steps)

@@ -55,12 +55,15 @@ def main() -> int:
     if args.checkpoint != 'scratch' and Path(args.checkpoint).exists():
         args.checkpoint = str(Path(args.checkpoint).absolute())
     args.work_dir = args.work_dir and args.work_dir.absolute()
+    suite = Path(args.suite).absolute()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     from xlearner_mm.engine.loggers import log_to
     from xlearner_mm.errors import ConfigError, print_error
-    from xlearner_mm.transfer.protocol import Protocol
+    from xlearner_mm.transfer.protocol import SUITES, Protocol
     from xlearner_mm.transfer.suite import run_suite
 
+    if args.suite not in SUITES and suite.is_dir():
+        args.suite = str(suite)
     frozen = True if args.frozen else False if args.finetune else None
     try:
         log_to(args.log)

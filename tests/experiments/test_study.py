@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.experiments.study import STUDIES, Ledger, Run, _jobs, current
+from xlearner_mm.experiments.study import STUDIES, Ledger, Run, _jobs, current, record
 from xlearner_mm.experiments.variants import MINI
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,15 @@ def test_a_run_is_recorded_after_all_its_jobs(tmp_path):
     needs = set(jobs['record/xlearner'].needs)
     assert {f'stages/{name}' for name in MINI.trainings_of('xlearner')} <= needs
     assert {f'xlearner/{entry.config.stem}/seed_2' for entry in STUDIES['mini'].sets} <= needs
-    assert jobs['record/xlearner'].command[-4:] == ('--work-dir', str(tmp_path), '--ledger', 'l')
+    digest = STUDIES['mini'].digest('xlearner')
+    assert jobs['record/xlearner'].command[-6:] == ('--work-dir', str(tmp_path), '--ledger', 'l', '--digest', digest)
+    assert jobs['record/xlearner'].repeat, 'a line that was lost comes back'
+
+
+def test_a_run_whose_configs_were_edited_meanwhile_is_not_recorded(tmp_path):
+    with pytest.raises(ConfigError, match='configs of row scratch were edited while it ran'):
+        record('mini', 'scratch', 0, tmp_path, tmp_path / 'ledger.jsonl', digest='of before')
+    assert not (tmp_path / 'ledger.jsonl').exists()
 
 
 def test_a_study_without_transfers_trains_only(tmp_path):

@@ -47,6 +47,15 @@ def test_a_half_converted_set_is_counted(made):
         check_photos(made / 'out', catalog=TINY)
 
 
+def test_a_set_without_its_annotations_is_refused(made):
+    catalog = {'signs': replace(TINY['signs'], lists=('annotations/train.json',))}
+    with pytest.raises(ConfigError, match=r'signs.*annotations/train\.json is missing.*tools/make_photos\.py'):
+        check_photos(made / 'out', catalog=catalog)
+    (made / 'out/source/signs/annotations').mkdir()
+    (made / 'out/source/signs/annotations/train.json').touch()
+    check_photos(made / 'out', catalog=catalog)
+
+
 def test_another_version_is_refused_and_replaced(made):
     marker = made / 'out/source/signs/xl_photo.json'
     marker.write_text(json.dumps({'version': 99}))

@@ -100,6 +100,14 @@ def test_finished_jobs_are_skipped(run, python, trace):
     assert outcome.seconds['a'] > 0
 
 
+def test_a_job_that_checks_what_can_change_unseen_is_repeated(run, python, trace):
+    jobs = (python('check', repeat=True), python('train', needs=('check',)))
+    run(*jobs)
+    assert ran(trace) == ['check', 'train']
+    run(*jobs)
+    assert ran(trace) == ['check']
+
+
 def test_a_changed_job_and_its_dependents_run_again(run, python, trace):
     run(python('a'), python('b', needs=('a',)), python('other'))
     ran(trace)

@@ -32,6 +32,16 @@ def test_the_random_start_and_an_address_are_no_paths(run_tool, transferred, tmp
     assert transferred == [word]
 
 
+@pytest.mark.parametrize(('word', 'suite'), [('mine', '{}/mine'), ('mini', 'mini'), ('nowhere', 'nowhere')])
+def test_an_own_suite_is_relative_to_the_current_directory_too(run_tool, monkeypatch, tmp_path, word, suite):
+    suites = []
+    monkeypatch.setattr(module, 'run_suite', lambda _, given, *__, **___: suites.append(given) or 0)
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mini').mkdir()
+    assert run_tool('transfer.py', 'scratch', '--suite', word)[0] == 0
+    assert suites == [suite.format(tmp_path)]
+
+
 def test_probe_and_finetune_together_are_refused_in_one_line(run_tool, transferred):
     status, _, errors = run_tool('transfer.py', 'scratch', '--finetune', '--probe', 'knn')
     assert status == 1

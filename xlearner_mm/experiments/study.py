@@ -288,12 +288,14 @@ def _jobs(study: Study, rows: Sequence[str], folder: Path, seed: int, steps: int
 
 def _record_job(study: Study, row: str, folder: Path, seed: int, ledger: Path, jobs: Sequence[Job]) -> Job:
     command = [sys.executable, 'tools/study.py', study.name, '--record', row, '--seed', str(seed)]
-    command += ['--work-dir', str(folder.parent.parent), '--ledger', str(ledger)]
-    return Job(f'record/{row}', tuple(command), tuple(job.name for job in jobs), seconds=5)
+    command += ['--work-dir', str(folder.parent.parent), '--ledger', str(ledger), '--digest', study.digest(row)]
+    return Job(f'record/{row}', tuple(command), tuple(job.name for job in jobs), seconds=5, repeat=True)
 
 
-def record(name: str, row: str, seed: int, work_dir: Path = WORK_DIR, ledger: Path = LEDGER) -> Run:
-    """Add a finished run to the ledger.
+def record(
+    name: str, row: str, seed: int, work_dir: Path = WORK_DIR, ledger: Path = LEDGER, digest: str | None = None
+) -> Run:
+    """Add a finished run to the ledger, unless it is there.
 
     Args:
         name: of the study.
@@ -301,11 +303,18 @@ def record(name: str, row: str, seed: int, work_dir: Path = WORK_DIR, ledger: Pa
         seed: its seed.
         work_dir: as :func:`run_study` has it. Defaults to ``work_dirs/study``.
         ledger: as :func:`run_study` has it. Defaults to ``docs/study/ledger.jsonl``.
+        digest: of the row's configs when it was started. Defaults to None: today's.
 
     Raises:
-        ConfigError: the run is not finished.
+        ConfigError: the run is not finished, or its configs were edited since it was started.
     """
     study, folder = STUDIES[name], work_dir / name / f'seed_{seed}'
+    _config.cache_clear()  # a forked process has the configs of the start
+    if digest not in (None, study.digest(row)):
+        raise ConfigError(
+            f'study {name}: configs of row {row} were edited while it ran, so it is not recorded: repeat the command, '
+            'which trains anew what they decide'
+        )
     seconds = {job: state.seconds for job, state in JobStates(folder / 'jobs.json').records.items()}
     result = study.family.variants[row].result
     metrics: dict[str, float] = {}

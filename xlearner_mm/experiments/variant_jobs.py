@@ -179,5 +179,5 @@ def _data_jobs(family: Family) -> list[Job]:
         else:
             sets = {name: Path('data/xl_photo', own.folder) for name, own in photos.CATALOG.items() if own.role == role}
             start = (sys.executable, 'tools/make_photos.py', '--check', '--only', *sets)
-            jobs.append(Job(f'data/{role}', start, seconds=2, outputs=tuple(sets.values())))
+            jobs.append(Job(f'data/{role}', start, seconds=2, outputs=tuple(sets.values()), repeat=True))
     return jobs

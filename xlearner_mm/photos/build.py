@@ -130,4 +130,5 @@ def _fault(folder: Path, entry: PhotoSet) -> str | None:
         found = sum(name.endswith(_SUFFIXES) for _, _, names in os.walk(folder / where) for name in names)
         if found != expected:
             return f'{folder / where} holds {found:,} images, expected {expected:,}'
-    return None
+    missing = [name for name in entry.lists if not (folder / name).is_file()]
+    return f'{folder / missing[0]} is missing' if missing else None

@@ -24,6 +24,7 @@ class PhotoSet:
         repository: ``owner/name`` of the public repository it is converted from.
         license: license that the repository states.
         images: folder -> number of images below it.
+        lists: files of annotations, or of the images of a part. Defaults to none.
         convert: writes the set; called with the clone of the repository and the folder to write to.
     """
 
@@ -35,6 +36,7 @@ class PhotoSet:
     license: str
     images: Mapping[str, int]
     convert: Callable[[Path, Path], None]
+    lists: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -47,6 +49,7 @@ class PhotoSet:
         return self.repository.split('/')[1]
 
 
+_COCO = ('annotations/instances_train.json', 'annotations/instances_val.json')
 _SETS = (
     PhotoSet(
         name='objects',
@@ -77,6 +80,7 @@ _SETS = (
         license="none stated; ImageNet's research terms",
         images={'train': 7812, 'val': 985},
         convert=detection.convert_boxes,
+        lists=_COCO,
     ),
     PhotoSet(
         name='cells',
@@ -87,6 +91,7 @@ _SETS = (
         license='MIT',
         images={'train': 1157, 'val': 241},
         convert=detection.convert_cells,
+        lists=_COCO,
     ),
     PhotoSet(
         name='streets',
@@ -117,6 +122,7 @@ _SETS = (
         license='Apache-2.0',
         images={'JPEGImages': 1004, 'SegmentationClass': 1004},
         convert=maps.convert_clothing,
+        lists=('ImageSets/Segmentation/train.txt', 'ImageSets/Segmentation/val.txt'),
     ),
     PhotoSet(
         name='rooms',

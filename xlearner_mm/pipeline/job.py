@@ -31,6 +31,8 @@ class Job:
             refused if it holds what no recorded run has written. Defaults to None.
         outputs: files that a successful job writes. Defaults to none.
         resume: arguments that resume an interrupted run. Defaults to none: it starts over.
+        repeat: whether it runs again although it has finished, because what it checks or writes can change unseen.
+            Defaults to False.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Job:
     folder: Path | None = None
     outputs: tuple[Path, ...] = ()
     resume: tuple[str, ...] = ()
+    repeat: bool = False
 
     def fingerprint(self, needed: Iterable[str] = ()) -> str:
         """Return a hash of command, inputs, and the fingerprints of the needed jobs; Python may be moved."""

@@ -145,7 +145,8 @@ class JobRunner:
                 self._left_out.append(name)
             elif self._is_ready(job):
                 self._fingerprints[name] = job.fingerprint(self._fingerprints[need] for need in job.needs)
-                if self.states.is_finished(name, self._fingerprints[name]) and not job.missing_outputs():
+                finished = self.states.is_finished(name, self._fingerprints[name])
+                if finished and not job.repeat and not job.missing_outputs():
                     self._waiting.remove(name)
         ready = [name for name in self._waiting if self._is_ready(self.jobs[name])]
         for name in sorted(ready, key=lambda name: -self._rank[name])[: self.workers - len(self._running)]:

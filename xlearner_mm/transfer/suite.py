@@ -22,7 +22,7 @@ from xlearner_mm.report.paper import paper_rows
 from xlearner_mm.report.report import update_report
 from xlearner_mm.report.rows import Backbone
 from xlearner_mm.tasks import TASKS
-from xlearner_mm.transfer.protocol import Protocol, TransferSet, suite_of, transfer_sets
+from xlearner_mm.transfer.protocol import SUITES, Protocol, TransferSet, suite_of, transfer_sets
 from xlearner_mm.transfer.rows import RANDOM_START, RESULT_FILE, claim_name, row_name, suite_row
 
 SCRATCH = 'scratch'
@@ -79,6 +79,14 @@ def transfer_jobs(
     return jobs
 
 
+def _title(suite: str) -> str:
+    """Return the name of a suite, or of a folder below its parent: several may be called alike."""
+    if suite in SUITES:
+        return suite
+    folder = Path(suite).absolute()
+    return '_'.join(filter(None, (folder.parent.name, folder.name)))
+
+
 def run_suite(
     checkpoint: str,
     suite: str = 'paper',
@@ -102,7 +110,7 @@ def run_suite(
         name: of the row in the report, which must not belong to another checkpoint. Defaults to one derived from the
             checkpoint's path and the branch, with the digest if that belongs to another one.
         protocol: by which the backbone is judged. Seeds of earlier calls count as well. Defaults to the standard one.
-        work_dir: for all output. Defaults to ``work_dirs/transfer_<suite>``.
+        work_dir: for all output. Defaults to ``work_dirs/transfer_<suite>``; of a folder, with its parent's name.
         workers: number of concurrent transfers. Defaults to one per GPU, or one.
         branch: of an expansion checkpoint. Defaults to its only one, or all of several, with their links.
         paper: names of the slides' rows to show beside it. Defaults to those in the report.
@@ -112,7 +120,7 @@ def run_suite(
         The exit status: 0, 1 after a failure, 130 after an interruption.
     """
     protocol = replace(protocol or Protocol(), options=tuple(options))
-    work_dir = work_dir or Path('work_dirs') / f'transfer_{Path(suite).name}'
+    work_dir = work_dir or Path('work_dirs') / f'transfer_{_title(suite)}'
     fork = can_fork()
     if fork:
         torch.set_num_threads(1)  # nor can it use this process's thread pool
