@@ -8,6 +8,7 @@ import signal
 import sys
 
 import pytest
+from filelock import FileLock
 from rich.console import Console
 
 from tests.processes import until
@@ -106,6 +107,21 @@ def test_a_job_that_checks_what_can_change_unseen_is_repeated(run, python, trace
     assert ran(trace) == ['check', 'train']
     run(*jobs)
     assert ran(trace) == ['check']
+
+
+def test_a_second_runner_in_the_same_folder_is_refused(run, python, trace, tmp_path):
+    run(python('first'))
+    with FileLock(tmp_path / 'work/jobs.json.lock'), pytest.raises(ConfigError, match='work: another call is at work'):
+        run(python('second'))
+    assert run(python('third')).status == 0
+    assert ran(trace) == ['first', 'third']
+
+
+def test_a_runner_knows_what_another_one_has_finished_meanwhile(python, trace, tmp_path):
+    early = JobRunner([python('a')], tmp_path / 'work', 1, poll=0.02)
+    for runner in (JobRunner([python('a')], tmp_path / 'work', 1, poll=0.02), early):
+        assert runner.run().status == 0
+    assert ran(trace) == ['a']
 
 
 def test_a_changed_job_and_its_dependents_run_again(run, python, trace):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.machine import usable_cores
 from xlearner_mm.pipeline.display import Display, duration
@@ -100,9 +102,15 @@ class JobRunner:
         """Run all unfinished jobs.
 
         Raises:
-            ConfigError: the folder of a job that has not run holds files, which starting it would delete.
+            ConfigError: the folder of a job that has not run holds files, which starting it would delete; or another
+                runner is at work in this one's folder.
         """
-        self._refuse_unknown_folders()
+        with _alone(self.states.path):
+            self.states = JobStates(self.states.path)
+            self._refuse_unknown_folders()
+            return self._run()
+
+    def _run(self) -> Outcome:
         began = time.monotonic()
         with _interruptible():
             try:
@@ -206,6 +214,23 @@ class JobRunner:
 
     def _log(self, name: str) -> Path:
         return self.logs / f'{name}.log'
+
+
+@contextmanager
+def _alone(records: Path) -> Iterator[None]:
+    """Hold a file of records, which two runners would overwrite for each other."""
+    records.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f'{records}.lock', timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f'{records.parent}: another call is at work in this folder: wait for its end, or give another folder'
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

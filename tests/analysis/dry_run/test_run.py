@@ -86,6 +86,14 @@ def test_the_trainings_for_one_gpu_fit_on_a_card_of_24_gb_in_a_night_as_their_re
     assert hours <= 12, 'and at most 24 where a card reaches half of 60 TFLOP/s'
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('config', ['det/det_voc0712.py', 'seg/seg_voc12.py'])
+def test_transfers_on_one_gpu_take_what_their_readme_says(config):
+    found = figures(CONFIGS / 'transfer' / config, flops_per_second=60e12, utilization=1.0)
+    readme = ' '.join((CONFIGS / 'one_gpu' / 'README.md').read_text().split())
+    assert f'{found["peak_bytes"] / 1e9:.1f} GB and {found["gpu_hours"]:.1f} GPU-hours' in readme
+
+
 def test_one_backward_pass_for_all_needs_the_graphs_of_all_branches():
     joint, by_branch = (figures(EXPANSION, options=[f'model.backward={backward}']) for backward in ('joint', 'branch'))
     graphs = {}
