@@ -131,6 +131,7 @@ def test_images_without_labels_are_left_out_and_said(root, tmp_path):
         (['file,label', *pairs(), 'gone.jpg,cat'], r'1 of 11 images.*gone\.jpg'),
         (['file,label', *pairs(), '0.jpg,dog'], r"0\.jpg two labels, 'cat' and 'dog'"),
         (['file,a,b', *pairs(form='{},{},1')], r"columns \['file', 'a', 'b'\].*'label'"),
+        (['file_name,width', *pairs((96, 72))], r"columns \['file_name', 'width'\].*'label'"),
         (['file,label,split', *pairs(form='{},{},maybe')], r"part 'maybe'.*train"),
     ],
 )
@@ -147,6 +148,68 @@ def test_a_table_of_other_things_leaves_class_folders_alone(tmp_path):
     layout = found('cls', tmp_path / 'pets', tmp_path)
     assert (layout.kind, layout.classes) == ('class folders', ('cat', 'dog'))
     assert noted(layout, 'sizes.csv', 'not used')
+
+
+@pytest.mark.parametrize(
+    ('file', 'rows'),
+    [
+        ('metadata.csv', ['file,size', *(f'{{}},{100 + i}' for i in range(8))]),
+        ('predictions.csv', ['file,predicted', *['{},a'] * 8]),
+        ('faces.csv', [*['{},left', '{},right'] * 4]),
+    ],
+)
+def test_a_table_without_a_column_called_label_replaces_no_class_folders(tmp_path, file, rows):
+    images = [f'{part}/{cls}/{part}{i}{cls}.jpg' for part in ('train', 'val') for cls in 'ab' for i in range(2)]
+    pictures(tmp_path / 'pets', *images)
+    text(tmp_path / 'pets' / file, *rows[:-8], *(row.format(name) for row, name in zip(rows[-8:], images, strict=True)))
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert (layout.kind, layout.classes) == ('class folders', ('a', 'b'))
+    assert layout.val.images == 4
+    assert noted(layout, f'{file} is not used')
+
+
+def test_a_list_without_header_is_taken_where_it_agrees_with_the_class_folders(tmp_path):
+    images = pictures(tmp_path / 'pets', *(f'{cls}/{cls}{i}.jpg' for cls in ('n01', 'n02') for i in range(3)))
+    text(tmp_path / 'pets/train.txt', *(f'{name} {int(name[2]) - 1}' for name in images if '2.' not in name))
+    text(tmp_path / 'pets/val.txt', *(f'{name} {int(name[2]) - 1}' for name in images if '2.' in name))
+    text(tmp_path / 'pets/classes.txt', 'heron', 'kite')
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert labels(layout, 'val') == {'n012.jpg': 'heron', 'n022.jpg': 'kite'}
+    assert not noted(layout, 'in place of the class folders')
+
+
+def test_a_list_whose_labels_are_taken_in_place_of_class_folders_is_said(tmp_path):
+    images = pictures(tmp_path / 'pets', *(f'{folder}/{folder}{i}.jpg' for folder in ('jan', 'feb') for i in range(4)))
+    text(tmp_path / 'pets/labels.csv', 'file,label', *pairs(names=images))
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert layout.classes == ('cat', 'dog')
+    assert noted(layout, 'in place of the class folders', 'labels.csv')
+
+
+def test_a_list_of_one_class_beside_class_folders_is_refused_by_name(tmp_path):
+    images = pictures(tmp_path / 'pets', *(f'{cls}/{cls}{i}.jpg' for cls in 'ab' for i in range(3)))
+    text(tmp_path / 'pets/predictions.csv', 'file,label', *(f'{name},b' for name in images))
+    with pytest.raises(SourceError, match=r"predictions\.csv .*'b' alone.*move the file"):
+        found('cls', tmp_path / 'pets', tmp_path)
+
+
+def test_the_column_of_fastai_states_the_part(root, tmp_path):
+    text(root / 'labels.csv', 'name,label,is_valid', *(f'{n},{"ab"[i % 2]},{i > 7}' for i, n in enumerate(NAMES)))
+    layout = found('cls', root, tmp_path)
+    assert set(labels(layout, 'val')) == set(NAMES[8:])
+    assert not layout.val.from_split
+
+
+def test_a_list_whose_first_image_is_missing_has_no_header(root, tmp_path):
+    text(root / 'labels.csv', 'gone.jpg,cat', *pairs())
+    with pytest.raises(SourceError, match=r'labels\.csv names 1 of 11 images.*gone'):
+        found('cls', root, tmp_path)
+
+
+def test_a_list_that_states_no_part_is_left_beside_those_that_do_and_said(root, tmp_path):
+    text(root / 'train.csv', 'image,label', *pairs())
+    text(root / 'sample_submission.csv', 'image,label', *pairs())
+    assert noted(found('cls', root, tmp_path), 'sample_submission.csv', 'no part')
 
 
 @pytest.mark.parametrize('names', [NAMES, [f'my photo {i}.jpg' for i in range(10)]])

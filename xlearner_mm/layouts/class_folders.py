@@ -18,12 +18,14 @@ class Labeled:
         parts: part -> image -> class.
         folders: part -> folder whose subfolders are the classes, which a stock dataset may read as it is.
         classes: names in label order. Defaults to None: the classes of the training part, sorted.
+        file: list of the training images. Defaults to '': folders.
     """
 
     kind: str
     parts: dict[str, dict[str, str]]
     folders: dict[str, str]
     classes: tuple[str, ...] | None = None
+    file: str = ''
 
 
 def find_class_folders(folder: Folder) -> Labeled | None:

@@ -26,7 +26,10 @@ def recognize_classification(folder: Folder, seed: int) -> Layout | None:
     train, val = labeled.parts['train'], labeled.parts.get('val')
     classes = labeled.classes or tuple(sorted(set(train.values())))
     if len(classes) < 2:
-        raise folder.refusal(f"has images of the class '{classes[0]}' alone; expected at least two classes: add one")
+        fix = 'add one, or move the file away if it states no classes' if labeled.file else 'add one'
+        raise folder.refusal(
+            f"has images of the class '{classes[0]}' alone; expected at least two classes: {fix}", labeled.file
+        )
     from_split = val is None
     if val is None:
         images, labels = list(train), [classes.index(name) for name in train.values()]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ _LABEL = (
     *('class_id', 'class id'),
 )
 _PART = ('split', 'set', 'subset', 'data set', 'partition', 'part')
+_FLAG = 'is_valid'
+"""Fastai's column of the part."""
+_PART_OF_FLAG = {'true': 'val', '1': 'val', 'false': 'train', '0': 'train'}
 _BOXES = ('xmin', 'x_min', 'bbox', 'x1')
 """Columns of lists of boxes, which have a class as well."""
 _NUMBERS = re.compile(r'[\d\s.eE+-]+')
@@ -30,13 +34,23 @@ _NUMBERS = re.compile(r'[\d\s.eE+-]+')
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows of a list, with the columns that matter; ``label`` is None where the folders of images are the classes."""
+    """Rows of a list, with the columns that matter.
+
+    Args:
+        file: the list.
+        rows: its cells, without those of a header.
+        image: column of the images.
+        label: column of the labels, or None where the folders of images are the classes.
+        part: column of the parts, or None without one.
+        part_of: value of that column -> part.
+    """
 
     file: str
     rows: list[list[str]]
     image: int
     label: int | None
     part: int | None
+    part_of: Mapping[str, str]
 
 
 def find_lists(folder: Folder) -> Labeled | None:
@@ -54,6 +68,8 @@ def find_lists(folder: Folder) -> Labeled | None:
         files = [file for file in files if file not in set(texts)]
     tables = [table for file in files if (table := _read(folder, file))]
     stated = [table for table in tables if _part_of(table.file) or table.part is not None]
+    unused = [table.file for table in tables if stated and table not in stated]
+    folder.note_some('lists that state no part, not used beside those that do', unused)
     tables = stated or tables
     parts: dict[str, dict[str, str]] = {}
     origins: dict[str, str] = {}
@@ -67,10 +83,13 @@ def find_lists(folder: Folder) -> Labeled | None:
             parts[part], origins[part] = images, table.file
     if 'train' not in parts:
         return None
+    labeled = [table for table in tables if table.label is not None]
+    against = [table.file for table in labeled if _in_class_folders(folder, table) and not _agrees(folder, table)]
+    folder.note_some('lists whose labels are taken in place of the class folders', against)
     take_test(folder, parts)
     listed = {image for images in parts.values() for image in images}
     folder.note_some('images in no list, left out', [image for image in folder.images if image not in listed])
-    return Labeled('list of files and labels', *_named(folder, parts))
+    return Labeled('list of files and labels', *_named(folder, parts), origins['train'])
 
 
 def _part_of(file: str) -> str | None:
@@ -92,23 +111,41 @@ def _read(folder: Folder, file: str) -> _Table | None:
     image = max(range(width), key=found.__getitem__)
     if 2 * found[image] < len(probed) or (names_classes(file) and not is_image(probed[0][image])):
         return None
-    has_header = len(rows) > 1 and not folder.candidates(rows[0][image])
+    has_header = len(rows) > 1 and not is_image(rows[0][image]) and not folder.candidates(rows[0][image])
     header = [name.lower() for name in rows[0]] if has_header else []
     if set(header) & set(_BOXES):
         return None
-    part = next((header.index(name) for name in _PART if name in header), None)
+    part = next((header.index(name) for name in (*_PART, _FLAG) if name in header), None)
     columns = [c for c in range(width) if c not in (image, part)]
     named = [header.index(name) for name in _LABEL if name in header and header.index(name) in columns]
     label = [*named, *columns, None][0]
-    if named or len(columns) == 1:
-        return _Table(file, rows[has_header:], image, label, part)
-    in_class_folders = _in_class_folders(folder, probed, image)
-    if columns and not in_class_folders:
-        stated = f'columns {rows[0]}' if header else f'{width} columns and no header'
-        raise folder.refusal(f"has {stated}; expected one called 'label' beside that of the images: name it so", file)
-    if columns:
-        folder.notes.append(f'{file} is not used: it has no column called label, and there are class folders')
-    return None if columns or not in_class_folders else _Table(file, rows[has_header:], image, None, part)
+    part_of = _PART_OF_FLAG if part is not None and header[part] == _FLAG else PART_OF
+    table = _Table(file, rows[has_header:], image, label, part, part_of)
+    return table if named else _without_named_label(folder, table, columns, rows[0] if header else [])
+
+
+def _without_named_label(folder: Folder, table: _Table, columns: Sequence[int], header: list[str]) -> _Table | None:
+    """Return a table without a column called label if its labels are clear all the same, or None for one to leave.
+
+    Raises:
+        SourceError: it may be the only one with labels, and does not say where they are.
+    """
+    if not columns:
+        return table if _in_folders(folder, table) else None
+    alone = len(columns) == 1
+    if _in_class_folders(folder, table) or (not alone and _in_folders(folder, table)):
+        if alone and _agrees(folder, table):
+            return table
+        folder.notes.append(f'{table.file} is not used: it has no column called label, and there are class folders')
+        return None
+    measured = header and all(_NUMBERS.fullmatch(row[columns[0]]) for row in table.rows[:_PROBED])
+    if alone and not measured:
+        return table
+    stated = f'columns {header}' if header else f'{len(columns) + 1} columns and no header'
+    raise folder.refusal(
+        f"has {stated}; expected one called 'label' beside that of the images: name it so, or move the file away",
+        table.file,
+    )
 
 
 def _rows(folder: Folder, lines: Sequence[str]) -> list[list[str]]:
@@ -140,9 +177,32 @@ def _names_image(folder: Folder, cell: str) -> bool:
     )
 
 
-def _in_class_folders(folder: Folder, rows: Sequence[Sequence[str]], image: int) -> bool:
-    found = {candidate for row in rows[:_PROBED] for candidate in folder.candidates(row[image])}
+def _in_folders(folder: Folder, table: _Table) -> bool:
+    """Return whether images of a table are in folders that may be classes."""
+    found = {candidate for row in table.rows[:_PROBED] for candidate in folder.candidates(row[table.image])}
     return any(not _is_of_part(os.path.dirname(path)) for path in found)
+
+
+def _in_class_folders(folder: Folder, table: _Table) -> bool:
+    """Return whether images of a table are in folders that may be classes, one beside another."""
+    found = {os.path.dirname(image) for row in table.rows for image in folder.candidates(row[table.image])}
+    above = {os.path.dirname(path) for path in found if not _is_of_part(path)}
+    all_folders = {os.path.dirname(image) for image in folder.images} if above else set()
+    beside = Counter(os.path.dirname(path) for path in all_folders if not _is_of_part(path))
+    return any(beside[path] > 1 for path in above)
+
+
+def _agrees(folder: Folder, table: _Table) -> bool:
+    """Return whether several class folders and the labels of a table are the same but for their names."""
+    part = _part_of(table.file)
+    pairs = set()
+    for row in table.rows:
+        found = folder.candidates(row[table.image], part)
+        if len(found) == 1:
+            name = os.path.basename(os.path.dirname(found[0]))
+            pairs.add((name, name if table.label is None else row[table.label]))
+    names, labels = ({pair[side] for pair in pairs} for side in (0, 1))
+    return 1 < len(pairs) == len(names) == len(labels)
 
 
 def _is_of_part(path: str) -> bool:
@@ -184,9 +244,9 @@ def _stated_part(folder: Folder, table: _Table, row: Sequence[str]) -> str | Non
     if table.part is None:
         return None
     stated = row[table.part]
-    if stated.lower() not in PART_OF:
-        raise folder.refusal(f"states the part '{stated}'; expected one of {', '.join(PART_OF)}", table.file)
-    return PART_OF[stated.lower()]
+    if stated.lower() not in table.part_of:
+        raise folder.refusal(f"states the part '{stated}'; expected one of {', '.join(table.part_of)}", table.file)
+    return table.part_of[stated.lower()]
 
 
 def _named(
