@@ -319,6 +319,44 @@ class TestYolo:
         text(tmp_path / 'a/data.yaml', 'train: images/train', 'val: images/train', 'names: [cat]')
         assert found('det', tmp_path / 'a', tmp_path).val.from_split
 
+    @pytest.mark.parametrize('stated', [('train: train.txt', 'val: lists/val.txt', 'test: ../gone'), ()])
+    def test_images_in_no_list_are_left_out_and_said(self, tmp_path, stated):
+        self.write(tmp_path / 'a')
+        text(tmp_path / 'a/data.yaml', 'names: [cat]', *stated)
+        text(tmp_path / 'a/train.txt', *(f'./images/{name}' for name in NAMES[:6]))
+        text(tmp_path / 'a/trainval.txt', *(f'./images/{name}' for name in NAMES[:8]))
+        text(tmp_path / 'a/lists/val.txt', *(f'./images/{name}' for name in NAMES[6:8]))
+        layout = found('det', tmp_path / 'a', tmp_path)
+        assert (set(boxes(layout)), set(boxes(layout, 'val'))) == (set(NAMES[:6]), set(NAMES[6:8]))
+        assert noted(layout, 'in no part of', 'left out', '2 (images/8.jpg')
+
+    def test_folders_that_the_yaml_does_not_state_are_left_out_unless_they_are_called_as_another_part(self, tmp_path):
+        for names, folder in ((NAMES[:4], 'fold1'), (NAMES[4:6], 'val'), (NAMES[6:8], 'fold3'), (NAMES[8:], 'test')):
+            self.write(tmp_path / 'a', names, f'images/{folder}', f'labels/{folder}')
+        text(tmp_path / 'a/data.yaml', 'path: images', 'train: fold1', 'val: val', 'names: [cat]')
+        layout = found('det', tmp_path / 'a', tmp_path)
+        assert (set(boxes(layout)), set(boxes(layout, 'val'))) == (set(NAMES[:4]), set(NAMES[4:6]))
+        assert noted(layout, 'no part of data.yaml', '2 (images/fold3/6.jpg')
+        assert noted(layout, 'test part is not used')
+
+    @pytest.mark.parametrize('stated', [('train: train.txt',), ()])
+    def test_a_list_of_images_that_are_not_there_is_refused(self, tmp_path, stated):
+        self.write(tmp_path / 'a')
+        text(tmp_path / 'a/data.yaml', 'names: [cat]', *stated)
+        text(tmp_path / 'a/train.txt', 'images/0.jpg', 'images/99.jpg')
+        with pytest.raises(SourceError, match=r"'mine'.*/train\.txt names 1 of 2 images.*images/99\.jpg"):
+            found('det', tmp_path / 'a', tmp_path)
+
+    @pytest.mark.parametrize('stated', ['train: ../nowhere/imgs', 'val: ../nowhere/imgs', 'test: ../nowhere/imgs'])
+    def test_a_path_of_the_yaml_without_images_is_refused(self, tmp_path, stated):
+        self.write(tmp_path / 'a')
+        text(tmp_path / 'a/data.yaml', stated, 'names: [cat]')
+        key = stated.split(':')[0]
+        with pytest.raises(
+            SourceError, match=rf"data\.yaml has {key}: '\.\./nowhere/imgs', but .*a/nowhere/imgs holds"
+        ):
+            found('det', tmp_path / 'a', tmp_path)
+
     def test_one_folder_is_split_and_its_classes_are_called_by_number(self, tmp_path):
         self.write(tmp_path / 'a', images='', files='', rows=[(1, *YOLO), (0, *YOLO)])
         layout = found('det', tmp_path / 'a', tmp_path)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import yaml
 
 from xlearner_mm.layouts.boxes import Annotated, Boxes
-from xlearner_mm.layouts.folder import PART_OF, Folder, key_of, place
+from xlearner_mm.layouts.folder import Folder, key_of, place
 from xlearner_mm.layouts.names import ClassNames, check_names, find_class_names
 from xlearner_mm.layouts.sampling import shown_sizes
+from xlearner_mm.layouts.yolo_parts import find_parts
 
 _TOLERANCE = 1e-3  # of relative coordinates, for rounding
-_PARTS = ('train', 'val', 'test')
 
 
 def find_yolo(folder: Folder) -> Boxes | None:
@@ -33,12 +32,12 @@ def find_yolo(folder: Folder) -> Boxes | None:
     folder.note_some('images without label file, left out', [i for i in folder.pictures if i not in labeled])
     settings = _settings(folder)
     names = _names(folder, settings, rows)
-    assigned = _assigned(folder, settings)
+    part_of = find_parts(folder, settings, list(labels.values()))
+    labels = {file: image for file, image in labels.items() if image in part_of}
     sizes = shown_sizes(folder, list(labels.values()))
     parts: dict[str, list[Annotated]] = {}
     for (file, image), size in zip(labels.items(), sizes, strict=True):
-        part = assigned.get(image) or place(os.path.dirname(image)).part or 'train'
-        parts.setdefault(part, []).append(_annotated(folder, file, rows[file], image, size, names))
+        parts.setdefault(part_of[image], []).append(_annotated(folder, file, rows[file], image, size, names))
     return Boxes('YOLO', parts, tuple(names.names.values()))
 
 
@@ -80,49 +79,6 @@ def _names(folder: Folder, settings: Mapping[str, Any], rows: Mapping[str, list[
     numbers = [int(row[0]) for lines in rows.values() for row in lines if row[0].isdecimal()]
     folder.notes.append('no file names its classes: they are called by number; a classes.txt names them')
     return ClassNames('', {number: f'class {number}' for number in range(max(numbers, default=-1) + 1)})
-
-
-def _assigned(folder: Folder, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return image -> part as ``data.yaml`` or lists such as ``train.txt`` state it; training comes first."""
-    found: dict[str, str] = {}
-    for part in _PARTS:
-        stated = settings.get(part) or []
-        names = [stated] if isinstance(stated, str) else stated
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise folder.refusal(
-                f'has {part}: {stated!r}; expected a folder or a list of images, or several: correct it',
-                settings['file'],
-            )
-        for name in names:
-            for image in _below(folder, name, str(settings['file'])):
-                found.setdefault(image, part)
-    if not found:
-        for file in folder.files:
-            path = PurePosixPath(file)
-            if path.suffix == '.txt' and path.stem in PART_OF and key_of(file) not in folder.images_by_key:
-                for image in _listed_in(folder, file):
-                    found.setdefault(image, PART_OF[path.stem])
-    return found
-
-
-def _below(folder: Folder, name: str, file: str) -> list[str]:
-    """Return the images of a folder or list that ``data.yaml`` names, relative to itself or to the folder's root."""
-    parts = [part for part in PurePosixPath(name.replace('\\', '/')).parts if part not in ('.', '..', '/')]
-    base = PurePosixPath(file).parent.parts
-    for start in (base, ()):
-        for skipped in range(len(parts)):
-            path = '/'.join([*start, *parts[skipped:]])
-            if path in folder.files:
-                return _listed_in(folder, path)
-            below = [image for image in folder.images if image.startswith(f'{path}/')]
-            if below:
-                return below
-    return []
-
-
-def _listed_in(folder: Folder, file: str) -> list[str]:
-    lines = folder.read_text(file).splitlines()
-    return [image for line in lines if line.strip() and (image := folder.resolve(line, file=file))]
 
 
 def _annotated(
