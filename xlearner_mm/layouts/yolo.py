@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from xlearner_mm.layouts.names import ClassNames, check_names, find_class_names
 from xlearner_mm.layouts.sampling import shown_sizes
 from xlearner_mm.layouts.yolo_parts import find_parts
 
+_BOX = 5  # cells of a row: class, x, y, width and height
 _TOLERANCE = 1e-3  # of relative coordinates, for rounding
 
 
@@ -23,14 +24,14 @@ def find_yolo(folder: Folder) -> Boxes | None:
     texts = [file for file in folder.files if file.lower().endswith('.txt')]
     labels = {file: image for file in texts if (image := folder.images_by_key.get(key_of(file)))}
     rows = {file: [line.split() for line in folder.read_text(file).splitlines() if line.strip()] for file in labels}
-    first = next((row for lines in rows.values() for row in lines), [''])
-    if not labels or not all(map(_is_number, first)):
+    if not _is_yolo(list(rows.values())):
         return None
     labeled = set(labels.values())
     alone = [file for file in texts if file not in labels and place(os.path.dirname(file)).role == 'label']
     folder.note_some('label files without image, left out', alone)
     folder.note_some('images without label file, left out', [i for i in folder.pictures if i not in labeled])
     settings = _settings(folder)
+    rows = _without_keypoints(folder, settings, rows)
     names = _names(folder, settings, rows)
     part_of = find_parts(folder, settings, list(labels.values()))
     labels = {file: image for file, image in labels.items() if image in part_of}
@@ -39,6 +40,12 @@ def find_yolo(folder: Folder) -> Boxes | None:
     for (file, image), size in zip(labels.items(), sizes, strict=True):
         parts.setdefault(part_of[image], []).append(_annotated(folder, file, rows[file], image, size, names))
     return Boxes('YOLO', parts, tuple(names.names.values()))
+
+
+def _is_yolo(files: Sequence[list[list[str]]]) -> bool:
+    """Return whether some row is that of a box, wrong rows before it or not, or the first one has numbers alone."""
+    rows = [row for lines in files for row in lines]
+    return any(all(map(_is_number, row)) and (index == 0 or len(row) >= _BOX) for index, row in enumerate(rows))
 
 
 def _is_number(text: str) -> bool:
@@ -62,6 +69,31 @@ def _settings(folder: Folder) -> dict[str, Any]:
     return {}
 
 
+def _without_keypoints(
+    folder: Folder, settings: Mapping[str, Any], rows: dict[str, list[list[str]]]
+) -> dict[str, list[list[str]]]:
+    """Return rows without the keypoints that ``kpt_shape`` announces: they would look like the points of a polygon."""
+    shape = settings.get('kpt_shape')
+    if shape is None:
+        return rows
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(each) is int and each > 0 for each in shape):
+        raise folder.refusal(
+            f'has kpt_shape: {shape!r}; expected the number of keypoints and of values of each, as [17, 3]: correct it',
+            settings['file'],
+        )
+    cells = _BOX + shape[0] * shape[1]
+    for file, lines in rows.items():
+        for number, row in enumerate(lines, start=1):
+            if len(row) not in (_BOX, cells):
+                raise folder.refusal(
+                    f'has {len(row)} values in line {number}; expected {cells} by kpt_shape: {shape} of '
+                    f'{settings["file"]}, or {_BOX} without keypoints: correct the line or kpt_shape',
+                    file,
+                )
+    folder.notes.append(f'kpt_shape: {shape} of {settings["file"]}: boxes are read, keypoints are not')
+    return {file: [row[:_BOX] for row in lines] for file, lines in rows.items()}
+
+
 def _names(folder: Folder, settings: Mapping[str, Any], rows: Mapping[str, list[list[str]]]) -> ClassNames:
     """Return the names that ``data.yaml`` or a list of names states, or else numbers up to the highest one found."""
     if settings:
@@ -69,8 +101,15 @@ def _names(folder: Folder, settings: Mapping[str, Any], rows: Mapping[str, list[
         pairs = dict(stated if isinstance(stated, Mapping) else enumerate(stated) if isinstance(stated, list) else ())
         if not pairs or not all(str(number).isdecimal() for number in pairs):
             raise folder.refusal(f'has names: {stated!r}; expected a list, or numbers and names: correct it', file)
+        wrong = [name for name in pairs.values() if isinstance(name, bool) or not isinstance(name, str | int | float)]
+        if wrong:
+            raise folder.refusal(
+                f'has the class name {wrong[0]!r} in names; expected text: put names in quotes, as YAML takes yes, no '
+                'and null for other values',
+                file,
+            )
         names = {int(number): str(name) for number, name in pairs.items()}
-        if settings.get('nc', len(names)) != len(names):
+        if str(settings.get('nc', len(names))) != str(len(names)):
             raise folder.refusal(f'states nc: {settings["nc"]}, but {len(names)} names: correct one of them', file)
         return ClassNames(file, check_names(folder, file, names))
     found = find_class_names(folder)
@@ -86,7 +125,7 @@ def _annotated(
 ) -> Annotated:
     boxes, found = [], []
     for number, row in enumerate(rows, start=1):
-        if not all(map(_is_number, row)) or (len(row) != 5 and (len(row) < 7 or len(row) % 2 == 0)):
+        if not all(map(_is_number, row)) or (len(row) != _BOX and (len(row) < 7 or len(row) % 2 == 0)):
             raise folder.refusal(
                 f"has '{' '.join(row[:8])}' in line {number}; expected class, x, y, width and height, or class and the "
                 'points of a polygon: correct the line',

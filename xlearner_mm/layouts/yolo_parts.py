@@ -35,6 +35,8 @@ def find_parts(folder: Folder, settings: Mapping[str, Any], images: Sequence[str
     by_folder = {image: part for image, part in by_folder.items() if part not in stated}
     parts = {image: part for image in images if (part := assigned.get(image) or by_folder.get(image))}
     where = settings['file'] if any(settings.get(part) for part in _PARTS) else 'train.txt or lists like it'
+    if not parts:
+        raise folder.refusal(f'has no image with labels in a part of {where}: correct the parts, or add the labels')
     folder.note_some(f'images in no part of {where}, left out', [image for image in images if image not in parts])
     return parts
 
@@ -50,7 +52,8 @@ def _of_settings(folder: Folder, settings: Mapping[str, Any]) -> dict[str, str]:
                 f'has {part}: {stated!r}; expected a folder or a list of images, or several: correct it',
                 settings['file'],
             )
-        if part == 'test' and 'val' in found.values():  # not used, and often not there
+        spare = part == 'test' and bool(settings.get('val'))  # not used, and often not there
+        if spare:
             names = [name for name in names if _path(folder, settings, name) is not None]
         for name in names:
             path = _path(folder, settings, name)
@@ -60,7 +63,7 @@ def _of_settings(folder: Folder, settings: Mapping[str, Any]) -> dict[str, str]:
                     f'list of them: correct the path, or remove the line',
                     settings['file'],
                 )
-            for image in _images_of(folder, path, strict=part != 'test' or 'val' not in found.values()):
+            for image in _images_of(folder, path, strict=not spare):
                 found.setdefault(image, part)
     return found
 
