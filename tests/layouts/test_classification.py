@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from tests.layouts.folders import found, labels, noted, pictures, read
+from tests.layouts.folders import found, labels, noted, pictures, read, text
 from xlearner_mm.errors import SourceError
 
 
@@ -151,6 +151,21 @@ def test_suffixes_that_the_stock_dataset_skips_are_listed(tmp_path):
     class_folders(tmp_path / 'pets', 'val/')
     Image.new('RGB', (9, 9)).save(tmp_path / 'pets/train/dog/new.webp')
     assert labels(found('cls', tmp_path / 'pets', tmp_path))['new.webp'] == 'dog'
+
+
+@pytest.mark.parametrize('part', ['train/', ''])
+def test_class_folders_without_images_that_are_read_are_said(tmp_path, part):
+    class_folders(tmp_path / 'pets', part, count=4)
+    class_folders(tmp_path / 'pets', part and 'val/')
+    (tmp_path / 'pets' / part / 'empty').mkdir()
+    (tmp_path / 'pets' / part / '@eaDir').mkdir()
+    for i in range(3):
+        text(tmp_path / 'pets' / part / f'owl/{i}.GIF', 'GIF89a')
+    text(tmp_path / 'pets' / part / 'dog/9.heic', 'heic')
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert layout.classes == ('cat', 'dog')
+    assert noted(layout, f'folders of {part or "./"} without an image', '2 (empty, owl)')
+    assert noted(layout, 'suffix is not read', f'4 ({part}dog/9.heic, {part}owl/0.GIF')
 
 
 def test_images_beside_the_class_folders_are_left_out_and_said(tmp_path):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from xlearner_mm.datasets.classes import shortened
+from xlearner_mm.datasets.classes import shortened, stray_names
 from xlearner_mm.layouts.folder import Folder, place, take_test
 
 
@@ -51,6 +52,7 @@ def find_class_folders(folder: Folder) -> Labeled | None:
         return None
     paths = {image: image.removeprefix(root) for image in folder.images if image.startswith(root)}
     classes = {image: below.split('/')[0] for image, below in paths.items() if '/' in below}
+    _note_without_images(folder, root.rstrip('/'))
     folder.note_some('images in no class folder, left out', [image for image in folder.images if image not in classes])
     return _with_parts_inside(folder, classes, paths) or Labeled(
         'class folders', {'train': classes}, {'train': root.rstrip('/')}
@@ -61,6 +63,14 @@ def _folders(folder: Folder, root: str) -> list[str]:
     """Return the names of the folders with images right below one, which ends in a slash or is ''."""
     below = (image.removeprefix(root) for image in folder.images if image.startswith(root))
     return sorted({path.split('/')[0] for path in below if '/' in path})
+
+
+def _note_without_images(folder: Folder, root: str) -> None:
+    """Note the folders right below one that hold no image, and so are no classes."""
+    found = sorted(entry.name for entry in os.scandir(folder.at(root)) if entry.is_dir())
+    filled, stray = _folders(folder, f'{root}/' if root else ''), stray_names(found)
+    without = [name for name in found if name not in filled and name not in stray]
+    folder.note_some(f'folders of {root or "."}/ without an image that is read, no classes', without)
 
 
 def _parts_among(names: Iterable[str]) -> dict[str, list[str]]:
@@ -92,6 +102,7 @@ def _in_parts(folder: Folder, root: str) -> Labeled | None:
         return None
     for part, images in loose.items():
         folder.note_some(f'images of {folders[part]}/ in no class folder, left out', images)
+        _note_without_images(folder, folders[part])
     labeled = {part: images for part, images in labeled.items() if images}
     take_test(folder, labeled)
     unused = {root + name for name in names} - set(folders.values())

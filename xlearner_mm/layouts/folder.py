@@ -17,6 +17,26 @@ from xlearner_mm.datasets.classes import shortened, stray_names
 from xlearner_mm.errors import BadImageError, SourceError, bad_image
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+OTHER_PICTURES = (
+    *(
+        '.gif',
+        '.jfif',
+        '.jpe',
+        '.heic',
+        '.heif',
+        '.avif',
+        '.jp2',
+        '.jxl',
+        '.tga',
+        '.svg',
+        '.psd',
+        '.exr',
+        '.hdr',
+        '.dcm',
+    ),
+    *('.npy', '.npz', '.raw', '.cr2', '.nef', '.arw', '.dng'),
+)
+"""Suffixes of pictures that are not read."""
 PARTS = {
     'train': ('train', 'training', 'trainval'),
     'val': ('val', 'valid', 'validation', 'dev'),
@@ -161,6 +181,11 @@ class Folder:
     def images(self) -> list[str]:
         """All images, masks among them."""
         return [file for file in self.files if is_image(file)]
+
+    @cached_property
+    def unread_pictures(self) -> list[str]:
+        """All pictures in forms that are not read."""
+        return [file for file in self.files if file.lower().endswith(OTHER_PICTURES)]
 
     @cached_property
     def pictures(self) -> list[str]:

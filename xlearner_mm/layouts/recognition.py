@@ -50,6 +50,7 @@ def recognize(task: str, name: str, folder: str | Path, out: str | Path, seed: i
     layout = _RECOGNIZERS[task](opened, seed)
     if layout is None:
         raise opened.refusal(f'does not hold {_EXPECTED[task]}, as --{task} expects{_looks_like(opened, task)}')
+    opened.note_some('pictures whose suffix is not read, left out', opened.unread_pictures)
     return replace(layout, folder=Path(folder), notes=tuple(opened.notes))
 
 
