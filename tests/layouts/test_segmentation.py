@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.datasets.small_sources import turned
 from tests.layouts.folders import found, mask, noted, pictures, read, text
 from xlearner_mm.datasets.stock_datasets import build_deferred
 from xlearner_mm.errors import BadImageError, SourceError
@@ -235,6 +236,21 @@ def test_a_mask_of_another_size_is_refused_by_name(tmp_path):
     mask(write(tmp_path / 'a') / 'masks/5.png', 0, 1, size=(48, 36))
     with pytest.raises(BadImageError, match=r"'mine'.*images/5\.jpg.*96 x 72.*masks/5\.png of 48 x 36"):
         found('seg', tmp_path / 'a', tmp_path)
+
+
+def test_a_mask_of_an_image_as_stored_is_to_be_rotated_and_not_resized(tmp_path):
+    turned(write(tmp_path / 'a') / 'images/5.jpg', 6)
+    with pytest.raises(BadImageError, match=r'5\.jpg is of 72 x 96 .*EXIF.*5\.png of 96 x 72; rotate.*remove'):
+        found('seg', tmp_path / 'a', tmp_path)
+    mask(tmp_path / 'a/masks/5.png', 0, 1, size=(72, 96))
+    assert found('seg', tmp_path / 'a', tmp_path).train.images == 9
+
+
+def test_a_mask_of_swapped_sides_is_to_be_rotated_and_not_resized(tmp_path):
+    mask(write(tmp_path / 'a') / 'masks/5.png', 0, 1, size=(72, 96))
+    with pytest.raises(BadImageError, match=r'5\.jpg is of 96 x 72 pixels, but .*of 72 x 96; rotate the') as error:
+        found('seg', tmp_path / 'a', tmp_path)
+    assert 'EXIF' not in str(error.value)
 
 
 @pytest.mark.parametrize('file', ['masks/5.png', 'images/5.jpg'])

@@ -110,12 +110,24 @@ def _read(folder: Folder, image: str, mask: str) -> list[int]:
     if size is None:
         raise folder.bad_image(image, str(reason))
     if size != values.shape[::-1]:
-        raise folder.bad_image(
-            image,
-            f'is of {size[0]} x {size[1]} pixels, but its mask {path} of {values.shape[1]} x {values.shape[0]}',
-            'resize the mask without interpolation, or remove both',
-        )
+        raise _other_size(folder, image, size, mask, values.shape[::-1])
     return np.unique(values).astype(int).tolist()
+
+
+def _other_size(folder: Folder, image: str, shown: tuple[int, int], mask: str, of_mask: tuple[int, ...]) -> Exception:
+    """Return the error of a mask of another size; one of swapped sides is turned: to resize it gives wrong labels."""
+    stored, _ = open_picture(folder.at(image), decode=False)
+    how, fix = '', 'resize the mask without interpolation, or remove both'
+    if of_mask == shown[::-1]:
+        fix = 'rotate the mask as the image is shown; do not resize it'
+        if stored != shown:
+            how = ' as its EXIF orientation shows it'
+            fix += ', or remove the orientation from the image'
+    return folder.bad_image(
+        image,
+        f'is of {shown[0]} x {shown[1]} pixels{how}, but its mask {folder.at(mask)} of {of_mask[0]} x {of_mask[1]}',
+        fix,
+    )
 
 
 def _lossy(folder: Folder, mask: str) -> SourceError:
