@@ -267,6 +267,24 @@ def test_several_masks_for_each_image_are_refused(tmp_path):
         found('seg', tmp_path / 'a', tmp_path)
 
 
+def test_images_that_share_a_mask_are_refused(tmp_path):
+    pictures(write(tmp_path / 'a'), 'images/5.png')
+    with pytest.raises(SourceError, match=r"'mine'.*images/5\.jpg and images/5\.png.*one mask.*rename"):
+        found('seg', tmp_path / 'a', tmp_path)
+
+
+@pytest.mark.parametrize('other', ['masks/5.tif', 'labels/5.png'])
+def test_masks_of_the_same_image_are_refused(tmp_path, other):
+    mask(write(tmp_path / 'a') / other, 0, 1)
+    with pytest.raises(SourceError, match=r"'mine'.*(masks|labels)/5\..* and masks/5\..* masks of images/5\.jpg.*move"):
+        found('seg', tmp_path / 'a', tmp_path)
+
+
+def test_images_of_one_name_without_a_mask_are_left_out(tmp_path):
+    pictures(write(tmp_path / 'a'), 'images/x.jpg', 'images/x.png')
+    assert noted(found('seg', tmp_path / 'a', tmp_path), 'images without mask', '2 (')
+
+
 def test_spaces_and_umlauts_are_read(tmp_path):
     names = [f'Straße {i}.jpg' for i in range(10)]
     layout = found('seg', write(tmp_path / 'Städte im Süden', names=names), tmp_path)

@@ -62,7 +62,8 @@ def find_pairs(folder: Folder) -> dict[str, str] | None:
     Masks are in a folder called so, or beside the images and called ``<image>_mask`` or alike.
 
     Raises:
-        SourceError: masks of which none is named as an image, or several kinds of them.
+        SourceError: masks of which none is named as an image, or several kinds of them; two images of one mask, or two
+            masks of one image.
     """
     roles = {image: place(os.path.dirname(image)).role for image in folder.images}
     masks = [image for image, role in roles.items() if role == 'label']
@@ -76,16 +77,32 @@ def find_pairs(folder: Folder) -> dict[str, str] | None:
         of_mask = _tail_of_masks(folder, images, masks, tail)
         if of_mask is None:
             continue
-        by_key = {key_of(mask, of_mask): mask for mask in masks if os.path.splitext(mask)[0].endswith(of_mask)}
+        keys = {mask: key_of(mask, of_mask) for mask in masks if os.path.splitext(mask)[0].endswith(of_mask)}
+        by_key = {key: mask for mask, key in keys.items()}
         pairs = {image: by_key[key] for image in images if (key := key_of(image, tail)) in by_key}
+        _refuse_twins(folder, pairs, {mask: by_key[key] for mask, key in keys.items()})
         folder.note_some('images without mask, left out', [image for image in images if image not in pairs])
         paired = set(pairs.values())
-        folder.note_some('masks without image, left out', [mask for mask in by_key.values() if mask not in paired])
+        folder.note_some('masks without image, left out', [mask for mask in keys if mask not in paired])
         return pairs
     raise folder.refusal(
         f'holds {len(images):,} images ({shortened(images, 1)}) and {len(masks):,} masks ({shortened(masks, 1)}), but '
         'no mask is named as an image; expected the same names, or the same with an end such as _mask: rename the masks'
     )
+
+
+def _refuse_twins(folder: Folder, pairs: Mapping[str, str], taken: Mapping[str, str]) -> None:
+    """Refuse images of one mask and masks of one image; ``taken`` is mask -> the mask of the same key in pairs."""
+    image_of: dict[str, str] = {}
+    for image, mask in pairs.items():
+        other = image_of.setdefault(mask, image)
+        if other != image:
+            raise folder.refusal(f'holds {other} and {image}, and one mask is for both: rename or remove one')
+    for mask, other in taken.items():
+        if mask != other and other in image_of:
+            raise folder.refusal(
+                f'holds {mask} and {other}, and both are masks of {image_of[other]}; expected one: move the other away'
+            )
 
 
 def _common_tail(images: Sequence[str]) -> str:
