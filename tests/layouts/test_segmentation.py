@@ -84,6 +84,17 @@ def test_lists_of_voc_state_the_parts(tmp_path):
     assert noted(layout, 'no list', '3 (JPEGImages/7.jpg')
 
 
+def test_years_of_voc_with_the_same_names_are_kept_apart(tmp_path):
+    for year, split in (('VOC2007', dict(train='01', val='2')), ('VOC2012', dict(train='2', val='013'))):
+        root = write(tmp_path / 'a' / year, 'JPEGImages', 'SegmentationClass', NAMES[:4])
+        for part, names in split.items():
+            text(root / f'ImageSets/Segmentation/{part}.txt', *names)
+    layout = found('seg', tmp_path / 'a', tmp_path)
+    assert (layout.train.images, layout.val.images) == (3, 4)
+    assert sorted(info['img_path'].split('/')[-3] for info in read(layout)) == ['VOC2007', 'VOC2007', 'VOC2012']
+    assert noted(layout, 'no list', '1 (VOC2007/JPEGImages/3.jpg)')
+
+
 def test_names_may_have_ends(tmp_path):
     for part, names in (('train', 'ab'), ('val', 'cd')):
         names = [f'{name}_000_leftImg8bit.png' for name in names]

@@ -11,7 +11,7 @@ from typing import Any
 
 from xlearner_mm.datasets.classes import shortened
 from xlearner_mm.layouts.folder import Folder, key_of, place, take_test
-from xlearner_mm.layouts.image_sets import image_sets
+from xlearner_mm.layouts.image_sets import listed_parts
 from xlearner_mm.layouts.layout import Layout, Split
 from xlearner_mm.layouts.masks import MaskClasses, classes_of_masks
 from xlearner_mm.layouts.sampling import draw_split, measure_sizes, note_shared_images, sample
@@ -137,22 +137,12 @@ def _tail_of_masks(folder: Folder, images: Sequence[str], masks: Sequence[str], 
 
 def _parts(folder: Folder, pairs: Mapping[str, str]) -> dict[str, list[str]]:
     """Return part -> images, by VOC's lists or by the names of folders."""
-    listed = image_sets(folder, 'Segmentation')
-    stems = {image: os.path.splitext(os.path.basename(image))[0] for image in pairs}
+    listed = listed_parts(folder, 'Segmentation', list(pairs), 'images with masks', 'no image or no mask')
     parts: dict[str, list[str]] = {}
     for image in pairs:
-        part = listed.get(stems[image]) if listed else place(os.path.dirname(image)).part or 'train'
+        part = place(os.path.dirname(image)).part or 'train' if listed is None else listed.get(image)
         if part is not None:
             parts.setdefault(part, []).append(image)
-    if listed:
-        folder.note_some('images with masks in no list, left out', [i for i in pairs if stems[i] not in listed])
-    missing = sorted(set(listed) - set(stems.values()))
-    if missing:
-        raise folder.refusal(
-            f'names {len(missing):,} of {len(listed):,} images that have no image or no mask ({shortened(missing)}): '
-            'add them, or remove them from the lists',
-            'ImageSets/Segmentation',
-        )
     return parts
 
 

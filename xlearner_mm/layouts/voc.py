@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import PurePosixPath
 from xml.etree import ElementTree
 
 import numpy as np
 
-from xlearner_mm.datasets.classes import shortened
 from xlearner_mm.layouts.boxes import Annotated, Boxes
 from xlearner_mm.layouts.folder import Folder, key_of, place
-from xlearner_mm.layouts.image_sets import image_sets
+from xlearner_mm.layouts.image_sets import listed_parts
 from xlearner_mm.layouts.sampling import shown_sizes
 
 _SIDES = ('xmin', 'ymin', 'xmax', 'ymax')
@@ -59,19 +57,10 @@ def _stated_size(tree: ElementTree.Element) -> tuple[int, int] | None:
 
 def _parts(folder: Folder, files: list[str]) -> dict[str, str]:
     """Return file -> part of the files with images."""
-    listed = image_sets(folder, 'Main')
-    if not listed:
+    listed = listed_parts(folder, 'Main', files, 'label files', 'no image or no label file')
+    if listed is None:
         return {file: place(os.path.dirname(file)).part or 'train' for file in files}
-    stems = {PurePosixPath(file).stem: file for file in files}
-    missing = [stem for stem in listed if stem not in stems]
-    if missing:
-        raise folder.refusal(
-            f'names {len(missing):,} of {len(listed):,} images that have no image or no label file '
-            f'({shortened(missing)}): add them, or remove them from the lists',
-            'ImageSets/Main',
-        )
-    folder.note_some('label files in no list, left out', [stems[stem] for stem in stems if stem not in listed])
-    return {stems[stem]: part for stem, part in listed.items()}
+    return listed
 
 
 def _annotated(folder: Folder, file: str, tree: ElementTree.Element, image: str, size: tuple[int, int]) -> Annotated:
