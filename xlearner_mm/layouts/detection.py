@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from xlearner_mm.datasets.classes import did_you_mean, shortened
+from xlearner_mm.datasets.classes import shortened
 from xlearner_mm.datasets.integrity.inspection import faulty_boxes
 from xlearner_mm.layouts.boxes import Annotated, Boxes, coco_content
 from xlearner_mm.layouts.coco import find_coco
 from xlearner_mm.layouts.folder import Folder, take_test
 from xlearner_mm.layouts.layout import Layout, Objects, Split
 from xlearner_mm.layouts.sampling import draw_split, measure_sizes, note_shared_images
+from xlearner_mm.layouts.spelling import note_untrained
 from xlearner_mm.layouts.voc import find_voc
 from xlearner_mm.layouts.yolo import find_yolo
 from xlearner_mm.sources import BadData
@@ -146,12 +147,8 @@ def _trained_classes(
     if not trained:
         raise folder.refusal('has no object in its training images; expected boxes: check the label files')
     for name in [name for name in classes if validated[name] and not trained[name]]:
-        meant = did_you_mean(name, [other for other in trained if not validated[other]])
-        if meant:
-            raise folder.refusal(
-                f"has the class '{name}' in validation alone{meant} If so, rename it; else give it training images"
-            )
-        folder.notes.append(f"class '{name}' is in validation alone: its {validated[name]:,} object(s) are left out")
+        others = [other for other in trained if not validated[other]]
+        note_untrained(folder, name, f'{validated[name]:,} object(s)', others)
     folder.note_some('classes without objects, left out', [n for n in classes if not trained[n] and not validated[n]])
     folder.note_some('classes without validation objects', [n for n in classes if trained[n] and not validated[n]])
     if not any(validated[name] for name in trained):

@@ -36,8 +36,8 @@ def listed_parts(folder: Folder, kind: str, files: Sequence[str], called: str, l
         missing = [stem for stem in parts if stem not in by_stem]
         if missing:
             raise folder.refusal(
-                f'names {len(missing):,} of {len(parts):,} images that have {lacking} ({shortened(missing)}): add them, or '
-                'remove them from the lists',
+                f'names {len(missing):,} of {len(parts):,} images that have {lacking} ({shortened(missing)}): add '
+                'them, or remove them from the lists',
                 where,
             )
         for stem, part in parts.items():
