@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.datasets.mutations import mutated
-from tests.datasets.small_sources import FORMS, class_folders, coco, label_maps, voc, write_coco
+from tests.datasets.small_sources import FORMS, class_folders, coco, label_maps, turned, voc, write_coco
 from tests.fixtures import write_fixtures
 from xlearner_mm.analysis.check_sources import check_config, check_source, save_contact_sheet
 from xlearner_mm.sources import parse_sources
@@ -239,6 +239,18 @@ def test_boxes_that_cannot_be_drawn_do_not_end_the_sheet(tmp_path):
     reports = reports_of(source)
     assert ['a box of no area' in str(problem) for problem in reports[0].problems] == [True]
     save_contact_sheet(tmp_path / 'sheet.png', reports)
+
+
+@pytest.mark.parametrize(('color_type', 'shown'), [('color', (72, 96)), ('color_ignore_orientation', (96, 72))])
+def test_the_sheet_shows_pictures_as_they_are_loaded(tmp_path, color_type, shown):
+    source = class_folders(tmp_path)
+    source['dataset']['pipeline'][0]['color_type'] = color_type
+    for path in (tmp_path / 'train').rglob('*.jpg'):
+        turned(path, 6)
+    save_contact_sheet(tmp_path / 'sheet.png', reports_of(source)[:1])
+    with Image.open(tmp_path / 'sheet.png') as sheet:
+        tile = np.asarray(sheet.convert('L'))[16:172, 2:158]  # a picture is scaled to 156 pixels from its corner
+    assert (tile[10, 140] > 250, tile[140, 10] > 250) == (shown[0] < shown[1], shown[0] > shown[1])
 
 
 def test_damaged_files_of_every_form_are_problems_and_no_tracebacks(tmp_path):

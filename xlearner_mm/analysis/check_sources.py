@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -313,16 +313,23 @@ def save_contact_sheet(path: str | Path, reports: Sequence[SplitReport]) -> None
 def _tile(report: SplitReport, info: Mapping[str, Any]) -> Image.Image | None:
     """Return a picture with its annotations, or None if it cannot be read."""
     try:
-        return _drawn(classes_of(report.dataset), info)
+        return _drawn(classes_of(report.dataset), info, _is_rotated(report.dataset))
     except Exception:  # whatever a decoder raises; what is wrong with the picture is among the problems
         return None
 
 
-def _drawn(classes: Sequence[str], info: Mapping[str, Any]) -> Image.Image | None:
+def _is_rotated(dataset: Any) -> bool:
+    """Return whether the dataset's pipeline loads pictures as their EXIF orientation shows them."""
+    pipelines = [getattr(part, 'pipeline', None) for part in leaves(dataset)]
+    loaders = [transform for pipeline in pipelines for transform in getattr(pipeline, 'transforms', ())]
+    return not any(str(getattr(loader, 'color_type', '')).endswith('ignore_orientation') for loader in loaders)
+
+
+def _drawn(classes: Sequence[str], info: Mapping[str, Any], rotated: bool) -> Image.Image | None:
     if not all(osp.isfile(info[key]) for key in ('img_path', 'seg_map_path') if info.get(key)):
         return None  # reading a pipe would never end
     with Image.open(info['img_path']) as file:
-        image = file.convert('RGB')
+        image = (ImageOps.exif_transpose(file) if rotated else file).convert('RGB')
     if info.get('seg_map_path'):
         with Image.open(info['seg_map_path']) as file:
             image = _overlaid(image, np.array(file))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import nn
 
 from xlearner_mm.checkpoint import load_strictly, read_checkpoint, state_dict_of
@@ -98,4 +98,5 @@ def _test_dataset(cfg: Config) -> Any:
 
 
 def _read_image(info: dict[str, Any]) -> np.ndarray:
-    return np.asarray(Image.open(info['img_path']).convert('RGB'))
+    # As the stock loader does, so that boxes fit.
+    return np.asarray(ImageOps.exif_transpose(Image.open(info['img_path'])).convert('RGB'))
