@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from xlearner_mm.datasets.classes import did_you_mean, shortened
+from xlearner_mm.datasets.classes import shortened
 from xlearner_mm.layouts.class_folders import Labeled, find_class_folders
 from xlearner_mm.layouts.folder import Folder
 from xlearner_mm.layouts.layout import Layout, Split
 from xlearner_mm.layouts.lists import find_lists
 from xlearner_mm.layouts.sampling import draw_split, measure_sizes, note_shared_images
+from xlearner_mm.layouts.spelling import note_untrained
 
 _READ_IN_FOLDERS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 """Suffixes that mmpretrain's ``CustomDataset`` finds in class folders."""
@@ -67,13 +68,7 @@ def _of_classes(folder: Folder, val: dict[str, str], train: dict[str, str], clas
     """Return the validation images of classes that are trained."""
     trained, validated = set(train.values()), set(val.values())
     for name in sorted(validated - trained):
-        meant = did_you_mean(name, sorted(trained - validated))
-        if meant:
-            raise folder.refusal(
-                f"has the class '{name}' in validation alone{meant} If so, rename it; else give it training images"
-            )
-        count = Counter(val.values())[name]
-        folder.notes.append(f"class '{name}' is in validation alone: its {count:,} image(s) are left out")
+        note_untrained(folder, name, f'{Counter(val.values())[name]:,} image(s)', sorted(trained - validated))
     folder.note_some('classes without validation images', sorted(trained - validated))
     kept = {image: name for image, name in val.items() if name in trained}
     if not kept:

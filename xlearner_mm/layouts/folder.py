@@ -17,25 +17,8 @@ from xlearner_mm.datasets.classes import shortened, stray_names
 from xlearner_mm.errors import BadImageError, SourceError, bad_image
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
-OTHER_PICTURES = (
-    *(
-        '.gif',
-        '.jfif',
-        '.jpe',
-        '.heic',
-        '.heif',
-        '.avif',
-        '.jp2',
-        '.jxl',
-        '.tga',
-        '.svg',
-        '.psd',
-        '.exr',
-        '.hdr',
-        '.dcm',
-    ),
-    *('.npy', '.npz', '.raw', '.cr2', '.nef', '.arw', '.dng'),
-)
+_UNREAD = 'gif jfif jpe heic heif avif jp2 jxl tga svg psd exr hdr dcm npy npz raw cr2 nef arw dng'
+OTHER_PICTURES = tuple(f'.{suffix}' for suffix in _UNREAD.split())
 """Suffixes of pictures that are not read."""
 PARTS = {
     'train': ('train', 'training', 'trainval'),
