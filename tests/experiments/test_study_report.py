@@ -13,11 +13,13 @@ from xlearner_mm.experiments.study_report import (
     OPEN,
     Difference,
     Results,
+    observations_table,
     paired_difference,
     verdict,
     verdict_of,
     write_report,
 )
+from xlearner_mm.report.rows import SUMMARY
 
 LINKS = STUDIES['links']
 
@@ -83,6 +85,24 @@ def test_every_observation_of_the_slides_rests_on_claims():
     assert [own.name for own in OBSERVATIONS] == ['O1', 'O2', 'O3', 'O4', 'O5', 'O6']
     for claim in (claim for own in OBSERVATIONS for claim in own.claims):
         assert {claim.row, claim.baseline} <= set(STUDIES[claim.study].seeds)
+
+
+def test_a_verdict_before_all_seeds_have_run_is_one_so_far():
+    study = STUDIES['mini']
+
+    def o5_after(seeds):
+        values = {'xlearner_p': (50, 52, 54), 'xlearner': (49, 50, 53)}
+        runs = [
+            Run('mini', row, seed, study.digest(row), 'c', dict.fromkeys(SUMMARY, own[seed]))
+            for row, own in values.items()
+            for seed in range(seeds)
+        ]
+        results = {name: Results(each, runs if name == 'mini' else []) for name, each in STUDIES.items()}
+        return observations_table(results).lines[4][2:]
+
+    assert o5_after(1) == ['xlearner_p > xlearner: +1.0, 1 of 3 seeds', 'not decided so far']
+    assert o5_after(2) == ['xlearner_p > xlearner: +1.5 [-4.9, +7.9], 2 of 3 seeds', 'not decided so far']
+    assert o5_after(3) == ['xlearner_p > xlearner: +1.3 [-0.1, +2.8], 3 of 3 seeds', 'holds']
 
 
 def test_the_page_has_means_differences_and_outdated_lines(tmp_path, capsys):

@@ -89,6 +89,10 @@ class Results:
         seeds = [seed for seed in first if seed in second]
         return paired_difference([first[s] for s in seeds], [second[s] for s in seeds]) if seeds else None
 
+    def planned_pairs(self, row: str, baseline: str) -> int:
+        """Return the number of seeds that both rows are to have."""
+        return min(self.study.seeds[row], self.study.seeds[baseline])
+
     @property
     def rows(self) -> list[str]:
         """Rows that have a run, in the study's order."""
@@ -186,7 +190,7 @@ RULE = (
     'A claim *row > baseline* holds if the lower end of the 95% interval of the paired difference of the mean over the '
     "transfers' tasks is above 0 (above -1 point for O5, which claims a replacement and no gain); it does not hold if "
     'the upper end is below that; otherwise it is not decided. An observation holds if all of its claims hold, does '
-    'not hold if one of them does not, and is not decided otherwise.'
+    'not hold if one of them does not, and is not decided otherwise. Before all seeds have run, this is so far.'
 )
 HOLDS, FAILS, OPEN = 'holds', 'does not hold', 'not decided'
 
@@ -321,12 +325,20 @@ def observations_table(results: Mapping[str, Results]) -> Table:
     for observation in OBSERVATIONS:
         found = [results[claim.study].difference(claim.row, claim.baseline) for claim in observation.claims]
         verdicts = [verdict(own, claim.margin) for own, claim in zip(found, observation.claims, strict=True)]
+        seeds = [results[claim.study].planned_pairs(claim.row, claim.baseline) for claim in observation.claims]
         claims = '; '.join(
-            f'{claim.row} > {claim.baseline}: {"no runs" if own is None else own}'
-            for claim, own in zip(observation.claims, found, strict=True)
+            f'{claim.row} > {claim.baseline}: ' + _with_seeds(own, planned)
+            for claim, own, planned in zip(observation.claims, found, seeds, strict=True)
         )
-        lines.append([observation.name, observation.statement, claims, verdict_of(verdicts)])
+        whole, is_finished = verdict_of(verdicts), [own and own.seeds for own in found] == seeds
+        lines.append([observation.name, observation.statement, claims, whole if is_finished else f'{whole} so far'])
     return Table(['', 'observation', 'claims', 'verdict'], lines)
+
+
+def _with_seeds(found: Difference | None, planned: int) -> str:
+    if found is None:
+        return 'no runs'
+    return f'{str(found).removesuffix(" (1 seed)")}, {found.seeds} of {planned} seeds'
 
 
 def _draw(results: Results, path: Path) -> None:
