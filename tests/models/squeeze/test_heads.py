@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.expansion.stock_network import port_of
 from xlearner_mm.registry import MODELS
-from xlearner_mm.testing import CHANNELS, tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
+from xlearner_mm.testing import CHANNELS, tiny_batch, tiny_detector, tiny_expanded, tiny_resnet, tiny_sources
 
 SOURCES = ('birds', 'cars', 'boxes', 'masks')
 
@@ -108,6 +108,93 @@ def test_heads_read_the_student_in_the_sizes_of_a_branch_that_does_not_pad(build
         own = distiller.teacher.learner.backbone.forward_task(x, task)
         read = distiller.forward_task(x, task)
         assert [read[i].shape for i in range(4)] == [feature.shape for feature in own]
+
+
+def of_two_stages():
+    """A Faster R-CNN that keeps ten proposals an image, so that its outputs have the same shapes of any features."""
+    retinanet = tiny_detector()
+    shared = {key: retinanet[key] for key in ('_scope_', 'data_preprocessor', 'backbone', 'neck')}
+    anchors = dict(type='AnchorGenerator', scales=[2], ratios=[1.0], strides=[8, 16, 32])
+    proposals = dict(nms_pre=100, max_per_img=10, nms=dict(type='nms', iou_threshold=0.7), min_bbox_size=0)
+    assigner = dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.5)
+    sampler = dict(type='RandomSampler', num=16, pos_fraction=0.25, add_gt_as_proposals=True)
+    stage = dict(assigner=assigner, sampler=sampler, pos_weight=-1)
+    detected = dict(score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5), max_per_img=5)
+    align = dict(type='RoIAlign', output_size=3, sampling_ratio=0)
+    return dict(
+        shared,
+        type='FasterRCNN',
+        rpn_head=dict(type='RPNHead', in_channels=8, feat_channels=8, anchor_generator=anchors),
+        roi_head=dict(
+            type='StandardRoIHead',
+            bbox_roi_extractor=dict(
+                type='SingleRoIExtractor', roi_layer=align, out_channels=8, featmap_strides=[8, 16, 32]
+            ),
+            bbox_head=dict(type='Shared2FCBBoxHead', in_channels=8, fc_out_channels=16, roi_feat_size=3, num_classes=3),
+        ),
+        train_cfg=dict(rpn=dict(stage, allowed_border=-1), rpn_proposal=proposals, rcnn=stage),
+        test_cfg=dict(rpn=proposals, rcnn=detected),
+    )
+
+
+def of_chosen_queries():
+    """A Deformable DETR whose queries are the best proposals of its encoder, always as many."""
+    retinanet = tiny_detector()
+    shared = {key: retinanet[key] for key in ('_scope_', 'data_preprocessor', 'backbone', 'neck')}
+    attention, ffn = dict(embed_dims=8, num_heads=2, num_levels=3), dict(embed_dims=8, feedforward_channels=16)
+    focal = dict(type='FocalLoss', use_sigmoid=True)
+    return dict(
+        shared,
+        type='DeformableDETR',
+        num_queries=5,
+        num_feature_levels=3,
+        as_two_stage=True,
+        with_box_refine=True,
+        encoder=dict(num_layers=1, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=ffn)),
+        decoder=dict(
+            num_layers=1,
+            post_norm_cfg=None,
+            return_intermediate=True,
+            layer_cfg=dict(self_attn_cfg=dict(embed_dims=8, num_heads=2), cross_attn_cfg=attention, ffn_cfg=ffn),
+        ),
+        positional_encoding=dict(num_feats=4, normalize=True),
+        bbox_head=dict(type='DeformableDETRHead', num_classes=3, embed_dims=8, loss_cls=focal),
+    )
+
+
+@pytest.fixture
+def with_boxes_of(build, tmp_path):
+    """Build a squeeze whose source `boxes` has another network."""
+
+    def with_boxes_of(network, **settings):
+        sources = tiny_sources()
+        sources['boxes'] = dict(sources['boxes'], network=network)
+        cfg = dict(type='ExpansionLearner', backbone=tiny_expanded(), sources=sources)
+        learner = MODELS.build(cfg)
+        learner.init_weights()
+        torch.save({'state_dict': learner.state_dict(), 'meta': {}}, tmp_path / 'other.pth')
+        return build(teacher=dict(model=cfg, checkpoint=str(tmp_path / 'other.pth')), **settings)
+
+    return with_boxes_of
+
+
+@pytest.mark.parametrize(
+    ('network', 'what'), [(of_two_stages, 'a roi_head of proposals'), (of_chosen_queries, 'queries of as_two_stage')]
+)
+def test_outputs_of_places_that_the_features_choose_are_not_compared(with_boxes_of, network, what):
+    with pytest.raises(ConfigError, match=rf"'boxes' has {what}.*use loss='labels'.*tasks=\['cls', 'seg'\]"):
+        with_boxes_of(network(), heads=dict(loss='outputs'))
+    with pytest.raises(ConfigError, match=r"use loss='labels', or heads=None"):
+        with_boxes_of(network(), heads=dict(loss='outputs', tasks=['det']))
+    with_boxes_of(network(), heads=dict(loss='outputs', tasks=['cls', 'seg']))
+
+
+def test_labels_and_the_other_tasks_outputs_teach_beside_a_detector_of_two_stages(with_boxes_of):
+    labels = with_boxes_of(of_two_stages(), heads=dict(loss='labels')).train()
+    others = with_boxes_of(of_two_stages(), heads=dict(loss='outputs', tasks=['cls', 'seg'])).train()
+    assert labels(**data_of(labels), mode='loss')['boxes.heads_loss'].isfinite()
+    found = {name for name in others(**data_of(others), mode='loss') if name.endswith('heads_loss')}
+    assert found == {f'{source}.heads_loss' for source in SOURCES if source != 'boxes'}
 
 
 @pytest.mark.parametrize(

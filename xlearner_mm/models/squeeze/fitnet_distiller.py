@@ -160,6 +160,7 @@ class FitNetDistiller(StudentOfHeads):
         self.head_term = check_head_term(_OWNER, heads, mix is not None, task_of)
         if self.head_term is not None:
             self.check_heads_read_distilled_levels()
+            self.check_heads_outputs_correspond()
 
         if start_from is not None:
             _check_choice('start_from', start_from, (*backbone.branches, AVERAGE))

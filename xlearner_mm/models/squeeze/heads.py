@@ -99,6 +99,30 @@ class StudentOfHeads(BaseModel):
                     f'{list(distilled.channels)} that are distilled: add them to levels, or set heads=None'
                 )
 
+    def check_heads_outputs_correspond(self) -> None:
+        """Refuse to compare outputs of heads that choose proposals or queries by the features they read.
+
+        Of student and branch they choose other ones, in another order: output k is not of the same place in both, also
+        where shapes agree.
+
+        Raises:
+            ConfigError: names the first such source, what chooses, and the alternatives.
+        """
+        assert self.head_term is not None
+        if self.head_term.loss != 'outputs':
+            return
+        learner = self.teacher.learner
+        for name in self.head_term.sources:
+            if chooses := _what_chooses(learner.networks[name]):
+                task = learner.sources[name].task
+                others = [learner.sources[other].task for other in self.head_term.sources]
+                rest = [other for other in dict.fromkeys(others) if other != task]
+                without = f', or leave its task out by tasks={rest}' if rest else ', or heads=None'
+                raise ConfigError(
+                    f"FitNetDistiller: heads=dict(loss='outputs') compares outputs place by place, but source '{name}' "
+                    f"has {chooses}, which student and branch give other ones: use loss='labels'{without}"
+                )
+
     def head_losses(
         self,
         inputs: Mapping[str, Tensor],
@@ -215,6 +239,13 @@ class StudentOfHeads(BaseModel):
         return out
 
 
+def _what_chooses(network: nn.Module) -> str | None:
+    """What makes a network's outputs belong to places that its features choose, or None."""
+    if getattr(network, 'roi_head', None) is not None:
+        return 'a roi_head of proposals'
+    return 'queries of as_two_stage' if getattr(network, 'as_two_stage', False) else None
+
+
 def _tensors(outputs: Any) -> list[Tensor]:
     """The tensors in nested outputs of heads, in order."""
     if isinstance(outputs, Tensor):
@@ -227,7 +258,7 @@ def _distance(source: str, found: Sequence[Tensor], wanted: Sequence[Tensor]) ->
     if not found or shapes[0] != shapes[1]:
         raise ConfigError(
             f"FitNetDistiller: heads of source '{source}' return {shapes[0]} of the student and {shapes[1]} of the "
-            "branch, which cannot be compared, as those of a two-stage detector: use heads=dict(loss='labels')"
+            "branch, which cannot be compared: use heads=dict(loss='labels')"
         )
     pairs = zip(found, wanted, strict=True)
     return torch.stack([(own.float() - target.float()).square().mean() for own, target in pairs]).mean()
