@@ -13,7 +13,7 @@ from xlearner_mm.normalization import Normalization
 from xlearner_mm.registry import MODELS
 from xlearner_mm.testing import tiny_batch, tiny_expanded, tiny_resnet, tiny_sources
 
-pytest.importorskip('timm')
+timm = pytest.importorskip('timm')
 
 VIT = dict(
     type='FoundationBackbone',
@@ -122,6 +122,33 @@ def test_weights_are_loaded_strictly(prefix, saved, tmp_path):
     torch.save(MODELS.build(tiny_resnet()).state_dict(), other)
     with pytest.raises(CheckpointError, match=r'other.pth'):
         BackboneTeacher(VIT, str(other), 'teacher')
+
+
+@pytest.mark.parametrize('name', ['convnext_atto', 'resnet18', 'levit_128s'])
+def test_a_whole_classifier_of_timm_is_loaded_without_its_classifier(name):
+    torch.manual_seed(1)
+    state = timm.create_model(name).state_dict()
+    backbone = FoundationBackbone(f'timm/{name}')
+    backbone.load('classifier.pth', state)
+    for key, value in backbone.model.state_dict().items():
+        assert torch.equal(value, state[key])
+    with pytest.raises(CheckpointError, match=r'classifier.pth.*not of this model'):
+        backbone.load('classifier.pth', {**state, next(iter(state)) + '.further': torch.zeros(1)})
+
+
+@pytest.mark.parametrize('name', ['vit_base_patch16_radio_v3', 'vit_so400m_patch16_radio_v4', 'flexivit_small'])
+def test_position_embeddings_are_resampled_as_timm_resamples_those_of_that_model(name, tmp_path):
+    settings = dict(embed_dim=12, depth=1, num_heads=2, num_classes=0)
+    authors = timm.create_model(name, **settings, img_size=160).state_dict()
+    authors['pos_embed'] = torch.randn(authors['pos_embed'].shape, generator=torch.Generator().manual_seed(0))
+    torch.save(authors, tmp_path / 'authors.pth')
+    overlay = dict(file=str(tmp_path / 'authors.pth'), num_classes=0)
+    wanted = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **settings, img_size=96)
+    del settings['num_classes']
+    found = FoundationBackbone(f'timm/{name}', **settings, img_size=96)
+    found.load('authors.pth', authors)
+    for key, value in wanted.state_dict().items():
+        assert torch.equal(found.model.state_dict()[key], value)
 
 
 @pytest.mark.parametrize('model', [VIT, DINOV2], ids=['timm', 'mmpretrain'])

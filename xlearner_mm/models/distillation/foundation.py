@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,7 @@ class FoundationBackbone(nn.Module):
         self.of_timm = name.startswith(_TIMM)
         self.multiple = 1
         if self.of_timm:
-            self.model, self.normalization = _timm_model(name.removeprefix(_TIMM), settings)
+            self.model, self.normalization, self._convert = _timm_model(name.removeprefix(_TIMM), settings)
         elif name.startswith(_MMPRETRAIN):
             self.model, self.normalization = _mmpretrain_model(name, settings)
         else:
@@ -123,18 +123,33 @@ class FoundationBackbone(nn.Module):
         if not self.of_timm:
             load_backbone(self.model, path)
             return
-        rename = getattr(sys.modules[type(self.model).__module__], 'checkpoint_filter_fn', None)
-        own = {key.split('.')[0] for key in self.model.state_dict()}
-        _, below = find_backbone_weights(state, self.model.state_dict().keys())
-        found = below or dict(state)
+        own = self.model.state_dict().keys()
+        _, below = find_backbone_weights(state, own)
         try:
-            renamed = found if rename is None else rename(found, self.model)
+            renamed = self._convert(below or dict(state), self.model)
         except Exception as error:  # whatever it raises on other weights
             raise CheckpointError(f'checkpoint {path} is not of {self.name}: {describe_error(error)}') from error
-        load_strictly(self.model, {k: v for k, v in renamed.items() if k.split('.')[0] in own}, f'checkpoint {path}')
+        load_strictly(self.model, _without_classifier(self.model, renamed), f'checkpoint {path}')
 
 
-def _timm_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, Normalization]:
+def _without_classifier(model: nn.Module, state: State) -> dict[str, Tensor]:
+    """Return weights without those of a classifier, also where its head has a norm that the model keeps."""
+    trained: Any = model.pretrained_cfg
+    named = trained.get('classifier') or ()
+    classifiers = tuple(f'{name}.' for name in ([named] if isinstance(named, str) else named))
+    own = model.state_dict().keys()
+    modules = {key.split('.')[0] for key in own}
+    return {
+        key: value
+        for key, value in state.items()
+        if key in own or (key.split('.')[0] in modules and not key.startswith(classifiers))
+    }
+
+
+_Conversion = Callable[[State, nn.Module], State]
+
+
+def _timm_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, Normalization, _Conversion]:
     try:
         import timm
     except ImportError as error:
@@ -144,16 +159,34 @@ def _timm_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, Norm
     sized = {'dynamic_img_size': True}
     try:
         try:
-            model = timm.create_model(name, num_classes=0, **{**sized, **settings})
+            model, convert = _created(name, {**sized, **settings})
         except TypeError:  # not a transformer
-            model = timm.create_model(name, num_classes=0, **settings)
+            model, convert = _created(name, settings)
     except TypeError as error:
         raise ConfigError(f"timm's {name}: {error}") from error
     if not hasattr(model, 'forward_intermediates'):
         raise ConfigError(f"timm's {name} does not return intermediate features")
     trained: Any = model.pretrained_cfg
     mean, std = (tuple(round(255 * value, 3) for value in trained[key]) for key in ('mean', 'std'))
-    return model, Normalization(mean, std, RGB)
+    return model, Normalization(mean, std, RGB), convert
+
+
+def _created(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, _Conversion]:
+    """Return timm's model and timm's conversion of its weights, which some models bind to arguments of their own.
+
+    timm hands that conversion to its ``load_pretrained`` alone. It is asked for weights, and a stand-in for that
+    function takes the conversion: nothing is loaded, and nothing downloaded.
+    """
+    import timm
+
+    with patch('timm.models._builder.load_pretrained') as load:
+        model = timm.create_model(name, pretrained=True, num_classes=0, **settings)
+    convert = load.call_args.kwargs['filter_fn'] if load.called else None
+    if convert is None:
+        return model, lambda state, _: state
+    if len(inspect.signature(convert).parameters) == 1:
+        return model, lambda state, _: convert(state)
+    return model, convert
 
 
 def _mmpretrain_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, Normalization]:
