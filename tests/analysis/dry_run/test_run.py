@@ -9,9 +9,10 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from xlearner_mm.analysis.dry_run import dry_run
-from xlearner_mm.analysis.dry_run.blueprint import stand_in_datasets
+from xlearner_mm.analysis.dry_run.blueprint import stand_in_datasets, stand_in_teachers
 from xlearner_mm.analysis.dry_run.run import state_per_byte, static_memory
 from xlearner_mm.datasets.stock_datasets import build_deferred
+from xlearner_mm.models.distillation.teachers import BackboneTeacher
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
 EXPANSION = CONFIGS / 'mini' / 'xlearner_r18_expansion.py'
@@ -265,3 +266,19 @@ def test_a_dataset_that_checks_files_in_its_constructor_is_declared(capsys):
     for built in (build_deferred(loader) for loader in loaders):
         assert len(built.metainfo['classes']) == 196
         assert len(built.pipeline.transforms) == 4
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(name='timm/vit_tiny_patch16_224', embed_dim=12, depth=1, num_heads=2),
+        dict(name='mmpretrain::resnet/resnet18_8xb32_in1k'),
+    ],
+)
+def test_random_weights_stand_in_for_an_absent_foundation_teacher(settings, tmp_path):
+    pytest.importorskip('timm')
+    cfg = Config.fromfile(EXPANSION)
+    foundation = dict(type='FoundationBackbone', **settings)
+    cfg.model.hints = dict(digits=dict(model=foundation, checkpoint='absent.pth'))
+    assert stand_in_teachers(cfg, str(tmp_path)) == ['absent.pth (of digits)']
+    BackboneTeacher(foundation, cfg.model.hints.digits.checkpoint, 'hint')

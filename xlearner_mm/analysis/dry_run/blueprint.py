@@ -28,6 +28,7 @@ from xlearner_mm.errors import CheckpointError, ConfigError, SourceError, descri
 from xlearner_mm.evaluation.coco_ground_truth import prepare_ground_truth
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.compilation import check_compile
+from xlearner_mm.models.distillation.foundation import FoundationBackbone
 from xlearner_mm.models.distillation.teachers import as_teacher
 from xlearner_mm.models.expansion import ExpansionLearner
 from xlearner_mm.models.squeeze import FitNetDistiller
@@ -281,6 +282,8 @@ def _content(model: Mapping[str, Any], learner: Any) -> dict[str, Any]:
         other = MODELS.build(as_teacher(model))
         return {'state_dict': other.state_dict(), 'meta': {META_KEY: other.describe()}}
     backbone = MODELS.build(without_library_defaults(model))
+    if isinstance(backbone, FoundationBackbone):
+        return {'state_dict': backbone.model.state_dict()}
     state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
     return {'state_dict': state, 'meta': {'normalization': learner.normalization.record()}}
 
