@@ -27,6 +27,8 @@ TINY_ARCH = dict(embed_dims=12, num_layers=2, num_heads=2, feedforward_channels=
 DINOV2 = dict(
     type='FoundationBackbone', name='mmpretrain::dinov2/vit-small-p14_dinov2-pre_headless', arch=TINY_ARCH, img_size=28
 )
+RESNET18 = 'mmpretrain::resnet/resnet18_8xb32_in1k'
+CONVNEXT = 'mmpretrain::convnext/convnext-tiny_32xb128_in1k'
 HALVES = Normalization((127.5,) * 3, (127.5,) * 3, 'rgb')
 
 
@@ -79,6 +81,20 @@ def test_images_are_resized_to_whole_patches(config, size, resized):
     backbone, x = built(config), torch.randn(1, 3, *size)
     wanted = backbone(F.interpolate(x, resized, mode='bilinear', align_corners=False))
     torch.testing.assert_close(backbone(x), wanted)
+
+
+@pytest.mark.parametrize('size', [(64, 96), (70, 50)])
+def test_images_of_a_cnn_of_one_output_are_not_resized(size):
+    backbone, x = built(dict(type='FoundationBackbone', name=RESNET18)), torch.randn(1, 3, *size)
+    assert (backbone.out_indices, backbone.multiple) == ((3,), 1)
+    torch.testing.assert_close(backbone(x), tuple(backbone.model(x)))
+
+
+def test_the_last_output_of_mmpretrains_convnext_is_a_map_too():
+    tiny = dict(arch=dict(depths=[1, 1, 1, 1], channels=[8, 16, 32, 64]))
+    backbone = built(dict(type='FoundationBackbone', name=CONVNEXT, **tiny))
+    (found,) = backbone(torch.randn(1, 3, 64, 96))
+    assert (found.shape, backbone.out_indices, backbone.multiple) == ((1, 64, 2, 3), (3,), 1)
 
 
 def test_levels_go_by_stride_or_by_setting():
@@ -177,6 +193,8 @@ def test_unknown_models_and_levels_are_refused():
         (dict(name='vit_tiny_patch16_224'), "'timm/<model>'"),
         (dict(VIT, level_map={2: 5}), 'level_map.*-2 to 1'),
         (dict(VIT, level_map={}), 'level_map'),
+        (dict(VIT, level_map={2: 'last'}), "level_map.*-2 to 1, got {2: 'last'}"),
+        (dict(VIT, level_map=[2]), r'level_map.*got \[2\]'),
         (dict(VIT, depht=3), 'depht'),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -25,6 +25,8 @@ _TIMM, _MMPRETRAIN = 'timm/', 'mmpretrain::'
 _SIZE = 224
 """Height and width of the image on which strides are measured; whole patches of 14, 16 and 32."""
 _LEVELS = 4
+_MAPS = {'out_type': 'featmap', 'gap_before_final_norm': False}
+"""Arguments of mmpretrain's backbones with which outputs are maps."""
 
 
 @MODELS.register_module()
@@ -63,8 +65,8 @@ class FoundationBackbone(nn.Module):
         else:
             raise ConfigError(f"FoundationBackbone: name is '{name}', give '{_TIMM}<model>' or '{_MMPRETRAIN}<config>'")
         strides = self._strides()
-        if len(set(strides)) == 1:  # a transformer, or a single output
-            self.multiple = strides[0]
+        if len(set(strides)) == 1 and (self.of_timm or _stride_of_patches(self.model) == strides[0]):
+            self.multiple = strides[0]  # timm returns all outputs, of one stride only if it is that of patches
         self._outputs = _by_stride(strides) if level_map is None else _by_setting(name, level_map, len(strides))
         self.out_indices = tuple(self._outputs)
 
@@ -78,7 +80,11 @@ class FoundationBackbone(nn.Module):
                 f'{self.name} cannot run on an image of {_SIZE}x{_SIZE}: {describe_error(error)}'
             ) from error
         if not outputs or any(not isinstance(level, Tensor) or level.dim() != 4 for level in outputs):
-            raise ConfigError(f"{self.name} does not return feature maps (B, C, H, W): set its out_type='featmap'")
+            shapes = [tuple(level.shape) if isinstance(level, Tensor) else type(level).__name__ for level in outputs]
+            raise ConfigError(
+                f'{self.name} returns {shapes}, expected feature maps (B, C, H, W): set the argument of '
+                f'{type(self.model).__name__} that keeps them maps, or choose another model'
+            )
         return [round(_SIZE / level.shape[-1]) for level in outputs]
 
     def _all_outputs(self, x: Tensor) -> Sequence[Tensor]:
@@ -197,11 +203,19 @@ def _mmpretrain_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module
     network = cfg.get('model', {})
     backbone = {'_scope_': 'mmpretrain', **network['backbone'].to_dict(), **settings}
     backbone.pop('init_cfg', None)
-    if 'out_type' in inspect.signature(type_of(backbone, MODELS).__init__).parameters:
-        backbone['out_type'] = 'featmap'
+    known = inspect.signature(type_of(backbone, MODELS).__init__).parameters
+    backbone.update({key: value for key, value in _MAPS.items() if key in known})
     preprocessor = {**cfg.get('data_preprocessor', {}), **network.get('data_preprocessor', {})}
     preprocessor = {'_scope_': 'mmpretrain', 'type': 'ClsDataPreprocessor', **preprocessor}
     return MODELS.build(without_library_defaults(backbone)), normalization_of(MODELS.build(preprocessor))
+
+
+def _stride_of_patches(model: nn.Module) -> int | None:
+    """Return the stride of mmpretrain's patch embedding, or None without one, as in CNNs."""
+    embedding = getattr(model, 'patch_embed', None)
+    if not isinstance(embedding, nn.Module):
+        return None
+    return math.prod(layer.stride[-1] for layer in embedding.modules() if isinstance(layer, nn.Conv2d))
 
 
 def _by_stride(strides: Sequence[int]) -> dict[int, int]:
@@ -210,10 +224,13 @@ def _by_stride(strides: Sequence[int]) -> dict[int, int]:
 
 
 def _by_setting(name: str, level_map: Mapping[int, int], outputs: int) -> dict[int, int]:
-    unknown = [output for output in level_map.values() if not -outputs <= output < outputs]
-    if unknown or not level_map or any(type(level) is not int or level < 0 for level in level_map):
+    known = isinstance(level_map, Mapping) and all(
+        type(level) is int and level >= 0 and type(output) is int and -outputs <= output < outputs
+        for level, output in level_map.items()
+    )
+    if not known or not level_map:
         raise ConfigError(
             f'{name}: level_map must be levels of the student -> outputs from {-outputs} to {outputs - 1}, got '
-            f'{dict(level_map)}'
+            f'{level_map!r}'
         )
     return {level: output % outputs for level, output in sorted(level_map.items())}
