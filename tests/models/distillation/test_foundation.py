@@ -97,6 +97,25 @@ def test_the_last_output_of_mmpretrains_convnext_is_a_map_too():
     assert (found.shape, backbone.out_indices, backbone.multiple) == ((1, 64, 2, 3), (3,), 1)
 
 
+@pytest.mark.parametrize(
+    ('name', 'own'),
+    [
+        ('cait_xxs24_224', (224, 224)),
+        ('vit_relpos_small_patch16_224', (224, 224)),
+        ('mixer_s32_224', (224, 224)),
+        ('maxvit_rmlp_pico_rw_256', (256, 256)),
+        ('hiera_tiny_224', (224, 224)),
+    ],
+)
+def test_images_are_resized_to_the_size_of_a_model_that_takes_no_other(name, own):
+    backbone, x = FoundationBackbone(f'timm/{name}').eval(), torch.randn(1, 3, 96, 80)
+    assert backbone.size == own
+    with torch.no_grad():
+        wanted = backbone(F.interpolate(x, own, mode='bilinear', align_corners=False))
+        torch.testing.assert_close(backbone(x), wanted)
+    assert FoundationBackbone('timm/resnet18').size is None
+
+
 def test_levels_go_by_stride_or_by_setting():
     x = torch.randn(1, 3, 64, 64)
     pyramid = built(dict(type='FoundationBackbone', name='timm/resnet18'))

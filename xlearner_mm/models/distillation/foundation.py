@@ -23,7 +23,7 @@ from xlearner_mm.registry import MODELS, type_of
 
 _TIMM, _MMPRETRAIN = 'timm/', 'mmpretrain::'
 _SIZE = 224
-"""Height and width of the image on which strides are measured; whole patches of 14, 16 and 32."""
+"""Height and width of the image on which strides are measured, if taken; whole patches of 14, 16 and 32."""
 _LEVELS = 4
 _MAPS = {'out_type': 'featmap', 'gap_before_final_norm': False}
 """Arguments of mmpretrain's backbones with which outputs are maps."""
@@ -35,7 +35,8 @@ class FoundationBackbone(nn.Module):
 
     Of a vision transformer, outputs are those of its blocks, their patch tokens laid out as a map; class and register
     tokens are dropped. Images of another size than whole patches are resized to the next whole number of them,
-    bilinearly. Student and teacher features of unlike strides are brought to the teacher's size by the guidance layers.
+    bilinearly; those of a model that takes one size alone, to that.
+    Student and teacher features of unlike strides are brought to the teacher's size by the guidance layers.
 
     Args:
         name: ``'timm/<model>'``, or ``'mmpretrain::<config>'``, a path within mmpretrain's configs.
@@ -46,6 +47,7 @@ class FoundationBackbone(nn.Module):
     Attributes:
         out_indices: the levels of the outputs.
         normalization: of the images on which the model was trained.
+        size: height and width to which all images are resized, of a model that takes no others; else None.
         multiple: pixels of a patch, of which images take whole numbers; 1 for other models than transformers.
 
     Raises:
@@ -57,40 +59,66 @@ class FoundationBackbone(nn.Module):
         self.name = name
         self._from: tuple[Normalization, Normalization] | None = None
         self.of_timm = name.startswith(_TIMM)
-        self.multiple = 1
+        self.multiple, self._norm = 1, True
+        self.size: tuple[int, int] | None = None
         if self.of_timm:
             self.model, self.normalization, self._convert = _timm_model(name.removeprefix(_TIMM), settings)
         elif name.startswith(_MMPRETRAIN):
             self.model, self.normalization = _mmpretrain_model(name, settings)
         else:
             raise ConfigError(f"FoundationBackbone: name is '{name}', give '{_TIMM}<model>' or '{_MMPRETRAIN}<config>'")
-        strides = self._strides()
+        own = self._own_size(settings)
+        probed, strides = self._strides(list(dict.fromkeys([(_SIZE, _SIZE), own])))
         if len(set(strides)) == 1 and (self.of_timm or _stride_of_patches(self.model) == strides[0]):
             self.multiple = strides[0]  # timm returns all outputs, of one stride only if it is that of patches
+        if not self._takes_other_sizes():
+            self.size = probed
         self._outputs = _by_stride(strides) if level_map is None else _by_setting(name, level_map, len(strides))
         self.out_indices = tuple(self._outputs)
 
+    def _own_size(self, settings: Mapping[str, Any]) -> tuple[int, int]:
+        trained: Any = self.model.pretrained_cfg if self.of_timm else {}
+        size = settings.get('img_size', (trained.get('input_size') or (3, _SIZE, _SIZE))[-2:])
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
     @torch.no_grad()
-    def _strides(self) -> list[int]:
+    def _strides(self, sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], list[int]]:
+        """Return the first size on which the model runs, and the strides of its outputs."""
         self.model.eval()
+        failures = []
+        for size in sizes:
+            for norm in (True, False) if self.of_timm else (True,):  # Hiera's norm is of its pooled features
+                self._norm = norm
+                try:
+                    return size, self._strides_of(self._all_outputs(torch.zeros(1, 3, *size)), size)
+                except ConfigError:
+                    raise
+                except Exception as error:  # whatever a model has against such an image
+                    failures.append(f'{size[0]}x{size[1]}: {describe_error(error)}')
+        raise ConfigError(f'{self.name} cannot run on an image of {"; nor of ".join(dict.fromkeys(failures))}')
+
+    @torch.no_grad()
+    def _takes_other_sizes(self) -> bool:
+        step = self.multiple if self.multiple > 1 else 32
         try:
-            outputs = self._all_outputs(torch.zeros(1, 3, _SIZE, _SIZE))
-        except Exception as error:  # whatever a model has against such an image
-            raise ConfigError(
-                f'{self.name} cannot run on an image of {_SIZE}x{_SIZE}: {describe_error(error)}'
-            ) from error
+            self._all_outputs(torch.zeros(1, 3, 3 * step, 4 * step))
+        except Exception:  # whatever a model has against such an image
+            return False
+        return True
+
+    def _strides_of(self, outputs: Sequence[Tensor], size: tuple[int, int]) -> list[int]:
         if not outputs or any(not isinstance(level, Tensor) or level.dim() != 4 for level in outputs):
             shapes = [tuple(level.shape) if isinstance(level, Tensor) else type(level).__name__ for level in outputs]
             raise ConfigError(
                 f'{self.name} returns {shapes}, expected feature maps (B, C, H, W): set the argument of '
                 f'{type(self.model).__name__} that keeps them maps, or choose another model'
             )
-        return [round(_SIZE / level.shape[-1]) for level in outputs]
+        return [round(size[-1] / level.shape[-1]) for level in outputs]
 
     def _all_outputs(self, x: Tensor) -> Sequence[Tensor]:
         model: Any = self.model
         # Transformers' last norm is applied to the tokens of every block, as DINOv2's intermediate layers are read.
-        return model.forward_intermediates(x, intermediates_only=True, norm=True) if self.of_timm else model(x)
+        return model.forward_intermediates(x, intermediates_only=True, norm=self._norm) if self.of_timm else model(x)
 
     def convert_from(self, images: Normalization, own: Normalization) -> None:
         """Take images that were normalized for others from now on.
@@ -110,7 +138,8 @@ class FoundationBackbone(nn.Module):
         if self._from is not None:
             images, own = self._from
             x = own(images.undone(x))
-        size = [math.ceil(pixels / self.multiple) * self.multiple for pixels in x.shape[-2:]]
+        whole = [math.ceil(pixels / self.multiple) * self.multiple for pixels in x.shape[-2:]]
+        size = whole if self.size is None else list(self.size)
         if size != list(x.shape[-2:]):
             x = F.interpolate(x, size, mode='bilinear', align_corners=False)
         outputs = self._all_outputs(x)
