@@ -68,7 +68,11 @@ CHECKS = {
         "print(*there or ['not installed, not needed'])",
         f'{PIP} install transformers==4.57.6',
     ),
-    'mmengine': _openmmlab('mmengine', ('mmengine', 'onedl-mmengine'), '0.10.12', '0.10'),
+    # yapf, which lays out printed configs, caches its grammar at its first import, in a file that others can read
+    # before all of it is written: processes that import yapf first at the same time, as ranks do, may read half.
+    'mmengine': _openmmlab(
+        'mmengine', ('mmengine', 'onedl-mmengine'), '0.10.12', '0.10', then=', yapf.yapflib.yapf_api'
+    ),
     'mmcv': Check(
         f'import torch, mmcv._ext, mmcv.ops; mmcv.ops{NMS}', _MMCV, ('mmcv', 'mmcv-lite', 'onedl-mmcv'), '2.0'
     ),
