@@ -1,4 +1,4 @@
-"""What may be used of a machine is what a container or an affinity leaves of it."""
+"""Usable cores and memory: those that an affinity or a container leaves."""
 
 import os
 

@@ -47,7 +47,7 @@ JOBS = 'jobs.json'
 MEASURE = 'measure'
 """Folder of the steps that are measured for a budget."""
 _PLANNED = {'sources', f'{EXPANSION}.py', f'{SQUEEZE}.py', MEASURE}
-"""What a planning that was interrupted leaves."""
+"""Files and folders that an interrupted planning leaves."""
 _FORWARD = 1 / 3  # of the FLOPs of forward and backward passes
 
 

@@ -1,4 +1,4 @@
-"""What a user asks for: labeled folders by task, and the settings of the call."""
+"""The request of a user: labeled folders by task, and the settings of the call."""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ class StudentOfHeads(BaseModel):
 
 
 def _what_chooses(network: nn.Module) -> str | None:
-    """What makes a network's outputs belong to places that its features choose, or None."""
+    """Return the part whose outputs are of places that the features choose, or None without one."""
     if getattr(network, 'roi_head', None) is not None:
         return 'a roi_head of proposals'
     return 'queries of as_two_stage' if getattr(network, 'as_two_stage', False) else None
