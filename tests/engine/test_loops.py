@@ -1,5 +1,6 @@
 """Each number of a validation of all sources is the stock library's own of that source."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
-from xlearner_mm.engine.loops import MultiSourceValLoop
+from xlearner_mm.engine.loops import MultiSourceValLoop, ValidationTimingLoop
 from xlearner_mm.errors import BadImageError, SourceError
 from xlearner_mm.registry import MODELS
+from xlearner_mm.sources import parse_sources
 
 from ..datasets.small_sources import class_list, coco, voc, write_coco
 from .conftest import CONFIGS
@@ -81,6 +83,67 @@ def test_validation_leaves_the_model_as_it_was(cfg, learner, tmp_path):
     sources = {'digits': cfg['sources']['digits']}
     validate_sources(tmp_path, learner, sources, 'one')
     assert all(torch.equal(before[key], value) for key, value in learner.state_dict().items())
+
+
+class Clock:
+    """Time that passes with every batch: more with the first of a source."""
+
+    def __init__(self):
+        self.now, self.batches = 0.0, []
+
+    def monotonic(self):
+        return self.now
+
+    def predict(self, name, batch):
+        self.now += 2.0 * len(batch['inputs']) + (0 if name in self.batches else 30.0)
+        self.batches.append(name)
+
+    def evaluate(self, name, images):
+        self.now += 0.5 * images
+        return {}
+
+
+@pytest.mark.parametrize('batch_size', [1, 3, 4, 6])
+def test_a_timing_tells_the_first_batch_from_an_image(cfg, learner, tmp_path, monkeypatch, batch_size):
+    monkeypatch.setattr(ValidationTimingLoop, 'at_most', lambda loop, source: 8)
+    digits = cfg['sources']['digits']
+    digits['val_dataloader']['batch_size'] = batch_size
+    runner = Runner(
+        work_dir=str(tmp_path),
+        log_level='WARNING',
+        model=learner,
+        val_dataloader=dict(sources={'digits': digits}),
+        val_evaluator=dict(type='MultiSourceEvaluator', sources={'digits': digits}),
+        val_cfg=dict(type='ValidationTimingLoop'),
+    )
+    clock = Clock()
+    loop = runner.build_val_loop(runner._val_loop)
+    monkeypatch.setattr('xlearner_mm.engine.loops.time', clock)
+    monkeypatch.setattr(loop.evaluator, 'evaluate', clock.evaluate)
+    assert loop.measure(lambda index, name, batch: clock.predict(name, batch)) == {
+        'digits/start': 30.0,
+        'digits/image': 2.5,
+    }
+    assert len(clock.batches) == math.ceil(8 / batch_size)
+
+
+@pytest.mark.parametrize(('batch_size', 'images'), [(1, 48), (16, 48), (50, 150)])
+def test_a_timing_reads_few_images(inside, cfg, batch_size, images):
+    digits = parse_sources({'digits': {**cfg['sources']['digits'], 'val_dataloader': dict(batch_size=batch_size)}})
+    assert ValidationTimingLoop.at_most(None, digits['digits']) == images
+
+
+def test_a_timing_of_one_batch_still_has_seconds_of_an_image(cfg, learner, tmp_path):
+    times = validate(
+        tmp_path,
+        'timed',
+        model=learner,
+        val_dataloader=dict(sources=cfg['sources']),
+        val_evaluator=dict(type='MultiSourceEvaluator', sources=cfg['sources']),
+        val_cfg=dict(type='ValidationTimingLoop'),
+    )
+    assert set(times) == {f'{name}/{time}' for name in cfg['sources'] for time in ('start', 'image')}
+    assert all(value > 0 for name, value in times.items() if name.endswith('/image'))
 
 
 def test_a_source_without_validation_is_left_out(cfg, learner, tmp_path):

@@ -11,14 +11,14 @@ from xlearner_mm.errors import ConfigError, SourceError
 from xlearner_mm.pretraining import planner as module
 from xlearner_mm.pretraining.choices import Device
 from xlearner_mm.pretraining.jobs import pretraining_jobs
-from xlearner_mm.pretraining.lengths import OTHER_JOBS
+from xlearner_mm.pretraining.lengths import OTHER_JOBS, Speed
 from xlearner_mm.pretraining.plan import RECORD, digest_of
 from xlearner_mm.pretraining.planner import open_plan
 from xlearner_mm.pretraining.request import Request, named_folders
 from xlearner_mm.pretraining.stage_files import SQUEEZE
 
 
-def never(config, device):
+def never(config, images, device):
     raise AssertionError('nothing is measured without a budget')
 
 
@@ -167,16 +167,17 @@ def test_a_record_that_is_none_is_named(folders, copied):
 def test_a_budget_is_divided_by_measured_steps(folders, tmp_path):
     measured = []
 
-    def measure(config, device):
-        measured.append(read_config(str(config)).train_cfg.max_iters)
-        return 0.25
+    def measure(config, images, device):
+        measured.append(images)
+        return Speed(step=0.25, validation=20.0)
 
     made = open_plan(request_of(folders, budget='10m', epochs=None), tmp_path, measure)
-    assert len(measured) == 1
+    assert measured == [{'my_notes': 10, 'traffic': 3}]
     steps = [read_config(str(tmp_path / f'{stage}.py')).max_iters for stage in ('expansion', 'squeeze')]
-    assert made.seconds['expansion'] > 0.25 * steps[0], 'it starts and validates too'
+    assert made.seconds['expansion'] > 0.25 * steps[0] + 20, 'it starts and validates too'
     assert 0.7 * 600 < sum(made.seconds.values()) < 600 - sum(OTHER_JOBS.values())
-    assert '0.25 s a step, measured' in next(line.reason for line in made.lines if line.setting == 'max_iters')
+    reason = next(line.reason for line in made.lines if line.setting == 'max_iters')
+    assert '0.25 s a step and 20 s a validation, measured' in reason
 
 
 def test_batches_shrink_to_the_memory_that_there_is(folders, planned, tmp_path, monkeypatch):

@@ -97,4 +97,5 @@ def test_a_budget_is_met_by_measured_steps(folders, tmp_path, capfd):
     printed = capfd.readouterr().out
     assert 'measure: done' in printed
     assert 's of a measured step' in printed
+    assert 's a validation, measured' in ' '.join(printed.split())
     assert not (tmp_path / 'measure').exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,6 +37,10 @@ class MultiSourceValLoop(BaseLoop):
 
     stage = 'val'
 
+    def at_most(self, source: Source) -> int | None:
+        """Return the number of images of a source that are evaluated; None for all."""
+        return None
+
     def __init__(
         self,
         runner: Runner,
@@ -48,7 +53,9 @@ class MultiSourceValLoop(BaseLoop):
             evaluator = EVALUATOR.build(dict(evaluator))
         self.evaluator: MultiSourceEvaluator = evaluator  # type: ignore[assignment]
         self.fp16 = fp16
-        self.dataloaders = {name: _build_loader(runner, source) for name, source in self.evaluator.sources.items()}
+        self.dataloaders = {
+            name: _build_loader(runner, source, self.at_most(source)) for name, source in self.evaluator.sources.items()
+        }
         # Stock hooks read `.dataloader` for progress: it is the loader of the source being evaluated.
         super().__init__(runner, next(iter(self.dataloaders.values())))
         for name, loader in self.dataloaders.items():
@@ -97,15 +104,54 @@ class MultiSourceValLoop(BaseLoop):
 
 
 @LOOPS.register_module()
+class ValidationTimingLoop(MultiSourceValLoop):
+    """Validation on the first images of every source, to tell how long one on all of them takes.
+
+    Its metrics are ``<source>/start``, the seconds until the first batch is predicted beyond what another batch takes,
+    and ``<source>/image``, the seconds of an image in the batches after it, with its share of the metrics' computation.
+    """
+
+    def at_most(self, source: Source) -> int | None:
+        """Return the images of three batches, at least 48, without which the times vary much."""
+        return max(3 * (source.val_dataloader or {}).get('batch_size', 1), 48)
+
+    def measure(self, run_iter: Callable[[int, str, Any], None]) -> dict[str, float]:
+        """Evaluate every source without the hooks of a validation, and return the times."""
+        self.runner.model.eval()
+        times: dict[str, float] = {}
+        for name, loader in self.dataloaders.items():
+            start, image = self._measure_source(name, loader, run_iter)
+            times |= {f'{name}/start': start, f'{name}/image': image}
+        return times
+
+    def _measure_source(
+        self, name: str, loader: DataLoader, run_iter: Callable[[int, str, Any], None]
+    ) -> tuple[float, float]:
+        self.dataloader = loader
+        images, batch = len(loader.dataset), loader.batch_size or 1  # type: ignore[arg-type]
+        ends = [time.monotonic()]
+        for index, data in enumerate(loader):
+            run_iter(index, name, data)
+            ends.append(time.monotonic())
+        self.evaluator.evaluate(name, images)
+        first, computation = ends[1] - ends[0], time.monotonic() - ends[-1]
+        # The first batch waits for the loader's processes. Where there is no other, all of its time is the images'.
+        image = (ends[-1] - ends[1]) / (images - batch) if images > batch else first / images
+        return max(0.0, first - min(batch, images) * image), image + computation / images
+
+
+@LOOPS.register_module()
 class MultiSourceTestLoop(MultiSourceValLoop):
     """Test loop over all sources, with the hooks of a test."""
 
     stage = 'test'
 
 
-def _build_loader(runner: Runner, source: Source) -> DataLoader:
+def _build_loader(runner: Runner, source: Source, images: int | None) -> DataLoader:
     config = dict(source.val_dataloader or {})
     settings = config.get('dataset', {})
+    if images is not None:
+        settings = {**settings, 'indices': images}
     # Validation skips no image: a metric of fewer images is another metric.
     strict = replace(source, bad_data=BadData())
     try:

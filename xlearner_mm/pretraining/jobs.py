@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xlearner_mm.checkpoint import sha256_of
 from xlearner_mm.checkpoint.reading import pointed_checkpoint
 from xlearner_mm.config.options import read_config, read_literally
 from xlearner_mm.engine.hooks.run_record_hook import DOES_NOT_MATTER, read_starts
+from xlearner_mm.engine.loops import ValidationTimingLoop
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline import Job, JobRunner, Outcome, can_fork, training_job
 from xlearner_mm.pipeline.job import config_files
 from xlearner_mm.pipeline.progress import Progress
 from xlearner_mm.pipeline.state import JobStates, Record
 from xlearner_mm.pretraining.choices import Device
-from xlearner_mm.pretraining.lengths import OTHER_JOBS
+from xlearner_mm.pretraining.lengths import OTHER_JOBS, Speed
 from xlearner_mm.pretraining.plan import Plan
 from xlearner_mm.pretraining.planner import JOBS, MEASURE
 from xlearner_mm.pretraining.stage_files import EXPANSION, SQUEEZE, STAGES
+from xlearner_mm.report.results import read_results
 
 TOOLS = Path(__file__).parents[1] / '.mim' / 'tools'
 """The command lines, where an installed package has them."""
@@ -125,11 +127,12 @@ def _has_teacher(student: Path, teacher: Path) -> bool:
     return bool(starts and last) and starts[-1]['teachers']['teacher']['sha256'] == sha256_of(str(last))
 
 
-def measure_step(config: Path, device: Device) -> float:
-    """Return the seconds of a step of a training, measured over some steps without the first.
+def measure_speed(config: Path, images: Mapping[str, int], device: Device) -> Speed:
+    """Return the speed of a training: of some steps without the first, and of validations of a few images.
 
     Args:
         config: of the training.
+        images: source -> images for validation.
         device: that trains.
 
     Raises:
@@ -138,16 +141,17 @@ def measure_step(config: Path, device: Device) -> float:
     """
     out = config.parent / MEASURE
     shutil.rmtree(out, ignore_errors=True)
-    # Without validation, nor a best checkpoint.
-    without = ('val_cfg', 'val_dataloader', 'val_evaluator', 'default_hooks.checkpoint.save_best')
-    options = {'train_cfg.max_iters': _MEASURED, **dict.fromkeys(without)}
+    steps = {'train_cfg.max_iters': _MEASURED, 'train_cfg.val_interval': _MEASURED}
+    # The times have no best checkpoint.
+    options = {**steps, 'val_cfg.type': ValidationTimingLoop.__name__, 'default_hooks.checkpoint.save_best': None}
     job = training_job(MEASURE, config, out / 'training', options, seconds=60, train=TOOLS / 'train.py')
     if run_jobs([job], out, device.kind).status:
         raise ConfigError(f'{config}: its first steps cannot be measured; their log: {out / "logs" / MEASURE}.log')
-    found = Progress.read(out / 'training')
+    found, times = Progress.read(out / 'training'), read_results(out / 'training').metrics()
     assert found is not None, 'every training writes it'
     shutil.rmtree(out)
-    return found.seconds / (found.step - found.first)
+    validation = sum(times[f'{name}/start'] + times[f'{name}/image'] * count for name, count in images.items())
+    return Speed(found.seconds / (found.step - found.first), validation)
 
 
 def _command(tool: str, *arguments: object) -> tuple[str, ...]:

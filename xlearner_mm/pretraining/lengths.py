@@ -71,6 +71,19 @@ def validations(steps: int) -> int:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """Measured seconds of the expansion.
+
+    Args:
+        step: of a training step.
+        validation: of one validation on all sources.
+    """
+
+    step: float
+    validation: float
+
+
+@dataclass(frozen=True)
 class Costs:
     """Seconds that the stages take.
 
@@ -120,10 +133,10 @@ def lengths_within(budget: float, spent: float, costs: Costs) -> Lengths:
             f'validations and pictures; give at least {math.ceil(spent + others + whole(10) / _SPARE)}s'
         )
     reason = (
-        f'what {budget:g} s allow after {spent:.0f} s of planning, at {costs.expansion:.3g} s a step, measured'
-        + (f', {costs.squeeze:.3g} s of the squeeze, by its FLOPs' if costs.squeeze else '')
-        + f', and {costs.validation:.2g} s a validation; {others:.0f} s are for check, export and pictures, and '
-        f'{1 - _SPARE:.0%} of the rest is spare'
+        f'what {budget:g} s allow after {spent:.0f} s of planning, at {costs.expansion:.3g} s a step and '
+        f'{costs.validation:.2g} s a validation, measured'
+        + (f', and {costs.squeeze:.3g} s a step of the squeeze, by its FLOPs' if costs.squeeze else '')
+        + f'; {others:.0f} s are for check, export and pictures, and {1 - _SPARE:.0%} of the rest is spare'
     )
     return Lengths(steps, squeeze_steps(steps), reason)
 

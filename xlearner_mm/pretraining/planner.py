@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from xlearner_mm.pretraining.choices import (
     find_device,
     fitting,
 )
-from xlearner_mm.pretraining.lengths import Costs, Lengths, choose_lengths, lengths_within, parse_budget
+from xlearner_mm.pretraining.lengths import Costs, Lengths, Speed, choose_lengths, lengths_within, parse_budget
 from xlearner_mm.pretraining.plan import RECORD, Line, Plan, digest_of, read_plan
 from xlearner_mm.pretraining.request import TASKS, Request
 from xlearner_mm.pretraining.source_file import pixel_shares, source_choices, source_text
@@ -49,9 +50,10 @@ MEASURE = 'measure'
 _PLANNED = {'sources', f'{EXPANSION}.py', f'{SQUEEZE}.py', MEASURE}
 """Files and folders that an interrupted planning leaves."""
 _FORWARD = 1 / 3  # of the FLOPs of forward and backward passes
+Measure = Callable[[Path, Mapping[str, int], Device], Speed]
 
 
-def open_plan(request: Request, out: Path, measure: Callable[[Path, Device], float]) -> Plan:
+def open_plan(request: Request, out: Path, measure: Measure) -> Plan:
     """Return the plan in a folder, or make it.
 
     A plan of which no training has begun and no config was edited is made again: the folders may have changed. Else
@@ -60,7 +62,7 @@ def open_plan(request: Request, out: Path, measure: Callable[[Path, Device], flo
     Args:
         request: what is asked for.
         out: folder of the pretraining.
-        measure: returns the seconds of a step of a config.
+        measure: returns the speed of a config, for so many images of each source in a validation.
 
     Raises:
         ConfigError: the folder holds another pretraining, or something cannot be chosen.
@@ -120,7 +122,7 @@ class _Planner:
         }
         self.stages = [EXPANSION, SQUEEZE] if len(self.tasks) > 1 else [EXPANSION]
 
-    def make(self, measure: Callable[[Path, Device], float]) -> Plan:
+    def make(self, measure: Measure) -> Plan:
         """Choose everything, write the configs and the record, and return it."""
         self.write(self._lengths())
         estimates = {stage: self._estimate(stage) for stage in self.stages}
@@ -131,9 +133,11 @@ class _Planner:
         speed = f'its FLOPs at an assumed {self.device.flops / 1e9:,.0f} GFLOP/s'
         if self.request.budget is not None:
             self.write(lengths)
-            measured = measure(self.out / f'{EXPANSION}.py', self.device)
-            costs = self._costs(estimates, factor, measured / (factor * estimates[EXPANSION].flops_per_step))
-            speed = f'{measured:.3g} s of a measured step'
+            images = {layout.name: layout.val.images for layout in self.layouts}
+            measured = measure(self.out / f'{EXPANSION}.py', images, self.device)
+            costs = self._costs(estimates, factor, measured.step / (factor * estimates[EXPANSION].flops_per_step))
+            costs = replace(costs, validation=measured.validation)
+            speed = f'{measured.step:.3g} s of a measured step'
             lengths = lengths_within(parse_budget(self.request.budget), time.monotonic() - self.began, costs)
         files = self.write(lengths)
         whole = {EXPANSION: costs.of_expansion(lengths.expansion), SQUEEZE: costs.of_squeeze(lengths.squeeze)}

@@ -13,7 +13,7 @@ from xlearner_mm.errors import ConfigError
 from xlearner_mm.layouts.layout import shown
 from xlearner_mm.pipeline import can_fork
 from xlearner_mm.pipeline.runner import INTERRUPTED
-from xlearner_mm.pretraining.jobs import BACKBONE, adopt_trainings, measure_step, pretraining_jobs, run_jobs
+from xlearner_mm.pretraining.jobs import BACKBONE, adopt_trainings, measure_speed, pretraining_jobs, run_jobs
 from xlearner_mm.pretraining.planner import open_plan
 from xlearner_mm.pretraining.request import TASKS, Folders, Request, named_folders
 from xlearner_mm.pretraining.result import write_result
@@ -92,7 +92,7 @@ def pretrain(
 
 
 def _pretrain(request: Request, out: Path, plan: bool, trackers: Sequence[str]) -> Path | None:
-    made = open_plan(request, out, measure_step)
+    made = open_plan(request, out, measure_speed)
     made.show(out)
     print(f'configs: {", ".join(str(shown(out) / file) for file in made.written)}', flush=True)
     if plan:
