@@ -1,5 +1,6 @@
 """Start of a launched training: from scratch, from weights, or resumed."""
 
+import re
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from xlearner_mm.engine.launch import launch
 
+from .conftest import CONFIGS
 from .test_doors import learner, save_safetensors, training
 from .tiny_runner import image_sources
 
@@ -96,3 +98,11 @@ def parameters_of_learner(folder):
     from safetensors.torch import load_file
 
     return load_file(save_safetensors(folder, dict(learner(), sources=image_sources())))
+
+
+@pytest.mark.parametrize('config', ['photo/xlearner_seg_r18_expansion.py', 'photo/transfer/seg_clothing.py'])
+def test_a_missing_set_of_photographs_is_named_with_the_command_that_makes_it(tmp_path, capfd, monkeypatch, config):
+    monkeypatch.chdir(tmp_path)
+    assert launch('train', str(CONFIGS.parent / config), str(tmp_path / 'work')) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert re.match(r"error: XL-Photo set '\w+': data/xl_photo/\w+/\w+ is missing; python tools/make_photos\.py", last)

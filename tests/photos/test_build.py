@@ -10,7 +10,7 @@ import pytest
 
 from tests.photos import repositories
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.photos import CATALOG, check_photos, clone_commands, folders, make_photos
+from xlearner_mm.photos import CATALOG, build, check_config, check_photos, clone_commands, folders, make_photos
 
 TINY = {
     'signs': replace(CATALOG['signs'], images={'train': 4, 'val': 2}, convert=partial(folders.convert_signs, train=2))
@@ -95,3 +95,22 @@ def test_each_repository_is_cloned_once_and_only_where_it_is_missing(tmp_path):
     assert commands == [
         ['git', 'clone', '--depth', '1', 'https://github.com/seshuad/IMagenet', str(tmp_path / 'IMagenet')]
     ]
+
+
+def test_the_sets_that_a_config_reads_are_checked(made, monkeypatch):
+    monkeypatch.setattr(build, 'CATALOG', TINY)
+    signs = (made / 'out').rename(made / 'xl_photo') / 'source/signs'
+    of_source = {'sources': {'signs': {'dataset': {'type': 'CustomDataset', 'data_root': f'{signs}/'}}}}
+    wrapped = {'type': 'ConcatDataset', 'datasets': [{'type': 'CustomDataset', 'data_root': str(signs)}]}
+    configs = [of_source, {'test_dataloader': {'dataset': wrapped}}]
+    for config in configs:
+        check_config(config)
+    next((signs / 'train/0').iterdir()).unlink()
+    for config in configs:
+        with pytest.raises(ConfigError, match=r"'signs': .*train holds 3 images, expected 4; .*make_photos\.py"):
+            check_config(config)
+
+
+@pytest.mark.parametrize('root', ['xl_photo/source', 'xl_photo/signs', 'source/signs', 'xl_photo/source/own'])
+def test_data_elsewhere_is_not_of_xl_photo(tmp_path, root):
+    check_config({'train_dataloader': {'dataset': {'data_root': str(tmp_path / root)}}, 'val_dataloader': None})

@@ -73,6 +73,15 @@ def test_options_override_seed_and_config(made):
     assert made(PROBE, seed=5).randomness.seed == 5
 
 
+def test_a_missing_set_of_photographs_is_named_with_the_command_that_makes_it(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photographs = CONFIGS.parent / 'photo/transfer/cls_cifar10.py'
+    with pytest.raises(ConfigError, match=r"'cifar10': data/xl_photo/transfer/cifar10 is missing; .*make_photos\.py"):
+        made(photographs, None)
+    places = [f'{part}_dataloader.dataset.data_root={tmp_path}' for part in ('train', 'val', 'test')]
+    assert made(photographs, None, options=places), 'own photographs'
+
+
 def test_a_data_fraction_keeps_the_number_of_steps(tmp_path, monkeypatch):
     """A recipe that counts epochs sees the drawn images as often as makes its epoch as long as it was."""
     monkeypatch.chdir(tmp_path)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.photos.catalog import CATALOG, VERSION, PhotoSet
@@ -15,6 +16,7 @@ MARKER = 'xl_photo.json'
 """File in a set's folder that names the version of its conversion; the last one written."""
 
 FIX = 'python tools/make_photos.py RAW OUT --clone makes it'
+_ROOT = 'xl_photo'
 _SUFFIXES = ('.jpg', '.png')
 
 
@@ -72,6 +74,29 @@ def check_photos(
         fault = _fault(Path(root) / entry.folder, entry)
         if fault is not None:
             raise ConfigError(f"XL-Photo set '{entry.name}': {fault}; {FIX}")
+
+
+def check_config(cfg: Mapping[str, Any]) -> None:
+    """Check the sets of XL-Photo that a config of a training or a transfer reads: half a set would train, too.
+
+    Raises:
+        ConfigError: a set is missing, incomplete or of another version; the message names the command that makes it.
+    """
+    sets = {Path(_ROOT, entry.folder): name for name, entry in CATALOG.items()}
+    read = (cfg.get(key) for key in ('sources', 'train_dataloader', 'val_dataloader', 'test_dataloader'))
+    for folder in sorted(map(Path, set(_data_roots(list(read))))):
+        if (name := sets.get(Path(*folder.parts[-3:]))) is not None:
+            check_photos(folder.parents[1], [name], CATALOG)
+
+
+def _data_roots(settings: Any) -> Iterator[str]:
+    if isinstance(settings, Mapping):
+        if isinstance(root := settings.get('data_root'), str):
+            yield root
+        settings = list(settings.values())
+    if isinstance(settings, (list, tuple)):
+        for each in settings:
+            yield from _data_roots(each)
 
 
 def clone_commands(raw: str | os.PathLike[str], only: Iterable[str] | None = None) -> list[list[str]]:
