@@ -61,6 +61,20 @@ def test_a_column_may_state_the_part(root, tmp_path):
     assert set(labels(found('cls', root, tmp_path), 'val')) == set(NAMES[8:])
 
 
+def test_a_list_of_no_part_leaves_images_in_the_parts_of_their_folders(tmp_path):
+    names = pictures(tmp_path / 'pets', *(f'train/{n}' for n in NAMES[:6]), *(f'validation/{n}' for n in NAMES[6:]))
+    text(tmp_path / 'pets/labels.csv', 'image,label', *pairs(names=names))
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert set(labels(layout)) == set(NAMES[:6])
+    assert set(labels(layout, 'val')) == set(NAMES[6:])
+
+
+def test_images_of_one_part_are_all_there_is(tmp_path):
+    names = pictures(tmp_path / 'pets', *(f'test/{name}' for name in NAMES))
+    text(tmp_path / 'pets/labels.csv', 'image,label', *pairs(names=names))
+    assert found('cls', tmp_path / 'pets', tmp_path).val.from_split
+
+
 def test_the_part_decides_between_images_of_the_same_name(tmp_path):
     pictures(tmp_path / 'pets', *(f'{part}/{name}' for part in ('train', 'val') for name in NAMES))
     for part in ('train', 'val'):

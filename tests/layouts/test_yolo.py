@@ -49,6 +49,20 @@ def test_the_same_folder_for_both_parts_is_split(tmp_path):
     assert found('det', tmp_path / 'a', tmp_path).val.from_split
 
 
+@pytest.mark.parametrize('stated', [('train: images', 'val: images/some', 'test: images/others'), ()])
+def test_images_of_training_and_another_part_are_not_trained_on(tmp_path, stated):
+    write(tmp_path / 'a', NAMES[:6])
+    write(tmp_path / 'a', NAMES[6:8], 'images/some', 'labels/some')
+    write(tmp_path / 'a', NAMES[8:], 'images/others', 'labels/others')
+    text(tmp_path / 'a/data.yaml', 'names: [cat]', *stated)
+    if not stated:
+        text(tmp_path / 'a/trainval.txt', *(f'./images/{name}' for name in NAMES[:6]), './images/some/6.jpg')
+        text(tmp_path / 'a/val.txt', './images/some/6.jpg', './images/some/7.jpg')
+    layout = found('det', tmp_path / 'a', tmp_path)
+    assert (set(boxes(layout)), set(boxes(layout, 'val'))) == (set(NAMES[:6]), set(NAMES[6:8]))
+    assert noted(layout, 'another part, not trained on', '4 (images/others/8.jpg' if stated else '1 (images/some/6.jpg')
+
+
 @pytest.mark.parametrize('stated', [('train: train.txt', 'val: lists/val.txt', 'test: ../gone'), ()])
 def test_images_in_no_list_are_left_out_and_said(tmp_path, stated):
     write(tmp_path / 'a')

@@ -57,7 +57,8 @@ def find_lists(folder: Folder) -> Labeled | None:
     """Return the images and classes that lists of a folder state, or None where none names images.
 
     A list is a CSV file, with a header or as image and label, or a text file of image and label. It is of the part
-    that its name or a column of the name ``split`` states, and for training where neither does.
+    that its name or a column of the name ``split`` states. Where neither does, images are of the part that their folder
+    is called as, or else for training.
 
     Raises:
         SourceError: a list that cannot be understood, or contradicts another.
@@ -212,16 +213,17 @@ def _is_of_part(path: str) -> bool:
 
 
 def _images(folder: Folder, table: _Table) -> dict[str, dict[str, str]]:
-    """Return part -> image -> label of a table."""
-    of_file = _part_of(table.file) or 'train'
+    """Return part -> image -> label of a table; all images are for training where their folders leave none for it."""
+    of_file = _part_of(table.file)
     parts: dict[str, dict[str, str]] = {}
     missing, unlabeled = [], []
     for row in table.rows:
-        part = _stated_part(folder, table, row) or of_file
-        image = folder.resolve(row[table.image], part, table.file)
+        stated = _stated_part(folder, table, row) or of_file
+        image = folder.resolve(row[table.image], stated or 'train', table.file)
         if image is None:
             missing.append(row[table.image])
             continue
+        part = stated or place(os.path.dirname(image)).part or 'train'
         label = os.path.basename(os.path.dirname(image)) if table.label is None else row[table.label]
         if not label:
             unlabeled.append(image)
@@ -237,6 +239,8 @@ def _images(folder: Folder, table: _Table) -> dict[str, dict[str, str]]:
             table.file,
         )
     folder.note_some(f'images without label in {table.file}, left out', unlabeled)
+    if table.part is None and of_file is None and 'train' not in parts:
+        return {'train': {image: label for images in parts.values() for image, label in images.items()}}
     return parts
 
 

@@ -11,6 +11,7 @@ from xlearner_mm.datasets.classes import shortened
 from xlearner_mm.layouts.folder import PART_OF, Folder, key_of, place
 
 _PARTS = ('train', 'val', 'test')
+_HELD_OUT = ('val', 'test')
 
 
 def find_parts(folder: Folder, settings: Mapping[str, Any], images: Sequence[str]) -> dict[str, str]:
@@ -27,7 +28,7 @@ def find_parts(folder: Folder, settings: Mapping[str, Any], images: Sequence[str
     Raises:
         SourceError: a part that is no path, or a path or an image that is not there.
     """
-    assigned = _of_settings(folder, settings) or _of_lists(folder)
+    assigned = _assigned(folder, _of_settings(folder, settings)) or _assigned(folder, _of_lists(folder))
     by_folder = {image: place(os.path.dirname(image)).part for image in images}
     if not assigned:
         return {image: part or 'train' for image, part in by_folder.items()}
@@ -41,9 +42,22 @@ def find_parts(folder: Folder, settings: Mapping[str, Any], images: Sequence[str
     return parts
 
 
-def _of_settings(folder: Folder, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return image -> part as ``data.yaml`` states it; training comes first."""
+def _assigned(folder: Folder, stated: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return image -> part of stated parts; one of several is not trained on, unless that left nothing to train on."""
+    train, held_out = set(stated.get('train', ())), {image for part in _HELD_OUT for image in stated.get(part, ())}
+    nothing_left = train <= held_out
     found: dict[str, str] = {}
+    for part in ('train', *_HELD_OUT) if nothing_left else (*_HELD_OUT, 'train'):
+        for image in stated.get(part, ()):
+            found.setdefault(image, part)
+    if not nothing_left:
+        folder.note_some('images stated for training and for another part, not trained on', sorted(train & held_out))
+    return found
+
+
+def _of_settings(folder: Folder, settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return part -> images as ``data.yaml`` states them."""
+    found: dict[str, list[str]] = {}
     for part in _PARTS:
         stated = settings.get(part) or []
         names = [stated] if isinstance(stated, str) else stated
@@ -63,21 +77,19 @@ def _of_settings(folder: Folder, settings: Mapping[str, Any]) -> dict[str, str]:
                     f'list of them: correct the path, or remove the line',
                     settings['file'],
                 )
-            for image in _images_of(folder, path, strict=not spare):
-                found.setdefault(image, part)
+            found.setdefault(part, []).extend(_images_of(folder, path, strict=not spare))
     return found
 
 
-def _of_lists(folder: Folder) -> dict[str, str]:
-    """Return image -> part as lists such as ``train.txt`` state it; training comes first."""
+def _of_lists(folder: Folder) -> dict[str, list[str]]:
+    """Return part -> images as lists such as ``train.txt`` state them."""
     paths = [PurePosixPath(file) for file in folder.files if file.lower().endswith('.txt')]
     lists = [path for path in paths if path.stem in PART_OF and key_of(str(path)) not in folder.images_by_key]
     if any(path.stem == 'train' for path in lists):  # `trainval` holds those of `val` as well
         lists = [path for path in lists if path.stem != 'trainval']
-    found: dict[str, str] = {}
-    for path in sorted(lists, key=lambda path: _PARTS.index(PART_OF[path.stem])):
-        for image in _images_of(folder, str(path)):
-            found.setdefault(image, PART_OF[path.stem])
+    found: dict[str, list[str]] = {}
+    for path in lists:
+        found.setdefault(PART_OF[path.stem], []).extend(_images_of(folder, str(path)))
     return found
 
 
