@@ -161,6 +161,13 @@ def test_an_image_above_pillows_limit_is_read_as_in_training(tmp_path, monkeypat
     assert Image.MAX_IMAGE_PIXELS == 1000
 
 
+def test_sizes_are_those_of_images_as_they_are_loaded(tmp_path):
+    source = class_folders(tmp_path)
+    turned(tmp_path / 'train/cat/turned.jpg', orientation=6, size=(90, 70))
+    (report,) = reports_of(source)
+    assert (70, 90) in report.sizes
+
+
 def test_an_image_above_opencvs_limit_is_a_problem_of_that_image(tmp_path):
     source = class_folders(tmp_path)
     content = bytearray(png(np.zeros((2, 2), np.uint8)))

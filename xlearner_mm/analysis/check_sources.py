@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class SplitReport:
         split: ``'train'`` or ``'val'``.
         dataset: the dataset, or None if it cannot be built.
         checked: indices of the opened images.
-        sizes: widths and heights of the readable ones, in pixels.
+        sizes: widths and heights of the readable ones as they are loaded, in pixels.
         problems: all faults.
         notes: remarks that are no faults.
     """
@@ -160,7 +161,7 @@ def _check_files(report: SplitReport) -> list[int]:
     unreadable = set()
     # Decoding and waiting for a network drive both leave the interpreter free for other threads.
     with unlimited_pictures(), ThreadPoolExecutor() as pool:
-        opened = pool.map(open_picture, (path for _, _, path in files))
+        opened = pool.map(partial(open_picture, as_shown=True), (path for _, _, path in files))
         for (index, key, path), (size, reason) in zip(files, opened, strict=True):
             if reason is not None:
                 report.add(str(path), reason)
