@@ -22,6 +22,10 @@ def test_epochs_are_those_of_the_source_that_needs_most_steps():
     assert '`dear`' in lengths.reason
 
 
+def test_a_step_after_the_warm_up_is_left_of_any_epochs():
+    assert choose_lengths({'tiny': 10}, {'tiny': 5}, CPU, epochs=0.1).expansion == 2
+
+
 def test_the_default_length_has_a_minimum():
     assert choose_lengths({'tiny': 10}, {'tiny': 5}, CPU).expansion == 500
     assert choose_lengths({'large': 64_000}, {'large': 64}, GPU).expansion == 100_000

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,19 @@ def test_the_plan_is_printed(planned, capsys):
     for word in ('my_notes', 'class folders', 'sources/traffic.py', 'batch_size = ', 'lr = ', 'memory: about'):
         assert word in printed
     assert 'edited' not in printed
+
+
+@pytest.mark.parametrize('out', ['', 'out', 'train/out'])
+def test_files_are_not_written_among_the_images_of_a_source(folders, tmp_path, out):
+    birds = {'cls': {'birds': str(tmp_path / 'birds')}}
+    with pytest.raises(ConfigError, match=r"birds.* is in the folder of source 'birds'.*give a folder outside"):
+        open_plan(Request(birds, steps=2), tmp_path / 'birds' / out, never)
+    assert not (tmp_path / 'birds').exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(folders):
+    with pytest.raises(ConfigError, match='/proc/mine cannot be written to: .*; give another folder'):
+        open_plan(request_of(folders), Path('/proc/mine'), never)
 
 
 def test_the_same_command_looks_again_at_the_folders(folders, copied, replanned, capsys):

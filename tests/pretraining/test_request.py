@@ -16,6 +16,11 @@ def test_folders_are_named_as_they_are_called(tmp_path, monkeypatch):
     }
     assert named_folders({'birds': tmp_path}) == {'birds': str(tmp_path)}
     assert named_folders(['data/birds/train']) == {'birds': str(tmp_path / 'data/birds/train')}
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert named_folders(['~/birds', 'cats=~/felines']) == {
+        'birds': str(tmp_path / 'birds'),
+        'cats': str(tmp_path / 'felines'),
+    }
     assert named_folders('data/birds') == {'birds': str(tmp_path / 'data/birds')}
 
 
@@ -33,6 +38,12 @@ def test_a_name_without_a_folder_is_refused(given):
         named_folders(given)
 
 
+@pytest.mark.parametrize(('given', 'named'), [(3, 'got 3'), ([('birds', 'x')], r"\('birds', 'x'\) is no folder")])
+def test_what_is_no_folder_is_refused(given, named):
+    with pytest.raises(ConfigError, match=named):
+        named_folders(given)
+
+
 @pytest.mark.parametrize(
     ('settings', 'named'),
     [
@@ -44,7 +55,7 @@ def test_a_name_without_a_folder_is_refused(given):
         ({'epochs': 0.0}, 'epochs'),
         ({'epochs': float('inf')}, 'epochs'),
         ({'epochs': '3'}, "epochs.*'3'"),
-        ({'steps': 0}, 'steps'),
+        ({'steps': 1}, 'steps'),
         ({'steps': 1.5}, 'steps'),
         ({'workers': -1}, 'workers'),
         ({'seed': -1}, 'seed'),

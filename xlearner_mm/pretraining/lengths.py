@@ -50,7 +50,7 @@ def choose_lengths(
     longest = max(images, key=lambda name: images[name] / batch_sizes[name])
     an_epoch = images[longest] / batch_sizes[longest]
     if epochs is not None:
-        asked = max(1, round(epochs * an_epoch))
+        asked = max(2, round(epochs * an_epoch))  # one of the warm-up, and one after it
         return Lengths(asked, squeeze_steps(asked), f'{epochs:g} epoch(s) of `{longest}`, as asked for')
     wanted, least = round(_EPOCHS[device.kind] * an_epoch), _LEAST_STEPS[device.kind]
     reason = f'{_EPOCHS[device.kind]} epochs of `{longest}` on a {device.title}, and at least {least:,} steps'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -65,7 +66,8 @@ def open_plan(request: Request, out: Path, measure: Measure) -> Plan:
         measure: returns the speed of a config, for so many images of each source in a validation.
 
     Raises:
-        ConfigError: the folder holds another pretraining, or something cannot be chosen.
+        ConfigError: the folder holds another pretraining, is in a source or cannot be written to, or something cannot
+            be chosen.
         SourceError: a folder that cannot be recognized.
     """
     there = next(path for path in (out, *out.parents) if path.exists())
@@ -76,7 +78,25 @@ def open_plan(request: Request, out: Path, measure: Measure) -> Plan:
         raise ConfigError(f'{out} holds {other[0]} and no {RECORD}: give an empty folder, or a new one, as --out')
     if known is not None and _stays(known, request, out):
         return known
+    _refuse_unusable(request, out)
     return _Planner(request, out).make(measure)
+
+
+def _refuse_unusable(request: Request, out: Path) -> None:
+    """Refuse a folder that cannot be written to, or whose files would be taken for a source's."""
+    for sources in request.folders.values():
+        for name, folder in sources.items():
+            if out.resolve().is_relative_to(Path(folder).resolve()):
+                raise ConfigError(
+                    f"--out {out} is in the folder of source '{name}', whose images and labels its files would be "
+                    'taken for: give a folder outside'
+                )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise ConfigError(f'--out {out} cannot be written to: {error.strerror}; give another folder') from error
 
 
 def _stays(known: Plan, request: Request, out: Path) -> bool:

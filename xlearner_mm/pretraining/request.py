@@ -59,7 +59,7 @@ class Request:
             raise ConfigError(f'{" and ".join(given)} each decide the length: give one')
         if self.epochs is not None and not (isinstance(self.epochs, int | float) and 0 < self.epochs < math.inf):
             raise ConfigError(f'epochs must be a finite number above 0, got {self.epochs!r}')
-        for name, value, least in (('steps', self.steps, 1), ('workers', self.workers, 0), ('seed', self.seed, 0)):
+        for name, value, least in (('steps', self.steps, 2), ('workers', self.workers, 0), ('seed', self.seed, 0)):
             if value is None and name != 'seed':
                 continue
             if not isinstance(value, int) or not least <= value < 2**32:
@@ -81,11 +81,13 @@ def named_folders(given: Folders) -> dict[str, str]:
             their parents where they are called like a part (``train``).
 
     Raises:
-        ConfigError: a name that no source can have, or that two have, or no folder.
+        ConfigError: a name that no source can have, or that two have, no folder, or anything else than folders.
     """
     if isinstance(given, str | PathLike):
         given = [given]
-    pairs = list(given.items()) if isinstance(given, Mapping) else [_named(fspath(each)) for each in given or ()]
+    if not isinstance(given, Iterable | None):
+        raise ConfigError(f'expected folders of sources, got {given!r}: give a path, a list of paths, or name: path')
+    pairs = list(given.items()) if isinstance(given, Mapping) else [_named(each) for each in given or ()]
     found: dict[str, str] = {}
     for name, folder in pairs:
         if not isinstance(folder, str | PathLike) or not fspath(folder):
@@ -98,11 +100,14 @@ def named_folders(given: Folders) -> dict[str, str]:
             )
         if name in found:
             raise ConfigError(f"{fspath(folder)} and {found[name]} are both called '{name}': give NAME=FOLDER")
-        found[name] = str(Path(folder).absolute())
+        found[name] = str(Path(folder).expanduser().absolute())
     return found
 
 
-def _named(text: str) -> tuple[str, str]:
+def _named(given: str | PathLike[str]) -> tuple[str, str]:
+    if not isinstance(given, str | PathLike):
+        raise ConfigError(f"{given!r} is no folder: give its path, or a text 'NAME=FOLDER'")
+    text = fspath(given)
     name, equals, folder = text.partition('=')
     if equals and not Path(text).is_dir():
         return name, folder

@@ -38,25 +38,25 @@ def write_result(plan: Plan, out: Path) -> None:
     }
     parts = ['# Pretrained backbone', 'Validation metrics of the sources, in percent.', markdown(table)]
     parts += [plan.limits] if plan.limits else []
-    parts += ['## Use', f'In a config of mmdet, mmseg or mmpretrain:\n\n```python\n{lines}\n```']
+    parts += ['## Use', f'In a config of mmdet, mmseg or mmpretrain with a ResNet:\n\n```python\n{lines}\n```']
     parts += [f'## {title}\n\n![{title}]({file})' for title, file in pictures.items() if (out / file).exists()]
     atomic_write_text(out / REPORT, '\n\n'.join(parts) + '\n')
     atomic_write_text(out / VALUES, json_text(to_json(upstream)))
     print_table(table, 'sources: validation in percent')
     print(f'written: {shown(out) / BACKBONE}, {shown(out) / REPORT}')
-    print(f'in a config of mmdet, mmseg or mmpretrain:\n{lines}')
+    print(f'in a config of mmdet, mmseg or mmpretrain with a ResNet:\n{lines}')
 
 
 def usage(out: Path) -> str:
-    """Return the lines that put the backbone into a config."""
+    """Return the lines that put the backbone into a config with a ResNet, whose other settings stay."""
     meta = read_checkpoint(str(out / BACKBONE))['meta']
     settings = meta['backbone']
     of_width = ''.join(f', {key}={settings[key]}' for key in ('stem_channels', 'base_channels') if key in settings)
     return (
         "custom_imports = dict(imports=['xlearner_mm'])\n"
         'model = dict(backbone=dict(\n'
-        f"    _delete_=True, type='XLearnerResNet', depth={settings['depth']}{of_width}, out_indices=(0, 1, 2, 3),\n"
-        f"    init_cfg=dict(type='Pretrained', checkpoint={str(shown(out) / BACKBONE)!r})))\n"
+        f"    type='XLearnerResNet', depth={settings['depth']}{of_width},\n"
+        f"    init_cfg=dict(type='Pretrained', checkpoint={str((out / BACKBONE).absolute())!r})))\n"
         f'# in_channels of necks and heads that read its levels: {meta["channels"]}'
     )
 

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from mmengine.registry import TRANSFORMS
 
 from tests.datasets.small_sources import (
@@ -97,12 +98,22 @@ def test_a_failure_on_every_image_is_blamed_on_the_transform_and_never_skipped(t
     assert 'replace the file' not in str(error)
 
 
+def test_files_are_cleared_only_once_they_are_loaded(tmp_path):
+    transform, _ = SETTINGS['a list for a tuple']
+    says(told(transform(tmp_path / 'a')), 'correct the settings of transform Resize .*, not the files$')
+    source = class_folders(tmp_path / 'b')
+    for path in (tmp_path / 'b').rglob('*.jpg'):
+        Image.new('F', (8, 8)).save(path, 'TIFF')  # which OpenCV does not read into colors
+    says(told(source), r'LoadImageFromFile.*or, if these are right, the files or their annotations$')
+
+
 def test_labels_that_all_images_share_are_not_blamed_on_one_of_them(tmp_path):
     source = class_list(tmp_path)
     (tmp_path / 'train.txt').write_text(''.join(f'{i}.jpg {i % 2 + 2}\n' for i in range(COUNT)))
     error = told(source, bad_data=SKIP)
     assert not isinstance(error, BadImageError)
     says(error, r'has label 2, but there are 2 classes.*correct the settings')
+    says(error, 'or, if these are right, the files or their annotations')
 
 
 def test_a_folder_without_any_file_is_blamed_on_the_settings(tmp_path):
