@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
 from mmengine.registry import TRANSFORMS
+from PIL import Image
 
 from tests.datasets.small_sources import (
     COUNT,
