@@ -1,7 +1,5 @@
 """The lines printed at the end put the backbone into the libraries' stock networks, whose other settings stay."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from mmengine.config import Config
@@ -64,8 +62,3 @@ def test_the_printed_lines_put_the_backbone_into_a_stock_network(tmp_path, expor
     for kept in ('out_indices', 'strides', 'dilations', 'frozen_stages', 'norm_eval'):
         if kept in stock:
             assert cfg.model.backbone[kept] == stock[kept]
-
-
-def test_the_checkpoint_is_found_from_any_folder(tmp_path, exported, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert usage(Path()) == exported[2]

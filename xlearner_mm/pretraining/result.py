@@ -56,7 +56,7 @@ def usage(out: Path) -> str:
         "custom_imports = dict(imports=['xlearner_mm'])\n"
         'model = dict(backbone=dict(\n'
         f"    type='XLearnerResNet', depth={settings['depth']}{of_width},\n"
-        f"    init_cfg=dict(type='Pretrained', checkpoint={str((out / BACKBONE).absolute())!r})))\n"
+        f"    init_cfg=dict(type='Pretrained', checkpoint={str(shown(out) / BACKBONE)!r})))\n"
         f'# in_channels of necks and heads that read its levels: {meta["channels"]}'
     )
 
