@@ -163,8 +163,8 @@ def test_a_class_in_validation_masks_alone_is_said(tmp_path, names):
 @pytest.mark.parametrize(
     ('values', 'names', 'message'),
     [
-        ((0,), (), r'0 alone.*two classes'),
-        ((1, 255), (), r'1, 255 alone.*two classes'),
+        ((0,), (), r'0 alone; expected two classes: number and name another$'),
+        ((1, 255), (), r'1, 255 alone, and 255 .*two classes: write 0 in place of 255, .*, or number'),
         ((0, 1), ('1 road', '2 car'), r'0, 1 alone beside 0, which is none by classes\.txt.*two classes'),
     ],
 )
@@ -196,6 +196,20 @@ def test_names_without_that_of_zero_are_refused_with_both_fixes(tmp_path):
     text(write(tmp_path / 'a') / 'classes.txt', 'road', 'car')
     with pytest.raises(SourceError, match=r"names 2 classes.*has 2: add.*'1 NAME'"):
         found('seg', tmp_path / 'a', tmp_path)
+
+
+def test_the_advice_on_two_values_and_one_name_leads_to_two_classes(tmp_path):
+    path = write(tmp_path / 'a', values=(0, 1)) / 'classes.txt'
+    text(path, 'road')
+    with pytest.raises(SourceError, match=r"names 1 classes.*has 1: add .*'0 background' and '1 road'") as error:
+        found('seg', tmp_path / 'a', tmp_path)
+    assert '1 NAME' not in str(error.value)
+    text(path, '1 road')
+    with pytest.raises(SourceError, match=r"beside 0, .*: name 0 as .*'0 background' and '1 road' do, or") as error:
+        found('seg', tmp_path / 'a', tmp_path)
+    assert '255' not in str(error.value)
+    text(path, '0 background', '1 road')
+    assert found('seg', tmp_path / 'a', tmp_path).classes == ('background', 'road')
 
 
 def test_images_and_masks_without_the_other_are_left_out_and_said(tmp_path):

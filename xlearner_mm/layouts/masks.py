@@ -68,7 +68,7 @@ def classes_of_masks(folder: Folder, train: Mapping[str, str], val: Mapping[str,
     classes = _numbered(folder, used) if stated is None else _named(folder, stated, used, where, all_read)
     names = dict(enumerate(classes.names, start=int(classes.zero_is_none)))
     if stated is not None and len(trained - none) < 2:
-        _refuse_one_class(folder, values, train, f' beside 0, which is none by {stated.file}')
+        _refuse_one_class(folder, values, train, stated)
     folder.note_some(
         f'classes without a pixel in the {sum(image in train for image in values):,} training masks that were read, '
         'but in validation, where they count as errors',
@@ -151,14 +151,24 @@ def _several_bands(folder: Folder, mask: str, values: np.ndarray) -> SourceError
 
 
 def _refuse_one_class(
-    folder: Folder, values: Mapping[str, Sequence[int]], train: Mapping[str, str], beside: str = ''
+    folder: Folder, values: Mapping[str, Sequence[int]], train: Mapping[str, str], none_by: ClassNames | None = None
 ) -> None:
+    """Raise a SourceError: training masks hold one class alone, where ``none_by`` says that 0 is none."""
     first = next(image for image in values if image in train)
     found = sorted({value for image, found in values.items() if image in train for value in found})
     held = shortened([str(value) for value in found])
+    beside, fixes = '', []
+    if none_by is not None and 0 in found:
+        named = next((name for value, name in sorted(none_by.names.items()) if value), 'NAME')
+        beside = f' beside 0, which is none by {none_by.file}'
+        fixes.append(f"name 0 as a class in {none_by.file}, as '0 background' and '1 {named}' do")
+    if IGNORED in found:
+        beside += f', and {IGNORED} stands for no class'
+        free = next(value for value in range(IGNORED) if value not in found)
+        fixes.append(f'write {free} in place of {IGNORED}, if that is a class')
     raise folder.refusal(
-        f'and the other training masks hold {held} alone{beside}, and {IGNORED} stands for no class; expected two '
-        f'classes: write 1 in place of {IGNORED}, if that is a class, or number and name another',
+        f'and the other training masks hold {held} alone{beside}; expected two classes: '
+        f'{", or ".join([*fixes, "number and name another"])}',
         train[first],
     )
 
@@ -180,6 +190,14 @@ def _zero_is_none(stated: ClassNames) -> bool:
     return stated.names.get(0, _NO_CLASS[0]).lower() in _NO_CLASS
 
 
+def _names_that_lack_zero(names: Mapping[int, str]) -> str:
+    """Return the end of a message about names, one less than values, of which that of 0 may be missing."""
+    if len(names) > 1:
+        return ", or write '1 NAME' and so on if 0 stands for no class"
+    # Where 0 stands for no class, the other one would be alone, and refused.
+    return '' if names[0].lower() == 'background' else f", such as '0 background' and '1 {names[0]}'"
+
+
 def _named(
     folder: Folder, stated: ClassNames, used: Sequence[int], where: Mapping[int, str], all_read: bool
 ) -> MaskClasses:
@@ -195,8 +213,7 @@ def _named(
         )
     unnamed = [value for value in used if value not in names and not (zero_is_none and value == 0)]
     if unnamed:
-        shifted = unnamed == [len(names)] and not zero_is_none
-        also = ", or write '1 NAME' and so on if 0 stands for no class" if shifted else ''
+        also = _names_that_lack_zero(names) if unnamed == [len(names)] and not zero_is_none else ''
         raise folder.refusal(
             f'names {len(names)} classes, of the values {first} to {first + len(names) - 1}, but {where[unnamed[-1]]} '
             f'has {unnamed[-1]}: add the missing names{also}',
