@@ -33,14 +33,18 @@ def text(path, *lines, encoding='utf-8'):
     path.write_text(''.join(f'{line}\n' for line in lines), encoding=encoding)
 
 
-def coco(path, images, classes=('cat', 'dog'), size=(WIDTH, HEIGHT)):
-    """Write a COCO file of images, each with objects as (class, box), or one of a class in turn where it has none."""
+def coco(path, images, classes=('cat', 'dog'), size=(WIDTH, HEIGHT), crowds=()):
+    """Write a COCO file of images, each with objects as (class, box), or one of a class in turn where it has none.
+
+    Objects of the images in ``crowds`` are ``iscrowd``.
+    """
     objects = images if isinstance(images, dict) else {n: [(classes[i % 2], BOX)] for i, n in enumerate(images)}
     stated = dict(width=size[0], height=size[1]) if size else {}
     listed = [dict(id=i, file_name=name, **stated) for i, name in enumerate(objects)]
+    crowded = [int(name in crowds) for name in objects]
     pairs = [(i, cls, box) for i, found in enumerate(objects.values()) for cls, box in found]
     annotations = [
-        dict(id=n, image_id=i, category_id=classes.index(cls) + 1, bbox=box, area=box[2] * box[3], iscrowd=0)
+        dict(id=n, image_id=i, category_id=classes.index(cls) + 1, bbox=box, area=box[2] * box[3], iscrowd=crowded[i])
         for n, (i, cls, box) in enumerate(pairs, start=1)
     ]
     categories = [dict(id=n, name=name) for n, name in enumerate(classes, start=1)]

@@ -79,6 +79,43 @@ class TestCoco:
         assert '3.jpg' not in boxes(layout)
         assert boxes(layout, 'val')['9.jpg'] == []
 
+    def test_training_objects_that_are_all_ignored_are_refused(self, tmp_path):
+        images = pictures(tmp_path / 'images', *NAMES)
+        coco(tmp_path / 'train.json', images[:6], crowds=NAMES)
+        coco(tmp_path / 'val.json', images[6:])
+        with pytest.raises(SourceError, match=r"'mine'.*training images, but all are ignored; expected .* iscrowd.* 0"):
+            found('det', tmp_path, tmp_path)
+
+    def test_validation_objects_that_are_all_ignored_are_refused(self, tmp_path):
+        images = pictures(tmp_path / 'images', *NAMES)
+        coco(tmp_path / 'train.json', images[:6])
+        coco(tmp_path / 'val.json', images[6:], crowds=NAMES)
+        with pytest.raises(SourceError, match=r'no validation object of the trained classes \(cat, dog\)'):
+            found('det', tmp_path, tmp_path)
+
+    def test_a_class_of_ignored_training_objects_is_left_out_and_said(self, tmp_path):
+        images = pictures(tmp_path / 'images', *NAMES)
+        objects = {n: [(('cat', 'dog', 'owl')[i % 3], BOX)] for i, n in enumerate(images)}
+        coco(tmp_path / 'train.json', dict(list(objects.items())[:6]), ('cat', 'dog', 'owl'), crowds=['1.jpg', '4.jpg'])
+        coco(tmp_path / 'val.json', dict(list(objects.items())[6:]), ('cat', 'dog', 'owl'))
+        layout = found('det', tmp_path, tmp_path)
+        assert layout.classes == ('cat', 'owl')
+        assert set(boxes(layout)) == {'0.jpg', '2.jpg', '3.jpg', '5.jpg'}
+        assert noted(layout, 'all ignored', 'left out: 1 (dog)')
+        assert noted(layout, 'no class that is learned', '2 (images/1.jpg, images/4.jpg)')
+        assert not noted(layout, 'validation alone')
+
+    def test_a_split_leaves_objects_that_count_in_both_parts(self, tmp_path):
+        names = pictures(tmp_path / 'images', *(f'{i}.jpg' for i in range(30)))
+        objects = {n: [('dog' if i % 3 else 'cat', BOX)] for i, n in enumerate(names)}
+        coco(tmp_path / 'all.json', objects, crowds=[n for i, n in enumerate(names) if i % 3 and i > 6])
+        layout = found('det', tmp_path, tmp_path)
+        for part in ('train', 'val'):
+            assert {cls for found in boxes(layout, part).values() for cls, _, ignored in found if not ignored} == {
+                'cat',
+                'dog',
+            }
+
     def test_a_split_leaves_rare_classes_in_both_parts(self, tmp_path):
         names = pictures(tmp_path / 'images', *(f'{i}.jpg' for i in range(40)))
         objects = {n: [('cat', BOX), *([('dog', BOX)] if i % 20 == 0 else [])] for i, n in enumerate(names)}
@@ -227,6 +264,8 @@ class TestVoc:
     def test_boxes_are_those_of_the_stock_reader_of_voc(self, tmp_path):
         root = tmp_path / 'traffic'
         self.write(root, objects=[('cat', (21.7, 13, 61, 49), 0), ('dog', (1, 1, 30, 30), 1)], size=None)
+        for i in (0, 1):  # one of them is trained
+            voc(root / f'Annotations/{i}.xml', f'{i}.jpg', [('dog', (1, 1, 30, 30), 0)], size=None)
         layout = found('det', root, tmp_path)
         text(root / 'train.txt', *(name.removesuffix('.jpg') for name in boxes(layout)))
         settings = dict(ann_file='train.txt', data_prefix=dict(sub_data_root=''), metainfo=dict(classes=layout.classes))
@@ -241,7 +280,12 @@ class TestVoc:
             ]
             for info in (stock.get_data_info(i) for i in range(len(stock)))
         }
-        assert len(expected) == 9
+        assert len(expected) == 8
+        assert {(cls, ignored) for found in expected.values() for cls, _, ignored in found} == {
+            ('cat', 0),
+            ('dog', 0),
+            ('dog', 1),
+        }
         assert boxes(layout) == expected
 
     def test_labels_without_images_and_images_without_labels_are_left_out_and_said(self, tmp_path):

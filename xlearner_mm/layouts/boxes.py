@@ -29,6 +29,11 @@ class Annotated:
     ignored: list[bool]
     where: str
 
+    @property
+    def counted(self) -> list[str]:
+        """Class names of the objects that are not ignored."""
+        return [name for name, ignored in zip(self.names, self.ignored, strict=True) if not ignored]
+
 
 @dataclass
 class Boxes:

@@ -31,6 +31,7 @@ def recognize_detection(folder: Folder, seed: int) -> Layout | None:
         return None
     train, val, from_split = _parts(folder, boxes, seed)
     classes = _trained_classes(folder, boxes.classes, train, val)
+    train = _of_classes(folder, train, classes)
     files = [each.image for each in train], [each.image for each in val]
     note_shared_images(folder, *files, seed)
     splits = {
@@ -133,27 +134,43 @@ def _without(annotated: Annotated, faults: Mapping[int, str]) -> Annotated:
 
 def _rarest_classes(images: Sequence[Annotated]) -> list[int]:
     """Return the number of the rarest class of each image, so that a split by it leaves rare classes in both parts."""
-    counts = Counter(name for each in images for name in set(each.names))
+    counts = Counter(name for each in images for name in dict.fromkeys(each.counted))
     numbers = {name: number for number, name in enumerate(counts)}
-    return [numbers[min(each.names, key=lambda name: (counts[name], name))] for each in images]
+    rarest = [min(each.counted, key=lambda name: (counts[name], name), default='') for each in images]
+    return [numbers.get(name, len(numbers)) for name in rarest]
 
 
 def _trained_classes(
     folder: Folder, classes: Sequence[str], train: Sequence[Annotated], val: Sequence[Annotated]
 ) -> tuple[str, ...]:
-    """Return the classes with training objects, and say which have none."""
-    trained = Counter(name for each in train for name in each.names)
-    validated = Counter(name for each in val for name in each.names)
+    """Return the classes with training objects that are not ignored, and say which have none."""
+    trained = Counter(name for each in train for name in each.counted)
+    validated = Counter(name for each in val for name in each.counted)
+    ignored = {name for each in train for name in each.names if not trained[name]}
     if not trained:
-        raise folder.refusal('has no object in its training images; expected boxes: check the label files')
-    for name in [name for name in classes if validated[name] and not trained[name]]:
+        held = 'objects in its training images, but all are ignored' if ignored else 'no object in its training images'
+        fix = 'set iscrowd, or difficult in VOC, to 0 for those to learn' if ignored else 'check the label files'
+        raise folder.refusal(f'has {held}; expected boxes: {fix}')
+    folder.note_some(
+        'classes whose training objects are all ignored (iscrowd, or difficult in VOC), left out', sorted(ignored)
+    )
+    for name in [name for name in classes if validated[name] and not trained[name] and name not in ignored]:
         others = [other for other in trained if not validated[other]]
         note_untrained(folder, name, f'{validated[name]:,} object(s)', others)
-    folder.note_some('classes without objects, left out', [n for n in classes if not trained[n] and not validated[n]])
+    without = [name for name in classes if not trained[name] and not validated[name] and name not in ignored]
+    folder.note_some('classes without objects, left out', without)
     folder.note_some('classes without validation objects', [n for n in classes if trained[n] and not validated[n]])
     if not any(validated[name] for name in trained):
         raise folder.refusal(f'has no validation object of the trained classes ({shortened(list(trained))}): add some')
     return tuple(name for name in classes if trained[name])
+
+
+def _of_classes(folder: Folder, images: Sequence[Annotated], classes: Sequence[str]) -> list[Annotated]:
+    """Return the training images with objects of the classes, ignored or not, as the stock dataset keeps them."""
+    kept = [each for each in images if not set(classes).isdisjoint(each.names)]
+    names = [each.image for each in images if set(classes).isdisjoint(each.names)]
+    folder.note_some('training images with objects of no class that is learned, left out', names)
+    return kept
 
 
 def _split(
