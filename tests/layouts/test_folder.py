@@ -72,6 +72,13 @@ def test_an_image_is_found_by_any_end_of_its_path(tmp_path):
         folder.resolve('1.jpg')
 
 
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-be', 'cp1252'])
+def test_texts_are_read_as_windows_writes_them(tmp_path, encoding):
+    pictures(tmp_path / 'a', '1.jpg')
+    text(tmp_path / 'a/names.txt', *(['\ufeffMöwe'] if encoding == 'utf-16-be' else ['Möwe']), encoding=encoding)
+    assert opened(tmp_path / 'a', tmp_path).read_text('names.txt').splitlines() == ['Möwe']
+
+
 def test_hidden_files_and_links_to_a_folder_above_are_left_out(tmp_path):
     pictures(tmp_path / 'a', 'x/1.jpg', 'x/.hidden.jpg', '.cache/2.jpg', '__MACOSX/3.jpg')
     (tmp_path / 'a/x/loop').symlink_to(tmp_path / 'a')

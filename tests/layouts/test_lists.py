@@ -131,6 +131,13 @@ def test_files_of_windows_and_of_other_spellings_of_umlauts_are_read(tmp_path):
     assert layout.train.images + layout.val.images == 11
 
 
+@pytest.mark.parametrize('file', ['labels.csv', 'labels.txt'])
+def test_files_of_powershell_are_read(root, tmp_path, file):
+    text(root / file, *pairs((0, 1), form='{},{}' if file == 'labels.csv' else '{} {}'), encoding='utf-16')
+    text(root / 'classes.txt', 'Möwe', 'dog', encoding='utf-16')
+    assert found('cls', root, tmp_path).classes == ('Möwe', 'dog')
+
+
 def test_images_without_labels_are_left_out_and_said(root, tmp_path):
     text(root / 'labels.csv', 'file,label', *pairs(names=NAMES[:8]), '8.jpg,')
     layout = found('cls', root, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import unicodedata
@@ -245,9 +246,11 @@ class Folder:
         return str(path)
 
     def read_text(self, file: str) -> str:
-        """Read a text file as UTF-8 with or without a mark, or as Windows writes it in Western Europe."""
+        """Return a text in UTF-8 with or without a mark, UTF-16 with one, or the code of Windows in Western Europe."""
         with open(self.at(file), 'rb') as opened:
             content = opened.read()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # of PowerShell's `>`
+            return content.decode('utf-16', errors='replace')
         try:
             return content.decode('utf-8-sig')
         except UnicodeDecodeError:
