@@ -72,6 +72,17 @@ def test_an_image_is_found_by_any_end_of_its_path(tmp_path):
         folder.resolve('1.jpg')
 
 
+def test_an_image_is_found_in_another_case_if_one_has_that_name(tmp_path):
+    pictures(tmp_path / 'a', '1.JPG', 'B.jpg', 'b.JPG', 'x/C.jpg', 'y/c.jpg')
+    folder = opened(tmp_path / 'a', tmp_path)
+    assert folder.resolve('x/1.jpg') == '1.JPG'
+    assert folder.resolve('b.JPG') == 'b.JPG'
+    assert folder.resolve('x/C.JPG') == 'x/C.jpg'
+    assert folder.candidates('CAT') == []
+    with pytest.raises(SourceError, match=r"'b\.jpg' \(B\.jpg, b\.JPG\)"):
+        folder.resolve('b.jpg')
+
+
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-be', 'cp1252'])
 def test_texts_are_read_as_windows_writes_them(tmp_path, encoding):
     pictures(tmp_path / 'a', '1.jpg')

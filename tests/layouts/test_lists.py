@@ -162,6 +162,39 @@ def test_a_list_that_contradicts_the_folder_is_refused_by_name(root, tmp_path, l
         found('cls', root, tmp_path)
 
 
+@pytest.mark.parametrize('file', ['labels.csv', 'labels.txt'])
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        ([*NAMES[:3], *(f'gone {i}.jpg' for i in range(7))], r'7 of 10 images .*\(gone 0\.jpg, .*\): add them, or'),
+        ([f'{i}.png' for i in range(10)], r'10 of 10 .*\(0\.png, .*: correct the suffixes, as in .*0\.jpg, or add'),
+    ],
+)
+def test_a_list_of_mostly_missing_images_is_refused_as_a_list(root, tmp_path, file, names, message):
+    text(root / file, *pairs(('golden retriever', 'poodle'), names, '{},{}' if file == 'labels.csv' else '{} {}'))
+    with pytest.raises(SourceError, match=rf"'mine'.*{file} names {message}"):
+        found('cls', root, tmp_path)
+
+
+def test_names_may_differ_by_case(root, tmp_path):
+    text(root / 'labels.csv', 'file,label', *pairs(names=[name.upper() for name in NAMES]))
+    layout = found('cls', root, tmp_path)
+    assert set(labels(layout) | labels(layout, 'val')) == set(NAMES)
+
+
+def test_a_list_of_mostly_missing_images_beside_another_or_class_folders_is_left_and_said(root, tmp_path):
+    gone = pairs(names=[f'gone{i}.jpg' for i in range(10)])
+    text(root / 'train.csv', 'file,label', *pairs())
+    text(root / 'test.csv', 'file,label', *gone)
+    assert noted(found('cls', root, tmp_path), 'not used', 'images are not in the folder', '1 (test.csv)')
+    pictures(tmp_path / 'food', *(f'{cls}/{cls}{i}.jpg' for cls in ('pie', 'soup') for i in range(5)))
+    text(tmp_path / 'food/labels.csv', 'file,label', *gone)
+    layout = found('cls', tmp_path / 'food', tmp_path)
+    assert layout.kind == 'class folders'
+    assert noted(layout, 'not used', 'images are not in the folder', '1 (labels.csv)')
+    assert sum('no validation part' in note for note in layout.notes) == 1
+
+
 def test_a_table_of_other_things_leaves_class_folders_alone(tmp_path):
     names = pictures(tmp_path / 'pets', *(f'{cls}/{cls}{i}.jpg' for cls in ('cat', 'dog') for i in range(5)))
     text(tmp_path / 'pets/sizes.csv', 'file,width,height', *(f'{name},96,72' for name in names))

@@ -186,6 +186,13 @@ class Folder:
         return found
 
     @cached_property
+    def _by_name_in_any_case(self) -> dict[str, list[str]]:
+        found = defaultdict(list)
+        for image in self.images:
+            found[_same_text(image.rsplit('/', 1)[-1]).casefold()].append(image)
+        return found
+
+    @cached_property
     def images_by_key(self) -> dict[str, str]:
         """Key -> image in no folder of labels, see :func:`key_of`.
 
@@ -202,12 +209,16 @@ class Folder:
     def candidates(self, named: str, part: str | None = None) -> list[str]:
         """Return the images that a label file may name: those whose folders agree best.
 
+        A name with a suffix that no image has is looked for in any case, as Windows does.
+
         Args:
             named: path in another folder, or name, with or without suffix.
             part: the part of the label file, which decides between images of the same name. Defaults to None.
         """
         wanted = [each for each in _same_text(named.strip().replace('\\', '/')).split('/') if each not in ('', '.')]
         found = self._by_name.get(wanted[-1], []) if wanted else []
+        if not found and wanted and is_image(wanted[-1]):
+            found = self._by_name_in_any_case.get(wanted[-1].casefold(), [])
         if len(found) < 2:
             return found
         shared = {image: _shared(_same_text(image).split('/')[:-1], wanted[:-1]) for image in found}

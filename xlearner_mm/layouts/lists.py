@@ -8,10 +8,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xlearner_mm.datasets.classes import shortened
-from xlearner_mm.layouts.class_folders import Labeled
+from xlearner_mm.errors import SourceError
+from xlearner_mm.layouts.class_folders import Labeled, find_class_folders
 from xlearner_mm.layouts.folder import PART_OF, Folder, is_image, part_of_name, place, take_test
 from xlearner_mm.layouts.names import find_class_names, names_classes
 
@@ -43,6 +44,7 @@ class _Table:
         label: column of the labels, or None where the folders of images are the classes.
         part: column of the parts, or None without one.
         part_of: value of that column -> part.
+        is_here: whether the folder holds most of the images.
     """
 
     file: str
@@ -51,6 +53,7 @@ class _Table:
     label: int | None
     part: int | None
     part_of: Mapping[str, str]
+    is_here: bool
 
 
 def find_lists(folder: Folder) -> Labeled | None:
@@ -61,13 +64,13 @@ def find_lists(folder: Folder) -> Labeled | None:
     is called as, or else for training.
 
     Raises:
-        SourceError: a list that cannot be understood, or contradicts another.
+        SourceError: a list that cannot be understood, contradicts another, or names images that are not there.
     """
     files = [file for file in folder.files if file.lower().endswith(_SUFFIXES) and file.count('/') < 2]
     texts = [file for file in files if file.lower().endswith('.txt')]
     if len(texts) > _MOST_FILES:
         files = [file for file in files if file not in set(texts)]
-    tables = [table for file in files if (table := _read(folder, file))]
+    tables = _of_images_here(folder, [table for file in files if (table := _read(folder, file))])
     stated = [table for table in tables if _part_of(table.file) or table.part is not None]
     unused = [table.file for table in tables if stated and table not in stated]
     folder.note_some('lists that state no part, not used beside those that do', unused)
@@ -106,11 +109,11 @@ def _read(folder: Folder, file: str) -> _Table | None:
     width = max(map(len, rows), default=0)
     rows = [[*row, *[''] * (width - len(row))] for row in rows]
     probed = rows[1 : _PROBED + 1] or rows
-    if not width:
+    column = _column_of_images(folder, probed) if width else None
+    if column is None:
         return None
-    found = [sum(_names_image(folder, row[c]) for row in probed) for c in range(width)]
-    image = max(range(width), key=found.__getitem__)
-    if 2 * found[image] < len(probed) or (names_classes(file) and not is_image(probed[0][image])):
+    image, is_here = column
+    if names_classes(file) and not is_image(probed[0][image]):
         return None
     has_header = len(rows) > 1 and not is_image(rows[0][image]) and not folder.candidates(rows[0][image])
     header = [name.lower() for name in rows[0]] if has_header else []
@@ -121,8 +124,37 @@ def _read(folder: Folder, file: str) -> _Table | None:
     named = [header.index(name) for name in _LABEL if name in header and header.index(name) in columns]
     label = [*named, *columns, None][0]
     part_of = _PART_OF_FLAG if part is not None and header[part] == _FLAG else PART_OF
-    table = _Table(file, rows[has_header:], image, label, part, part_of)
-    return table if named else _without_named_label(folder, table, columns, rows[0] if header else [])
+    table = _Table(file, rows[has_header:], image, label, part, part_of, is_here)
+    return table if named or not is_here else _without_named_label(folder, table, columns, rows[0] if header else [])
+
+
+def _column_of_images(folder: Folder, rows: Sequence[Sequence[str]]) -> tuple[int, bool] | None:
+    """Return the column that names images, and whether the folder holds most of them; None without such a column."""
+    columns = range(len(rows[0]))
+    found = [sum(_names_image(folder, row[c]) for row in rows) for c in columns]
+    image = max(columns, key=found.__getitem__)
+    if 2 * found[image] >= len(rows):
+        return image, True
+    named = [c for c in columns if all(is_image(row[c]) for row in rows)]
+    return (named[0], False) if named else None
+
+
+def _of_images_here(folder: Folder, tables: Sequence[_Table]) -> list[_Table]:
+    """Return the tables whose images the folder holds; the others are noted beside such, or beside class folders.
+
+    Raises:
+        SourceError: there is neither, and one states labels.
+    """
+    here = [table for table in tables if table.is_here]
+    others = [table for table in tables if not table.is_here]
+    labeled = next((table for table in others if table.label is not None), None)
+    if labeled is not None and not here:
+        classes = find_class_folders(replace(folder, notes=[]))  # what it notes is noted when they are read
+        if classes is None or len(set(classes.parts['train'].values())) < 2:
+            names = [row[labeled.image] for row in labeled.rows]
+            raise _missing(folder, labeled, [name for name in names if not folder.candidates(name)])
+    folder.note_some('lists not used, as most of their images are not in the folder', [each.file for each in others])
+    return here
 
 
 def _without_named_label(folder: Folder, table: _Table, columns: Sequence[int], header: list[str]) -> _Table | None:
@@ -160,13 +192,19 @@ def _rows(folder: Folder, lines: Sequence[str]) -> list[list[str]]:
 
 
 def _cells(folder: Folder, line: str) -> list[str]:
-    """Return the cells of a line without delimiter: the longest name of an image that it begins with, and the label."""
+    """Return the cells of a line without delimiter: the longest name of an image that it begins with, and the label.
+
+    A name is that of an image in the folder, or else ends as one.
+    """
+    line = line.strip()
     if folder.candidates(line):
         return [line]
-    for space in reversed(list(re.finditer(r'\s+', line.strip()))):
-        image, label = line.strip()[: space.start()], line.strip()[space.end() :]
-        if folder.candidates(image) and not _NUMBERS.fullmatch(label):
-            return [image, label]
+    spaces = list(re.finditer(r'\s+', line))
+    for is_here in (True, False):
+        for space in reversed(spaces):
+            image, label = line[: space.start()], line[space.end() :]
+            if (folder.candidates(image) if is_here else is_image(image)) and not _NUMBERS.fullmatch(label):
+                return [image, label]
     return line.rsplit(maxsplit=1)
 
 
@@ -233,15 +271,22 @@ def _images(folder: Folder, table: _Table) -> dict[str, dict[str, str]]:
                 table.file,
             )
     if missing:
-        raise folder.refusal(
-            f'names {len(missing):,} of {len(table.rows):,} images that the folder does not hold '
-            f'({shortened(missing)}): add them, or remove them from the file',
-            table.file,
-        )
+        raise _missing(folder, table, missing)
     folder.note_some(f'images without label in {table.file}, left out', unlabeled)
     if table.part is None and of_file is None and 'train' not in parts:
         return {'train': {image: label for images in parts.values() for image, label in images.items()}}
     return parts
+
+
+def _missing(folder: Folder, table: _Table, names: Sequence[str]) -> SourceError:
+    """Return the error of a list of images that the folder does not hold, or holds with other suffixes."""
+    renamed = folder.candidates(os.path.splitext(names[0])[0])
+    fix = f'correct the suffixes, as in {renamed[0]}, or ' if renamed else ''
+    return folder.refusal(
+        f'names {len(names):,} of {len(table.rows):,} images that the folder does not hold ({shortened(names)}): '
+        f'{fix}add them, or remove them from the file',
+        table.file,
+    )
 
 
 def _stated_part(folder: Folder, table: _Table, row: Sequence[str]) -> str | None:
