@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.datasets.small_sources import turned
+from tests.fixtures.pictures import HEIGHT, WIDTH
 from tests.layouts.folders import found, mask, noted, pictures, read, text
 from xlearner_mm.datasets.stock_datasets import build_deferred
 from xlearner_mm.errors import BadImageError, SourceError
@@ -239,6 +241,21 @@ def test_images_and_masks_without_the_other_are_left_out_and_said(tmp_path):
 def test_masks_that_are_no_maps_of_classes_are_refused_by_name(tmp_path, settings, message):
     write(tmp_path / 'a', **settings)
     with pytest.raises(SourceError, match=rf"'mine'.*{message}"):
+        found('seg', tmp_path / 'a', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('values', 'kind', 'message'),
+    [
+        ((0, 1, 2), np.float32, r'holds floating-point numbers \(float32\).*0 to 254.*: save them as a PNG of 8 bits'),
+        ((-1, 0, 1), np.int32, r'has the value -1; expected class numbers from 0 to 254, and 255 for none'),
+    ],
+)
+def test_values_that_are_no_class_numbers_are_refused(tmp_path, values, kind, message):
+    write(tmp_path / 'a', tail='.tif')
+    values = np.tile(np.resize(np.array(values, kind), WIDTH), (HEIGHT, 1))
+    Image.fromarray(values).save(tmp_path / 'a/masks/3.tif')
+    with pytest.raises(SourceError, match=rf"'mine'.*masks/3\.tif {message}"):
         found('seg', tmp_path / 'a', tmp_path)
 
 

@@ -100,12 +100,8 @@ def _read(folder: Folder, image: str, mask: str) -> list[int]:
         raise _lossy(folder, mask)
     if values.ndim == 3:
         raise _several_bands(folder, mask, values)
-    if values.dtype.kind not in 'biu' or values.max() > IGNORED:
-        raise folder.refusal(
-            f'has the value {values.max():g}; expected class numbers from 0 to 254, and {IGNORED} for none: number the '
-            'classes so',
-            mask,
-        )
+    if values.dtype.kind not in 'biu' or values.min() < 0 or values.max() > IGNORED:
+        raise _no_class_numbers(folder, mask, values)
     size, reason = open_picture(folder.at(image), decode=False, as_shown=True)
     if size is None:
         raise folder.bad_image(image, str(reason))
@@ -136,6 +132,15 @@ def _lossy(folder: Folder, mask: str) -> SourceError:
         'keeps the damage)',
         mask,
     )
+
+
+def _no_class_numbers(folder: Folder, mask: str, values: np.ndarray) -> SourceError:
+    expected = f'expected class numbers from 0 to 254, and {IGNORED} for none'
+    if values.dtype.kind not in 'biu':
+        fix = "save them as a PNG of 8 bits: Image.fromarray(values.astype('uint8')).save('x.png')"
+        return folder.refusal(f'holds floating-point numbers ({values.dtype}); {expected}: {fix}', mask)
+    wrong = values.min() if values.min() < 0 else values.max()
+    return folder.refusal(f'has the value {wrong}; {expected}: number the classes so', mask)
 
 
 def _several_bands(folder: Folder, mask: str, values: np.ndarray) -> SourceError:
