@@ -190,6 +190,14 @@ class TestCoco:
             (lambda c: c['images'].append(dict(id=99, file_name='gone.jpg', width=9, height=9)), r'1 of 11.*gone\.jpg'),
             (lambda c: c['annotations'][0].update(category_id=7), r'category 7'),
             (lambda c: c['annotations'][0].update(image_id=77), r'1 images that it does not list'),
+            (
+                lambda c: [each.update(id=str(each['id'])) for each in c['images']],
+                r"image_id is a number, 0, where the id is text, '0'; expected the same type: write both as numbers",
+            ),
+            (
+                lambda c: [each.update(category_id=str(each['category_id'])) for each in c['annotations']],
+                r"category_id is text, '1', where the id is a number, 1; expected the same type",
+            ),
             (lambda c: c['annotations'][0].pop('bbox'), r"annotations without \['bbox'\]"),
             (lambda c: c['annotations'][0].update(bbox=[1, 2, 3]), r'bbox \[1, 2, 3\]'),
             (lambda c: c['images'][0].pop('file_name'), r"images without \['file_name'\]"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,7 @@ def _annotated(folder: Folder, file: str, part: str, content: Mapping[str, Any])
     objects = defaultdict(list)
     for found in content['annotations']:
         if found['category_id'] not in names:
+            _refuse_other_type(folder, file, 'category_id', found['category_id'], names)
             raise folder.refusal(f'has an object of category {found["category_id"]!r}, which it does not define', file)
         objects[found['image_id']].append(found)
     named = [entry['file_name'] for entry in content['images']]
@@ -143,10 +144,23 @@ def _annotated(folder: Folder, file: str, part: str, content: Mapping[str, Any])
             )
         )
     if objects:
+        _refuse_other_type(folder, file, 'image_id', next(iter(objects)), [entry['id'] for entry in content['images']])
         raise folder.refusal(f'has objects of {len(objects):,} images that it does not list: add these images', file)
     prefixes = {path.removesuffix(name) if path.endswith(name) else None for name, path in paths.items()}
     prefix = prefixes.pop() if len(prefixes) == 1 and _is_complete(content) else None
     return images, prefix
+
+
+def _refuse_other_type(folder: Folder, file: str, key: str, stated: Any, ids: Iterable[Any]) -> None:
+    """Raise a SourceError if one of the ids is the same but for its type: 1 and '1' are two ids."""
+    same = next((each for each in ids if str(each) == str(stated)), None)
+    if same is not None:
+        kinds = ['text' if isinstance(each, str) else 'a number' for each in (stated, same)]
+        raise folder.refusal(
+            f'has an annotation whose {key} is {kinds[0]}, {stated!r}, where the id is {kinds[1]}, {same!r}; expected '
+            'the same type: write both as numbers',
+            file,
+        )
 
 
 def _is_complete(content: Mapping[str, Any]) -> bool:
