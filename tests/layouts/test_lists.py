@@ -152,6 +152,7 @@ def test_images_without_labels_are_left_out_and_said(root, tmp_path):
         (['file,label', *pairs(), 'gone.jpg,cat'], r'1 of 11 images.*gone\.jpg'),
         (['file,label', *pairs(), '0.jpg,dog'], r"0\.jpg two labels, 'cat' and 'dog'"),
         (['file,a,b', *pairs(form='{},{},1')], r"columns \['file', 'a', 'b'\].*'label'"),
+        (['file,Cat,Dog', *pairs(labels=('1,0', '0,1'))], r"0 and 1 for each class \(Cat, Dog\).*one column .*'label'"),
         (['file_name,width', *pairs((96, 72))], r"columns \['file_name', 'width'\].*'label'"),
         (['file,label,split', *pairs(form='{},{},maybe')], r"part 'maybe'.*train"),
     ],

@@ -27,6 +27,8 @@ _PART = ('split', 'set', 'subset', 'data set', 'partition', 'part')
 _FLAG = 'is_valid'
 """Fastai's column of the part."""
 _PART_OF_FLAG = {'true': 'val', '1': 'val', 'false': 'train', '0': 'train'}
+_FLAGS = {'0', '1', '0.0', '1.0'}
+"""Cells of one-hot columns, one for each class."""
 _BOXES = ('xmin', 'x_min', 'bbox', 'x1')
 """Columns of lists of boxes, which have a class as well."""
 _NUMBERS = re.compile(r'[\d\s.eE+-]+')
@@ -174,6 +176,13 @@ def _without_named_label(folder: Folder, table: _Table, columns: Sequence[int], 
     measured = header and all(_NUMBERS.fullmatch(row[columns[0]]) for row in table.rows[:_PROBED])
     if alone and not measured:
         return table
+    cells = [row[c] for row in table.rows[:_PROBED] for c in columns]
+    if header and not alone and set(cells) <= _FLAGS:
+        raise folder.refusal(
+            f'has a column of 0 and 1 for each class ({shortened([header[c] for c in columns])}), one-hot; expected '
+            "one column called 'label' that holds the class's name: write it, or move the file away",
+            table.file,
+        )
     stated = f'columns {header}' if header else f'{len(columns) + 1} columns and no header'
     raise folder.refusal(
         f"has {stated}; expected one called 'label' beside that of the images: name it so, or move the file away",
