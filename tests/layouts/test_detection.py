@@ -223,6 +223,22 @@ class TestCoco:
         with pytest.raises(SourceError, match=rf"'mine'.*boxes\.json.*{message}|'mine'.*{message}"):
             found('det', tmp_path, tmp_path)
 
+    @pytest.mark.parametrize('size', [(96, 72), None])
+    def test_corners_in_place_of_width_and_height_are_refused(self, tmp_path, size):
+        names = pictures(tmp_path / 'images', *NAMES)
+        boxes = [[50, 40, 90, 70] if i % 3 else [5, 5, 40, 40] for i in range(10)]
+        coco(tmp_path / 'all.json', {n: [('cat', box)] for n, box in zip(names, boxes, strict=True)}, size=size)
+        with pytest.raises(
+            SourceError,
+            match=r'all\.json has 6 of 10 boxes .*\[50, 40, 90, 70\] in images/1\.jpg of 96 x 72 .*corners.*x2 - x1',
+        ):
+            found('det', tmp_path, tmp_path)
+
+    def test_boxes_partly_outside_are_no_corners(self, tmp_path):
+        images = {n: [('cat', [60, 12, 50, 70])] for n in pictures(tmp_path / 'images', *NAMES)}
+        coco(tmp_path / 'all.json', images)
+        assert boxes(found('det', tmp_path, tmp_path))['0.jpg'][0][1] == (60, 12, 110, 82)
+
     def test_two_files_of_one_part_are_refused(self, tmp_path):
         for name in ('a.json', 'b.json'):
             coco(tmp_path / name, pictures(tmp_path / 'images', *NAMES))

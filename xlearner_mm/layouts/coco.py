@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ def find_coco(folder: Folder) -> Boxes | None:
         files[part] = file
         classes |= dict.fromkeys(category['name'] for category in content['categories'])
         parts[part], prefix = _annotated(folder, file, part, content)
+        _refuse_corners(folder, file, parts[part])
         if prefix is not None:
             stock[part] = file, prefix
     if not files:
@@ -149,6 +150,25 @@ def _annotated(folder: Folder, file: str, part: str, content: Mapping[str, Any])
     prefixes = {path.removesuffix(name) if path.endswith(name) else None for name, path in paths.items()}
     prefix = prefixes.pop() if len(prefixes) == 1 and _is_complete(content) else None
     return images, prefix
+
+
+def _refuse_corners(folder: Folder, file: str, images: Sequence[Annotated]) -> None:
+    """Raise a SourceError if most boxes leave their image, and fit into it as the corners x1, y1, x2, y2."""
+    owners = [each for each in images for _ in each.names]
+    boxes = np.concatenate([np.empty((0, 4)), *(each.boxes for each in images)])
+    sizes = np.array([each.size for each in owners]).reshape(-1, 2) + 1  # a pixel, for rounding
+    leaves = (boxes[:, :2] + boxes[:, 2:] > sizes).any(axis=1)
+    corners = leaves & ((boxes[:, :2] < boxes[:, 2:]) & (boxes[:, 2:] <= sizes)).all(axis=1)
+    if 2 * corners.sum() <= len(boxes):
+        return
+    first = int(corners.argmax())
+    box, (width, height) = ', '.join(f'{value:g}' for value in boxes[first]), owners[first].size
+    raise folder.refusal(
+        f'has {corners.sum():,} of {len(boxes):,} boxes that leave their images, such as [{box}] in '
+        f'{owners[first].image} of {width} x {height} pixels, and look like corners (x1, y1, x2, y2); expected x, y, '
+        'width and height: write x2 - x1 and y2 - y1 in place of x2 and y2',
+        file,
+    )
 
 
 def _refuse_other_type(folder: Folder, file: str, key: str, stated: Any, ids: Iterable[Any]) -> None:
