@@ -13,7 +13,7 @@ from xlearner_mm.layouts.folder import Folder
 from xlearner_mm.layouts.layout import Layout, Split
 from xlearner_mm.layouts.lists import find_lists
 from xlearner_mm.layouts.sampling import draw_split, measure_sizes, note_shared_images
-from xlearner_mm.layouts.spelling import note_untrained
+from xlearner_mm.layouts.spelling import note_spellings, note_untrained
 
 _READ_IN_FOLDERS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 """Suffixes that mmpretrain's ``CustomDataset`` finds in class folders."""
@@ -31,6 +31,7 @@ def recognize_classification(folder: Folder, seed: int) -> Layout | None:
         raise folder.refusal(
             f"has images of the class '{classes[0]}' alone; expected at least two classes: {fix}", labeled.file
         )
+    note_spellings(folder, classes)
     from_split = val is None
     if val is None:
         images, labels = list(train), [classes.index(name) for name in train.values()]

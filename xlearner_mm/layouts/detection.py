@@ -18,7 +18,7 @@ from xlearner_mm.layouts.coco import find_coco
 from xlearner_mm.layouts.folder import Folder, take_test
 from xlearner_mm.layouts.layout import Layout, Objects, Split
 from xlearner_mm.layouts.sampling import draw_split, measure_sizes, note_shared_images
-from xlearner_mm.layouts.spelling import note_untrained
+from xlearner_mm.layouts.spelling import note_spellings, note_untrained
 from xlearner_mm.layouts.voc import find_voc
 from xlearner_mm.layouts.yolo import find_yolo
 from xlearner_mm.sources import BadData
@@ -31,6 +31,7 @@ def recognize_detection(folder: Folder, seed: int) -> Layout | None:
         return None
     train, val, from_split = _parts(folder, boxes, seed)
     classes = _trained_classes(folder, boxes.classes, train, val)
+    note_spellings(folder, classes)
     train = _of_classes(folder, train, classes)
     files = [each.image for each in train], [each.image for each in val]
     note_shared_images(folder, *files, seed)

@@ -1,9 +1,10 @@
-"""Classes in validation alone: left out, or refused as another spelling of a trained class."""
+"""Spellings of classes: of those in validation alone, which are left out or refused, and of trained ones."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 
 from xlearner_mm.datasets.classes import did_you_mean
@@ -31,6 +32,17 @@ def note_untrained(folder: Folder, name: str, left_out: str, others: Iterable[st
             )
     near = did_you_mean(name, others)
     folder.notes.append(f"class '{name}' is in validation alone: its {left_out} are left out{near}")
+
+
+def note_spellings(folder: Folder, classes: Iterable[str]) -> None:
+    """Note the trained classes that are spellings of one name, see :func:`spelling`; they stay apart."""
+    groups = defaultdict(list)
+    for name in classes:
+        groups[spelling(name)].append(name)
+    folder.note_some(
+        'classes that differ by case, spaces or punctuation alone, rename them if they are one',
+        [' and '.join(names) for names in groups.values() if len(names) > 1],
+    )
 
 
 def spelling(name: str) -> str:
