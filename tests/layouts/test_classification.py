@@ -41,6 +41,22 @@ def test_the_split_depends_on_the_seed_alone(tmp_path):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_a_validation_folder_that_is_the_training_folder_is_left_out_and_said(tmp_path):
+    class_folders(tmp_path / 'pets', 'train/', count=4)
+    (tmp_path / 'pets/val').symlink_to('train')
+    layout = found('cls', tmp_path / 'pets', tmp_path)
+    assert layout.val.from_split
+    assert all('/train/' in info['img_path'] for info in read(layout) + read(layout, 'val'))
+    assert noted(layout, 'left out', 'val/ is train/')
+
+
+def test_a_link_within_a_class_folder_is_not_read_by_the_stock_dataset(tmp_path):
+    class_folders(tmp_path / 'pets', 'train/')
+    class_folders(tmp_path / 'pets', 'val/')
+    (tmp_path / 'pets/train/cat/more').symlink_to(tmp_path / 'pets/val/cat')
+    assert len(labels(found('cls', tmp_path / 'pets', tmp_path))) == 4
+
+
 def test_the_only_image_of_a_class_is_trained(tmp_path):
     class_folders(tmp_path / 'pets', '', count=10)
     pictures(tmp_path / 'pets', 'owl/o.jpg')

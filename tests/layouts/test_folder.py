@@ -90,6 +90,25 @@ def test_texts_are_read_as_windows_writes_them(tmp_path, encoding):
     assert opened(tmp_path / 'a', tmp_path).read_text('names.txt').splitlines() == ['Möwe']
 
 
+@pytest.mark.parametrize(('link', 'to'), [('a', 'm/train'), ('val', 'm/train'), ('m/a', 'm/train'), ('m/z', 'm/train')])
+def test_of_a_folder_and_a_link_to_it_the_folder_is_read(tmp_path, link, to):
+    pictures(tmp_path / 'a', 'm/train/1.jpg', '0/2.jpg')
+    (tmp_path / 'a' / link).symlink_to(tmp_path / 'a' / to)
+    folder = opened(tmp_path / 'a', tmp_path)
+    assert folder.images == ['0/2.jpg', 'm/train/1.jpg']
+    assert folder.notes == [f'links to folders that are read already, left out: 1 ({link}/ is {to}/)']
+
+
+def test_a_link_to_a_folder_elsewhere_is_read(tmp_path):
+    pictures(tmp_path / 'store', 'x/1.jpg')
+    pictures(tmp_path / 'a', '0.jpg')
+    for link in ('train', 'val'):
+        (tmp_path / 'a' / link).symlink_to(tmp_path / 'store')
+    folder = opened(tmp_path / 'a', tmp_path)
+    assert folder.images == ['0.jpg', 'train/x/1.jpg']
+    assert 'val/ is train/' in folder.notes[0]
+
+
 def test_hidden_files_and_links_to_a_folder_above_are_left_out(tmp_path):
     pictures(tmp_path / 'a', 'x/1.jpg', 'x/.hidden.jpg', '.cache/2.jpg', '__MACOSX/3.jpg')
     (tmp_path / 'a/x/loop').symlink_to(tmp_path / 'a')

@@ -110,7 +110,8 @@ class Folder:
         path: the folder with the data: the one given, or below it the only one.
         index: folder for the small files that a stock dataset reads in place of labels in other forms.
         files: all files by path relative to ``path``, sorted, without hidden ones and those of other programs.
-        strays: hidden folders and those of other programs, which stock datasets may read.
+        strays: folders that are left out, and that stock datasets may read: hidden ones, those of other programs, and
+            links to folders that are read already.
         notes: what was handled and should be said.
     """
 
@@ -132,7 +133,7 @@ class Folder:
         if not path.is_dir():
             found = 'is a file' if path.exists() else 'does not exist'
             raise SourceError(f"source '{source}': {path} {found}: give the folder that holds images and labels")
-        files, strays = _listed(path)
+        files, strays, links = _listed(path)
         while len(tops := {file.split('/')[0] for file in files if not _is_about(file)}) == 1:
             top = tops.pop()
             below = [file.removeprefix(f'{top}/') for file in files if file.startswith(f'{top}/')]
@@ -141,6 +142,7 @@ class Folder:
             path, files = path / top, below
             strays = [stray.removeprefix(f'{top}/') for stray in strays if stray.startswith(f'{top}/')]
         folder = cls(source, path, index, files, strays)
+        folder.note_some('links to folders that are read already, left out', links)
         if not folder.images:
             kinds = shortened(sorted({PurePosixPath(file).suffix or 'no suffix' for file in files}), 5)
             found = f'holds no image, but {len(files):,} other file(s) ({kinds})' if files else 'is empty'
@@ -292,23 +294,31 @@ def take_test(folder: Folder, parts: dict[str, Any]) -> None:
         folder.notes.append('its test part is used for validation: there is no other')
 
 
-def _listed(path: Path) -> tuple[list[str], list[str]]:
-    """Return the files below a folder, and the folders that are left out."""
+def _listed(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the files below a folder, the folders that are left out, and those of these that are read elsewhere.
+
+    Links to folders are read after all others, so that of a folder and links to it the folder is taken.
+    """
     found: list[str] = []
     strays: list[str] = []
-    visited = set()
-    for top, folders, files in os.walk(path, followlinks=True):
-        real = os.path.realpath(top)
-        if real in visited:  # a link to a folder above
-            folders.clear()
-            continue
-        visited.add(real)
-        stray = set(stray_names(folders))
-        folders[:] = [folder for folder in folders if folder not in stray]
-        below = '' if top == str(path) else os.path.relpath(top, path) + '/'
-        strays += [below + folder for folder in stray]
-        found += [below + file for file in files if not file.startswith('.')]
-    return sorted(found), strays
+    links: list[str] = []
+    visited: dict[str, str] = {}
+    pending = [str(path)]
+    while pending:
+        for top, folders, files in os.walk(pending.pop(0)):
+            below = '' if top == str(path) else os.path.relpath(top, path) + '/'
+            first = visited.setdefault(os.path.realpath(top), below)
+            if first != below:
+                links.append(f'{below} is {first or "./"}')
+                strays.append(below.rstrip('/'))
+                folders.clear()
+                continue
+            stray = set(stray_names(folders))
+            folders[:] = sorted(folder for folder in folders if folder not in stray)
+            pending += [link for folder in folders if os.path.islink(link := os.path.join(top, folder))]
+            strays += [below + folder for folder in stray]
+            found += [below + file for file in files if not file.startswith('.')]
+    return sorted(found), strays, links
 
 
 def _is_about(file: str) -> bool:
