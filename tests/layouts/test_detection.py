@@ -2,13 +2,22 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tests.layouts.folders import BOX, boxes, coco, found, noted, pictures, text, voc
 from xlearner_mm.errors import BadImageError, SourceError
+from xlearner_mm.layouts.boxes import Annotated
+from xlearner_mm.layouts.detection import _rarest_classes
 
 NAMES = [f'{i}.jpg' for i in range(10)]
 FOUND = ('cat', (20, 12, 60, 48), 0)
+
+
+def test_classes_of_a_split_are_numbered_as_the_labels_name_them_and_not_as_a_process_hashes_them():
+    objects = ['hgfedcba', *'abcdefgh']
+    images = [Annotated('', (9, 9), np.empty((len(o), 4)), list(o), [False] * len(o), '') for o in objects]
+    assert _rarest_classes(images)[1:] == [7, 6, 5, 4, 3, 2, 1, 0]
 
 
 class TestCoco:
