@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -117,6 +118,14 @@ class TestShares:
         assert status.share == status.running[0].share == 0.99
         assert estimator.status(501, {}, []).share == 1.0
 
+    def test_count_what_follows_the_last_step(self, job):
+        a = replace(job('a', seconds=100.0), after=20.0)
+        estimator = Estimator({'a': a}, 1)
+        write(a, 225, seconds=40)
+        assert shown(estimator, 40, 'a')[0] == [40]
+        write(a, 450, seconds=80)
+        assert [shown(estimator, seconds, 'a')[0] for seconds in (80, 90, 150)] == [[80], [90], [99]]
+
     @pytest.mark.parametrize('text', ['{"step": 1, "st', '{"step": 12, "steps": 450, "first": 0, "seconds": 1}', None])
     def test_never_fall_when_a_file_is_damaged_stale_or_missing(self, job, text):
         a = job('a')
@@ -190,6 +199,16 @@ class TestTimeLeft:
         estimator = Estimator({'a': Job('a', ('true',), seconds=10)}, 1)
         assert shown(estimator, 500, 'a')[1] >= 1
 
+    def test_includes_what_follows_the_last_step(self, job):
+        a = replace(job('a', seconds=100.0), after=20.0)
+        estimator = Estimator({'a': a}, 1)
+        write(a, 225, seconds=80)  # half as fast as declared, and so is what follows
+        assert shown(estimator, 80, 'a')[1] == pytest.approx(80 + 20 * (60 + 80) / (60 + 40))
+        write(a, 450, seconds=160)
+        for second in range(81, 181):
+            left = shown(estimator, second, 'a')[1]
+        assert 1 < left < 20, 'it follows the estimate'
+
     def test_counts_down_between_two_writes(self, job):
         a = job('a')
         estimator = Estimator({'a': a}, 1)
@@ -230,6 +249,7 @@ def test_progress_never_falls_and_remaining_time_never_jumps(tmp_path_factory, s
             tuple(f'{need}' for need in range(number) if draw.random() < 0.3),
             draw.choice([2.0, 60.0, 600.0]),
             folder=draw.choice([None, folder / f'{number}']),
+            after=draw.choice([0.0, 1.5]),
         )
         for number in range(draw.randint(1, 6))
     ])  # fmt: skip

@@ -33,6 +33,7 @@ class Job:
         resume: arguments that resume an interrupted run. Defaults to none: it starts over.
         repeat: whether it runs again although it has finished, because what it checks or writes can change unseen.
             Defaults to False.
+        after: those of ``seconds`` that follow the last step in its progress file, such as a validation. Defaults to 0.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Job:
     outputs: tuple[Path, ...] = ()
     resume: tuple[str, ...] = ()
     repeat: bool = False
+    after: float = 0.0
 
     def fingerprint(self, needed: Iterable[str] = ()) -> str:
         """Return a hash of command, inputs, and the fingerprints of the needed jobs; Python may be moved."""
@@ -67,6 +69,7 @@ def training_job(
     needs: tuple[str, ...] = (),
     seconds: float = 60.0,
     train: Path = Path('tools/train.py'),
+    after: float = 0.0,
 ) -> Job:
     """Return ``tools/train.py CONFIG`` as a job that resumes from its latest checkpoint.
 
@@ -78,6 +81,7 @@ def training_job(
         needs: as for :class:`Job`. Defaults to none.
         seconds: as for :class:`Job`. Defaults to 60.
         train: path of the tool. Defaults to ``tools/train.py``.
+        after: as for :class:`Job`. Defaults to 0.
     """
     command = [sys.executable, str(train), str(config), '--work-dir', str(folder)]
     if options:
@@ -91,6 +95,7 @@ def training_job(
         folder=folder,
         outputs=(folder / 'last_checkpoint',),
         resume=('--resume',),
+        after=after,
     )
 
 

@@ -116,6 +116,7 @@ class Estimator:
         self._measured = self._declared = 60.0
         self._shares: dict[str, float] = {}
         self._progress: dict[str, Progress] = {}
+        self._ended: dict[str, float] = {}  # job -> seconds after which its last step was done
         self._shown: dict[str, tuple[float, float]] = {}
 
     def finish(self, name: str, seconds: float) -> None:
@@ -132,7 +133,8 @@ class Estimator:
         measured, declared = self._measured, self._declared
         for running, progress in self._progress.items():
             measured += progress.seconds
-            declared += self.jobs[running].seconds * (progress.step - progress.first) / progress.steps
+            job = self.jobs[running]
+            declared += (job.seconds - job.after) * (progress.step - progress.first) / progress.steps
         return self.jobs[name].seconds * measured / declared
 
     def status(self, elapsed: float, running: Mapping[str, float], waiting: Collection[str]) -> Status:
@@ -143,14 +145,16 @@ class Estimator:
             running: running job -> seconds since it was started.
             waiting: names of the jobs that have not started.
         """
-        for name in running:
+        for name, seconds in running.items():
             folder = self.jobs[name].folder
             progress = Progress.read(folder) if folder else None
             if progress:
                 self._progress[name] = progress
+                if progress.step >= progress.steps:
+                    self._ended.setdefault(name, seconds)
         left = {name: self._left(name, seconds) for name, seconds in running.items()}
         for name, seconds in running.items():
-            share = self._share(name, seconds / (seconds + left[name]))
+            share = self._share(name, seconds, seconds / (seconds + left[name]))
             self._shares[name] = min(max(share, self._shares.get(name, 0.0)), _MOST)
         remaining = left | {name: self.whole(name) for name in waiting}
         total = makespan(self.jobs, remaining, list(running), self.workers)
@@ -165,21 +169,28 @@ class Estimator:
             tuple(Running(name, self._shares[name], self._smooth(name, left[name], elapsed)) for name in running),
         )
 
-    def _share(self, name: str, by_time: float) -> float:
-        if self.jobs[name].folder is None:
+    def _share(self, name: str, elapsed: float, by_time: float) -> float:
+        job, progress = self.jobs[name], self._progress.get(name)
+        if job.folder is None:
             return by_time
-        progress = self._progress.get(name)
-        return progress.step / progress.steps if progress else 0.0
+        if progress is None:
+            return 0.0
+        after = job.after / job.seconds if job.after else 0.0
+        ended = min(1.0, (elapsed - self._ended[name]) / job.after) if after and name in self._ended else 0.0
+        return (1 - after) * progress.step / progress.steps + after * ended
 
     def _left(self, name: str, elapsed: float) -> float:
-        progress = self._progress.get(name)
+        job, progress = self.jobs[name], self._progress.get(name)
         if progress is None:
-            # A job that takes longer than estimated takes somewhat longer still.
-            return max(self.whole(name) - elapsed, 0.1 * elapsed, 1.0)
+            return _at_least(self.whole(name) - elapsed, elapsed)
+        after = job.after * self.whole(name) / job.seconds if job.after else 0.0
+        if name in self._ended:
+            since = elapsed - self._ended[name]
+            return _at_least(after - since, since)
         steps = progress.step - progress.first
         measured = steps > 0 and (steps >= _ENOUGH[0] or progress.seconds >= _ENOUGH[1])
-        seconds = progress.seconds / steps if measured else self.whole(name) / progress.steps
-        return seconds * (progress.steps - progress.step) + 1.0
+        seconds = progress.seconds / steps if measured else (self.whole(name) - after) / progress.steps
+        return seconds * (progress.steps - progress.step) + max(after, 1.0)
 
     def _smooth(self, name: str, estimate: float, now: float) -> float:
         before, at = self._shown.get(name, (estimate, now))
@@ -189,6 +200,11 @@ class Estimator:
         shown = min(followed, max(before, 1.0) * 2 ** ((now - at) / _DOUBLE))
         self._shown[name] = shown, now
         return shown
+
+
+def _at_least(left: float, elapsed: float) -> float:
+    """Return the seconds left: what takes longer than estimated takes somewhat longer still."""
+    return max(left, 0.1 * elapsed, 1.0)
 
 
 def makespan(jobs: Mapping[str, Job], remaining: Mapping[str, float], running: Collection[str], workers: int) -> float:

@@ -54,9 +54,8 @@ def pretraining_jobs(plan: Plan, out: Path) -> list[Job]:
     ]
     for stage in plan.stages:
         config, folder = out / f'{stage}.py', stage_folder(out, stage)
-        jobs.append(
-            training_job(stage, config, folder, None, (jobs[-1].name,), plan.seconds[stage], TOOLS / 'train.py')
-        )
+        needs, seconds = (jobs[-1].name,), plan.seconds[stage]
+        jobs.append(training_job(stage, config, folder, None, needs, seconds, TOOLS / 'train.py', plan.validation))
     folder = stage_folder(out, last)
     jobs.append(_drawing('export', 'export_backbone.py', last, folder, out / BACKBONE))
     jobs.append(_drawing('features', 'visualize_features.py', last, folder, out / FEATURES))

@@ -41,6 +41,7 @@ class Plan:
         seconds: stage -> estimated duration.
         device: kind of the device that trains.
         written: file -> hash of its content.
+        validation: estimated seconds of a validation, with which each stage ends. Defaults to 0.
     """
 
     request: Request
@@ -51,6 +52,7 @@ class Plan:
     seconds: dict[str, float]
     device: str
     written: dict[str, str] = field(default_factory=dict)
+    validation: float = 0.0
 
     @property
     def tasks(self) -> list[str]:

@@ -171,6 +171,7 @@ class _Planner:
             seconds={stage: whole[stage] for stage in self.stages},
             device=self.device.kind,
             written={file: digest_of(self.out / file) for file in files},
+            validation=costs.validation,
         )
         plan.write(self.out)
         return plan
