@@ -244,9 +244,14 @@ class TestCoco:
             found('det', tmp_path, tmp_path)
 
     def test_boxes_partly_outside_are_no_corners(self, tmp_path):
-        images = {n: [('cat', [60, 12, 50, 70])] for n in pictures(tmp_path / 'images', *NAMES)}
-        coco(tmp_path / 'all.json', images)
-        assert boxes(found('det', tmp_path, tmp_path))['0.jpg'][0][1] == (60, 12, 110, 82)
+        # As corners, the first would leave nothing; the others would fit, as large objects do.
+        large = [[60, 12, 50, 70], *[[5, 5, 95, 70]] * (len(NAMES) - 1)]
+        names = pictures(tmp_path / 'images', *NAMES)
+        coco(tmp_path / 'all.json', {n: [('cat', box)] for n, box in zip(names, large, strict=True)})
+        layout = found('det', tmp_path, tmp_path)
+        read = boxes(layout) | boxes(layout, 'val')
+        assert read['0.jpg'][0][1] == (60, 12, 110, 82)
+        assert read['1.jpg'][0][1] == (5, 5, 100, 75)
 
     def test_two_files_of_one_part_are_refused(self, tmp_path):
         for name in ('a.json', 'b.json'):

@@ -153,18 +153,18 @@ def _annotated(folder: Folder, file: str, part: str, content: Mapping[str, Any])
 
 
 def _refuse_corners(folder: Folder, file: str, images: Sequence[Annotated]) -> None:
-    """Raise a SourceError if most boxes leave their image, and fit into it as the corners x1, y1, x2, y2."""
+    """Raise a SourceError if most boxes leave their image, and all but 1% fit into it as the corners x1, y1, x2, y2."""
     owners = [each for each in images for _ in each.names]
     boxes = np.concatenate([np.empty((0, 4)), *(each.boxes for each in images)])
     sizes = np.array([each.size for each in owners]).reshape(-1, 2) + 1  # a pixel, for rounding
     leaves = (boxes[:, :2] + boxes[:, 2:] > sizes).any(axis=1)
-    corners = leaves & ((boxes[:, :2] < boxes[:, 2:]) & (boxes[:, 2:] <= sizes)).all(axis=1)
-    if 2 * corners.sum() <= len(boxes):
+    fits = ((boxes[:, :2] < boxes[:, 2:]) & (boxes[:, 2:] <= sizes)).all(axis=1)
+    if 2 * leaves.sum() <= len(boxes) or fits.mean() < 0.99:
         return
-    first = int(corners.argmax())
+    first = int((leaves & fits).argmax())
     box, (width, height) = ', '.join(f'{value:g}' for value in boxes[first]), owners[first].size
     raise folder.refusal(
-        f'has {corners.sum():,} of {len(boxes):,} boxes that leave their images, such as [{box}] in '
+        f'has {leaves.sum():,} of {len(boxes):,} boxes that leave their images, such as [{box}] in '
         f'{owners[first].image} of {width} x {height} pixels, and look like corners (x1, y1, x2, y2); expected x, y, '
         'width and height: write x2 - x1 and y2 - y1 in place of x2 and y2',
         file,
