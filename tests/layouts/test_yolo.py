@@ -46,7 +46,9 @@ def test_folders_and_lists_that_the_yaml_states_are_the_parts(tmp_path):
 def test_the_same_folder_for_both_parts_is_split(tmp_path):
     write(tmp_path / 'a', NAMES, 'images/train', 'labels/train')
     text(tmp_path / 'a/data.yaml', 'train: images/train', 'val: images/train', 'names: [cat]')
-    assert found('det', tmp_path / 'a', tmp_path).val.from_split
+    layout = found('det', tmp_path / 'a', tmp_path)
+    assert layout.val.from_split
+    assert noted(layout, 'another part, not validated on', '10 (images/train/0.jpg')
 
 
 @pytest.mark.parametrize('stated', [('train: images', 'val: images/some', 'test: images/others'), ()])

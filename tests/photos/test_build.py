@@ -10,7 +10,7 @@ import pytest
 
 from tests.photos import repositories
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.photos import CATALOG, build, check_config, check_photos, clone_commands, folders, make_photos
+from xlearner_mm.photos import CATALOG, build, check_photos, check_photos_of, clone_commands, folders, make_photos
 
 TINY = {
     'signs': replace(CATALOG['signs'], images={'train': 4, 'val': 2}, convert=partial(folders.convert_signs, train=2))
@@ -104,13 +104,13 @@ def test_the_sets_that_a_config_reads_are_checked(made, monkeypatch):
     wrapped = {'type': 'ConcatDataset', 'datasets': [{'type': 'CustomDataset', 'data_root': str(signs)}]}
     configs = [of_source, {'test_dataloader': {'dataset': wrapped}}]
     for config in configs:
-        check_config(config)
+        check_photos_of(config)
     next((signs / 'train/0').iterdir()).unlink()
     for config in configs:
         with pytest.raises(ConfigError, match=r"'signs': .*train holds 3 images, expected 4; .*make_photos\.py"):
-            check_config(config)
+            check_photos_of(config)
 
 
 @pytest.mark.parametrize('root', ['xl_photo/source', 'xl_photo/signs', 'source/signs', 'xl_photo/source/own'])
 def test_data_elsewhere_is_not_of_xl_photo(tmp_path, root):
-    check_config({'train_dataloader': {'dataset': {'data_root': str(tmp_path / root)}}, 'val_dataloader': None})
+    check_photos_of({'train_dataloader': {'dataset': {'data_root': str(tmp_path / root)}}, 'val_dataloader': None})

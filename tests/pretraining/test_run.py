@@ -99,3 +99,9 @@ def test_a_budget_is_met_by_measured_steps(folders, tmp_path, capfd):
     assert 's of a measured step' in printed
     assert 's a validation, measured' in ' '.join(printed.split())
     assert not (tmp_path / 'measure').exists()
+
+
+def test_a_home_folder_is_meant_by_its_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    with pytest.raises(ConfigError, match=rf'--out {tmp_path}/birds/out is in the folder of source'):
+        xlearner_mm.pretrain(cls='~/birds', out='~/birds/out', plan=True)

@@ -28,7 +28,7 @@ from xlearner_mm.errors import USER_ERRORS, CheckpointError, ConfigError, descri
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.unwrapped import unwrapped
-from xlearner_mm.photos import check_config
+from xlearner_mm.photos import check_photos_of
 from xlearner_mm.registry import RUNNERS, registered_name, type_of
 
 
@@ -64,7 +64,7 @@ def launch(
     try:
         cfg = load_config(config, work_dir, options, launcher)
         add_loggers(cfg, log)
-        check_config(cfg)
+        check_photos_of(cfg)
         _run(job, cfg, resume, amp, checkpoint)
     except Exception as error:
         return end_with(explained(error, cfg))

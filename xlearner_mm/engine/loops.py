@@ -109,6 +109,7 @@ class ValidationTimingLoop(MultiSourceValLoop):
 
     Its metrics are ``<source>/start``, the seconds until the first batch is predicted beyond what another batch takes,
     and ``<source>/image``, the seconds of an image in the batches after it, with its share of the metrics' computation.
+    The validation datasets are MMEngine's, without wrappers: they take ``indices``.
     """
 
     def at_most(self, source: Source) -> int | None:

@@ -50,8 +50,8 @@ def _assigned(folder: Folder, stated: Mapping[str, Sequence[str]]) -> dict[str, 
     for part in ('train', *_HELD_OUT) if nothing_left else (*_HELD_OUT, 'train'):
         for image in stated.get(part, ()):
             found.setdefault(image, part)
-    if not nothing_left:
-        folder.note_some('images stated for training and for another part, not trained on', sorted(train & held_out))
+    unused = 'validated' if nothing_left else 'trained'
+    folder.note_some(f'images stated for training and for another part, not {unused} on', sorted(train & held_out))
     return found
 
 

@@ -76,7 +76,7 @@ def check_photos(
             raise ConfigError(f"XL-Photo set '{entry.name}': {fault}; {FIX}")
 
 
-def check_config(cfg: Mapping[str, Any]) -> None:
+def check_photos_of(cfg: Mapping[str, Any]) -> None:
     """Check the sets of XL-Photo that a config of a training or a transfer reads: half a set would train, too.
 
     Raises:

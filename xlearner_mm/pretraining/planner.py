@@ -52,6 +52,7 @@ _PLANNED = {'sources', f'{EXPANSION}.py', f'{SQUEEZE}.py', MEASURE}
 """Files and folders that an interrupted planning leaves."""
 _FORWARD = 1 / 3  # of the FLOPs of forward and backward passes
 Measure = Callable[[Path, Mapping[str, int], Device], Speed]
+"""Measures a config: source -> images in a validation, and the device that trains."""
 
 
 def open_plan(request: Request, out: Path, measure: Measure) -> Plan:

@@ -80,7 +80,7 @@ def pretrain(
         backbone,
         device,
     )
-    out, trackers = Path(out).absolute(), [log] if isinstance(log, str) else log
+    out, trackers = Path(out).expanduser().absolute(), [log] if isinstance(log, str) else log
     check_loggers(trackers)  # before the planning, which takes minutes
     threads = torch.get_num_threads()
     if can_fork():

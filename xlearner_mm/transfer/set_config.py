@@ -18,7 +18,7 @@ from xlearner_mm.config.options import load_config, parse_option
 from xlearner_mm.engine.schedule import counts_epochs
 from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.export.start import Start, resnet_channels
-from xlearner_mm.photos import check_config
+from xlearner_mm.photos import check_photos_of
 from xlearner_mm.registry import DATASETS, bare_name
 from xlearner_mm.spread import stratified
 from xlearner_mm.transfer.protocol import Protocol
@@ -67,7 +67,7 @@ def set_config(
     cfg.merge_from_dict({'randomness': {'seed': seed}})
     if options:
         cfg.merge_from_dict(dict(parse_option(option) for option in options))
-    check_config(cfg)
+    check_photos_of(cfg)
     if protocol.data_fraction < 1:
         _reduce(cfg, folder, name or config.stem, protocol.data_fraction, seed)
     return cfg

@@ -105,10 +105,10 @@ class Witnesses:
         tried = len(others) + 1
         # A transform that fails with every loaded image is set wrongly. Files that no loader reads, or that contradict
         # their annotations, may be wrong themselves, all of them.
-        else_ = 'not the files' if fault.loaded else 'or, if these are right, the files or their annotations'
+        cleared = 'not the files' if fault.loaded else 'or, if these are right, the files or their annotations'
         return SourceError(
             f"source '{self.source}': {what}; so it is with every image tried, {tried} of {tried} (one is {path}): "
-            f'correct the settings of {whose}, {else_}'
+            f'correct the settings of {whose}, {cleared}'
         )
 
     def _kind(self, index: int) -> tuple[str, str] | None:
