@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.experiments.study import STUDIES, Ledger, Run, _jobs, current, record
-from xlearner_mm.experiments.variants import MINI
+from xlearner_mm.experiments.variants import MINI, MINI_SOURCES
 
 ROOT = Path(__file__).parents[2]
 RUN = Run('links', 'ConvLink', 0, 'abc', '1234', {'digits': 50.0}, 10.0, 450, 3.0)
@@ -66,6 +67,16 @@ def test_a_digest_does_not_depend_on_the_variables_of_a_config(monkeypatch):
 def test_rows_are_variants_and_are_compared_to_rows(study):
     assert set(study.seeds) <= set(study.family.variants)
     assert set(study.baselines) <= set(study.seeds)
+
+
+@pytest.mark.parametrize('source', MINI_SOURCES)
+def test_a_model_of_one_source_sees_as_much_of_it_as_hard_sharing(source):
+    training = STUDIES['mini'].family.trainings[f'single_{source}']
+    alone, shared = (Config.fromfile(MINI.configs / config) for config in (training.config, 'hard_sharing_r18.py'))
+    alone.merge_from_dict(dict(training.options))
+    assert alone.sources == {source: shared.sources[source]}
+    assert (alone.train_cfg, alone.param_scheduler) == (shared.train_cfg, shared.param_scheduler)
+    assert STUDIES['mini'].sources_of(f'single_{source}') == {source}
 
 
 def test_a_run_is_recorded_after_all_its_jobs(tmp_path):

@@ -82,7 +82,7 @@ def test_an_observation_holds_if_all_claims_hold_and_fails_with_one():
 
 
 def test_every_observation_of_the_slides_rests_on_claims():
-    assert [own.name for own in OBSERVATIONS] == ['O1', 'O2', 'O3', 'O4', 'O5', 'O6']
+    assert [own.name for own in OBSERVATIONS if ',' not in own.name] == ['O1', 'O2', 'O3', 'O4', 'O5', 'O6']
     for claim in (claim for own in OBSERVATIONS for claim in own.claims):
         assert {claim.row, claim.baseline} <= set(STUDIES[claim.study].seeds)
 
@@ -98,7 +98,7 @@ def test_a_verdict_before_all_seeds_have_run_is_one_so_far():
             for seed in range(seeds)
         ]
         results = {name: Results(each, runs if name == 'mini' else []) for name, each in STUDIES.items()}
-        return observations_table(results).lines[4][2:]
+        return next(line[2:] for line in observations_table(results).lines if line[0] == 'O5')
 
     assert o5_after(1) == ['xlearner_p > xlearner: +1.0, 1 of 3 seeds', 'not decided so far']
     assert o5_after(2) == ['xlearner_p > xlearner: +1.5 [-4.9, +7.9], 2 of 3 seeds', 'not decided so far']

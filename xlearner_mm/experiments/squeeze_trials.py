@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from xlearner_mm.experiments.variants import MINI, Family, Training, Variant
+from xlearner_mm.experiments.variants import MINI, Family, Training, Variant, schedule_of
 
 _STEPS = 450
 _LONGEST = 675
 """Steps of as many FLOPs as 1.5 times the expansion; both stages have the same FLOPs a step."""
 _LONGEST_WITH_LABELS = 580
 """The same for a squeeze whose heads have a loss on labels, whose steps cost more."""
-
-
-def _schedule(steps: int) -> dict[str, object]:
-    return {
-        'train_cfg.max_iters': steps,
-        'train_cfg.val_interval': steps,
-        'param_scheduler.1.end': steps,
-        'param_scheduler.1.T_max': steps - 40,
-    }
 
 
 # All that trials change, so that they stay what they were when the configs' defaults change.
@@ -39,7 +30,7 @@ _COMMON: Mapping[str, object] = {
     'model.mix': None,
     'model.heads': None,
     'optim_wrapper.optimizer.lr': 3e-3,
-    **_schedule(_STEPS),
+    **schedule_of(_STEPS),
 }
 
 
@@ -48,10 +39,10 @@ def _heads(loss: str, weight: float = 1.0, tasks: list[str] | None = None) -> di
 
 
 _TOGETHER = {**_heads('labels'), 'model.standardize': None}
-_OF_CLS = {**_heads('labels', tasks=['cls']), 'model.standardize': None, **_schedule(_LONGEST)}
+_OF_CLS = {**_heads('labels', tasks=['cls']), 'model.standardize': None, **schedule_of(_LONGEST)}
 _CHANGES: Mapping[str, Mapping[str, object]] = {
     'default': {},
-    'longest': _schedule(_LONGEST),
+    'longest': schedule_of(_LONGEST),
     'heads_labels': _heads('labels'),
     'heads_labels_light': _heads('labels', weight=0.3),
     'heads_outputs': _heads('outputs'),
@@ -70,8 +61,8 @@ _CHANGES: Mapping[str, Mapping[str, object]] = {
     'high_lr': {'optim_wrapper.optimizer.lr': 6e-3},
     'low_lr': {'optim_wrapper.optimizer.lr': 1.5e-3},
     'together': _TOGETHER,
-    'together_longest': {**_TOGETHER, **_schedule(_LONGEST_WITH_LABELS)},
-    'plain_longest': {'model.standardize': None, **_schedule(_LONGEST)},
+    'together_longest': {**_TOGETHER, **schedule_of(_LONGEST_WITH_LABELS)},
+    'plain_longest': {'model.standardize': None, **schedule_of(_LONGEST)},
     'cls_labels_longest': _OF_CLS,
     'cls_labels_weighted': {**_OF_CLS, 'model.branch_weights.det': 2.0, 'model.branch_weights.seg': 2.0},
 }
@@ -86,7 +77,7 @@ def options_of(changes: Mapping[str, object]) -> dict[str, object]:
 
 def _trials() -> Family:
     expansion, squeeze = MINI.trainings['xlearner_seg_r18_expansion'], MINI.trainings['xlearner_seg_r18_squeeze']
-    shared = replace(MINI.trainings['hard_sharing_seg_r18'], export=True, options=_schedule(2 * _STEPS))
+    shared = replace(MINI.trainings['hard_sharing_seg_r18'], export=True, options=schedule_of(2 * _STEPS))
     trainings: dict[str, Training] = {expansion.name: expansion, shared.name: shared}
     for name, changes in _CHANGES.items():
         reads = dict(squeeze.reads)

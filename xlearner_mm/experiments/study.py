@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.experiments.squeeze_trials import TRIALS
 from xlearner_mm.experiments.variant_jobs import budget_of, seconds_of, upstream_of, variant_jobs, variant_row
-from xlearner_mm.experiments.variants import MINI, MINI_SOURCES, PHOTO, Family, Variant
+from xlearner_mm.experiments.variants import MINI, MINI_SOURCES, PHOTO, Family, Variant, schedule_of
 from xlearner_mm.nearest_name import settings_of
 from xlearner_mm.pipeline import JobRunner, can_fork
 from xlearner_mm.pipeline.job import Job
@@ -30,6 +30,7 @@ from xlearner_mm.transfer.protocol import TransferSet, transfer_sets
 
 LEDGER = Path('docs/study/ledger.jsonl')
 WORK_DIR = Path('work_dirs/study')
+_HARD_SHARING_STEPS = 1003
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,16 @@ def _with_less_data(family: Family, variant: str, sources: Sequence[str]) -> Fam
     return Family(family.name, trainings, variants)
 
 
+def _with_single_sources(family: Family, sources: Sequence[str], steps: int) -> Family:
+    """Add a model of each source alone, which sees as many of its images as hard-sharing does in as many steps."""
+    trainings, variants = dict(family.trainings), dict(family.variants)
+    for source in sources:
+        name, own = f'single_{source}', family.trainings[f'{source}_r18']
+        trainings[name] = replace(own, alias=name, seconds=2 * own.seconds, export=False, options=schedule_of(steps))
+        variants[name] = Variant(f'{source} alone', name)
+    return Family(family.name, trainings, variants)
+
+
 STUDIES = {
     study.name: study
     for study in (
@@ -133,12 +144,13 @@ STUDIES = {
         Study(
             'mini',
             'XL-Mini',
-            _with_less_data(MINI, 'xlearner', MINI_SOURCES),
+            _with_single_sources(_with_less_data(MINI, 'xlearner', MINI_SOURCES), MINI_SOURCES, _HARD_SHARING_STEPS),
             {
                 **dict.fromkeys(('hard_sharing', 'hard_sharing_flops', 'xlearner', 'xlearner_wo_rec'), 5),
                 **dict.fromkeys(('xlearner_pp', 'xlearner_seg', 'hard_sharing_seg', 'hard_sharing_seg_flops'), 5),
                 **dict.fromkeys(('xlearner_t', 'xlearner_r', 'xlearner_p', 'scratch'), 3),
                 **dict.fromkeys(('xlearner_half', 'xlearner_quarter'), 3),
+                **dict.fromkeys((f'single_{source}' for source in MINI_SOURCES), 3),
             },
             ('hard_sharing', 'hard_sharing_flops', 'hard_sharing_seg', 'hard_sharing_seg_flops'),
         ),

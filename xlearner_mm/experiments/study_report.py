@@ -13,6 +13,7 @@ from scipy.stats import t as student_t
 
 from xlearner_mm.atomic import atomic_write_text
 from xlearner_mm.experiments.study import LEDGER, STUDIES, Ledger, Run, Study, current
+from xlearner_mm.experiments.variants import MINI_SOURCES
 from xlearner_mm.report.rows import SUMMARY
 from xlearner_mm.report.tables import Table, markdown
 
@@ -154,7 +155,7 @@ class Observation:
     """An observation of the slides.
 
     Args:
-        name: ``'O1'`` to ``'O6'``.
+        name: ``'O1'`` to ``'O6'``, or the row of its table.
         statement: in the slides' words.
         claims: comparisons of the mean over the transfers' tasks.
     """
@@ -169,6 +170,11 @@ OBSERVATIONS = (
         'O1',
         'Proper multi-task learning promotes collaboration instead of bringing interference',
         (Claim('mini', 'xlearner', 'hard_sharing'), Claim('mini', 'xlearner', 'hard_sharing_flops')),
+    ),
+    Observation(
+        'O1, first row',
+        'X-Learner transfers better than a model of any of its sources alone',
+        tuple(Claim('mini', 'xlearner', f'single_{source}') for source in MINI_SOURCES),
     ),
     Observation(
         'O2',

@@ -91,6 +91,20 @@ class Family:
         return list(dict.fromkeys([*(name for need in before for name in self._with_needs(need)), training]))
 
 
+def schedule_of(steps: int) -> dict[str, object]:
+    """Return the settings that give a training of XL-Mini another length.
+
+    Args:
+        steps: optimizer steps; the warm-up keeps its 40.
+    """
+    return {
+        'train_cfg.max_iters': steps,
+        'train_cfg.val_interval': steps,
+        'param_scheduler.1.end': steps,
+        'param_scheduler.1.T_max': steps - 40,
+    }
+
+
 def _squeeze(expansion: str, seconds: float) -> Training:
     name = expansion.replace('_expansion', '_squeeze')
     return Training(f'{name}.py', seconds, {'model.teacher.checkpoint': f'{{{expansion}}}'})
