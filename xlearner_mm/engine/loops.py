@@ -15,6 +15,7 @@ from xlearner_mm.datasets.integrity.annotations import read_annotations
 from xlearner_mm.datasets.integrity.images import guard
 from xlearner_mm.datasets.shared_annotations import read_once
 from xlearner_mm.datasets.stock_datasets import as_config, build_deferred, leaves
+from xlearner_mm.engine.recovery.stop_signal import keep_workers
 from xlearner_mm.errors import ConfigError, SourceError, one_line, refuse_unknown
 from xlearner_mm.evaluation import MultiSourceEvaluator
 from xlearner_mm.registry import EVALUATOR, LOOPS
@@ -159,7 +160,7 @@ def _build_loader(runner: Runner, source: Source, images: int | None) -> DataLoa
         dataset = build_deferred(settings)
         parts = list(leaves(dataset))
         read_once(lambda: read_annotations(strict, dataset, parts, whole=source.bad_data.skips), parts)
-        loader = Runner.build_dataloader({**config, 'dataset': as_config(dataset)}, seed=runner.seed)
+        loader = keep_workers(Runner.build_dataloader({**config, 'dataset': as_config(dataset)}, seed=runner.seed))
         guard(strict, loader.dataset)
     except ConfigError:
         raise

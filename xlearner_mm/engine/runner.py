@@ -29,6 +29,7 @@ from xlearner_mm.engine.hooks.whole_checkpoint_hook import as_whole
 from xlearner_mm.engine.optim.wrapper import accumulative_counts, check_schedule_names, wrappers_of
 from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, RankWatchHook, watch_ranks
 from xlearner_mm.engine.recovery.resumable_runner import ResumableRunner
+from xlearner_mm.engine.recovery.stop_signal import keep_workers
 from xlearner_mm.engine.schedule import SETTING, images_per_step, is_scaled, keep_recipe, processes_of, scale_length
 from xlearner_mm.errors import ConfigError, describe_error
 from xlearner_mm.models.class_weights import check_class_weights
@@ -213,7 +214,7 @@ class XLearnerRunner(ResumableRunner):
         dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
         """Build a loader; a stock dataset maps labels by class name and never silently substitutes another image."""
-        loader = Runner.build_dataloader(read_stock(dataloader), seed, diff_rank_seed)
+        loader = keep_workers(Runner.build_dataloader(read_stock(dataloader), seed, diff_rank_seed))
         guard_stock(loader.dataset)
         if isinstance(loader.sampler, MultiSourceSampler):
             loader.sampler.guarded = True

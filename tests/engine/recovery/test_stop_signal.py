@@ -11,8 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.hooks import CheckpointHook
+from torch.utils.data import DataLoader
 
-from xlearner_mm.engine.recovery.stop_signal import StopSignal, StopSignalHook, TrainingStopped, stop_requested
+from tests.engine.toy_training import EightNumbers
+from xlearner_mm.engine.recovery.stop_signal import (
+    StopSignal,
+    StopSignalHook,
+    TrainingStopped,
+    keep_workers,
+    stop_requested,
+)
+from xlearner_mm.engine.runner import XLearnerRunner
 
 PATIENCE_S = 120  # for what comes at once
 
@@ -157,6 +166,41 @@ def test_pools_that_end_at_once_do_not_wait_for_their_workers(hook):
         with get_context('fork').Pool(2):
             pass
     hook.after_train_iter(RUNNER, 5)
+
+
+def read_when_told(loader, tell, told):
+    """In a process group of its own: start workers, read all batches when told, and end a worker."""
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the training's own process decides by itself
+    batches = iter(loader)
+    told.wait(PATIENCE_S)
+    read = [batch.item() for batch in batches]
+    worker = batches._workers[0]
+    worker.terminate()  # as PyTorch ends workers that do not end by themselves
+    worker.join(PATIENCE_S)
+    tell.put((read, worker.exitcode))
+
+
+def test_a_signal_to_all_processes_does_not_end_the_workers_of_a_loader():
+    """As torchrun and Slurm send it; PyTorch ends the training where a worker has ended."""
+    fork = get_context('fork')
+    initialized, said, told = fork.Queue(), fork.Queue(), fork.Event()
+    loader = keep_workers(DataLoader(range(8), num_workers=2, worker_init_fn=initialized.put, persistent_workers=True))
+    process = fork.Process(target=read_when_told, args=(loader, said, told))
+    process.start()
+    assert sorted(initialized.get(timeout=PATIENCE_S) for _ in range(2)) == [0, 1], 'its own worker_init_fn has run'
+    os.killpg(process.pid, signal.SIGTERM)
+    time.sleep(0.2)  # for the workers to end, if they would
+    told.set()
+    assert said.get(timeout=PATIENCE_S) == (list(range(8)), 0)
+    process.join(PATIENCE_S)
+
+
+def test_loaders_of_the_runner_keep_their_workers():
+    loader = XLearnerRunner.build_dataloader(
+        dict(batch_size=1, num_workers=2, dataset=EightNumbers(), sampler=dict(type='DefaultSampler')), seed=0
+    )
+    assert loader.worker_init_fn.func is keep_workers(loader).worker_init_fn.func
 
 
 def test_a_training_in_another_thread_is_warned_about_signals(caplog):

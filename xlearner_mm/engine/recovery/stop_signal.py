@@ -1,4 +1,4 @@
-"""SIGTERM as a request to stop after the current step; forked processes still terminate by it."""
+"""SIGTERM as a request to stop after the current step; forked processes still terminate by it, loaders' workers not."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import os
 import os.path as osp
 import signal
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import torch
 from mmengine import dist
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from xlearner_mm.engine.optim.wrapper import gradients_pending
 from xlearner_mm.registry import HOOKS
@@ -107,6 +110,33 @@ def _reset_in_child() -> None:
 
 if hasattr(os, 'register_at_fork'):
     os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_reset_in_child)
+
+
+def keep_workers(loader: DataLoader) -> DataLoader:
+    """Return a loader whose workers end by SIGTERM only if their parent sends it.
+
+    Schedulers and launchers send SIGTERM to all processes of a job. Without its workers, a training would end with an
+    error before it writes a checkpoint.
+
+    Args:
+        loader: before its first use; any ``worker_init_fn`` is called as well.
+    """
+    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+        loader.worker_init_fn = partial(_heed_the_parent, loader.worker_init_fn)
+    return loader
+
+
+def _heed_the_parent(initialize: Callable[[int], None] | None, worker: int) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # first: threads that the initialization starts inherit it
+    threading.Thread(target=_end_with_the_parents_signal, daemon=True).start()
+    if initialize is not None:
+        initialize(worker)
+
+
+def _end_with_the_parents_signal() -> None:
+    while signal.sigwaitinfo(_SIGNALS).si_pid != os.getppid():
+        pass  # the training decides; a worker whose parent has died ends by itself
+    os._exit(0)  # as PyTorch's own handler
 
 
 class TrainingStopped(Exception):
