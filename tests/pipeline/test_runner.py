@@ -176,7 +176,7 @@ class TestFailure:
         assert outcome.status == 1
         assert 'never is missing' in outcome.text.replace('\n', '')
 
-    def test_a_failed_job_restarts(self, run, python, tmp_path):
+    def test_a_failed_job_without_a_checkpoint_starts_over(self, run, python, tmp_path):
         kept = tmp_path / 'kept'
         code = f'import os, sys; print(sys.argv[1:]); os.makedirs({str(kept / "iter_1")!r}); sys.exit(3)'
         bad = python('bad', code, resume=('--resume',), folder=kept)
@@ -185,6 +185,21 @@ class TestFailure:
         log = (tmp_path / 'work' / 'logs' / 'bad.log').read_text()
         assert '--resume' not in log
         assert 'FileExistsError' not in log, 'its folder is emptied'
+
+    def test_a_failed_job_resumes_from_its_checkpoint(self, run, python, tmp_path):
+        kept = tmp_path / 'kept'
+        code = f"""if True:
+            import pathlib, sys
+            kept = pathlib.Path({str(kept)!r})
+            print(sys.argv[1:], [path.name for path in kept.glob('*')])
+            kept.mkdir(exist_ok=True)
+            (kept / 'last_checkpoint').write_text('iter_4.pth')
+            sys.exit(0 if sys.argv[1:] else 1)"""
+        job = python('full_disk', code, resume=('--resume',), folder=kept)
+        assert run(job).failed == ['full_disk']
+        assert run(job).status == 0
+        log = (tmp_path / 'work' / 'logs' / 'full_disk.log').read_text()
+        assert "['--resume'] ['last_checkpoint']" in log
 
     @pytest.mark.parametrize('end', ['sys.exit(75)', 'os.kill(os.getpid(), signal.SIGKILL)'])
     def test_an_interrupted_or_killed_job_resumes(self, run, python, tmp_path, end):

@@ -56,6 +56,10 @@ class Job:
             digest.update(b'\0')
         return digest.hexdigest()[:16]
 
+    def has_saved(self) -> bool:
+        """Return whether it can be resumed from a checkpoint, also after a failure, such as by a full disk."""
+        return bool(self.resume) and self.folder is not None and (self.folder / 'last_checkpoint').is_file()
+
     def missing_outputs(self) -> list[Path]:
         """Return the outputs that do not exist."""
         return [path for path in self.outputs if not path.exists()]

@@ -194,8 +194,7 @@ class JobRunner:
                 self.display.say(f'{name}: done in {duration(seconds)} [{done} of {len(self.jobs)}]', 'green')
                 continue
             self._failed.append(name)
-            # A killed job can resume from its checkpoints; one that failed by itself starts over.
-            if status >= 0 and status != _RESUMABLE:
+            if status >= 0 and status != _RESUMABLE and not self.jobs[name].has_saved():
                 self.states.start_over(name)
             reason = f'{missing[0]} is missing' if missing else f'exit status {status}'
             self.display.say(f'{name}: FAILED: {reason}; the end of {self._log(name)}:', 'bold red')
