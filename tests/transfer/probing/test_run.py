@@ -174,6 +174,20 @@ def test_a_share_of_the_images_is_recorded_and_used(task):
     )
 
 
+EPOCHS = 'train_cfg = dict(by_epoch=True, max_epochs=2)\n'
+REPEATED = "train_dataloader['dataset'] = dict(type='RepeatDataset', times=3, dataset=train_dataloader['dataset'])\n"
+
+
+@pytest.mark.parametrize(('lines', 'fraction', 'images'), [(EPOCHS, 0.5, 18), (REPEATED, 1.0, 36)])
+def test_images_that_a_training_repeats_are_one_each(task, lines, fraction, images):
+    """Else the penalty would be chosen on copies of the images that it is fitted to."""
+    config, _ = task
+    config.write_text(config.read_text() + lines)
+    found = probe(task, 'repeated', data_fraction=fraction).probe
+    assert found.training_images == images
+    assert found.validation_images < images / 2
+
+
 def test_a_head_is_trained_by_the_stock_runner_on_request(task):
     result = probe(task, 'sgd', probe='sgd')
     assert result.metrics == read_results(task[1] / 'sgd').metrics()

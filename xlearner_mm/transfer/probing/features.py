@@ -49,6 +49,10 @@ class Features:
     def __getitem__(self, rows: np.ndarray) -> Features:
         return Features(self.values[rows], self.labels[rows], self.images[rows])
 
+    def distinct(self) -> Features:
+        """Return every image once: wrappers such as ``RepeatDataset`` repeat them."""
+        return self[np.sort(np.unique(self.images, return_index=True)[1])]
+
 
 class FeatureExtractor:
     """Extracts features with a frozen backbone and caches them on disk.
@@ -112,7 +116,8 @@ class FeatureExtractor:
                 print(f'{name}: cached features of {len(built)} images ({path})', flush=True)
                 return Features(kept['values'], kept['labels'], kept['images'])
             values = self._run(built, name, batch_size, workers, progress)
-        features = Features(values, built.get_gt_labels().astype(np.int64), np.array([image for image, _ in images]))
+        labels = np.array([built.get_data_info(index)['gt_label'] for index in range(len(built))], dtype=np.int64)
+        features = Features(values, labels, np.array([image for image, _ in images]))
         with atomic_write(path, f'.{os.getpid()}.npz') as partial:  # NumPy adds .npz to other names
             np.savez(partial, values=features.values, labels=features.labels, images=features.images)
         return features
@@ -130,7 +135,7 @@ class FeatureExtractor:
     def classes_of(self, dataset: dict[str, Any]) -> list[str] | None:
         """Return the names of a dataset's classes; None if it has none."""
         with DefaultScope.overwrite_default_scope(self.scope):
-            classes = DATASETS.build({**dataset, 'pipeline': []}).metainfo.get('classes')
+            classes = DATASETS.build(dataset).metainfo.get('classes')
         return None if classes is None else list(classes)
 
     def _check_order(self, dataset: Any, name: str) -> None:

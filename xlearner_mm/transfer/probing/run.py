@@ -48,7 +48,7 @@ def run_probe(
     MMLogger.get_current_instance().setLevel('WARNING')  # it logs every parameter that is initialized
     memory_format = cfg.get('memory_format', 'contiguous')
     extractor = FeatureExtractor(cfg.model.to_dict(), weights, cache, cfg.default_scope, seed, memory_format)
-    training = _extract(extractor, cfg, _with_test_pipeline(cfg), 'training images', _progress_file(folder, 0))
+    training = _extract(extractor, cfg, _training_set(cfg), 'training images', _progress_file(folder, 0)).distinct()
     classes = int(cfg.model.head.num_classes)
     record = ProbeRecord(probe, len(training))
     if probe == 'knn':
@@ -77,7 +77,7 @@ def run_probe(
             converged=fitted.converged,
         )
         # mmpretrain's inferencer reads the names of the classes from `dataset_meta`.
-        names = extractor.classes_of(cfg.train_dataloader.dataset.to_dict())
+        names = extractor.classes_of(_training_set(cfg))
         meta = {**to_json(record), 'dataset_meta': {} if names is None else {'classes': names}}
         save_classifier(cfg.model.to_dict(), extractor.backbone(), fitted, folder, meta)
         test = _extract(extractor, cfg, cfg.test_dataloader.dataset.to_dict(), 'test images', _progress_file(folder, 1))
@@ -103,10 +103,13 @@ def evaluate(cfg: Config, scores: np.ndarray, labels: np.ndarray) -> dict[str, f
     return evaluator.evaluate(len(samples))
 
 
-def _with_test_pipeline(cfg: Config) -> dict[str, Any]:
+def _training_set(cfg: Config) -> dict[str, Any]:
+    """Return the training set with the test pipeline, each of the images that ``data_fraction`` has drawn once."""
     dataset = cfg.train_dataloader.dataset.to_dict()
     for leaf in leaf_datasets(dataset):
         leaf['pipeline'] = cfg.test_dataloader.dataset.to_dict()['pipeline']
+        if isinstance(leaf.get('indices'), list):
+            leaf['indices'] = sorted(set(leaf['indices']))
     return dataset
 
 
