@@ -14,9 +14,9 @@ from pathlib import Path
 def parse_args() -> argparse.Namespace:
     """Parse the command line; ``--help`` needs no heavy import."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'), help='folder for all output')
+    parser.add_argument('--work-dir', type=Path, help='folder for all output (default: work_dirs/demo)')
     parser.add_argument('--workers', type=int, default=2, help='number of concurrent trainings')
-    parser.add_argument('--fresh', action='store_true', help='start over')
+    parser.add_argument('--fresh', action='store_true', help='run again what has finished')
     parser.add_argument('--steps', type=int, help='length of every training, for a quick trial')
     parser.add_argument(
         '--log',
@@ -34,6 +34,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Run the demo; return the exit status."""
     args = parse_args()
+    args.work_dir = args.work_dir and args.work_dir.absolute()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # one core per worker; read when torch is imported
     from xlearner_mm.engine.loggers import log_to
@@ -42,7 +43,7 @@ def main() -> int:
 
     try:
         log_to(args.log)
-        return run_demo(args.work_dir, args.workers, args.steps, args.fresh)
+        return run_demo(args.work_dir or Path('work_dirs/demo'), args.workers, args.steps, args.fresh)
     except USER_ERRORS as error:
         return print_error(error)
 

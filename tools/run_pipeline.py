@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, help='folder for all output; work_dirs/<data> by default')
     parser.add_argument('--workers', type=int, default=2, help='number of concurrent trainings')
     parser.add_argument('--paper', action='store_true', help="show the slides' rows beside ours")
-    parser.add_argument('--fresh', action='store_true', help='start over')
+    parser.add_argument('--fresh', action='store_true', help='run again what has finished')
     parser.add_argument('--steps', type=int, help='length of every training, for a quick trial')
     parser.add_argument(
         '--log',
@@ -41,6 +41,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Run the variants; return the exit status."""
     args = parse_args()
+    args.work_dir = args.work_dir and args.work_dir.absolute()
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # one core per worker; read when torch is imported
     from xlearner_mm.engine.loggers import log_to

@@ -23,8 +23,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, help='at most this many seeds')
     parser.add_argument('--workers', type=int, default=2, help='number of concurrent jobs')
     parser.add_argument('--steps', type=int, help='length of every training, for a quick trial that is not recorded')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/study'), help='folder for all output')
-    parser.add_argument('--ledger', type=Path, default=Path('docs/study/ledger.jsonl'), help='file of finished runs')
+    parser.add_argument('--work-dir', type=Path, help='folder for all output (default: work_dirs/study)')
+    parser.add_argument('--ledger', type=Path, help='file of finished runs (default: docs/study/ledger.jsonl)')
     parser.add_argument(
         '--log',
         nargs='+',
@@ -37,31 +37,36 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, help=argparse.SUPPRESS)
     parser.add_argument('--digest', help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.study is None and not args.report:
-        parser.error('name a study, or --report')
+    if (args.study is None) != args.report:
+        parser.error('name a study, or --report for all')
+    for option in ('workers', 'seeds', 'steps'):
+        if getattr(args, option) is not None and getattr(args, option) < 1:
+            parser.error(f'--{option} must be at least 1, got {getattr(args, option)}')
     return args
 
 
 def main() -> int:
     """Run a study, or report on all; return the exit status."""
     args = parse_args()
+    args.work_dir, args.ledger = (path and path.absolute() for path in (args.work_dir, args.ledger))
     os.chdir(Path(__file__).resolve().parent.parent)  # configs name data by paths from here
     os.environ.setdefault('OMP_NUM_THREADS', '1')  # one core per worker; read when torch is imported
     from xlearner_mm.engine.loggers import log_to
     from xlearner_mm.errors import USER_ERRORS, print_error
-    from xlearner_mm.experiments.study import record, run_study
+    from xlearner_mm.experiments.study import LEDGER, WORK_DIR, record, run_study
 
+    work_dir, ledger = args.work_dir or WORK_DIR, args.ledger or LEDGER
     try:
         if args.report:
             from xlearner_mm.experiments.study_report import write_report
 
-            write_report(args.ledger)
+            write_report(ledger)
             return 0
         if args.record:
-            print(record(args.study, args.record, args.seed, args.work_dir, args.ledger, args.digest))
+            print(record(args.study, args.record, args.seed, work_dir, ledger, args.digest))
             return 0
         log_to(args.log)
-        return run_study(args.study, args.workers, args.rows, args.seeds, args.work_dir, args.ledger, args.steps)
+        return run_study(args.study, args.workers, args.rows, args.seeds, work_dir, ledger, args.steps)
     except USER_ERRORS as error:
         return print_error(error)
 

@@ -3,12 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
 
+from tools.study import parse_args
 from xlearner_mm.errors import ConfigError
-from xlearner_mm.experiments.study import STUDIES, Ledger, Run, _jobs, current, record
+from xlearner_mm.experiments.study import STUDIES, Ledger, Run, _jobs, current, record, run_study
 from xlearner_mm.experiments.variants import MINI, MINI_SOURCES
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,35 @@ def test_every_row_is_finished_before_the_next_begins(tmp_path):
 
 def test_the_tool_offers_every_study():
     assert f'choices={tuple(STUDIES)}' in Path('tools/study.py').read_text()
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        ([], 'name a study, or --report'),
+        (['mini', '--report'], 'name a study, or --report'),
+        (['mini', '--workers', '0'], '--workers must be at least 1'),
+        (['mini', '--seeds', '0'], '--seeds must be at least 1'),
+    ],
+)
+def test_the_tool_refuses_to_do_nothing(monkeypatch, capsys, words, said):
+    monkeypatch.setattr('sys.argv', ['study.py', *words])
+    with pytest.raises(SystemExit, match='2'):
+        parse_args()
+    assert said in capsys.readouterr().err
+
+
+def test_a_trial_of_a_few_steps_leaves_the_study_s_own_trainings_alone(tmp_path, monkeypatch):
+    folders = []
+
+    def runner(jobs, folder, *_, **__):
+        folders.append(folder)
+        return SimpleNamespace(run=lambda: SimpleNamespace(status=0))
+
+    monkeypatch.setattr('xlearner_mm.experiments.study.JobRunner', runner)
+    for steps in (None, 3):
+        run_study('links', rows=['PoolLink'], seeds=1, work_dir=tmp_path, ledger=tmp_path / 'ledger.jsonl', steps=steps)
+    assert len(set(folders)) == 2
 
 
 def test_a_trial_of_a_few_steps_is_not_recorded(tmp_path):

@@ -90,6 +90,7 @@ def test_the_time_of_a_variant_includes_shared_trainings():
         'stages/xlearner_r18_expansion': 10.0,
         'stages/xlearner_r18_squeeze': 5.0,
         'stages/hard_sharing_r18': 7.0,
+        'stages/xlearner_r18_expansion_half': 100.0,
         'xlearner/cls_letters': 2.0,
         'xlearner_p/cls_letters': 3.0,
     }

@@ -37,10 +37,10 @@ def python(trace):
 def run(tmp_path):
     """Returns what runs jobs in one work directory; gives the outcome with all that was printed."""
 
-    def call(*jobs, workers=2, **settings):
+    def call(*jobs, workers=2, fresh=False, **settings):
         out = io.StringIO()
         display = Display(Console(file=out, width=200), every=0)
-        outcome = JobRunner(jobs, tmp_path / 'work', workers, display=display, poll=0.02, **settings).run()
+        outcome = JobRunner(jobs, tmp_path / 'work', workers, display=display, poll=0.02, **settings).run(fresh)
         outcome.text = out.getvalue()
         return outcome
 
@@ -185,6 +185,21 @@ class TestFailure:
         log = (tmp_path / 'work' / 'logs' / 'bad.log').read_text()
         assert '--resume' not in log
         assert 'FileExistsError' not in log, 'its folder is emptied'
+
+    def test_a_fresh_run_repeats_its_own_jobs_and_keeps_all_else(self, run, python, tmp_path):
+        code = f"""if True:
+            import pathlib
+            folder = pathlib.Path({str(tmp_path / 'own')!r})
+            print([path.name for path in folder.glob('*')])
+            folder.mkdir(exist_ok=True)
+            (folder / 'iter_1.pth').touch()"""
+        job, other = python('own', code, resume=('--resume',), folder=tmp_path / 'own'), python('other')
+        run(job, other)
+        (tmp_path / 'work' / 'mine.txt').touch()
+        assert run(job, fresh=True).status == 0
+        assert (tmp_path / 'work' / 'logs' / 'own.log').read_text().endswith('[]\n'), 'its folder is emptied'
+        assert (tmp_path / 'work' / 'mine.txt').exists()
+        assert 'other: starts' not in run(job, other).text
 
     def test_a_failed_job_resumes_from_its_checkpoint(self, run, python, tmp_path):
         kept = tmp_path / 'kept'

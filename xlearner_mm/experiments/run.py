@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +47,7 @@ def run_pipeline(
         workers: number of concurrent jobs.
         steps: length of every training. Defaults to None: as in the configs.
         paper: show the slides' rows beside them. Defaults to False: those in the report.
-        fresh: delete the work directory first. Defaults to False.
+        fresh: train and transfer again what has finished. Defaults to False.
         data: of :data:`FAMILIES`, the data sets. Defaults to ``'mini'``.
 
     Returns:
@@ -112,11 +111,9 @@ def run_demo(work_dir: Path, workers: int, steps: int | None = None, fresh: bool
 def _run(
     names: Sequence[str], work_dir: Path, workers: int, steps: int | None, fresh: bool, family: Family
 ) -> tuple[Outcome, list[TransferSet]]:
-    if fresh:
-        shutil.rmtree(work_dir, ignore_errors=True)
     sets = transfer_sets(family.configs / 'transfer')
     fork = can_fork()
-    return JobRunner(variant_jobs(names, work_dir, sets, steps, family), work_dir, workers, fork).run(), sets
+    return JobRunner(variant_jobs(names, work_dir, sets, steps, family), work_dir, workers, fork).run(fresh), sets
 
 
 def _show(report: Report, work_dir: Path) -> None:

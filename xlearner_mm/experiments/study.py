@@ -274,7 +274,8 @@ def run_study(
         if not due:
             continue
         print(f'study {name}, seed {seed}: {", ".join(due)}', flush=True)
-        folder = work_dir / name / f'seed_{seed}'
+        trial = '' if steps is None else f'_{steps}_steps'  # apart from the study's own trainings
+        folder = work_dir / name / f'seed_{seed}{trial}'
         jobs = _jobs(study, due, folder, seed, steps, ledger)
         fork = can_fork()
         outcome = JobRunner(jobs, folder, workers, fork, threads=1, keep_order=True).run()

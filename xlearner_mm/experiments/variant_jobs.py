@@ -130,8 +130,9 @@ def budget_of(name: str, work_dir: Path, family: Family = MINI) -> Budget:
 
 def seconds_of(name: str, seconds: Mapping[str, float], family: Family = MINI) -> float:
     """Return the duration of all trainings and transfers of a variant, including shared ones."""
-    own = tuple(f'stages/{training}' for training in family.trainings_of(name))
-    return sum(took for job, took in seconds.items() if job.startswith((f'{name}/', *own)))
+    own = {f'stages/{training}' for training in family.trainings_of(name)}
+    exports = {f'{training}/export' for training in own}
+    return sum(took for job, took in seconds.items() if job in own | exports or job.startswith(f'{name}/'))
 
 
 def _training_job(family: Family, training: Training, work_dir: Path, options: Mapping[str, object]) -> Job:

@@ -98,8 +98,11 @@ class JobRunner:
         self._failed: list[str] = []
         self._left_out: list[str] = []
 
-    def run(self) -> Outcome:
+    def run(self, fresh: bool = False) -> Outcome:
         """Run all unfinished jobs.
+
+        Args:
+            fresh: run finished ones again, from the beginning. Defaults to False.
 
         Raises:
             ConfigError: the folder of a job that has not run holds files, which starting it would delete; or another
@@ -108,6 +111,8 @@ class JobRunner:
         with _alone(self.states.path):
             self.states = JobStates(self.states.path)
             self._refuse_unknown_folders()
+            for name in self.states.records.keys() & self.jobs if fresh else ():
+                self.states.start_over(name)
             return self._run()
 
     def _run(self) -> Outcome:
