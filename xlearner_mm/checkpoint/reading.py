@@ -7,6 +7,7 @@ import json
 import os
 import os.path as osp
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from glob import escape, glob
@@ -38,6 +39,8 @@ WHICH = ('last', 'best')
 _ZIP = b'PK\x03\x04'
 _LENGTH_BYTES = 8  # of a safetensors file: the length of its JSON header
 _TORCHVISION, _OPENMMLAB = ('torchvision', 'modelzoo'), ('open-mmlab', 'openmmlab')
+# torch.hub: eight or more digits of the content's SHA-256.
+_HASH_IN_NAME = re.compile(r'-([a-f0-9]{8,})\.')
 
 
 def read_checkpoint(path: str, which: str = 'last') -> dict[str, Any]:
@@ -169,9 +172,13 @@ def sha256_of(path: str) -> str:
 
 
 def _local_copy(address: str) -> str:
-    """Return the file of a published model, downloaded to torch's cache unless it is there; a path unchanged."""
+    """Return the file of a published model, downloaded to torch's cache unless it is there; a path unchanged.
+
+    An address whose file name has no hash gets a folder of its own there: files of many addresses have the same name.
+    """
     scheme, _, name = address.partition('://')
-    if scheme in ('http', 'https'):
+    plain = scheme in ('http', 'https')
+    if plain:
         url = address
     elif scheme in (*_TORCHVISION, *_OPENMMLAB):
         urls = get_torchvision_models() if scheme in _TORCHVISION else get_external_models()
@@ -181,11 +188,13 @@ def _local_copy(address: str) -> str:
         url = urls[name]
     else:
         return address
-    folder = osp.join(torch.hub.get_dir(), 'checkpoints')
-    path = osp.join(folder, osp.basename(url.split('?')[0]))
+    folder, file = osp.join(torch.hub.get_dir(), 'checkpoints'), osp.basename(url.split('?')[0])
+    hash_in_name = _HASH_IN_NAME.search(file)
+    if plain and hash_in_name is None:
+        folder = osp.join(folder, hashlib.sha256(url.encode()).hexdigest()[:16])
+    path = osp.join(folder, file)
     if not osp.isfile(path):
         os.makedirs(folder, exist_ok=True)
-        hash_in_name = torch.hub.HASH_REGEX.search(osp.basename(path))
         try:
             torch.hub.download_url_to_file(url, path, hash_in_name[1] if hash_in_name else None, progress=False)
         except (OSError, RuntimeError) as error:
