@@ -8,6 +8,7 @@ CheckpointError
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection
 
@@ -58,6 +59,18 @@ def one_line(error: BaseException) -> str:
     return missing_type(error) or ' '.join(str(error).split()) or type(error).__name__
 
 
+def message_line(error: object) -> str:
+    """Return the line of an error that a command ends with: all of ours, and the first line of a library's.
+
+    Ours may quote a library's message of several lines before their fix; a library's own may end in a trace. That of a
+    loader's worker holds a whole traceback, whose last line is the message.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if 'in DataLoader worker' in lines[0]:
+        return re.sub(r'^[\w.]+Error: ', '', lines[-1])
+    return ' '.join(' '.join(lines).split()) if isinstance(error, ConfigError) else lines[0]
+
+
 def describe_error(error: BaseException) -> str:
     """Return class name and message of an error in one line."""
     from xlearner_mm.registry import missing_type
@@ -67,9 +80,8 @@ def describe_error(error: BaseException) -> str:
 
 
 def print_error(error: object, prefix: str = '') -> int:
-    """Print the first line of an error to stderr, and return the exit status of the command: 1."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    print(f'error: {prefix}{lines[0]}', file=sys.stderr)
+    """Print an error's :func:`message_line` to stderr, and return the exit status of the command: 1."""
+    print(f'error: {prefix}{message_line(error)}', file=sys.stderr)
     return 1
 
 

@@ -6,7 +6,9 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 
 from xlearner_mm.checkpoint import load_strictly, read_checkpoint, sha256_of, state_dict_of
-from xlearner_mm.errors import CheckpointError
+from xlearner_mm.errors import CheckpointError, print_error
+
+LAYERS = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(10)))
 
 
 def test_a_training_checkpoint_with_mmengines_histories_is_read(tmp_path):
@@ -67,6 +69,25 @@ def test_all_and_nothing_else_is_loaded():
     layer = torch.nn.Linear(2, 2)
     with pytest.raises(CheckpointError, match=r'x .*Linear: 1 missing: bias. 1 not .*: c'):
         load_strictly(layer, {'weight': torch.zeros(2, 2), 'c': torch.zeros(1)}, 'x')
+
+
+@pytest.mark.parametrize(
+    ('state', 'found', 'fix'),
+    [
+        ({}, '20 missing: 0.bias; 0.weight; 1.bias; ', 'this very architecture'),
+        (dict.fromkeys(LAYERS.state_dict(), torch.zeros(7)), '20 differing: 0.weight is (7,), ', 'base_channels'),
+    ],
+)
+def test_many_differences_are_shown_in_one_line_with_the_fix(capsys, state, found, fix):
+    with pytest.raises(CheckpointError) as error:
+        load_strictly(LAYERS, state, 'x')
+    print_error(error.value)
+    said = capsys.readouterr().err
+    assert found in said
+    assert ' and 12 more. ' in said
+    assert fix in said
+    assert said.count(';') == 7
+    assert '\n' not in str(error.value)
 
 
 def test_the_hash_is_that_of_the_file(tmp_path):

@@ -94,7 +94,8 @@ def _missing(module: nn.Module, state: State) -> list[str]:
 def _log_differences(module: nn.Module, offered: State, loaded: State, what: str) -> None:
     missing, unused = _missing(module, loaded), sorted(set(offered) - set(module.state_dict()))
     if missing or unused:
-        listed = _listed('missing, which keep their random initialization', missing) + _listed('not used', unused)
+        listed = _listed_in_full('missing, which keep their random initialization', missing)
+        listed += _listed_in_full('not used', unused)
         line = f'{type(module).__name__}: {what} is loaded with strict=False: {listed}'.rstrip()
         print_log(line, 'current', logging.WARNING)
 
@@ -113,10 +114,17 @@ def _check_shapes(module: nn.Module, state: State, what: str) -> None:
 
 
 def _listed(label: str, keys: Sequence[str]) -> str:
+    """Return the number of keys and the first few of them in one line, for errors."""
     if not keys:
         return ''
+    more = len(keys) - _ON_ONE_LINE
+    return f'{len(keys)} {label}: {"; ".join(keys[:_ON_ONE_LINE])}{f" and {more} more" if more > 0 else ""}. '
+
+
+def _listed_in_full(label: str, keys: Sequence[str]) -> str:
+    """Return all keys, for logs: many of them one per line."""
     if len(keys) <= _ON_ONE_LINE:
-        return f'{len(keys)} {label}: {"; ".join(keys)}. '
+        return _listed(label, keys)
     return f'{len(keys)} {label}:' + ''.join(f'\n  {key}' for key in keys) + '\n'
 
 

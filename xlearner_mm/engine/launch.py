@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import inspect
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from xlearner_mm.engine.recovery.rank_watch import DEFAULT_TIMEOUT, current_watc
 from xlearner_mm.engine.recovery.stop_signal import TrainingStopped
 from xlearner_mm.engine.runner import XLearnerRunner
 from xlearner_mm.engine.schedule import SETTING
-from xlearner_mm.errors import USER_ERRORS, CheckpointError, ConfigError, describe_error, print_error
+from xlearner_mm.errors import USER_ERRORS, CheckpointError, ConfigError, describe_error, message_line, print_error
 from xlearner_mm.models.expansion.expanded_backbone import expanded_backbone_of
 from xlearner_mm.models.expansion.links import narrow_as
 from xlearner_mm.models.unwrapped import unwrapped
@@ -192,14 +191,8 @@ def end_with(error: Exception) -> int:
         if isinstance(error, RuntimeError) and any(word in str(error) for word in _BROKEN_COLLECTIVE):
             # Another rank failed: the watch ends this process and names it.
             watch.wait_for_culprit()
-        watch.fail(_line(error))
+        watch.fail(message_line(error))
     if not isinstance(error, (*USER_ERRORS, NonFiniteLossError)) and getattr(error, 'errno', None) not in _FULL_DISK:
         raise error
     of_rank = '' if watch is None else f'rank {watch.rank}: '
-    return print_error(_line(error), of_rank)
-
-
-def _line(error: Exception) -> str:
-    """Return the message in one line; that of a loader's worker holds a whole traceback."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return re.sub(r'^[\w.]+Error: ', '', lines[-1]) if 'in DataLoader worker' in lines[0] else lines[0]
+    return print_error(error, of_rank)
