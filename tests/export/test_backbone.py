@@ -56,6 +56,15 @@ def test_export_stage_checkpoint_and_work_directory_agree(trained, tmp_path, nam
         check_same(xlearner_mm.get_backbone(source), own)
 
 
+def test_a_pruned_backbone_of_one_branch_is_the_whole(trained, tmp_path):
+    own, checkpoint = trained(tiny_expanded('shared', widths={'branches.shared.backbone.layer1.0.conv1': 3}))
+    export_backbone(checkpoint, tmp_path / 'b.pth', expanded=True)
+    for source in (checkpoint, tmp_path / 'b.pth'):
+        check_same(xlearner_mm.get_backbone(source), own)
+        with pytest.raises(CheckpointError, match="was pruned: branch 'shared'.*name no branch"):
+            xlearner_mm.get_backbone(source, branch='shared')
+
+
 @pytest.mark.parametrize(('format', 'base_channels'), [('torchvision', 64), ('timm', 8)])
 def test_exports_for_other_libraries_are_read_with_the_metadata_beside_them(trained, tmp_path, format, base_channels):
     own, checkpoint = trained(dict(type='XLearnerResNet', depth=18, base_channels=base_channels))

@@ -24,6 +24,7 @@ from xlearner_mm.report.results import read_results
 from xlearner_mm.testing import tiny_expanded, tiny_resnet
 
 RESNET18 = dict(type='XLearnerResNet', depth=18)
+PRUNED = {'branches.shared.backbone.layer1.0.conv1': 3}
 IMAGES = torch.linspace(-2, 2, 2 * 3 * 64 * 64).view(2, 3, 64, 64)
 
 
@@ -168,8 +169,13 @@ def test_a_license_is_left_to_be_filled_in(trained, tmp_path):
         (tiny_resnet(stem_channels=64), {'Python', 'mmdet', 'mmseg', 'mmpretrain', 'timm'}),
         (tiny_resnet(type='XLearnerResNetV1c', base_channels=8), {'Python', 'mmdet', 'mmseg', 'mmpretrain'}),
         (tiny_expanded('cls', 'det'), {'Python', 'mmdet', 'mmseg', 'mmpretrain'}),
+        (
+            tiny_expanded(branches=dict(shared=tiny_resnet(stem_channels=64))),
+            {'Python', 'mmdet', 'mmseg', 'mmpretrain'},
+        ),
+        (tiny_expanded('shared', widths=PRUNED), {'Python', 'mmdet', 'mmseg', 'mmpretrain'}),
     ],
-    ids=['torchvision', 'timm', 'deep stem', 'expanded'],
+    ids=['torchvision', 'timm', 'deep stem', 'expanded', 'of one branch', 'of one branch, pruned'],
 )
 def test_each_snippet_loads_the_backbone(trained, tmp_path, monkeypatch, config, libraries):
     own, checkpoint = trained(config)

@@ -96,6 +96,15 @@ def test_an_expansion_checkpoint_gives_all_branches_or_the_given_one(expansion):
     assert same(loads(det), model.branches.det.backbone.state_dict())
 
 
+def test_a_pruned_backbone_is_transferred_as_a_whole(trained):
+    model, path = trained(tiny_expanded('shared', widths={'branches.shared.backbone.layer1.0.conv1': 3}))
+    start = read_start(path)
+    assert start.channels == (4, 8, 16, 32)
+    assert same(loads(start), model.state_dict())
+    with pytest.raises(CheckpointError, match="was pruned: branch 'shared'.*name no branch"):
+        read_start(path, 'shared')
+
+
 def test_an_unknown_branch_is_refused(expansion):
     with pytest.raises(CheckpointError, match=r"branches \['cls', 'det'\]: it has no 'seg'"):
         read_start(expansion[1], 'seg')

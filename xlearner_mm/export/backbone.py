@@ -115,8 +115,8 @@ def get_backbone(
         checkpoint: an export (mm, torchvision, timm or safetensors), a folder with a model card, a checkpoint of either
             stage, a work directory, or any other file that holds a plain ResNet, such as torchvision's or a detector's.
         frozen: keep it in eval mode, without gradients. Defaults to True.
-        branch: of an expansion checkpoint, one branch, without its links. Defaults to None: its only one, or else the
-            whole expanded backbone, whose branches' features are side by side.
+        branch: of an expansion checkpoint, one branch, without its links. Defaults to None: its only one, or else, and
+            after pruning, the whole expanded backbone, whose branches' features are side by side.
         backbone: config of a registered backbone, for files that do not describe theirs, such as
             ``dict(type='mmdet.ResNet', depth=50, deep_stem=True)``. Defaults to None: from the file, or else the
             plain ResNet of its weights, with bottlenecks of ``style='pytorch'``.

@@ -71,7 +71,7 @@ def publish_backbone(
     require('timm')
     path = resolve_checkpoint(checkpoint, which)
     meta = export_backbone(path, folder / PUBLISHED, branch, expanded=expanded, ema=ema)
-    stored = find_backbone(str(folder / PUBLISHED), expanded=None)
+    stored = find_backbone(str(folder / PUBLISHED), expanded=expanded)
     facts = read_facts(path, meta)
     other = _other_libraries(stored)
     timm = _timm_config(meta, other['timm']) if 'model' in other['timm'] else {}

@@ -88,18 +88,18 @@ def read_start(checkpoint: str, branch: str | None = None) -> Start:
     Args:
         checkpoint: an export, a checkpoint of either stage, a published one, or a work directory (its last one).
         branch: of an expanded backbone, the branch to transfer. Defaults to None: its only one, or, of several, all of
-            them with their links.
+            them with their links, as after pruning.
 
     Raises:
-        CheckpointError: unreadable, or neither ours nor a plain ResNet.
+        CheckpointError: unreadable, neither ours nor a plain ResNet, or pruned and a branch is named.
     """
     path = resolve_checkpoint(checkpoint)
     content = read_checkpoint(path)
     description = description_of(content) or {}
     normalization = Normalization.parse(description['normalization']) if description else None
     described = description.get('backbone') or {}
-    if branch is None and len(described.get('branches', ())) > 1:
-        stored = find_backbone(path, expanded=True)
+    if described.get('widths') or (branch is None and len(described.get('branches', ())) > 1):
+        stored = find_backbone(path, branch, expanded=None)
         built: Any = stored.build(out_indices=(0, 1, 2, 3))
         channels, parameters = tuple(built.out_channels), sum(p.numel() for p in built.parameters())
         return Start(path, sha256_of(path), '', stored.config, channels, parameters, normalization)

@@ -76,7 +76,7 @@ def find_backbone(
         checkpoint: a checkpoint of either stage, an export, or a work directory.
         branch: of an expanded backbone, the wanted branch. Defaults to None: its only one.
         expanded: take the whole expanded backbone, with all branches and links; None: where no branch is named and
-            there are several. Defaults to False.
+            there are several, or it was pruned. Defaults to False.
         which: of a work directory, ``'last'`` or ``'best'``. Defaults to ``'last'``.
         ema: True: the moving average of the weights; False: the model's own; None: those in ``state_dict``, the
             average where one was kept. Defaults to None.
@@ -150,7 +150,8 @@ def _locate(
         raise CheckpointError(
             f"checkpoint {path}: name branch '{branch}' or take the whole expanded backbone, not both"
         )
-    if expanded or (expanded is None and branch is None and len(branches) > 1):
+    pruned = bool(backbone.get('widths'))
+    if expanded or (expanded is None and branch is None and (len(branches) > 1 or pruned)):
         return None, holder.removesuffix('branches.'), backbone
     if branch is None and len(branches) > 1:
         raise CheckpointError(
@@ -160,10 +161,10 @@ def _locate(
     branch = branch or next(iter(branches))
     if branch not in branches:
         raise CheckpointError(f"checkpoint {path} has no branch '{branch}', but {sorted(branches)}")
-    if backbone.get('widths'):
+    if pruned:
         raise CheckpointError(
-            f"checkpoint {path} was pruned: branch '{branch}' is no independent backbone any more; take the whole "
-            'expanded backbone'
+            f"checkpoint {path} was pruned: branch '{branch}' is no independent backbone any more; "
+            f'{"name no branch, for" if expanded is None else "take"} the whole expanded backbone'
         )
     return branch, f'{holder}{branch}.backbone.', branches[branch]
 
