@@ -196,6 +196,25 @@ def test_save_best_by_an_unknown_fidelity_is_refused(squeeze, wanted):
         squeeze(sources=('boxes',), default_hooks=hooks)[0].train()
 
 
+@pytest.mark.parametrize(
+    ('key', 'said'),
+    [
+        ('bird/fidelity', r"only \['birds/fidelity', 'sources/fidelity'\]: correct the name"),
+        ('boxes/fidelity', "metric is 0: .* monitor='sources/mean'"),
+    ],
+)
+def test_a_stop_by_an_unknown_fidelity_is_refused_with_the_reason(squeeze, key, said):
+    stop = dict(type='EarlyStoppingHook', monitor=key, rule='greater')
+    with pytest.raises(ConfigError, match=f'monitor: there is no {key}, .*{said}'):
+        squeeze(sources=('birds', 'boxes'), custom_hooks=[*HOOKS, stop])[0].train()
+
+
+def test_a_misspelled_fidelity_to_save_the_best_by_has_the_known_ones(squeeze):
+    hooks = dict(checkpoint=dict(type='CheckpointHook', save_best='bird/fidelity', rule='greater', by_epoch=False))
+    with pytest.raises(ConfigError, match=r"save_best: there is no bird/fidelity, only \['birds/.*: correct the name"):
+        squeeze(default_hooks=hooks)[0].train()
+
+
 def test_a_source_with_branch_score_0_is_named_and_left_out(squeeze, caplog):
     runner, seen = squeeze(sources=('birds', 'boxes'))
     runner.logger.addHandler(caplog.handler)

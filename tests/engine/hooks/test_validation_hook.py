@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from xlearner_mm.datasets import MultiSourceDataset
+from xlearner_mm.engine.hooks.fidelity_hook import FidelityHook
 from xlearner_mm.engine.hooks.validation_hook import ValidationHook
 from xlearner_mm.engine.loops import MultiSourceValLoop
 from xlearner_mm.errors import ConfigError
@@ -118,6 +119,8 @@ def test_an_unreported_primary_metric(tmp_path):
             "save_best is 'pets/top1'.* validation.*: .*pets/acc",
         ),
         (SimpleNamespace(monitor='top1'), "monitor is 'top1'.* validation"),
+        (SimpleNamespace(monitor='pets/fidelity'), "monitor is 'pets/fidelity'.* validation.*FidelityHook"),
+        (SimpleNamespace(key_indicators=['sources/fidelity']), "save_best is 'sources/fidelity'.*FidelityHook"),
     ],
 )
 def test_selection_by_an_unreported_metric(tmp_path, hook, message):
@@ -126,6 +129,7 @@ def test_selection_by_an_unreported_metric(tmp_path, hook, message):
 
 def test_metrics_to_select_by_that_are_given(tmp_path):
     hooks = [SimpleNamespace(key_indicators=['auto', 'sources/mean']), SimpleNamespace(monitor='pets/accuracy/top1')]
+    hooks += [FidelityHook(), SimpleNamespace(key_indicators=['sources/fidelity'])]
     check(class_folders(tmp_path), accuracy(topk=(1,)), hooks, primary_metric='accuracy/top1')
 
 

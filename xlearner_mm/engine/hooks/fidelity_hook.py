@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from xlearner_mm.engine.hooks.logged_step import logging_interval
@@ -21,7 +21,14 @@ from xlearner_mm.untouched_randomness import untouched_randomness
 
 FIDELITY_KEY = 'xlearner_fidelity'
 AGGREGATE = 'sources/fidelity'
-_SUFFIX = '/fidelity'
+FIDELITY_SUFFIX = '/fidelity'
+
+
+def selected_metrics(hook: Any) -> list[tuple[str, str]]:
+    """Return setting and metric of what a hook selects by: ``save_best`` of checkpoints, ``monitor`` of early stops."""
+    selected = [('save_best', key) for key in getattr(hook, 'key_indicators', None) or () if key != 'auto']
+    monitor = getattr(hook, 'monitor', None)
+    return [*selected, ('monitor', monitor)] if isinstance(monitor, str) else selected
 
 
 @HOOKS.register_module()
@@ -39,8 +46,8 @@ class FidelityHook(Hook):
     fidelity, which is a warning.
 
     Raises:
-        ConfigError: before training, if the model or validation loop is not of the squeeze stage, or ``save_best``
-            names a fidelity that is not measured.
+        ConfigError: before training, if the model or validation loop is not of the squeeze stage, or ``save_best`` or
+            ``EarlyStoppingHook``'s ``monitor`` names a fidelity that is not measured.
     """
 
     # Before RuntimeInfoHook (VERY_HIGH), which logs the metrics.
@@ -67,7 +74,7 @@ class FidelityHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Add the fidelity to the metrics."""
         self._add(runner.val_loop, metrics)
-        found = {key: value for key, value in (metrics or {}).items() if key.endswith(_SUFFIX)}
+        found = {key: value for key, value in (metrics or {}).items() if key.endswith(FIDELITY_SUFFIX)}
         self._last = {'step': runner.iter, **found}
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -117,17 +124,22 @@ class FidelityHook(Hook):
                 )
 
     def _check_best(self, runner: Runner) -> None:
-        """Refuse a missing ``save_best`` now: MMEngine raises a KeyError after the first validation."""
+        """Refuse a missing ``save_best`` or ``monitor`` now: MMEngine fails at it after the first validation."""
         assert self._branches is not None
-        shares = [f'{name}{_SUFFIX}' for name, (_, value) in self._branches['metrics'].items() if value > 0]
+        metrics = {name: value for name, (_, value) in self._branches['metrics'].items()}
+        shares = [f'{name}{FIDELITY_SUFFIX}' for name, value in metrics.items() if value > 0]
         known = [*shares, AGGREGATE] if shares else []
-        hooks = (hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
-        missing = [k for hook in hooks for k in hook.save_best or () if k.endswith(_SUFFIX) and k not in known]
-        if missing:
-            raise ConfigError(
-                f"save_best: there is no {missing[0]}, only {known}, because the branch's own metric is 0: train the "
-                "expansion longer, or set save_best='sources/mean'"
-            )
+        unmeasured = [f'{name}{FIDELITY_SUFFIX}' for name, value in metrics.items() if not value > 0]
+        for setting, key in (each for hook in runner.hooks for each in selected_metrics(hook)):
+            if not key.endswith(FIDELITY_SUFFIX) or key in known:
+                continue
+            missing = f'{setting}: there is no {key}, only {known}'
+            if key in unmeasured or (key == AGGREGATE and unmeasured):
+                raise ConfigError(
+                    f"{missing}, because the branch's own metric is 0: train the expansion longer, or set "
+                    f"{setting}='sources/mean'"
+                )
+            raise ConfigError(f'{missing}: correct the name, or give the source a primary_metric')
 
     def _add(self, loop: Any, metrics: dict[str, float] | None) -> None:
         assert self._branches is not None
@@ -137,7 +149,7 @@ class FidelityHook(Hook):
         shares = {
             name: 100 * student[name] / value for name, (_, value) in self._branches['metrics'].items() if value > 0
         }
-        metrics.update({f'{name}{_SUFFIX}': share for name, share in shares.items()})
+        metrics.update({f'{name}{FIDELITY_SUFFIX}': share for name, share in shares.items()})
         if shares:
             metrics[AGGREGATE] = sum(shares.values()) / len(shares)
 

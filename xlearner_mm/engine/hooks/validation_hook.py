@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from xlearner_mm.datasets import MultiSourceDataset
 from xlearner_mm.datasets.classes import check_same_classes, classes_of
 from xlearner_mm.datasets.stock_datasets import leaves
+from xlearner_mm.engine.hooks.fidelity_hook import FIDELITY_SUFFIX, FidelityHook, selected_metrics
 from xlearner_mm.engine.loops import MultiSourceValLoop
 from xlearner_mm.errors import ConfigError, SourceError, one_line
 from xlearner_mm.evaluation.coco_ground_truth import compare_images, perfect_results, prepare_ground_truth
@@ -210,14 +211,16 @@ def _computed(metric: BaseMetric) -> dict[str, Any] | None:
 def _refuse_unknown_metrics(runner: Runner, metrics: Mapping[str, Any]) -> None:
     if any(_may_add_metrics(hook) for hook in runner.hooks):
         return
+    fidelity = any(isinstance(hook, FidelityHook) for hook in runner.hooks)
     for hook in runner.hooks:
-        selected = [('save_best', key) for key in getattr(hook, 'key_indicators', None) or () if key != 'auto']
-        if isinstance(getattr(hook, 'monitor', None), str):
-            selected.append(('monitor', hook.monitor))
-        for setting, key in selected:
-            if key not in metrics and not key.endswith('/fidelity'):  # which FidelityHook checks
+        for setting, key in selected_metrics(hook):
+            is_fidelity = key.endswith(FIDELITY_SUFFIX)
+            if key not in metrics and not (fidelity and is_fidelity):  # which FidelityHook checks
+                fix = (
+                    "; squeezes return fidelities with dict(type='FidelityHook') in custom_hooks" if is_fidelity else ''
+                )
                 raise ConfigError(
-                    f"{type(hook).__name__}: {setting} is '{key}', which no validation returns: {sorted(metrics)}"
+                    f"{type(hook).__name__}: {setting} is '{key}', which no validation returns: {sorted(metrics)}{fix}"
                 )
 
 
