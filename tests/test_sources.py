@@ -6,6 +6,19 @@ from xlearner_mm.errors import ConfigError, SourceError
 GOOD = dict(task='cls', batch_size=4, dataset=dict(type='X'))
 
 
+@pytest.mark.parametrize(
+    ('network', 'expected'),
+    [
+        ({}, None),
+        (dict(head=dict(num_classes=10), data_preprocessor=dict(num_classes=1000)), 10),
+        (dict(bbox_head=dict(num_classes=80), panoptic_head=dict(num_things_classes=80, num_stuff_classes=53)), 133),
+        (dict(heads=[dict(num_classes=3), dict(num_classes=5)]), 5),
+    ],
+)
+def test_the_classes_of_a_head_are_the_most_that_a_part_tells_apart(network, expected):
+    assert parse_sources(dict(coco=dict(**GOOD, network=network)))['coco'].head_classes == expected
+
+
 def test_known_settings_are_read():
     sources = parse_sources(dict(imagenet=dict(**GOOD, loss_weight=0.5)))
     assert sources['imagenet'].name == 'imagenet'

@@ -153,9 +153,13 @@ class Source:
 
     @property
     def head_classes(self) -> int | None:
-        """The largest ``num_classes`` in the network; None without any."""
-        found = [value for _, value in settings_named('num_classes', self.network) if isinstance(value, int)]
-        return max(found, default=None)
+        """The largest ``num_classes`` of the network's parts, or sum of things and stuff; None without any."""
+        # mmpretrain's preprocessors have a `num_classes` too, for mixed labels.
+        parts = {name: part for name, part in self.network.items() if name != 'data_preprocessor'}
+        found = [value for _, value in settings_named('num_classes', parts) if isinstance(value, int)]
+        stuff = [value for _, value in settings_named('num_stuff_classes', parts)]
+        things = [value for _, value in settings_named('num_things_classes', parts)]
+        return max([*found, *map(sum, zip(things, stuff, strict=False))], default=None)
 
 
 def unfit_name(name: str) -> str:

@@ -1,6 +1,8 @@
-"""Evenly spaced indices of a dataset."""
+"""Evenly spaced and random shares of a dataset."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,19 @@ def spread(total: int, count: int) -> list[int]:
     Datasets are often sorted by class, so their first images would be of a single class.
     """
     return np.linspace(0, total - 1, min(total, count)).round().astype(int).tolist()
+
+
+def classes_to_draw_by(dataset: Any) -> np.ndarray:
+    """Return the class of every image of a dataset, ``(N,)``, for :func:`stratified`.
+
+    Images with objects, label maps or several labels are all of class 0.
+    """
+    total = len(dataset)
+    if hasattr(dataset, 'get_gt_labels'):  # mmpretrain's, also for several labels an image
+        labels = [dataset.get_data_info(index)['gt_label'] for index in range(total)]
+        if all(isinstance(label, (int, np.integer)) for label in labels):
+            return np.array(labels)
+    return np.zeros(total, dtype=int)
 
 
 def stratified(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:

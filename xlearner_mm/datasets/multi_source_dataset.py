@@ -29,7 +29,7 @@ from xlearner_mm.datasets.stream_index import (
 from xlearner_mm.errors import BadImageError, SourceError, one_line
 from xlearner_mm.registry import DATASETS, FUNCTIONS
 from xlearner_mm.sources import Source, parse_sources
-from xlearner_mm.spread import stratified
+from xlearner_mm.spread import classes_to_draw_by, stratified
 
 REPLACED = 'replaced_images'
 """Key in a sample's metainfo: ``[[path, reason], ...]`` of the bad images that it replaces."""
@@ -334,7 +334,6 @@ def read_share(
                 f"source '{source.name}': data_fraction={source.data_fraction} needs an MMEngine dataset without "
                 f'wrappers, got {type(dataset).__name__}; set `indices` of the datasets in it'
             )
-        labels = dataset.get_gt_labels() if hasattr(dataset, 'get_gt_labels') else np.zeros(len(dataset))
         rng = np.random.default_rng(zlib.crc32(source.name.encode()))
-        dataset.get_subset_(stratified(labels, source.data_fraction, rng).tolist())
+        dataset.get_subset_(stratified(classes_to_draw_by(dataset), source.data_fraction, rng).tolist())
     return findings

@@ -62,8 +62,8 @@ def _class_counts(head: Any) -> set[int]:
         return {stated}
     binary = getattr(head, 'out_channels', None)  # mmseg's heads of two classes may have one channel
     possible = {head.num_classes, head.num_classes + 1, *([binary] if binary == 1 else [])}
-    given = {getattr(part, 'out_features', getattr(part, 'out_channels', None)) for part in head.modules()}
-    return (possible & given) or possible
+    given = [getattr(part, 'out_features', getattr(part, 'out_channels', None)) for part in head.modules()]
+    return {count for count in possible if count in given} or possible
 
 
 def _is_list(value: Any) -> bool:

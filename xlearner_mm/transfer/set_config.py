@@ -20,7 +20,7 @@ from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.export.start import Start, resnet_channels
 from xlearner_mm.photos import check_photos_of
 from xlearner_mm.registry import DATASETS, bare_name
-from xlearner_mm.spread import stratified
+from xlearner_mm.spread import classes_to_draw_by, stratified
 from xlearner_mm.transfer.protocol import Protocol
 
 FRACTION_FILE = 'data_fraction.json'
@@ -212,6 +212,5 @@ def _draw(leaf: dict[str, Any], key: str, fraction: float, scope: str) -> Part:
         raise ConfigError(f'{leaf["type"]} sets indices already: leave the choice to data_fraction')
     built = DATASETS.build({**leaf, 'pipeline': [], '_scope_': scope})
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], 'big'))
-    labels = built.get_gt_labels() if hasattr(built, 'get_gt_labels') else np.zeros(len(built))
-    leaf['indices'] = stratified(labels, fraction, rng).tolist()
+    leaf['indices'] = stratified(classes_to_draw_by(built), fraction, rng).tolist()
     return Part(leaf['type'], len(built), leaf['indices'])

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from mmdet.datasets import XMLDataset
+from mmengine.dataset import BaseDataset
 
 from tests.datasets.small_sources import BOX, COUNT, class_list, coco, voc, write_coco
 from xlearner_mm.datasets import MultiSourceDataset
@@ -71,6 +72,23 @@ def test_partly_readable_annotations_are_blamed_on_images(tmp_path):
         (tmp_path / 'Annotations' / f'{i}.xml').write_text('')
     with pytest.raises(BadImageError, match=r"source 'pets': .*Annotations/0\.xml .*annotations"):
         MultiSourceDataset({'pets': source})
+
+
+@DATASETS.register_module()
+class ListedPairs(BaseDataset):
+    """Annotations that are no dicts."""
+
+    def load_data_list(self):
+        return [self.parse_data_info(raw) for raw in (['0.jpg', 3], ['1.jpg', 4])]
+
+    def parse_data_info(self, raw_data_info):
+        path, label = raw_data_info
+        return dict(img_path=path, gt_label=label)
+
+
+def test_annotations_that_are_no_dicts_are_read():
+    source = dict(task='cls', batch_size=1, dataset=dict(type='ListedPairs'))
+    assert MultiSourceDataset({'pets': source}).lengths == {'pets': 2}
 
 
 def test_a_broken_xml_file_within_a_wrapper_is_left_out(tmp_path):

@@ -147,6 +147,19 @@ def test_the_rotation_changes_at_the_named_steps_alone_and_after_a_checkpoint_to
     assert int(phi.steps) == 6
 
 
+def test_a_step_that_is_skipped_and_restored_is_repeated_as_if_it_had_not_been():
+    skipping, plain = PHIStandardize(4, refits=(1, 2)), PHIStandardize(4, refits=(1, 2))
+    for seed in range(3):
+        if seed == 1:
+            saved = {name: value.clone() for name, value in skipping.named_buffers()}
+            skipping.update(correlated(4, seed=9))
+            for name, value in skipping.named_buffers():
+                value.copy_(saved[name])
+        skipping.update(correlated(4, seed=seed))
+        plain.update(correlated(4, seed=seed))
+    assert all(map(torch.equal, skipping.buffers(), plain.buffers()))
+
+
 @pytest.mark.parametrize('refits', [(), (0,), (1.5,), 4])
 def test_steps_that_cannot_be_are_refused(refits):
     with pytest.raises(ConfigError, match=r'PHIStandardize: refits.*\(1, 4, 16, 64\)'):

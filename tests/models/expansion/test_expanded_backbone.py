@@ -185,6 +185,17 @@ def test_some_branches_to_some_depth_are_those_of_the_whole_run(settings, depth,
             assert all(torch.equal(a, b) for a, b in zip(levels, whole[name][:depth], strict=True))
 
 
+def test_links_run_in_the_order_of_their_receivers_in_all_processes(x):
+    """Else ranks whose hash seeds differ would enter the collectives of the links' SyncBN in different orders."""
+    names = ('seg', 'cls', 'det', 'depth', 'normals')
+    backbone = build(*names, reconciliation=dict(topology='same', fuse='output'))
+    receivers = []
+    for key in backbone.link_keys:
+        backbone.links[key.module_name].register_forward_hook(lambda *_, name=key.receiver: receivers.append(name))
+    backbone.forward_branches(x, names)
+    assert list(dict.fromkeys(receivers)) == list(names)
+
+
 def test_unused_stages_are_not_run(x):
     backbone = build(reconciliation=dict(topology='none')).eval()
     assert stages_run(backbone, lambda: backbone.forward_branches(x, ['det'], 2)) == {('det', 0), ('det', 1)}

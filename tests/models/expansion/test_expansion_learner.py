@@ -24,6 +24,11 @@ def losses_of(learner, batch):
     return learner(**data, mode='loss')
 
 
+def test_a_backbone_that_merges_one_branch_is_refused():
+    with pytest.raises(ConfigError, match="merge='cls'.*freezes all other branches.*leave merge out"):
+        build(backbone=tiny_expanded(merge='cls'))
+
+
 def test_losses_are_named_by_source():
     losses = losses_of(build(), tiny_batch())
     assert {name.split('.')[0] for name in losses} == {'birds', 'cars', 'boxes', 'masks'}

@@ -85,6 +85,27 @@ def test_mismatched_networks_are_refused_by_source(expanded, task, network, mess
         build(expanded, task, network)
 
 
+def yolo(in_channels):
+    neck = dict(type='YOLOV3Neck', num_scales=3, in_channels=in_channels, out_channels=(16, 8, 4))
+    head = dict(type='YOLOV3Head', num_classes=2, in_channels=[16, 8, 4], out_channels=[16, 8, 4])
+    detector = tiny_detector()
+    return {
+        '_scope_': 'mmdet',
+        'type': 'YOLOV3',
+        'data_preprocessor': detector['data_preprocessor'],
+        'backbone': dict(out_indices=(1, 2, 3)),
+        'neck': neck,
+        'bbox_head': head,
+    }
+
+
+def test_a_neck_that_lists_its_levels_from_the_last_one_is_compared_so(expanded):
+    built = build(expanded, 'det', yolo([32, 16, 8]))
+    assert len(built.extract_feat(torch.zeros(1, 3, 64, 64))) == 3
+    with pytest.raises(SourceError, match=r'neck.in_channels is \[8, 16, 32\], but .*\[32, 16, 8\]'):
+        build(expanded, 'det', yolo([8, 16, 32]))
+
+
 def test_a_network_that_builds_its_backbone_inside_is_refused(expanded):
     class Stubborn(type(build(expanded, 'cls', tiny_classifier()))):
         def __init__(self, backbone, **kwargs):

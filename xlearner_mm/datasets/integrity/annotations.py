@@ -382,8 +382,8 @@ def _with_file(error: Exception, dataset: BaseDataset) -> str:
     return f'{type(error).__name__}: {error}{where}'
 
 
-def _described(raw: Mapping[str, Any]) -> str:
-    image = raw.get('raw_img_info', raw)
+def _described(raw: Any) -> str:
+    image = raw.get('raw_img_info', raw) if isinstance(raw, Mapping) else raw
     names = (
         [image.get(key) for key in ('xml_path', 'img_path', 'file_name', 'id')] if isinstance(image, Mapping) else []
     )

@@ -71,10 +71,10 @@ class PHIStandardize(ScalarStandardize):
         self.register_buffer('rotation', torch.eye(channels))
         self.register_buffer('product', torch.zeros(channels, channels))
         self.register_buffer('steps', torch.zeros((), dtype=torch.long))
-        self._steps: int | None = None  # the same number, read from the device once
+        self._is_final = False  # past the last refit: the steps need not be read from the device any more
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._steps = None
+        self._is_final = False
         super()._load_from_state_dict(*args, **kwargs)
 
     @torch.no_grad()
@@ -82,9 +82,13 @@ class PHIStandardize(ScalarStandardize):
         """Update the moments with the features of one training step, of all ranks, and perhaps the rotation."""
         before = self.count.clone()
         super().update(*features)
-        self._steps = int(self.steps) + 1 if self._steps is None else self._steps + 1
         self.steps += 1
-        if self._steps > max(self.refits):
+        if self._is_final:
+            return
+        # Not counted apart from the buffer, which a skipped step restores.
+        steps = int(self.steps)
+        if steps > max(self.refits):
+            self._is_final = True
             return
         products = torch.zeros_like(self.product)
         with torch.autocast(products.device.type, enabled=False):
@@ -96,7 +100,7 @@ class PHIStandardize(ScalarStandardize):
             products / (self.count - before).clamp_min(1).to(products.dtype),
             (1 - before / self.count.clamp_min(1)).to(products.dtype),
         )
-        if self._steps in self.refits:
+        if steps in self.refits:
             self._refit()
 
     def _refit(self) -> None:

@@ -281,7 +281,8 @@ class XLearnerExpandedBackbone(BaseModule):
                             stream[name] = self._fuse(name, level, sent)
                         fused[name].append(stream[name])
         if self.reconciliation.fuse == 'output':
-            for name in receivers:
+            # In the same order in all processes: a link may have a SyncBN.
+            for name in filter(receivers.__contains__, plan.stages):
                 fused[name] = [self._fuse(name, i, sent) for i in range(plan.fusions[name])]
         return {
             # as a sender to others, a branch may have run deeper than wanted

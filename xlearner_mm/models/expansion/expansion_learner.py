@@ -97,6 +97,7 @@ class ExpansionLearner(BaseModel):
             tell_source_order(preprocessor, self.sources[name])
         self.normalization = common_normalization(preprocessors)
         self.data_preprocessor = MultiSourceDataPreprocessor(preprocessors, memory_format)
+        self._check_no_branch_is_left_out()
         self._check_every_branch_is_trained()
         self._check_every_level_is_read()
         self.hints = build_hints(hints or {}, self.sources, self.backbone, self.normalization)
@@ -130,6 +131,13 @@ class ExpansionLearner(BaseModel):
             )
         # With one branch it is the same, and DDP overlaps the backward pass with its messages.
         return backward or ('branch' if exact and own and len(self.backbone.branches) > 1 else 'joint')
+
+    def _check_no_branch_is_left_out(self) -> None:
+        if len(self.backbone.merged) < len(self.backbone.branches) and self.backbone.reconciliation.detach:
+            raise ConfigError(
+                f"ExpansionLearner: backbone has merge='{self.backbone.merged[0]}', which freezes all other branches "
+                'and is for transfers: leave merge out of the expansion stage'
+            )
 
     def _check_every_branch_is_trained(self) -> None:
         trained = {self.backbone.branch_of(source.task) for source in self.sources.values()}

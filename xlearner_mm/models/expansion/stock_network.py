@@ -246,6 +246,8 @@ def _levels_read(
 ) -> list[int]:
     """Channels of the levels that a part reads: by its ``in_index``; else all if it lists several, else the last."""
     index = settings.get('in_index')
+    if bare_name(settings.get('type', '')) == 'YOLOV3Neck':
+        return list(reversed(available))  # it lists its levels from the last one
     if index is None:
         return list(available) if isinstance(expected, Sequence) else [available[-1]]
     try:
