@@ -13,6 +13,7 @@ from xlearner_mm.experiments.study_report import (
     OPEN,
     Difference,
     Results,
+    comparison_table,
     observations_table,
     paired_difference,
     verdict,
@@ -53,6 +54,14 @@ def test_figures_compare_with_the_first_baseline_that_has_runs():
     assert Results(study, list(rows.values())).baseline == 'hard_sharing'
     assert Results(study, [rows['scratch'], rows['hard_sharing_seg_flops']]).baseline == 'hard_sharing_seg_flops'
     assert Results(study, [rows['scratch']]).baseline == 'hard_sharing'
+
+
+def test_a_task_without_a_transfer_set_has_no_column():
+    study = STUDIES['photo']
+    scores = {'avg_cls': 40.0, 'seg_miou': 30.0, 'depth_delta1': 50.0}
+    results = Results(study, [Run('photo', 'scratch', 0, study.digest('scratch'), 'c', scores)])
+    assert comparison_table(results).header[2:6] == ['AVG Cls', 'mIoU', 'delta1', 'mean']
+    assert comparison_table(results).lines[0][5] == '40.0'
 
 
 def test_without_transfers_the_mean_is_over_sources_only():

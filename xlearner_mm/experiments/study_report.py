@@ -107,8 +107,10 @@ class Results:
 
     @property
     def metrics(self) -> dict[str, str]:
-        """Metric -> title of the columns."""
-        return {**_judged(self.study, self.runs[0]), MEAN: 'mean'}
+        """Metric -> title of the columns; tasks without a transfer set have none."""
+        measured = {name for run in self.runs for name in run.metrics}
+        judged = _judged(self.study, self.runs[0]) if self.runs else {}
+        return {**{name: title for name, title in judged.items() if name in measured}, MEAN: 'mean'}
 
     @property
     def fidelities(self) -> dict[str, str]:
@@ -311,14 +313,14 @@ def comparison_table(results: Results, rows: Sequence[str] = ()) -> Table:
         if rows and row not in rows:
             continue
         runs = [run for run in results.runs if run.row == row]
-        cells = [_spread(list(results.values(row, metric).values())) for metric in (*SUMMARY, MEAN)]
+        cells = [_spread(list(results.values(row, metric).values())) for metric in results.metrics]
         against = [base for base in study.baselines if study.sources_of(base) == study.sources_of(row)]
         found = [None if base == row else results.difference(row, base) for base in against]
         differences = ['' if own is None else str(own) for own in found] or ['', '']
         cost = [str(runs[0].steps), f'{runs[0].tflops:.1f}']
         lines.append([study.family.variants[row].title, str(len(runs)), *cells, *differences, *cost])
     differences_to = ('to equal steps', 'to equal FLOPs')
-    return Table(['variant', 'seeds', *SUMMARY.values(), 'mean', *differences_to, 'steps', 'TFLOPs'], lines)
+    return Table(['variant', 'seeds', *results.metrics.values(), *differences_to, 'steps', 'TFLOPs'], lines)
 
 
 def observations_table(results: Mapping[str, Results]) -> Table:
@@ -363,6 +365,7 @@ def _draw(results: Results, path: Path) -> None:
             right.errorbar(own.mean, height, xerr=margin, fmt='o', color='black', capsize=3)
     right.axvline(0, color='#bbb', linewidth=1)
     left.set_yticks(range(len(rows)), rows)
+    left.set_ylim(-0.5, len(rows) - 0.5)
     left.set_xlabel('mean, every seed a dot (%)')
     right.set_xlabel(f'difference to {baseline}, 95% interval')
     for axes in (left, right):
