@@ -26,7 +26,7 @@ def test_unfinished_variants_are_not_in_the_report(tool, monkeypatch, tmp_path, 
         def __init__(self, *args):
             pass
 
-        def run(self):
+        def run(self, fresh):
             return Outcome(INTERRUPTED, {}, failed, [])
 
     monkeypatch.chdir(ROOT)  # where the tool goes, too
