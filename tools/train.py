@@ -42,10 +42,10 @@ def parse_args() -> argparse.Namespace:
     dry.add_argument('--utilization', type=float, default=0.3, help='share of them that is reached (default: 0.3)')
     dry.add_argument('--json', help='a file for the figures')
     args = parser.parse_args()
-    dry_run = {'--world-size': 'world_size', '--flops-per-second': 'flops_per_second', '--utilization': 'utilization'}
-    for option, name in {**dry_run, '--json': 'json'}.items():
+    for name in ('world_size', 'flops_per_second', 'utilization', 'json'):
         if not args.dry_run and getattr(args, name) != parser.get_default(name):
-            parser.error(f'{option} is for --dry-run; a training on several GPUs is started by tools/dist_train.sh')
+            option = name.replace('_', '-')
+            parser.error(f'--{option} is for --dry-run alone; tools/dist_train.sh starts a training on several GPUs')
     if args.resume_schedule is not None:
         args.cfg_options.append(f'resume_schedule={args.resume_schedule}')
     return args

@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from xlearner_mm.engine.loops import MultiSourceValLoop, ValidationTimingLoop
+from xlearner_mm.engine.recovery.stop_signal import keep_workers
 from xlearner_mm.errors import BadImageError, SourceError
 from xlearner_mm.registry import MODELS
 from xlearner_mm.sources import parse_sources
@@ -176,6 +177,11 @@ def loader_of(source, **settings):
     runner = SimpleNamespace(build_dataloader=Runner.build_dataloader, seed=0)
     evaluator = dict(type='MultiSourceEvaluator', sources=sources)
     return MultiSourceValLoop(runner, dict(sources=sources), evaluator).dataloaders['pets']
+
+
+def test_validations_keep_their_workers_when_all_processes_are_signaled(tmp_path):
+    loader = loader_of(class_list(tmp_path))
+    assert loader.worker_init_fn.func is keep_workers(loader).worker_init_fn.func
 
 
 def test_an_unreadable_image_ends_a_validation_under_skip(tmp_path):

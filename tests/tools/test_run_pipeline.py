@@ -20,6 +20,15 @@ def tool():
     return module
 
 
+def test_a_relative_work_dir_is_below_the_folder_of_the_call(tool, monkeypatch, tmp_path):
+    folders = []
+    monkeypatch.setattr(run, 'run_pipeline', lambda names, work_dir, *_: folders.append(work_dir))
+    monkeypatch.chdir(tmp_path)  # restored afterwards: the tool goes elsewhere
+    monkeypatch.setattr(sys, 'argv', ['run_pipeline.py', 'hard_sharing', '--work-dir', 'mine'])
+    tool.main()
+    assert folders == [tmp_path / 'mine']
+
+
 @pytest.mark.parametrize('failed', [[], ['xlearner/export']], ids=['alone', 'after a failure'])
 def test_unfinished_variants_are_not_in_the_report(tool, monkeypatch, tmp_path, failed):
     class Interrupted:

@@ -30,7 +30,8 @@ class Job:
         folder: work directory of this job alone, with its progress file; emptied unless the job is resumed, and
             refused if it holds what no recorded run has written. Defaults to None.
         outputs: files that a successful job writes. Defaults to none.
-        resume: arguments that resume an interrupted run. Defaults to none: it starts over.
+        resume: arguments that resume an interrupted run, or a failed one that has saved a checkpoint. Defaults to none:
+            it starts over.
         repeat: whether it runs again although it has finished, because what it checks or writes can change unseen.
             Defaults to False.
         after: those of ``seconds`` that follow the last step in its progress file, such as a validation. Defaults to 0.
