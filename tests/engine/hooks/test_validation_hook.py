@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.optim import ReduceOnPlateauLR
 from mmengine.runner import Runner
 from torch import nn
 
@@ -41,7 +42,7 @@ class Guess(nn.Module):
         return batch['data_samples']
 
 
-def runner_of(source, evaluator, hooks=(), **settings):
+def runner_of(source, evaluator, hooks=(), param_schedulers=None, **settings):
     loader = dict(
         batch_size=2,
         num_workers=0,
@@ -51,7 +52,12 @@ def runner_of(source, evaluator, hooks=(), **settings):
     )
     sources = {'pets': source | dict(val_dataloader=loader, val_evaluator=evaluator) | settings}
     runner = SimpleNamespace(
-        build_dataloader=Runner.build_dataloader, seed=0, iter=0, hooks=hooks, logger=MMLogger.get_current_instance()
+        build_dataloader=Runner.build_dataloader,
+        seed=0,
+        iter=0,
+        hooks=hooks,
+        param_schedulers=param_schedulers,
+        logger=MMLogger.get_current_instance(),
     )
     runner.val_loop = runner._val_loop = MultiSourceValLoop(
         runner, dict(sources=sources), dict(type='MultiSourceEvaluator', sources=sources)
@@ -125,6 +131,17 @@ def test_an_unreported_primary_metric(tmp_path):
 )
 def test_selection_by_an_unreported_metric(tmp_path, hook, message):
     refused(message, class_folders(tmp_path), accuracy(topk=(1,)), [hook])
+
+
+@pytest.mark.parametrize('parameter', [None, 'lr'])
+def test_a_schedule_by_an_unreported_metric(tmp_path, parameter):
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    schedule = ReduceOnPlateauLR(torch.optim.SGD(parameters, lr=0.1), monitor='pets/top1')
+    schedules = [schedule] if parameter is None else {parameter: [schedule]}
+    message = "ReduceOnPlateauLR: monitor is 'pets/top1', which no validation returns: .*pets/accuracy/top1"
+    refused(message, class_folders(tmp_path), accuracy(topk=(1,)), param_schedulers=schedules)
+    schedule.monitor = 'pets/accuracy/top1'
+    check(class_folders(tmp_path), accuracy(topk=(1,)), param_schedulers=schedules)
 
 
 def test_metrics_to_select_by_that_are_given(tmp_path):

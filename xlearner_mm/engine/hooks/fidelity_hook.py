@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from xlearner_mm.engine.hooks.logged_step import logging_interval
+from xlearner_mm.engine.hooks.loop_units_hook import schedules_of
 from xlearner_mm.engine.loops import MultiSourceValLoop
 from xlearner_mm.errors import ConfigError
 from xlearner_mm.models.squeeze import FitNetDistiller
@@ -24,11 +25,20 @@ AGGREGATE = 'sources/fidelity'
 FIDELITY_SUFFIX = '/fidelity'
 
 
-def selected_metrics(hook: Any) -> list[tuple[str, str]]:
-    """Return setting and metric of what a hook selects by: ``save_best`` of checkpoints, ``monitor`` of early stops."""
-    selected = [('save_best', key) for key in getattr(hook, 'key_indicators', None) or () if key != 'auto']
-    monitor = getattr(hook, 'monitor', None)
-    return [*selected, ('monitor', monitor)] if isinstance(monitor, str) else selected
+def selected_metrics(runner: Runner) -> Iterator[tuple[str, str, str]]:
+    """Yield the metrics that a runner goes by, each with who goes by it and in which setting.
+
+    These are ``save_best`` of checkpoints, and ``monitor`` of early stops and of schedules that read metrics.
+    """
+    for hook in runner.hooks:
+        for key in getattr(hook, 'key_indicators', None) or ():
+            if key != 'auto':
+                yield type(hook).__name__, 'save_best', key
+    schedules = [schedule for _, schedule in schedules_of(runner)]
+    for part in [*runner.hooks, *schedules]:
+        monitor = getattr(part, 'monitor', None)
+        if isinstance(monitor, str):
+            yield type(part).__name__, 'monitor', monitor
 
 
 @HOOKS.register_module()
@@ -46,8 +56,8 @@ class FidelityHook(Hook):
     fidelity, which is a warning.
 
     Raises:
-        ConfigError: before training, if the model or validation loop is not of the squeeze stage, or ``save_best`` or
-            ``EarlyStoppingHook``'s ``monitor`` names a fidelity that is not measured.
+        ConfigError: before training, if the model or validation loop is not of the squeeze stage, or ``save_best``, or
+            ``monitor`` of ``EarlyStoppingHook`` or ``ReduceOnPlateauLR``, names a fidelity that is not measured.
     """
 
     # Before RuntimeInfoHook (VERY_HIGH), which logs the metrics.
@@ -130,7 +140,7 @@ class FidelityHook(Hook):
         shares = [f'{name}{FIDELITY_SUFFIX}' for name, value in metrics.items() if value > 0]
         known = [*shares, AGGREGATE] if shares else []
         unmeasured = [f'{name}{FIDELITY_SUFFIX}' for name, value in metrics.items() if not value > 0]
-        for setting, key in (each for hook in runner.hooks for each in selected_metrics(hook)):
+        for _, setting, key in selected_metrics(runner):
             if not key.endswith(FIDELITY_SUFFIX) or key in known:
                 continue
             missing = f'{setting}: there is no {key}, only {known}'

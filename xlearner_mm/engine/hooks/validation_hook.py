@@ -131,7 +131,7 @@ def try_validation(runner: Runner) -> None:
 
     Raises:
         ConfigError: any error of the validation, or a metric to select by (``primary_metric``, ``save_best``,
-            ``EarlyStoppingHook``'s ``monitor``) that it does not return.
+            ``monitor`` of ``EarlyStoppingHook`` or ``ReduceOnPlateauLR``) that it does not return.
     """
     loop = runner._val_loop
     with _aside(runner):
@@ -212,16 +212,11 @@ def _refuse_unknown_metrics(runner: Runner, metrics: Mapping[str, Any]) -> None:
     if any(_may_add_metrics(hook) for hook in runner.hooks):
         return
     fidelity = any(isinstance(hook, FidelityHook) for hook in runner.hooks)
-    for hook in runner.hooks:
-        for setting, key in selected_metrics(hook):
-            is_fidelity = key.endswith(FIDELITY_SUFFIX)
-            if key not in metrics and not (fidelity and is_fidelity):  # which FidelityHook checks
-                fix = (
-                    "; squeezes return fidelities with dict(type='FidelityHook') in custom_hooks" if is_fidelity else ''
-                )
-                raise ConfigError(
-                    f"{type(hook).__name__}: {setting} is '{key}', which no validation returns: {sorted(metrics)}{fix}"
-                )
+    for owner, setting, key in selected_metrics(runner):
+        is_fidelity = key.endswith(FIDELITY_SUFFIX)
+        if key not in metrics and not (fidelity and is_fidelity):  # which FidelityHook checks
+            fix = "; squeezes return fidelities with dict(type='FidelityHook') in custom_hooks" if is_fidelity else ''
+            raise ConfigError(f"{owner}: {setting} is '{key}', which no validation returns: {sorted(metrics)}{fix}")
 
 
 def _may_add_metrics(hook: Any) -> bool:
