@@ -8,7 +8,7 @@ from xlearner_mm.experiments.squeeze_trials import TRIALS, options_of
 
 SQUEEZE = 'configs/mini/xlearner_seg_r18_squeeze.py'
 SCHEDULE = {'train_cfg', 'param_scheduler'}
-SHARED = SCHEDULE | {'optim_wrapper'}
+READ = SCHEDULE | {'optim_wrapper', 'sources'}
 
 
 def settings(trial, **defaults):
@@ -16,7 +16,7 @@ def settings(trial, **defaults):
     cfg.merge_from_dict(defaults)
     cfg.merge_from_dict(dict(TRIALS.trainings[trial].options))
     model = cfg.model.to_dict()
-    return {**{f'model.{key}': value for key, value in model.items()}, **{key: cfg[key] for key in SHARED}}
+    return {**{f'model.{key}': value for key, value in model.items()}, **{key: cfg[key] for key in READ}}
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def inside_the_repository(monkeypatch, request):
 
 SEVERAL = {
     *('default', 'from_hard_sharing', 'together', 'together_longest', 'plain_longest'),
-    *('cls_labels_longest', 'cls_labels_weighted'),
+    *('cls_labels_longest', 'cls_labels_weighted', 'half_batches', 'quarter_batches'),
 }
 
 
@@ -61,8 +61,22 @@ def test_the_last_round_adds_labels_of_classification_and_then_weights_of_the_ot
     assert weighted['model.branch_weights'] == {'det': 2.0, 'seg': 2.0}
 
 
+@pytest.mark.parametrize(('trial', 'divisor'), [('half_batches', 2), ('quarter_batches', 4)])
+def test_smaller_batches_take_the_images_of_the_longest_squeeze_in_more_steps(trial, divisor):
+    longest, own = settings('longest'), settings(trial)
+    assert {key for key in own if own[key] != longest[key]} == READ
+    assert own['train_cfg'].max_iters == divisor * longest['train_cfg'].max_iters
+    for name, source in longest['sources'].items():
+        assert own['sources'][name].batch_size * divisor == source.batch_size
+        assert own['sources'][name] == {**source, 'batch_size': own['sources'][name].batch_size}
+    rate = longest['optim_wrapper'].optimizer.lr / divisor**0.5
+    assert own['optim_wrapper'].optimizer.lr == pytest.approx(rate, rel=0.02)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize('trial', ['longest', 'plain_longest', 'together_longest', 'cls_labels_longest'])
+@pytest.mark.parametrize(
+    'trial', ['longest', 'plain_longest', 'together_longest', 'cls_labels_longest', 'quarter_batches']
+)
 def test_the_longest_squeezes_cost_half_as_much_again_as_the_expansion(trial):
     expansion = estimate_config(Config.fromfile('configs/mini/xlearner_seg_r18_expansion.py'))
     cfg = Config.fromfile(SQUEEZE)

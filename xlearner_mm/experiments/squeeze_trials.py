@@ -38,6 +38,14 @@ def _heads(loss: str, weight: float = 1.0, tasks: list[str] | None = None) -> di
     return {'model.heads.loss': loss, 'model.heads.weight': weight, 'model.heads.tasks': tasks}
 
 
+def _smaller_batches(divisor: int, lr: float) -> dict[str, object]:
+    """Return a squeeze of as many images as the longest, in ``divisor`` times as many steps."""
+    batches = dict.fromkeys(('digits', 'shapes', 'textures'), 24)
+    batches |= dict.fromkeys(('det_shapes', 'det_digits', 'seg_things'), 16)
+    sizes = {f'sources.{name}.batch_size': size // divisor for name, size in batches.items()}
+    return {**sizes, 'optim_wrapper.optimizer.lr': lr, **schedule_of(divisor * _LONGEST)}
+
+
 _TOGETHER = {**_heads('labels'), 'model.standardize': None}
 _OF_CLS = {**_heads('labels', tasks=['cls']), 'model.standardize': None, **schedule_of(_LONGEST)}
 _CHANGES: Mapping[str, Mapping[str, object]] = {
@@ -65,6 +73,8 @@ _CHANGES: Mapping[str, Mapping[str, object]] = {
     'plain_longest': {'model.standardize': None, **schedule_of(_LONGEST)},
     'cls_labels_longest': _OF_CLS,
     'cls_labels_weighted': {**_OF_CLS, 'model.branch_weights.det': 2.0, 'model.branch_weights.seg': 2.0},
+    'half_batches': _smaller_batches(2, lr=2.1e-3),
+    'quarter_batches': _smaller_batches(4, lr=1.5e-3),
 }
 
 
