@@ -1,4 +1,4 @@
-"""Fill in the tables of README.md, docs/demo.md and docs/variants.md: python docs/tables.py [studies|reports].
+"""Fill in the tables of results in README.md and docs: python docs/tables.py [studies|reports].
 
 A table stands between two comments, of which the first says what it is of, and is replaced as a whole:
 
@@ -7,7 +7,7 @@ A table stands between two comments, of which the first says what it is of, and 
 
 It is of a report, by the folder of `tools/demo.py` or `tools/run_pipeline.py` and one of `summary`, `transfer` and
 `sources`, without the rows of the slides; or of the studies' ledger: `study: mini` or `study: photo`, with the names of
-some rows behind it or all of them, and `study: observations`.
+some rows behind it or all of them, `study: observations`, and `study: fidelity`.
 """
 
 import argparse
@@ -15,12 +15,12 @@ import re
 from pathlib import Path
 
 from xlearner_mm.experiments.study import LEDGER
-from xlearner_mm.experiments.study_report import comparison_table, observations_table, read_results
+from xlearner_mm.experiments.study_report import comparison_table, fidelity_table, observations_table, read_results
 from xlearner_mm.report.report import read_report
 from xlearner_mm.report.tables import Table, markdown, summary_table, transfer_table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / 'README.md', ROOT / 'docs' / 'demo.md', ROOT / 'docs' / 'variants.md')
+PAGES = (ROOT / 'README.md', *(ROOT / 'docs' / name for name in ('demo.md', 'variants.md', 'squeeze_trials.md')))
 TABLE = re.compile(r'(<!-- (table|study): (.+?) -->\n).*?(<!-- end of table -->)', re.DOTALL)
 
 
@@ -43,10 +43,11 @@ def table_of(folder: Path, kind: str) -> Table:
 def study_table(ledger: Path, name: str, *rows: str) -> Table:
     """One table of the ledger."""
     results = read_results(ledger)
-    if name == 'observations':
-        return observations_table(results)
+    whole = {'observations': observations_table, 'fidelity': fidelity_table}
+    if name in whole:
+        return whole[name](results)
     if name not in results or results[name].study.judged_by != 'transfer':
-        raise SystemExit(f"unknown study '{name}': choose from mini, photo and observations")
+        raise SystemExit(f"unknown study '{name}': choose from mini, photo, observations and fidelity")
     return comparison_table(results[name], rows)
 
 

@@ -1,6 +1,7 @@
 # Hard-sharing on photographs, for as many FLOPs as X-Learner's expansion and squeeze together.
 #   python tools/train.py configs/photo/hard_sharing_seg_flops_r18.py
 _base_ = './hard_sharing_seg_r18.py'
+work_dir = 'work_dirs/photo_hard_sharing_seg_flops_r18'  # other data's configs share this file name
 # Often changed: counted by tools/train.py --dry-run
 max_iters = 4336
 # Rarely changed: the schedule of that length

@@ -11,6 +11,7 @@ _base_ = [
     '../_base_/schedules/photo_pretrain.py',
     '../_base_/multi_source_runtime.py',
 ]
+work_dir = 'work_dirs/photo_hard_sharing_seg_r18'  # other data's configs share this file name
 # Often changed: as many optimizer steps as X-Learner's expansion and squeeze together
 max_iters = 3144
 

@@ -11,6 +11,7 @@ _base_ = [
     '../_base_/schedules/photo_pretrain.py',
     '../_base_/multi_source_runtime.py',
 ]
+work_dir = 'work_dirs/photo_xlearner_seg_r18_expansion'  # other data's configs share this file name
 sources = dict(
     objects=_base_.photo_objects,
     signs=_base_.photo_signs,

@@ -6,9 +6,10 @@ _base_ = [
     '../_base_/schedules/photo_squeeze.py',
     '../_base_/squeeze_runtime.py',
 ]
+work_dir = 'work_dirs/photo_xlearner_seg_r18_squeeze'  # other data's configs share this file name
 
 # Often changed: what the expansion stage saved
-teacher_checkpoint = 'work_dirs/xlearner_seg_r18_expansion'
+teacher_checkpoint = 'work_dirs/photo_xlearner_seg_r18_expansion'
 
 model = dict(
     _delete_=True,

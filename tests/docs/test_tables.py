@@ -61,7 +61,7 @@ def test_a_table_of_a_study_is_the_ledgers(tables, tmp_path):
 
 
 def test_an_unknown_study_is_named(tables, tmp_path):
-    with pytest.raises(SystemExit, match="'links'"):
+    with pytest.raises(SystemExit, match="'links': choose from mini, photo, observations and fidelity"):
         tables.filled('<!-- study: links -->\n<!-- end of table -->', tmp_path)
 
 

@@ -14,6 +14,7 @@ from xlearner_mm.experiments.study_report import (
     Difference,
     Results,
     comparison_table,
+    fidelity_table,
     observations_table,
     paired_difference,
     verdict,
@@ -112,6 +113,33 @@ def test_a_verdict_before_all_seeds_have_run_is_one_so_far():
     assert o5_after(1) == ['xlearner_p > xlearner: +1.0, 1 of 3 seeds', 'not decided so far']
     assert o5_after(2) == ['xlearner_p > xlearner: +1.5 [-4.9, +7.9], 2 of 3 seeds', 'not decided so far']
     assert o5_after(3) == ['xlearner_p > xlearner: +1.3 [-0.1, +2.8], 3 of 3 seeds', 'holds']
+
+
+def test_a_claim_says_what_its_row_cost_beside_its_baseline():
+    study = STUDIES['mini']
+    costs = {'xlearner_seg': 18.0, 'xlearner': 10.0}
+    runs = [
+        Run('mini', row, 0, study.digest(row), 'c', dict.fromkeys(SUMMARY, 50.0), tflops=tflops)
+        for row, tflops in costs.items()
+    ]
+    results = {name: Results(each, runs if name == 'mini' else []) for name, each in STUDIES.items()}
+    claims = {line[0]: line[2] for line in observations_table(results).lines}
+    assert claims['O2'] == 'xlearner_seg > xlearner: +0.0, 1 of 5 seeds, 1.8 times the FLOPs'
+
+
+def test_fidelities_are_of_squeezed_rows_with_their_lowest_source_and_seed():
+    study = STUDIES['mini']
+
+    def squeezed(seed, digits, shapes):
+        scores = dict.fromkeys(('digits', 'shapes'), 50.0) | {'digits/fidelity': digits, 'shapes/fidelity': shapes}
+        return Run('mini', 'xlearner', seed, study.digest('xlearner'), 'c', {**scores, **dict.fromkeys(SUMMARY, 50.0)})
+
+    scratch = Run('mini', 'scratch', 0, study.digest('scratch'), 'c', dict.fromkeys(SUMMARY, 20.0))
+    results = {'mini': Results(study, [squeezed(0, 99.0, 90.0), squeezed(1, 89.0, 94.0), scratch])}
+    results['squeeze'] = Results(STUDIES['squeeze'], [])
+    assert fidelity_table(results).lines == [
+        ['XL-Mini', 'X-Learner', '2', '93.0', '0 of 2', 'shapes 92.0', 'digits 89.0']
+    ]
 
 
 def test_the_page_has_means_differences_and_outdated_lines(tmp_path, capsys):

@@ -102,6 +102,11 @@ def test_hint_teachers_normalize_the_images_of_their_source(teacher):
         learner(dict(cifar=teacher(to_rgb=True)), cifar=source(CIFAR, False))
     with pytest.raises(ConfigError, match="channel_order is 'gbr'"):
         learner(dict(cifar=teacher(to_rgb=True, channel_order='gbr')), cifar=source(CIFAR, False))
+    with pytest.raises(ConfigError, match=r"channel_order='rgb'.*data_preprocessor, but none is given"):
+        learner(
+            dict(cifar=dict(teacher(to_rgb=True, channel_order='rgb'), data_preprocessor=None)),
+            cifar=source(CIFAR, False),
+        )
 
 
 def expansion(memory_format):

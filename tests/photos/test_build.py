@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -37,7 +39,8 @@ def test_a_set_without_a_marker_is_accepted_when_its_files_are_all_there(made):
 
 
 def test_a_missing_set_is_named_with_the_command_that_writes_it(tmp_path):
-    with pytest.raises(ConfigError, match=r'signs.*missing.*tools/make_photos\.py'):
+    command = rf'python tools/make_photos\.py \S+ {tmp_path} --only signs --clone makes it'
+    with pytest.raises(ConfigError, match=f'signs.*missing; {command}'):
         check_photos(tmp_path, catalog=TINY)
 
 
@@ -48,12 +51,30 @@ def test_a_half_converted_set_is_counted(made):
 
 
 def test_a_set_without_its_annotations_is_refused(made):
-    catalog = {'signs': replace(TINY['signs'], lists=('annotations/train.json',))}
+    catalog = {'signs': replace(TINY['signs'], lists={'annotations/train.json': 2})}
     with pytest.raises(ConfigError, match=r'signs.*annotations/train\.json is missing.*tools/make_photos\.py'):
         check_photos(made / 'out', catalog=catalog)
-    (made / 'out/source/signs/annotations').mkdir()
-    (made / 'out/source/signs/annotations/train.json').touch()
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('train.json', '', r'train\.json is damaged \(JSONDecodeError'),
+        ('train.json', '{"images": [{"id": 1}, ', r'train\.json is damaged \(JSONDecodeError'),
+        ('train.json', '[]', r'train\.json is damaged'),
+        ('train.json', '{"annotations": []}', r'train\.json is damaged.*images'),
+        ('train.json', '{"images": [{"id": 1}]}', r'train\.json lists 1 images, expected 2'),
+        ('train.txt', '0001\n', r'train\.txt lists 1 images, expected 2'),
+    ],
+)
+def test_a_damaged_or_shortened_list_is_named(made, name, content, message):
+    catalog = {'signs': replace(TINY['signs'], lists={name: 2})}
+    path = made / 'out/source/signs' / name
+    path.write_text('0001\n0002\n' if path.suffix == '.txt' else '{"images": [{"id": 1}, {"id": 2}]}')
     check_photos(made / 'out', catalog=catalog)
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        check_photos(made / 'out', catalog=catalog)
 
 
 def test_another_version_is_refused_and_replaced(made):
@@ -74,7 +95,9 @@ def test_a_damaged_marker_is_named(made):
 def test_a_failed_conversion_leaves_no_set(tmp_path):
     clone = repositories.hand_signs(tmp_path / 'raw')
     (clone / 'Dataset/1/IMG_2.JPG').write_bytes(b'')
-    with pytest.raises(ConfigError, match='IMG_2'):
+    # `--clone` keeps a folder that is there.
+    fix = f'delete {clone}, then python tools/make_photos.py {tmp_path / "raw"} {tmp_path / "out"} --only signs --clone'
+    with pytest.raises(ConfigError, match=f'signs.*IMG_2.*not a readable picture.*; {re.escape(fix)} makes it'):
         make_photos(tmp_path / 'raw', tmp_path / 'out', catalog=TINY)
     assert not (tmp_path / 'out/source/signs').exists()
 
@@ -105,7 +128,11 @@ def test_the_sets_that_a_config_reads_are_checked(made, monkeypatch):
     configs = [of_source, {'test_dataloader': {'dataset': wrapped}}]
     for config in configs:
         check_photos_of(config)
-    next((signs / 'train/0').iterdir()).unlink()
+    elsewhere = shutil.copytree(made / 'xl_photo', made / 'photographs') / 'source/signs'
+    configs.append({'val_dataloader': {'dataset': {'data_root': str(elsewhere)}}})
+    check_photos_of(configs[-1])
+    for folder in (signs, elsewhere):
+        next((folder / 'train/0').iterdir()).unlink()
     for config in configs:
         with pytest.raises(ConfigError, match=r"'signs': .*train holds 3 images, expected 4; .*make_photos\.py"):
             check_photos_of(config)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xlearner_mm.errors import ConfigError
+from xlearner_mm.errors import ConfigError, describe_error
 from xlearner_mm.photos.catalog import CATALOG, VERSION, PhotoSet
 
 MARKER = 'xl_photo.json'
 """File in a set's folder that names the version of its conversion; the last one written."""
 
-FIX = 'python tools/make_photos.py RAW OUT --clone makes it'
+_CLONES = Path('data/photo_repositories')
 _ROOT = 'xl_photo'
 _SUFFIXES = ('.jpg', '.png')
 
@@ -50,7 +50,7 @@ def make_photos(
         folder = Path(out) / entry.folder
         state = 'kept'
         if _fault(folder, entry) is not None:
-            _convert(Path(raw), folder, entry)
+            _convert(Path(raw), Path(out), entry)
             state = 'written'
         images = ', '.join(f'{count:,} {where}' for where, count in entry.images.items())
         report(f'[{number}/{len(entries)}] {entry.name} ({entry.role}, {entry.task}): {images}: {state}')
@@ -73,19 +73,22 @@ def check_photos(
     for entry in chosen(only, catalog):
         fault = _fault(Path(root) / entry.folder, entry)
         if fault is not None:
-            raise ConfigError(f"XL-Photo set '{entry.name}': {fault}; {FIX}")
+            raise ConfigError(f"XL-Photo set '{entry.name}': {fault}; {_fix(entry, _CLONES, root)}")
 
 
 def check_photos_of(cfg: Mapping[str, Any]) -> None:
     """Check the sets of XL-Photo that a config of a training or a transfer reads: half a set would train, too.
 
+    They are the folders ``<role>/<set>`` below a folder ``xl_photo``, and elsewhere those that the conversion wrote.
+
     Raises:
         ConfigError: a set is missing, incomplete or of another version; the message names the command that makes it.
     """
-    sets = {Path(_ROOT, entry.folder): name for name, entry in CATALOG.items()}
+    sets = {entry.folder: name for name, entry in CATALOG.items()}
     read = (cfg.get(key) for key in ('sources', 'train_dataloader', 'val_dataloader', 'test_dataloader'))
     for folder in sorted(map(Path, set(_data_roots(list(read))))):
-        if (name := sets.get(Path(*folder.parts[-3:]))) is not None:
+        name = sets.get(Path(*folder.parts[-2:]))
+        if name is not None and (_ROOT in folder.parts[-3:-2] or (folder / MARKER).is_file()):
             check_photos(folder.parents[1], [name], CATALOG)
 
 
@@ -122,19 +125,26 @@ def chosen(only: Iterable[str] | None, catalog: Mapping[str, PhotoSet]) -> list[
     return [entry for entry in catalog.values() if entry.name in names]
 
 
-def _convert(raw: Path, folder: Path, entry: PhotoSet) -> None:
-    clone = raw / entry.clone
+def _fix(entry: PhotoSet, raw: Path, out: str | os.PathLike[str]) -> str:
+    return f'python tools/make_photos.py {raw} {out} --only {entry.name} --clone makes it'
+
+
+def _convert(raw: Path, out: Path, entry: PhotoSet) -> None:
+    clone, folder, fix = raw / entry.clone, out / entry.folder, _fix(entry, raw, out)
     if not clone.is_dir():
         raise ConfigError(
-            f"XL-Photo set '{entry.name}': {clone} is missing, expected a clone of {entry.repository}; {FIX}"
+            f"XL-Photo set '{entry.name}': {clone} is missing, expected a clone of {entry.repository}; {fix}"
         )
     aside = folder.with_name(f'.{folder.name}.partial')
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    entry.convert(clone, aside)
+    try:
+        entry.convert(clone, aside)
+        if (fault := _fault(aside, entry)) is not None:
+            raise ConfigError(fault)
+    except ConfigError as error:  # --clone keeps folders that are there
+        raise ConfigError(f"XL-Photo set '{entry.name}': {error}; delete {clone}, then {fix}") from None
     (aside / MARKER).write_text(json.dumps({'version': VERSION, 'repository': entry.repository}))
-    if (fault := _fault(aside, entry)) is not None:
-        raise ConfigError(f"XL-Photo set '{entry.name}' of {clone}: {fault}; clone the repository again")
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 
@@ -155,5 +165,16 @@ def _fault(folder: Path, entry: PhotoSet) -> str | None:
         found = sum(name.endswith(_SUFFIXES) for _, _, names in os.walk(folder / where) for name in names)
         if found != expected:
             return f'{folder / where} holds {found:,} images, expected {expected:,}'
-    missing = [name for name in entry.lists if not (folder / name).is_file()]
-    return f'{folder / missing[0]} is missing' if missing else None
+    faults = (_fault_of_list(folder / name, expected) for name, expected in entry.lists.items())
+    return next(filter(None, faults), None)
+
+
+def _fault_of_list(path: Path, expected: int) -> str | None:
+    try:
+        text = path.read_text(encoding='utf-8')
+        found = len(json.loads(text)['images'] if path.suffix == '.json' else text.split())
+    except FileNotFoundError:
+        return f'{path} is missing'
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f'{path} is damaged ({describe_error(error)})'
+    return None if found == expected else f'{path} lists {found:,} images, expected {expected:,}'

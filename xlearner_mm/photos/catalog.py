@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xlearner_mm.photos import detection, folders, maps
@@ -24,7 +24,8 @@ class PhotoSet:
         repository: ``owner/name`` of the public repository it is converted from.
         license: license that the repository states.
         images: folder -> number of images below it.
-        lists: files of annotations, or of the images of a part. Defaults to none.
+        lists: file of annotations in COCO's format, or of the names of a part's images -> number of images that it
+            lists. Defaults to none.
         convert: writes the set; called with the clone of the repository and the folder to write to.
     """
 
@@ -36,7 +37,7 @@ class PhotoSet:
     license: str
     images: Mapping[str, int]
     convert: Callable[[Path, Path], None]
-    lists: tuple[str, ...] = ()
+    lists: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -49,7 +50,6 @@ class PhotoSet:
         return self.repository.split('/')[1]
 
 
-_COCO = ('annotations/instances_train.json', 'annotations/instances_val.json')
 _SETS = (
     PhotoSet(
         name='objects',
@@ -80,7 +80,7 @@ _SETS = (
         license="none stated; ImageNet's research terms",
         images={'train': 7812, 'val': 985},
         convert=detection.convert_boxes,
-        lists=_COCO,
+        lists={'annotations/instances_train.json': 7812, 'annotations/instances_val.json': 985},
     ),
     PhotoSet(
         name='cells',
@@ -91,7 +91,7 @@ _SETS = (
         license='MIT',
         images={'train': 1157, 'val': 241},
         convert=detection.convert_cells,
-        lists=_COCO,
+        lists={'annotations/instances_train.json': 1157, 'annotations/instances_val.json': 241},
     ),
     PhotoSet(
         name='streets',
@@ -122,7 +122,7 @@ _SETS = (
         license='Apache-2.0',
         images={'JPEGImages': 1004, 'SegmentationClass': 1004},
         convert=maps.convert_clothing,
-        lists=('ImageSets/Segmentation/train.txt', 'ImageSets/Segmentation/val.txt'),
+        lists={'ImageSets/Segmentation/train.txt': 700, 'ImageSets/Segmentation/val.txt': 304},
     ),
     PhotoSet(
         name='rooms',

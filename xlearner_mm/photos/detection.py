@@ -103,7 +103,7 @@ def _tiny_boxes(path: Path) -> dict[str, tuple[float, float, float, float]]:
             image, *corners = line.split()
             x0, y0, x1, y1 = map(float, corners)
         except ValueError:
-            raise ConfigError(f"{path}: line '{line}', expected an image and four numbers; clone it again") from None
+            raise ConfigError(f"{path}: line '{line}', expected an image and four numbers") from None
         boxes[image] = (x0, y0, x1 + 1, y1 + 1)  # the file's x1 and y1 belong to the box
     return boxes
 
@@ -170,9 +170,7 @@ def _read_cells(path: Path) -> list[_Cell]:
     except FileNotFoundError:
         raise missing(path) from None
     except (ElementTree.ParseError, ValueError) as error:
-        raise ConfigError(
-            f'{path}: {error}; expected cells {_CELLS} with whole-numbered boxes; clone it again'
-        ) from None
+        raise ConfigError(f'{path}: {error}; expected cells {_CELLS} with whole-numbered boxes') from None
 
 
 def _inside(cell: _Cell, left: int, top: int) -> _Box | None:

@@ -68,7 +68,7 @@ def convert_clothing(repository: Path, out: Path, train: int = 700) -> None:
         if labels.max() >= len(groups) or labels.shape != image.size[::-1]:
             raise ConfigError(
                 f'{folder / stem}.mat: labels up to {labels.max()} in {labels.shape}, expected below {len(groups)} in '
-                f'{image.size[::-1]} (height, width of the photo); clone the repository again'
+                f'{image.size[::-1]} (height, width of the photo)'
             )
         top = int(0.08 * image.height)
         crop = (0, top, image.width, top + image.width)
@@ -91,7 +91,7 @@ def _read_mat(path: Path, variable: str) -> np.ndarray:
     try:
         return loadmat(path)[variable]
     except Exception as error:  # scipy has no error of its own for a damaged file
-        raise ConfigError(f"{path}: no MATLAB file with '{variable}' ({error}); clone the repository again") from None
+        raise ConfigError(f"{path}: no MATLAB file with '{variable}' ({error})") from None
 
 
 _CENTRAL_SQUARE: Crop = (80, 0, 560, 480)

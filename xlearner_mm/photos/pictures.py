@@ -30,12 +30,12 @@ def open_picture(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise missing(path) from None
     except (OSError, UnidentifiedImageError) as error:
-        raise ConfigError(f'{path}: not a readable picture ({error}); clone the repository again') from None
+        raise ConfigError(f'{path}: not a readable picture ({error})') from None
 
 
 def missing(path: Path) -> ConfigError:
     """Return the error of a file or folder that a repository lacks."""
-    return ConfigError(f'{path}: missing; expected a complete clone of the repository; clone it again (--clone)')
+    return ConfigError(f'{path}: missing, expected a complete clone of the repository')
 
 
 def names_in(folder: Path) -> list[str]:
@@ -56,9 +56,7 @@ def first(names: list[str], count: int, folder: Path) -> list[str]:
         ConfigError: it holds fewer.
     """
     if len(names) < count:
-        raise ConfigError(
-            f'{folder}: {len(names)} files, expected at least {count}; clone the repository again (--clone)'
-        )
+        raise ConfigError(f'{folder}: {len(names)} files, expected at least {count}')
     return names[:count]
 
 

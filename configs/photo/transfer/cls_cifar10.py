@@ -6,9 +6,10 @@ _base_ = [
     '../../_base_/schedules/mini_transfer.py',
     '../../_base_/default_runtime.py',
 ]
+work_dir = 'work_dirs/photo_cls_cifar10'  # other data's configs share this file name
 
 # Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
-checkpoint = 'work_dirs/xlearner_seg_r18_squeeze/backbone.pth'
+checkpoint = 'work_dirs/photo_xlearner_seg_r18_squeeze/backbone.pth'
 data_root = 'data/xl_photo/transfer/cifar10/'
 num_classes = 10
 

@@ -3,7 +3,7 @@
 _base_ = '../../mini/transfer/depth_nyu_mini.py'
 
 # Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
-checkpoint = 'work_dirs/xlearner_seg_r18_squeeze/backbone.pth'
+checkpoint = 'work_dirs/photo_xlearner_seg_r18_squeeze/backbone.pth'
 data_root = 'data/xl_photo/transfer/rooms'
 
 model = dict(backbone=dict(init_cfg=dict(checkpoint=checkpoint)))

@@ -3,7 +3,7 @@
 _base_ = '../../mini/transfer/seg_voc_mini.py'
 
 # Often changed: a backbone exported by tools/export_backbone.py, or any checkpoint that holds one
-checkpoint = 'work_dirs/xlearner_seg_r18_squeeze/backbone.pth'
+checkpoint = 'work_dirs/photo_xlearner_seg_r18_squeeze/backbone.pth'
 data_root = 'data/xl_photo/transfer/clothing'
 classes = ('background', 'skin', 'hair', 'upper', 'lower', 'dress', 'extras')
 palette = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128], [128, 0, 128], [0, 128, 128]]

@@ -208,7 +208,9 @@ def test_it_teaches_a_branch_as_a_hint(model, saved):
 def test_unknown_models_and_levels_are_refused():
     for config, message in (
         (dict(name='timm/vit_tiny_patch16_225'), 'vit_tiny_patch16_224'),
+        (dict(name='timm/vit_tiny_patch16_224.of_nothing'), 'vit_tiny_patch16_224.of_nothing.*of_nothing'),
         (dict(name='mmpretrain::dinov2/nothing'), 'mmpretrain.*dinov2/nothing'),
+        (dict(name='mmpretrain::ofa/ofa-base_finetuned_vqa'), 'ofa-base_finetuned_vqa.*not of a model with a backbone'),
         (dict(name='vit_tiny_patch16_224'), "'timm/<model>'"),
         (dict(VIT, level_map={2: 5}), 'level_map.*-2 to 1'),
         (dict(VIT, level_map={}), 'level_map'),

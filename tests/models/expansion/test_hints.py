@@ -212,6 +212,7 @@ def test_the_checkpoint_records_its_teachers(hint):
         (dict(wieght=2.0), "source 'boxes': its hint: unknown setting 'wieght'; did you mean 'weight'"),
         (dict(weight=-1.0), "source 'boxes': its hint: weight.*not negative, got -1.0"),
         (dict(standardize='batch'), r"source 'boxes': its hint: standardize.*ChannelStandardize.*'batch'"),
+        (dict(data_preprocessor=dict(type='DetDataPreprocessor')), r"source 'boxes'.*has its own data_preprocessor"),
         (dict(levels=(0, 4)), r"source 'boxes': its hint: levels \[4\].*'branch'.*\[0, 1, 2, 3\]"),
     ],
 )

@@ -140,6 +140,8 @@ def test_any_combination_trains(teacher, drawn, random):
         random['start_from'] = None  # another architecture than the branches
     if len(drawn['levels']) < 4 or (random['mix'] and random['heads'] == dict(loss='labels', weight=0.5)):
         random['heads'] = None
+    if drawn['supervise'] == 'own':
+        random['drop_teachers'] = 0.0  # no image has several teachers
     distiller = build(teacher, {**drawn, **random}, fold_norms=True).train()
     optimizer = OptimWrapper(torch.optim.SGD(distiller.parameters(), lr=1e-3))
     batch = {name: data for name, data in tiny_batch().items() if name in SOURCES}

@@ -130,9 +130,11 @@ def test_a_step_is_a_function_of_its_seed_and_evaluation_has_none_of_it(build, s
     [
         (dict(drop_teachers=1.0), r'drop_teachers.*\[0, 1\).*1.0'),
         (dict(drop_teachers='half'), r"drop_teachers.*probability.*'half'"),
+        (dict(drop_teachers=0.5, supervise='own'), r"drop_teachers is 0.5.*one teacher alone.*supervise='all'"),
         (dict(mix=dict(type='Mixup', alpha=1)), r"mix.*dict\(type='Mixup', alpha=0.8\).*'alpha': 1"),
         (dict(mix=dict(type='Blend')), r"mix.*Mixup.*'Blend'"),
         (dict(mix='Mixup'), r"mix.*Mixup.*got 'Mixup'"),
+        (dict(mix=dict(augments=[MIXUP, CUTMIX], probs=(0.5, 0.5))), r'mix.*Mixup.*probs'),
     ],
 )
 def test_settings_that_cannot_be_are_refused(build, settings, message):

@@ -14,7 +14,7 @@ from mmengine.hub import get_config
 from torch import Tensor, nn
 
 from xlearner_mm.checkpoint import State, find_backbone_weights, load_backbone, load_strictly
-from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
+from xlearner_mm.errors import CheckpointError, ConfigError, describe_error, one_line
 from xlearner_mm.models.backbones import without_library_defaults
 from xlearner_mm.models.data_preprocessor import normalization_of
 from xlearner_mm.nearest_name import nearest
@@ -197,8 +197,8 @@ def _timm_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, Norm
             model, convert = _created(name, {**sized, **settings})
         except TypeError:  # not a transformer
             model, convert = _created(name, settings)
-    except TypeError as error:
-        raise ConfigError(f"timm's {name}: {error}") from error
+    except (RuntimeError, TypeError, ValueError) as error:  # an unknown tag of weights, or settings of other models
+        raise ConfigError(f"timm's {name}: {one_line(error)}") from error
     if not hasattr(model, 'forward_intermediates'):
         raise ConfigError(f"timm's {name} does not return intermediate features")
     trained: Any = model.pretrained_cfg
@@ -230,6 +230,8 @@ def _mmpretrain_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module
     except Exception as error:  # mmengine's own, for a missing file or package
         raise ConfigError(f"mmpretrain has no config '{name}': {describe_error(error)}") from error
     network = cfg.get('model', {})
+    if not isinstance(network.get('backbone'), Mapping):
+        raise ConfigError(f"mmpretrain's config '{name}' is not of a model with a backbone, as classifiers are")
     backbone = {'_scope_': 'mmpretrain', **network['backbone'].to_dict(), **settings}
     backbone.pop('init_cfg', None)
     known = inspect.signature(type_of(backbone, MODELS).__init__).parameters

@@ -166,7 +166,7 @@ class BackboneTeacher(FrozenModel):
             checkpoint records how its images were normalized.
         autocast: see :class:`FrozenModel`. Defaults to None.
         channel_order: order in which its training images were loaded, before that data preprocessor: ``'bgr'``, as
-            OpenMMLab loads files, or ``'rgb'``, as CIFAR's arrays are. Defaults to ``'bgr'``.
+            OpenMMLab loads files, or ``'rgb'``, as CIFAR's arrays are. Defaults to None: ``'bgr'``.
 
     Attributes:
         channels: level -> channels, measured.
@@ -174,7 +174,8 @@ class BackboneTeacher(FrozenModel):
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
-        ConfigError: its normalization is not known, an unknown channel order, or it does not return feature maps.
+        ConfigError: its normalization is not known, a channel order that is unknown or of no data preprocessor, or it
+            does not return feature maps.
     """
 
     def __init__(
@@ -184,12 +185,17 @@ class BackboneTeacher(FrozenModel):
         what: str,
         data_preprocessor: Mapping[str, Any] | None = None,
         autocast: str | None = None,
-        channel_order: str = BGR,
+        channel_order: str | None = None,
     ) -> None:
         super().__init__(model, checkpoint, what=what, autocast=autocast)
-        if channel_order not in ORDERS:
+        if channel_order is not None and channel_order not in ORDERS:
             raise ConfigError(f"{what}: channel_order is '{channel_order}', not of {ORDERS}")
-        self.normalization = self._normalization(data_preprocessor, channel_order)
+        if channel_order is not None and data_preprocessor is None:
+            raise ConfigError(
+                f"{what}: channel_order='{channel_order}' is of images before a data_preprocessor, but none is given; "
+                'give it too, or leave out both where the model or its checkpoint says how images are normalized'
+            )
+        self.normalization = self._normalization(data_preprocessor, channel_order or self._order_by_default())
         self.channels = self._channels()
 
     def _load(self, state: State) -> None:
@@ -200,6 +206,9 @@ class BackboneTeacher(FrozenModel):
 
     def _channels(self) -> dict[int, int]:
         return probe_channels(self.module, self.what)
+
+    def _order_by_default(self) -> str:
+        return BGR
 
     def _normalization(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> Normalization:
         if data_preprocessor is not None:

@@ -148,7 +148,8 @@ class HintTeacher(BackboneTeacher):
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not of this model.
-        ConfigError: a learner that does not serve the task, or a backbone of unknown input normalization.
+        ConfigError: a learner that does not serve the task or is given a data preprocessor, or a backbone of unknown
+            input normalization.
     """
 
     def __init__(
@@ -160,9 +161,8 @@ class HintTeacher(BackboneTeacher):
         channel_order: str | None = None,
     ) -> None:
         self.source = source
-        order = channel_order or source_order(source)
         what = f"hint teacher of source '{source.name}'"
-        super().__init__(model, checkpoint, what, data_preprocessor, channel_order=order)
+        super().__init__(model, checkpoint, what, data_preprocessor, channel_order=channel_order)
 
     @property
     def expanded(self) -> XLearnerExpandedBackbone | None:
@@ -191,8 +191,13 @@ class HintTeacher(BackboneTeacher):
             )
         return dict(enumerate(self.expanded.channels_of(self.source.task)))
 
+    def _order_by_default(self) -> str:
+        return source_order(self.source)
+
     def _normalization(self, data_preprocessor: Mapping[str, Any] | None, channel_order: str) -> Normalization:
         if self.expanded is not None:
+            if data_preprocessor is not None:
+                raise ConfigError(f'{self.what}: an ExpansionLearner has its own data_preprocessor; leave it out')
             learner: Any = self.module
             return learner.normalization
         return super()._normalization(data_preprocessor, channel_order)

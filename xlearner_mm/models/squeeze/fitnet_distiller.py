@@ -156,6 +156,7 @@ class FitNetDistiller(StudentOfHeads):
         self.level_weights = fill_weights(f'{_OWNER}: level_weights', level_weights, compared)
         self.source_weights = fill_weights(f'{_OWNER}: source_weights', source_weights, list(self.sources))
         self._check_every_teacher_weighs()
+        self._check_teachers_to_drop()
         task_of = {name: source.task for name, source in self.sources.items()}
         self.head_term = check_head_term(_OWNER, heads, mix is not None, task_of)
         if self.head_term is not None:
@@ -195,6 +196,14 @@ class FitNetDistiller(StudentOfHeads):
                     f"{_OWNER}: source_weights are 0 for every source that '{name}' teaches, {taught}; to leave out a "
                     'teacher, give it weight 0'
                 )
+
+    def _check_teachers_to_drop(self) -> None:
+        most = max(sum(source in self._taught_by(name) for name in self.targets) for source in self.sources)
+        if self.drop_teachers and most < 2:
+            raise ConfigError(
+                f'{_OWNER}: drop_teachers is {self.drop_teachers}, but every image has one teacher alone, never '
+                "left out; set drop_teachers=0, or give images several teachers: supervise='all', or further_teachers"
+            )
 
     def init_weights(self) -> None:
         """Initialize student and guidance layers; the student from a branch or a checkpoint if asked.

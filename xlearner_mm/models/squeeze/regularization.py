@@ -70,13 +70,13 @@ def build_mix(owner: str, config: Mapping[str, Any] | None) -> Mix | None:
 
         settings: dict[str, Any] = {'augments': config} if 'type' in config else dict(config)
         return RandomBatchAugment(**deepcopy(settings))
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         example = "dict(type='Mixup', alpha=0.8), with alpha a float"
         raise ConfigError(f'{owner}: mix must be as {example}, got {config!r}: {one_line(error)}') from error
 
 
 def mixed(mix: Mix, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Mix the images of every source among themselves.
+    """Mix the images of every source among themselves; a single image stays as it is.
 
     Args:
         mix: the augmentation, whose random numbers are of NumPy's and the CPU's generators, seeded in every step.
