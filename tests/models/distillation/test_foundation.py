@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from xlearner_mm.errors import CheckpointError, ConfigError
-from xlearner_mm.models.distillation.foundation import FoundationBackbone
+from xlearner_mm.models.distillation.foundation import FoundationBackbone, ImageSizes
 from xlearner_mm.models.distillation.teachers import BackboneTeacher
 from xlearner_mm.normalization import Normalization
 from xlearner_mm.registry import MODELS
@@ -29,6 +29,8 @@ DINOV2 = dict(
 )
 RESNET18 = 'mmpretrain::resnet/resnet18_8xb32_in1k'
 CONVNEXT = 'mmpretrain::convnext/convnext-tiny_32xb128_in1k'
+SWIN = 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k'
+SMALL_SWIN = dict(arch=dict(embed_dims=12, depths=[1, 1, 1, 1], num_heads=[1, 2, 4, 4]))
 HALVES = Normalization((127.5,) * 3, (127.5,) * 3, 'rgb')
 
 
@@ -86,7 +88,7 @@ def test_images_are_resized_to_whole_patches(config, size, resized):
 @pytest.mark.parametrize('size', [(64, 96), (70, 50)])
 def test_images_of_a_cnn_of_one_output_are_not_resized(size):
     backbone, x = built(dict(type='FoundationBackbone', name=RESNET18)), torch.randn(1, 3, *size)
-    assert (backbone.out_indices, backbone.multiple) == ((3,), 1)
+    assert (backbone.out_indices, backbone.sizes) == ((3,), ImageSizes())
     torch.testing.assert_close(backbone(x), tuple(backbone.model(x)))
 
 
@@ -94,7 +96,7 @@ def test_the_last_output_of_mmpretrains_convnext_is_a_map_too():
     tiny = dict(arch=dict(depths=[1, 1, 1, 1], channels=[8, 16, 32, 64]))
     backbone = built(dict(type='FoundationBackbone', name=CONVNEXT, **tiny))
     (found,) = backbone(torch.randn(1, 3, 64, 96))
-    assert (found.shape, backbone.out_indices, backbone.multiple) == ((1, 64, 2, 3), (3,), 1)
+    assert (found.shape, backbone.out_indices, backbone.sizes) == ((1, 64, 2, 3), (3,), ImageSizes())
 
 
 @pytest.mark.parametrize(
@@ -109,11 +111,115 @@ def test_the_last_output_of_mmpretrains_convnext_is_a_map_too():
 )
 def test_images_are_resized_to_the_size_of_a_model_that_takes_no_other(name, own):
     backbone, x = FoundationBackbone(f'timm/{name}').eval(), torch.randn(1, 3, 96, 80)
-    assert backbone.size == own
+    assert backbone.sizes == ImageSizes(only=own)
     with torch.no_grad():
         wanted = backbone(F.interpolate(x, own, mode='bilinear', align_corners=False))
         torch.testing.assert_close(backbone(x), wanted)
-    assert FoundationBackbone('timm/resnet18').size is None
+    assert FoundationBackbone('timm/resnet18').sizes == ImageSizes()
+
+
+@pytest.mark.parametrize(
+    ('name', 'settings', 'multiple'),
+    [
+        (SWIN, SMALL_SWIN, 1),
+        ('timm/swin_tiny_patch4_window7_224', dict(embed_dim=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)), 4),
+        ('timm/convnext_atto', {}, 1),
+    ],
+)
+def test_a_model_of_several_strides_takes_images_of_any_size(name, settings, multiple):
+    backbone = built(dict(type='FoundationBackbone', name=name), **settings)
+    assert (backbone.sizes.only, backbone.sizes.multiple) == (None, multiple)
+    x = torch.randn(1, 3, 300, 333)
+    whole = [-(-side // multiple) * multiple for side in x.shape[-2:]]
+    with torch.no_grad():
+        found = backbone(x)
+        seen = F.interpolate(x, whole, mode='bilinear', align_corners=False) if multiple > 1 else x
+        if name == SWIN:
+            torch.testing.assert_close(found, tuple(backbone.model(seen)))
+        else:
+            assert [level.shape[-2:] for level in found] == [
+                level.shape[-2:] for level in backbone.model.forward_intermediates(seen, intermediates_only=True)
+            ]
+
+
+def test_images_smaller_than_the_windows_of_attention_are_enlarged_in_their_aspect():
+    backbone = built(dict(type='FoundationBackbone', name=SWIN), **SMALL_SWIN)
+    assert backbone.sizes == ImageSizes(least=(224, 224))
+    x = torch.randn(1, 3, 64, 96)
+    wanted = backbone.model(F.interpolate(x, (224, 336), mode='bilinear', align_corners=False))
+    torch.testing.assert_close(backbone(x), tuple(wanted))
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'image', 'expected'),
+    [
+        (ImageSizes(), (37, 50), (37, 50)),
+        (ImageSizes(16), (37, 48), (48, 48)),
+        (ImageSizes(least=(224, 224)), (64, 100), (224, 350)),
+        (ImageSizes(least=(224, 224)), (300, 149), (452, 224)),
+        (ImageSizes(least=(224, 224)), (300, 400), (300, 400)),
+        (ImageSizes(32, least=(256, 256)), (200, 300), (256, 384)),
+        (ImageSizes(only=(224, 224)), (300, 400), (224, 224)),
+    ],
+)
+def test_the_nearest_size_that_a_model_takes(sizes, image, expected):
+    assert sizes.nearest(*image) == expected
+
+
+def test_a_config_of_mmpretrain_for_larger_images_is_built():
+    name = 'mmpretrain::swin_transformer/swin-base_16xb64_in1k-384px'
+    backbone = built(dict(type='FoundationBackbone', name=name), **SMALL_SWIN)
+    (found,) = backbone(torch.randn(1, 3, 448, 512))
+    assert found.shape == (1, 96, 14, 16)
+
+
+@pytest.mark.parametrize(
+    ('name', 'settings'),
+    [
+        ('deit/deit-tiny-distilled_4xb256_in1k', dict(arch=TINY_ARCH, img_size=32)),
+        ('eva02/eva02-tiny-p14_in1k', dict(arch=dict(TINY_ARCH, embed_dims=16), img_size=28)),
+        ('efficientformer/efficientformer-l1_8xb128_in1k', {}),
+    ],
+)
+def test_models_of_mmpretrain_with_other_switches_return_maps(name, settings):
+    backbone = built(dict(type='FoundationBackbone', name=f'mmpretrain::{name}'), **settings)
+    assert all(level.dim() == 4 for level in backbone(torch.zeros(1, 3, 224, 224)))
+
+
+@pytest.mark.parametrize(
+    ('name', 'settings'),
+    [
+        ('vit_tiny_patch16_224', dict(depth=3, embed_dim=12, num_heads=2, level_map={1: 1, 2: 0})),
+        ('swin_tiny_patch4_window7_224', dict(level_map={0: 0, 2: -2})),
+        ('convnext_atto', dict(level_map={1: 1})),
+        ('resnet18', dict(level_map={1: 1, 3: 2})),
+        ('hiera_tiny_224', dict(level_map={0: 0, 1: 3})),
+    ],
+)
+def test_outputs_that_are_taken_alone_are_those_of_the_whole_model(name, settings):
+    backbone = FoundationBackbone(f'timm/{name}', **settings).eval()
+    x = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        every = backbone.model.forward_intermediates(x, intermediates_only=True, norm=name.startswith('vit'))
+        for found, output in zip(backbone(x), dict(sorted(settings['level_map'].items())).values(), strict=True):
+            torch.testing.assert_close(found, every[output], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', ['timm/vit_base_patch16_224', 'timm/vit_base_patch16_224.mae'])
+def test_weights_of_unlike_normalizations_need_their_tag(name, saved):
+    settings = dict(embed_dim=12, depth=1, num_heads=2)
+    config = saved(dict(type='FoundationBackbone', name=name, **settings))
+    if '.' in name:
+        teacher = BackboneTeacher(**config, what='teacher')
+        assert teacher.normalization == Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), 'rgb')
+        return
+    with pytest.raises(
+        ConfigError, match=r"vit_base_patch16_224: .*unlike.*name='timm/vit_base_patch16_224\.\w+'.*'mae'"
+    ):
+        BackboneTeacher(**config, what='teacher')
+    own = dict(type='ClsDataPreprocessor', _scope_='mmpretrain', mean=[1, 2, 3], std=[4, 5, 6], to_rgb=True)
+    teacher = BackboneTeacher(**config, what='teacher', data_preprocessor=own)
+    assert teacher.normalization == Normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 'rgb')
 
 
 def test_levels_go_by_stride_or_by_setting():

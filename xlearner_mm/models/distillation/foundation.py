@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 from unittest.mock import patch
 
@@ -24,9 +26,35 @@ from xlearner_mm.registry import MODELS, type_of
 _TIMM, _MMPRETRAIN = 'timm/', 'mmpretrain::'
 _SIZE = 224
 """Height and width of the image on which strides are measured, if taken; whole patches of 14, 16 and 32."""
+_SMALL = 64
+"""Height and width of a small image, of which models with windows of attention may refuse one."""
 _LEVELS = 4
-_MAPS = {'out_type': 'featmap', 'gap_before_final_norm': False}
+_MAPS = {'out_type': 'featmap', 'gap_before_final_norm': False, 'reshape_last_feat': True}
 """Arguments of mmpretrain's backbones with which outputs are maps."""
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """Sizes of images that a model takes, as (height, width) in pixels.
+
+    Args:
+        multiple: pixels of a patch, of which images take whole numbers. Defaults to 1.
+        least: smallest size. Defaults to None: any.
+        only: the one size of a model that takes no other. Defaults to None.
+    """
+
+    multiple: int = 1
+    least: tuple[int, int] | None = None
+    only: tuple[int, int] | None = None
+
+    def nearest(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size to which an image is enlarged: in its aspect, up to whole patches; or the only size."""
+        if self.only is not None:
+            return self.only
+        least = self.least or (height, width)
+        scale = max(Fraction(1), Fraction(least[0], height), Fraction(least[1], width))
+        whole = [math.ceil(side * scale / self.multiple) * self.multiple for side in (height, width)]
+        return whole[0], whole[1]
 
 
 @MODELS.register_module()
@@ -35,7 +63,8 @@ class FoundationBackbone(nn.Module):
 
     Of a vision transformer, outputs are those of its blocks, their patch tokens laid out as a map; class and register
     tokens are dropped. Images of another size than whole patches are resized to the next whole number of them,
-    bilinearly; those of a model that takes one size alone, to that.
+    bilinearly, smaller ones than attention's windows to those, and all images of a model that takes one size alone to
+    that.
     Student and teacher features of unlike strides are brought to the teacher's size by the guidance layers.
 
     Args:
@@ -46,9 +75,8 @@ class FoundationBackbone(nn.Module):
 
     Attributes:
         out_indices: the levels of the outputs.
-        normalization: of the images on which the model was trained.
-        size: height and width to which all images are resized, of a model that takes no others; else None.
-        multiple: pixels of a patch, of which images take whole numbers; 1 for other models than transformers.
+        normalization: of the images on which the model was trained; of timm's, see :meth:`check_tag`.
+        sizes: of images that the model takes; others are resized.
 
     Raises:
         ConfigError: no such model, an output that is no map, or a level map of unknown outputs.
@@ -59,27 +87,26 @@ class FoundationBackbone(nn.Module):
         self.name = name
         self._from: tuple[Normalization, Normalization] | None = None
         self.of_timm = name.startswith(_TIMM)
-        self.multiple, self._norm = 1, True
-        self.size: tuple[int, int] | None = None
+        self._norm = True
+        self._taken: list[int] | None = None
         if self.of_timm:
             self.model, self.normalization, self._convert = _timm_model(name.removeprefix(_TIMM), settings)
+            own = settings.get('img_size', (self._trained_as.get('input_size') or (_SIZE,))[-2:])
         elif name.startswith(_MMPRETRAIN):
-            self.model, self.normalization = _mmpretrain_model(name, settings)
+            self.model, self.normalization, own = _mmpretrain_model(name, settings)
         else:
             raise ConfigError(f"FoundationBackbone: name is '{name}', give '{_TIMM}<model>' or '{_MMPRETRAIN}<config>'")
-        own = self._own_size(settings)
-        probed, strides = self._strides(list(dict.fromkeys([(_SIZE, _SIZE), own])))
-        if len(set(strides)) == 1 and (self.of_timm or _stride_of_patches(self.model) == strides[0]):
-            self.multiple = strides[0]  # timm returns all outputs, of one stride only if it is that of patches
-        if not self._takes_other_sizes():
-            self.size = probed
-        self._outputs = _by_stride(strides) if level_map is None else _by_setting(name, level_map, len(strides))
-        self.out_indices = tuple(self._outputs)
+        probed, strides = self._strides(list(dict.fromkeys([(_SIZE, _SIZE), _height_and_width(own)])))
+        self.sizes = self._accepted_sizes(probed, strides)
+        chosen = _by_stride(strides) if level_map is None else _by_setting(name, level_map, len(strides))
+        self.out_indices = tuple(chosen)
+        self._outputs = list(chosen.values())
+        self._taken = sorted(set(self._outputs))
 
-    def _own_size(self, settings: Mapping[str, Any]) -> tuple[int, int]:
-        trained: Any = self.model.pretrained_cfg if self.of_timm else {}
-        size = settings.get('img_size', (trained.get('input_size') or (3, _SIZE, _SIZE))[-2:])
-        return (size, size) if isinstance(size, int) else (size[0], size[1])
+    @property
+    def _trained_as(self) -> dict[str, Any]:
+        trained: Any = self.model.pretrained_cfg
+        return trained
 
     @torch.no_grad()
     def _strides(self, sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], list[int]]:
@@ -90,18 +117,35 @@ class FoundationBackbone(nn.Module):
             for norm in (True, False) if self.of_timm else (True,):  # Hiera's norm is of its pooled features
                 self._norm = norm
                 try:
-                    return size, self._strides_of(self._all_outputs(torch.zeros(1, 3, *size)), size)
+                    return size, self._strides_of(self._read(torch.zeros(1, 3, *size)), size)
                 except ConfigError:
                     raise
                 except Exception as error:  # whatever a model has against such an image
                     failures.append(f'{size[0]}x{size[1]}: {describe_error(error)}')
         raise ConfigError(f'{self.name} cannot run on an image of {"; nor of ".join(dict.fromkeys(failures))}')
 
+    def _accepted_sizes(self, size: tuple[int, int], strides: Sequence[int]) -> ImageSizes:
+        """Return the sizes that the model takes, found by trying.
+
+        Args:
+            size: of an image that the model takes.
+            strides: of its outputs.
+        """
+        patch = _stride_of_patches(self.model)
+        # timm returns all outputs, of one stride only if it is that of patches. Remainders would be cut off.
+        of_patches = len(set(strides)) == 1 and (self.of_timm or patch == strides[0])
+        multiples = strides[:1] if of_patches else [1, patch or 1, max(strides)]
+        for multiple in dict.fromkeys(multiples):
+            # Larger than the window of any attention, not square, and of odd numbers of patches where it can be.
+            if self._takes([(side // multiple + more) * multiple for side, more in zip(size, (1, 3), strict=True)]):
+                small = math.ceil(_SMALL / multiple) * multiple
+                return ImageSizes(multiple, None if self._takes([small, small]) else size)
+        return ImageSizes(only=size)
+
     @torch.no_grad()
-    def _takes_other_sizes(self) -> bool:
-        step = self.multiple if self.multiple > 1 else 32
+    def _takes(self, size: Sequence[int]) -> bool:
         try:
-            self._all_outputs(torch.zeros(1, 3, 3 * step, 4 * step))
+            self._read(torch.zeros(1, 3, *size))
         except Exception:  # whatever a model has against such an image
             return False
         return True
@@ -115,10 +159,33 @@ class FoundationBackbone(nn.Module):
             )
         return [round(size[-1] / level.shape[-1]) for level in outputs]
 
-    def _all_outputs(self, x: Tensor) -> Sequence[Tensor]:
+    def _read(self, x: Tensor) -> Sequence[Tensor]:
+        """Return the outputs; of timm's models, those taken alone, as soon as they are there, else all."""
         model: Any = self.model
+        if not self.of_timm:
+            return model(x)
+        taken = {} if self._taken is None else {'indices': self._taken, 'stop_early': True}
         # Transformers' last norm is applied to the tokens of every block, as DINOv2's intermediate layers are read.
-        return model.forward_intermediates(x, intermediates_only=True, norm=self._norm) if self.of_timm else model(x)
+        return model.forward_intermediates(x, intermediates_only=True, norm=self._norm, **taken)
+
+    def check_tag(self) -> None:
+        """Refuse a model of timm whose weights were trained on images of unlike normalization, without their tag.
+
+        Raises:
+            ConfigError: names the tags.
+        """
+        if not self.of_timm or '.' in self.name:
+            return
+        from timm.models import get_pretrained_cfg, list_pretrained
+
+        tags = list_pretrained(f'{self.name.removeprefix(_TIMM)}.*')
+        trained: list[Any] = [get_pretrained_cfg(tag) for tag in tags]
+        if len({(tuple(cfg.mean), tuple(cfg.std)) for cfg in trained}) > 1:
+            raise ConfigError(
+                f"{self.name}: timm's weights of it were trained on images of unlike normalization; name their tag, as "
+                f"name='{_TIMM}{tags[0]}' (of {[tag.split('.', 1)[1] for tag in tags]}), or give the data_preprocessor "
+                'that the weights were trained with'
+            )
 
     def convert_from(self, images: Normalization, own: Normalization) -> None:
         """Take images that were normalized for others from now on.
@@ -138,12 +205,12 @@ class FoundationBackbone(nn.Module):
         if self._from is not None:
             images, own = self._from
             x = own(images.undone(x))
-        whole = [math.ceil(pixels / self.multiple) * self.multiple for pixels in x.shape[-2:]]
-        size = whole if self.size is None else list(self.size)
-        if size != list(x.shape[-2:]):
+        size = self.sizes.nearest(x.shape[-2], x.shape[-1])
+        if size != tuple(x.shape[-2:]):
             x = F.interpolate(x, size, mode='bilinear', align_corners=False)
-        outputs = self._all_outputs(x)
-        return tuple(outputs[i] for i in self._outputs.values())
+        outputs = self._read(x)
+        found = dict(zip(self._taken or (), outputs, strict=True)) if self.of_timm else dict(enumerate(outputs))
+        return tuple(found[output] for output in self._outputs)
 
     def load(self, path: str, state: State) -> None:
         """Load the model's weights, strictly; of timm's models also those of their authors' own names.
@@ -224,7 +291,8 @@ def _created(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, _Conver
     return model, convert
 
 
-def _mmpretrain_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, Normalization]:
+def _mmpretrain_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module, Normalization, Any]:
+    """Return the model, the normalization of its config, and the config's size of images."""
     try:
         cfg = get_config(name if name.endswith('.py') else f'{name}.py')
     except Exception as error:  # mmengine's own, for a missing file or package
@@ -234,15 +302,34 @@ def _mmpretrain_model(name: str, settings: Mapping[str, Any]) -> tuple[nn.Module
         raise ConfigError(f"mmpretrain's config '{name}' is not of a model with a backbone, as classifiers are")
     backbone = {'_scope_': 'mmpretrain', **network['backbone'].to_dict(), **settings}
     backbone.pop('init_cfg', None)
-    known = inspect.signature(type_of(backbone, MODELS).__init__).parameters
+    known = _arguments_of(type_of(backbone, MODELS))
     backbone.update({key: value for key, value in _MAPS.items() if key in known})
     preprocessor = {**cfg.get('data_preprocessor', {}), **network.get('data_preprocessor', {})}
     preprocessor = {'_scope_': 'mmpretrain', 'type': 'ClsDataPreprocessor', **preprocessor}
-    return MODELS.build(without_library_defaults(backbone)), normalization_of(MODELS.build(preprocessor))
+    model = MODELS.build(without_library_defaults(backbone))
+    return model, normalization_of(MODELS.build(preprocessor)), backbone.get('img_size', _SIZE)
+
+
+def _arguments_of(of_type: type) -> set[str]:
+    """Return the names of a class's arguments, with those of its parents to which it passes further ones."""
+    names: set[str] = set()
+    for parent in of_type.__mro__:
+        initialize: Any = vars(parent).get('__init__')
+        if initialize is None:
+            continue
+        parameters = inspect.signature(initialize).parameters.values()
+        names.update(parameter.name for parameter in parameters)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return names
+
+
+def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[-1])
 
 
 def _stride_of_patches(model: nn.Module) -> int | None:
-    """Return the stride of mmpretrain's patch embedding, or None without one, as in CNNs."""
+    """Return the stride of a patch embedding, or None without one, as in CNNs."""
     embedding = getattr(model, 'patch_embed', None)
     if not isinstance(embedding, nn.Module):
         return None

@@ -216,6 +216,7 @@ class BackboneTeacher(FrozenModel):
             tell_loaded_order(preprocessor, channel_order)
             return normalization_of(preprocessor)
         if isinstance(self.module, FoundationBackbone):
+            self.module.check_tag()
             return self.module.normalization
         recorded = recorded_normalization(self.meta)
         if recorded is None:
