@@ -13,11 +13,13 @@ class Metric:
         key: in the results of the stock evaluator.
         label: name in papers.
         scale: factor that converts it to percent. Defaults to 1.
+        in_column: whether its sets count in the mean of their task's column, as it is on that scale. Defaults to True.
     """
 
     key: str
     label: str
     scale: float = 1.0
+    in_column: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ TASKS = {
         column_title='AP50',
         name='Detection',
         seconds=25.0,
-        other_metrics=(Metric('coco/bbox_mAP', 'AP', 100.0),),
+        other_metrics=(
+            Metric('coco/bbox_mAP_50', 'AP50', 100.0),
+            Metric('coco/bbox_mAP', 'AP', 100.0, in_column=False),
+        ),
     ),
     'seg': Task(
         library='mmseg',

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.fixtures.pictures import HEIGHT, WIDTH, write_picture
 from xlearner_mm.datasets import MultiSourceDataset
-from xlearner_mm.datasets.classes import values_of_maps
+from xlearner_mm.datasets.classes import read_stock, values_of_maps
 from xlearner_mm.errors import SourceError
 
 from .small_sources import COUNT, class_folders, label_maps, voc
@@ -135,6 +135,15 @@ def test_files_in_which_a_label_means_different_classes_are_not_put_together(tmp
         dict(type='ConcatDataset', datasets=[coco_of(tmp_path), other]),
         r"label 0 is 'cat' in .*train\.json, but 'dog' in .*other\.json",
     )
+
+
+def test_a_stock_dataset_without_images_is_named(tmp_path):
+    for folder in ('img', 'mask'):
+        (tmp_path / folder).mkdir()
+    settings = dict(type='BaseSegDataset', _scope_='mmseg', metainfo=dict(classes=('sky', 'road')), pipeline=[])
+    folders = dict(data_root=str(tmp_path), data_prefix=dict(img_path='img', seg_map_path='mask'))
+    with pytest.raises(SourceError, match=r'BaseSegDataset: it holds no image; correct its folders.*\(.*/img\)'):
+        read_stock(dict(dataset=dict(**settings, **folders), batch_size=1))
 
 
 def test_a_misspelled_class_of_xml_files_is_refused(tmp_path):

@@ -73,6 +73,20 @@ def test_options_override_seed_and_config(made):
     assert made(PROBE, seed=5).randomness.seed == 5
 
 
+def test_a_detection_metric_that_no_evaluator_returns_is_refused(made, tmp_path):
+    config = tmp_path / 'det_birds.py'
+    config.write_text(
+        f"_base_ = '{DETECTION}'\ntest_evaluator = dict(_delete_=True, type='CocoMetric', ann_file='a.json')"
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"det_birds\.py: .*\['coco'\], does not return 'pascal_voc/AP50'; set primary_metric.*coco/bbox_mAP",
+    ):
+        made(config)
+    config.write_text(config.read_text() + "\nprimary_metric = 'coco/bbox_mAP'")
+    assert made(config)
+
+
 def test_a_missing_set_of_photographs_is_named_with_the_command_that_makes_it(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photographs = CONFIGS.parent / 'photo/transfer/cls_cifar10.py'

@@ -18,7 +18,7 @@ from xlearner_mm.registry import MODELS
 from xlearner_mm.report.rows import SUMMARY
 from xlearner_mm.testing import tiny_resnet
 from xlearner_mm.transfer import suite as module
-from xlearner_mm.transfer.protocol import SUITES, Protocol, Suite, transfer_sets
+from xlearner_mm.transfer.protocol import SUITES, Protocol, Suite, other_configs, transfer_sets
 from xlearner_mm.transfer.rows import SetResult, write_result
 from xlearner_mm.transfer.suite import run_suite, transfer_jobs, visible_devices
 
@@ -75,6 +75,49 @@ def test_an_unknown_metric_is_named_with_its_config(configs):
     (configs / 'cls_cars.py').write_text("primary_metric = 'accuracy'")
     with pytest.raises(ConfigError, match=r"cls_cars\.py: unknown primary_metric 'accuracy', choose from"):
         transfer_sets(configs)
+
+
+def test_a_metric_may_be_that_of_a_base(configs):
+    (configs / 'det_coco.py').write_text("primary_metric = 'coco/bbox_mAP'\nextra = True")
+    (configs / 'det_short.py').write_text("_base_ = './det_coco.py'\nextra = False")
+    (short,) = transfer_sets(configs, ['short'])
+    assert (short.metric.key, short.extra) == ('coco/bbox_mAP', False)
+
+
+def test_metrics_of_another_scale_than_their_column_are_not_in_its_mean(configs):
+    for name, key in (('coco', 'coco/bbox_mAP'), ('coco50', 'coco/bbox_mAP_50')):
+        (configs / f'det_{name}.py').write_text(f"primary_metric = '{key}'")
+    found = {entry.name: (entry.metric.label, entry.extra) for entry in transfer_sets(configs)}
+    assert (found['coco'], found['coco50']) == (('AP', True), ('AP50', False))
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'message'),
+    [
+        ('cls_a.py', b'x = (1,\n', r"cls_a\.py:1: '\(' was never closed"),
+        ('cls_a.py', b'# f\xfcr\n', r'cls_a\.py: byte 3 is not UTF-8; save the file in UTF-8'),
+        (
+            'cls_a.py',
+            b"_base_ = './gone.py'",
+            r"cls_a\.py: its _base_ '\./gone\.py' is missing, there is no .*gone\.py",
+        ),
+        ('cls/cls_cars.py', b'', r'cls/cls_cars\.py and .*cls_cars\.py would share one folder of results: rename'),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_named(configs, name, content, message):
+    (configs / name).parent.mkdir(exist_ok=True)
+    (configs / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        transfer_sets(configs)
+
+
+def test_files_that_are_no_transfer_sets_are_found(configs):
+    for name in ('class_birds.py', 'birds/cls_birds.py', 'common.py', 'det/det_birds.py'):
+        (configs / name).parent.mkdir(exist_ok=True)
+        (configs / name).write_text('')
+    (configs / 'cls_cars.py').write_text("_base_ = './common.py'")
+    others = [str(other.relative_to(configs)) for other in other_configs(configs)]
+    assert others == ['birds/cls_birds.py', 'class_birds.py']
 
 
 def test_some_sets_alone_keep_their_order(configs):
@@ -287,6 +330,23 @@ def test_bad_input_ends_in_one_line_before_anything_runs(suite, capfd, settings,
     assert message in said.err
     assert said.err.startswith('error: ')
     assert 'starts' not in said.out
+
+
+def test_results_of_another_suite_are_not_replaced(suite, done_at_once, capfd):
+    assert run(suite) == 0
+    other = shutil.copytree(suite / 'configs', suite / 'other/configs')
+    finished = sorted((suite / 'out').rglob('result.json'))
+    assert run_suite(str(suite / 'tiny.pth'), str(other), work_dir=suite / 'out') == 1
+    assert 'holds the results of suite' in capfd.readouterr().err
+    assert len(finished) == 2
+    assert sorted((suite / 'out').rglob('result.json')) == finished
+
+
+def test_files_of_a_folder_that_are_not_run_are_said(suite, done_at_once, capfd):
+    (suite / 'configs/clas_three.py').write_text('')
+    assert run_suite(str(suite / 'tiny.pth'), str(suite / 'configs'), work_dir=suite / 'own') == 0
+    assert 'no transfer sets, as they are not named <task>_<set>.py' in (said := capfd.readouterr().out)
+    assert 'clas_three.py' in said
 
 
 def test_a_missing_checkpoint_is_named(suite, capfd):

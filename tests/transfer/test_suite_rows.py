@@ -13,7 +13,15 @@ from xlearner_mm.report.results import ResultError
 from xlearner_mm.report.rows import Backbone, make_row
 from xlearner_mm.tasks import METRICS
 from xlearner_mm.transfer.protocol import Protocol, TransferSet
-from xlearner_mm.transfer.rows import RANDOM_START, SetResult, claim_name, row_name, suite_row, write_result
+from xlearner_mm.transfer.rows import (
+    RANDOM_START,
+    SetResult,
+    claim_name,
+    claim_suite,
+    row_name,
+    suite_row,
+    write_result,
+)
 
 FIRST, SECOND = (Backbone(f'{name}/backbone.pth', digit * 64) for name, digit in (('a', '1'), ('b', '2')))
 TENTH = Protocol(data_fraction=0.1)
@@ -99,6 +107,15 @@ VOC = TransferSet('voc', 'det', Path('det_voc.py'), METRICS['pascal_voc/AP50'])
 COCO = TransferSet('coco', 'det', Path('det_coco.py'), METRICS['coco/bbox_mAP'], extra=True)
 
 
+def test_a_work_directory_is_of_one_suite(tmp_path):
+    for _ in range(2):
+        claim_suite(tmp_path / 'out', tmp_path / 'my/suite')
+    with pytest.raises(
+        ConfigError, match=r'out holds the results of suite .*/my/suite, not of .*/x/my/suite: .*--work-dir'
+    ):
+        claim_suite(tmp_path / 'out', tmp_path / 'x/my/suite')
+
+
 @pytest.fixture
 def row(tmp_path):
     """Returns what makes the row of one set and its metrics."""
@@ -127,6 +144,10 @@ def test_a_detector_without_detections_scores_0_in_its_row(row):
 def test_a_metric_that_the_config_does_not_measure_is_an_error(row):
     with pytest.raises(ResultError, match="to 'voc' has no metric 'pascal_voc/AP50', but"):
         row(VOC, **{'pascal_voc/mAP': 0.5})
+    with pytest.raises(
+        ResultError, match=r"no metric 'pascal_voc/AP50', but.*set primary_metric in det_voc\.py.*coco/bbox_mAP"
+    ):
+        row(VOC, **{'coco/bbox_mAP_50': 0.5})
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from xlearner_mm.spread import spread
 _FIX = 'set metainfo=dict(classes=...)'
 _STRAY = ('__MACOSX', '__pycache__', '@eaDir', '$RECYCLE.BIN', 'System Volume Information', 'lost+found')
 """Folders that systems and programs create; others begin with a dot."""
+_OF_NO_IMAGES = 'need at least one array'
+"""Part of NumPy's message when MMEngine serializes an empty list."""
 _OPENED_MAPS = 32
 
 
@@ -110,7 +112,7 @@ def read_by_name(dataset: Any) -> None:
         dataset: the dataset, wrappers included; its annotations may have been read.
 
     Raises:
-        SourceError: files in which labels mean other classes, or different ones.
+        SourceError: files in which labels mean other classes, or different ones; no images.
     """
     parts = list(leaves(dataset))
     for part in parts:
@@ -123,7 +125,9 @@ def read_by_name(dataset: Any) -> None:
             check_classes(part, {})
             check_same_classes(parts[0], part)
         except ValueError as error:
-            raise SourceError(f'{type(part).__name__}: {error} ({origin(part)})') from error
+            empty = _OF_NO_IMAGES in str(error)
+            reason = 'it holds no image; correct its folders, its files or its filter_cfg' if empty else error
+            raise SourceError(f'{type(part).__name__}: {reason} ({origin(part)})') from error
     if hasattr(dataset, 'full_init'):
         dataset.full_init()
 

@@ -12,6 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from xlearner_mm.errors import ConfigError
+
 
 class JobError(ValueError):
     """Jobs that cannot be put in order."""
@@ -109,16 +111,27 @@ def config_files(config: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: no such config.
+        ConfigError: a config that is no Python, or a base that is missing.
     """
     files = [config]
     for base in _bases(config):
-        if '::' not in base:  # a config of an installed library
-            files += [file for file in config_files(config.parent / base) if file not in files]
+        if '::' in base:  # a config of an installed library
+            continue
+        path = config.parent / base
+        if not path.is_file():
+            raise ConfigError(f"{config}: its _base_ '{base}' is missing, there is no {path}; correct the path")
+        files += [file for file in config_files(path) if file not in files]
     return files
 
 
 def _bases(config: Path) -> list[str]:
-    for node in ast.parse(config.read_text(encoding='utf-8')).body:
+    try:
+        lines = ast.parse(config.read_text(encoding='utf-8')).body
+    except UnicodeDecodeError as error:
+        raise ConfigError(f'{config}: byte {error.start} is not UTF-8; save the file in UTF-8') from error
+    except SyntaxError as error:
+        raise ConfigError(f'{config}:{error.lineno}: {error.msg}') from error
+    for node in lines:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == '_base_' for t in node.targets):
             bases = ast.literal_eval(node.value)
             return [bases] if isinstance(bases, str) else list(bases)

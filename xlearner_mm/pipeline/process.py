@@ -91,7 +91,7 @@ def stop(processes: Sequence[Process], patience: float = 5.0) -> None:
 
 
 def tail(log: Path, lines: int = 15, size: int = 20_000) -> list[str]:
-    """Return the last lines of a log, without empty ones; none of a missing file.
+    """Return the last lines of a log, without empty ones, or those from its error on; none of a missing file.
 
     Args:
         log: the file.
@@ -103,7 +103,9 @@ def tail(log: Path, lines: int = 15, size: int = 20_000) -> list[str]:
     with log.open('rb') as stream:
         stream.seek(max(0, log.stat().st_size - size))
         text = stream.read().decode('utf-8', 'replace')
-    return [line for line in text.replace('\r', '\n').split('\n') if line.strip()][-lines:]
+    last = [line for line in text.replace('\r', '\n').split('\n') if line.strip()][-lines:]
+    errors = [number for number, line in enumerate(last) if line.startswith('error: ')]
+    return last[errors[-1] :] if errors else last
 
 
 def _run_script(script: list[str], log: Path, env: dict[str, str]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xlearner_mm.config.options import read_literally
 from xlearner_mm.errors import ConfigError
+from xlearner_mm.pipeline.job import config_files
 from xlearner_mm.report.columns import PAPER_TITLES
 from xlearner_mm.report.rows import SUMMARY, RowProtocol
 from xlearner_mm.tasks import METRICS, TASKS, Metric
@@ -137,7 +138,8 @@ class TransferSet:
 def transfer_sets(folder: Path, only: Collection[str] = ()) -> list[TransferSet]:
     """Return the transfer sets of a folder of configs, ordered by task.
 
-    A config may set ``primary_metric`` to the key of a stock metric, and ``extra = True``.
+    A config or one of its bases may set ``primary_metric`` to the key of a stock metric, and ``extra = True``. Sets of
+    a metric on another scale than their task's column, as COCO's AP beside AP50, are extra ones by default.
 
     Args:
         folder: of configs named ``<task>_<set>.py``, in it or in folders ``<task>``. Sets of two tasks with the same
@@ -146,7 +148,8 @@ def transfer_sets(folder: Path, only: Collection[str] = ()) -> list[TransferSet]
 
     Raises:
         FileNotFoundError: there is no config.
-        ConfigError: an unknown name in ``only``, or an unknown metric in a config.
+        ConfigError: an unknown name in ``only``, two configs of one name, or a config that cannot be read or has an
+            unknown metric.
     """
     found = [
         (task, config)
@@ -155,6 +158,9 @@ def transfer_sets(folder: Path, only: Collection[str] = ()) -> list[TransferSet]
     ]
     if not found:
         raise FileNotFoundError(f'{folder} has no transfer config named <task>_<set>.py, task of {list(TASKS)}')
+    stems = [config.stem for _, config in found]
+    if twice := [str(config) for _, config in found if stems.count(config.stem) > 1]:
+        raise ConfigError(f'{" and ".join(twice)} would share one folder of results: rename one of them')
     short = [config.stem.removeprefix(f'{task}_') for task, config in found]
     sets = [
         _transfer_set(name if short.count(name) == 1 else config.stem, task, config)
@@ -167,17 +173,16 @@ def transfer_sets(folder: Path, only: Collection[str] = ()) -> list[TransferSet]
 
 
 def _transfer_set(name: str, task: str, config: Path) -> TransferSet:
-    settings = _literals(config)
+    settings: dict[str, Any] = {}
+    for file in reversed(config_files(config)):  # its bases first; parsing it whole would import its library
+        settings |= read_literally(file)
     key = settings.get('primary_metric', TASKS[task].metric.key)
     if key not in METRICS:
         raise ConfigError(f"{config}: unknown primary_metric '{key}', choose from {sorted(METRICS)}")
-    return TransferSet(name, task, config, METRICS[key], bool(settings.get('extra', False)))
+    return TransferSet(name, task, config, METRICS[key], bool(settings.get('extra', not METRICS[key].in_column)))
 
 
-def _literals(config: Path) -> dict[str, Any]:
-    """Return the literals that a text config itself assigns: parsing it whole would import its library."""
-    values: dict[str, Any] = {}
-    for node in ast.parse(config.read_text(encoding='utf-8')).body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            values |= {target.id: node.value.value for target in node.targets if isinstance(target, ast.Name)}
-    return values
+def other_configs(folder: Path) -> list[Path]:
+    """Return the files in a folder and its folders that no transfer set is read from: name or place differs."""
+    read = {file.resolve() for entry in transfer_sets(folder) for file in config_files(entry.config)}
+    return [file for file in sorted([*folder.glob('*.py'), *folder.glob('*/*.py')]) if file.resolve() not in read]

@@ -15,12 +15,15 @@ from xlearner_mm.errors import ConfigError
 from xlearner_mm.report.report import REPORT_LOCK, read_report
 from xlearner_mm.report.results import ResultError
 from xlearner_mm.report.rows import Backbone, Budget, Row, Upstream, make_row, make_score
+from xlearner_mm.tasks import METRICS
 from xlearner_mm.transfer.protocol import Protocol, TransferSet
 from xlearner_mm.typed_json import from_json, to_json
 
 RANDOM_START = Backbone('the random start', None)
 NAMES_FILE = 'row_names.json'
 """File in a work directory with the folder, name and backbone of every row."""
+SUITE_FILE = 'suite.json'
+"""File in a work directory with the suite whose results it holds."""
 RESULT_FILE = 'result.json'
 """File in the work directory of a finished transfer."""
 
@@ -44,6 +47,30 @@ def row_name(checkpoint: str, branch: str | None = None) -> str:
     generic = stem in ('backbone', 'last', 'latest') or stem.startswith(('iter_', 'epoch_', 'best_'))
     use_folder = stem != path.name and generic
     return (path.absolute().parent.name if use_folder else stem) + (f'-{branch}' if branch else '')
+
+
+def claim_suite(work_dir: Path, folder: Path) -> None:
+    """Reserve a work directory for one suite: sets of another one with the same names would replace its results.
+
+    Args:
+        work_dir: created if missing.
+        folder: of the suite's configs.
+
+    Raises:
+        ConfigError: it holds the results of another suite.
+        ResultError: a damaged ``suite.json``.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    path, own = work_dir / SUITE_FILE, str(folder)
+    with FileLock(work_dir / REPORT_LOCK):
+        owner = _read(path, str, 'delete it')
+        if owner is None:
+            atomic_write_text(path, json.dumps(own) + '\n')
+        elif owner != own:
+            raise ConfigError(
+                f'{work_dir} holds the results of suite {owner}, not of {own}: choose another --work-dir, or delete '
+                f'{path} if that is the same suite, moved'
+            )
 
 
 def claim_name(work_dir: Path, backbone: Backbone, protocol: Protocol, default: str, wanted: str | None = None) -> str:
@@ -231,9 +258,12 @@ def _results(row: Path, entry: TransferSet, backbone: Backbone) -> dict[int, Set
 
 def _value(entry: TransferSet, result: SetResult) -> float:
     key, metrics = entry.metric.key, result.metrics
-    prefix = key.partition('/')[0] + '/'
-    if entry.task == 'det' and not any(name.startswith(prefix) for name in metrics):
+    evaluators = {name.partition('/')[0] for name in METRICS if '/' in name}
+    if entry.task == 'det' and not any(name.partition('/')[0] in evaluators for name in metrics):
         return 0.0  # stock detection metrics return nothing if there are no detections
     if key not in metrics:
-        raise ResultError(f"the transfer to '{entry.name}' has no metric '{key}', but {sorted(metrics)}")
+        raise ResultError(
+            f"the transfer to '{entry.name}' has no metric '{key}', but {sorted(metrics)}: set primary_metric in "
+            f'{entry.config} to one of {sorted(METRICS)}'
+        )
     return float(metrics[key]) * entry.metric.scale

@@ -19,8 +19,9 @@ from xlearner_mm.engine.schedule import counts_epochs
 from xlearner_mm.errors import CheckpointError, ConfigError, describe_error
 from xlearner_mm.export.start import Start, resnet_channels
 from xlearner_mm.photos import check_photos_of
-from xlearner_mm.registry import DATASETS, bare_name
+from xlearner_mm.registry import DATASETS, METRICS, bare_name, type_of
 from xlearner_mm.spread import classes_to_draw_by, stratified
+from xlearner_mm.tasks import TASKS
 from xlearner_mm.transfer.protocol import Protocol
 
 FRACTION_FILE = 'data_fraction.json'
@@ -50,7 +51,8 @@ def set_config(
     Raises:
         FileNotFoundError: there is no such config.
         CheckpointError: a backbone that does not fit the config.
-        ConfigError: an invalid option, an unreadable training set, or an incomplete set of photographs.
+        ConfigError: an invalid option, an unreadable training set, an incomplete set of photographs, or a detection
+            metric that no evaluator returns.
     """
     cfg = load_config(str(config), str(folder), (), 'none')
     init_default_scope(cfg.default_scope)
@@ -68,9 +70,25 @@ def set_config(
     if options:
         cfg.merge_from_dict(dict(parse_option(option) for option in options))
     check_photos_of(cfg)
+    _check_metric(cfg, config)
     if protocol.data_fraction < 1:
         _reduce(cfg, folder, name or config.stem, protocol.data_fraction, seed)
     return cfg
+
+
+def _check_metric(cfg: Config, config: Path) -> None:
+    """Refuse a detection metric that no evaluator of the config returns: no result looks as if nothing was detected."""
+    detection = TASKS['det']
+    if cfg.default_scope != detection.library:
+        return
+    key = cfg.get('primary_metric', detection.metric.key)
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, Sequence) else [cfg.test_evaluator]
+    found = {each.get('prefix') or type_of(each, METRICS).default_prefix for each in evaluators}
+    if key.partition('/')[0] not in found:
+        known = [metric.key for metric in (detection.metric, *detection.other_metrics)]
+        usable = [metric for metric in known if metric.partition('/')[0] in found]
+        fix = f'set primary_metric to one of {usable}' if usable else f'use one that returns one of {known}'
+        raise ConfigError(f"{config}: its test_evaluator, of {sorted(map(str, found))}, does not return '{key}'; {fix}")
 
 
 def is_frozen(cfg: Config) -> bool:

@@ -22,8 +22,8 @@ from xlearner_mm.report.paper import paper_rows
 from xlearner_mm.report.report import update_report
 from xlearner_mm.report.rows import Backbone
 from xlearner_mm.tasks import TASKS
-from xlearner_mm.transfer.protocol import SUITES, Protocol, TransferSet, suite_of, transfer_sets
-from xlearner_mm.transfer.rows import RANDOM_START, RESULT_FILE, claim_name, row_name, suite_row
+from xlearner_mm.transfer.protocol import SUITES, Protocol, TransferSet, other_configs, suite_of, transfer_sets
+from xlearner_mm.transfer.rows import RANDOM_START, RESULT_FILE, claim_name, claim_suite, row_name, suite_row
 
 SCRATCH = 'scratch'
 """In place of a checkpoint: the random start."""
@@ -140,11 +140,15 @@ def run_suite(
         start = None if checkpoint == SCRATCH else read_start(checkpoint, branch)
         backbone = RANDOM_START if start is None else Backbone(start.checkpoint, start.sha256, branch)
         default = row_name(checkpoint, branch)
+        claim_suite(work_dir, chosen_suite.folder)
         claimed = claim_name(work_dir, backbone, protocol, default, name)
     except (*USER_ERRORS, ImportError) as error:  # ImportError: the client of a store is not installed
         return print_error(error)
     if name is None and claimed != default:
         print(f"'{default}' is the row of another checkpoint: the row of {backbone} is '{claimed}'")
+    if suite not in SUITES and (others := other_configs(chosen_suite.folder)):
+        names = ', '.join(str(other.relative_to(chosen_suite.folder)) for other in others)
+        print(f'no transfer sets, as they are not named <task>_<set>.py, task of {list(TASKS)}: {names}')
     row = claimed + protocol.suffix
     source = start.checkpoint if start else None
     jobs = transfer_jobs(row, source, chosen, work_dir, options=overrides, protocol=protocol, branch=branch)

@@ -42,6 +42,16 @@ def probe(task, folder='out', **settings):
     return read_result(root / folder)
 
 
+def test_a_broken_image_is_named_with_its_split(task, capsys):
+    config, root = task
+    (root / 'data/train/red/0.png').write_bytes(b'no image')
+    assert transfer_to_set(config, root / 'out', str(root / 'backbone.pth'), Protocol()) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith('error: training images: ')
+    assert 'red/0.png' in error
+    assert error.endswith('; replace the file, or remove it from the annotations')
+
+
 def test_test_labels_do_not_affect_the_selection(task):
     """Test labels that are wrong change the metric, and neither the penalty nor a weight."""
     honest = probe(task, 'honest')

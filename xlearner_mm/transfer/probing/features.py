@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from xlearner_mm.atomic import atomic_write
 from xlearner_mm.checkpoint import nothing_executed
 from xlearner_mm.datasets.channel_order import loaded_order
-from xlearner_mm.errors import ConfigError
+from xlearner_mm.errors import ConfigError, message_line
 from xlearner_mm.models.data_preprocessor import memory_format_of, pass_contiguous_where_misread, tell_loaded_order
 from xlearner_mm.normalization import BGR, GRAY
 from xlearner_mm.registry import DATASETS, MODELS, plain
@@ -104,7 +104,7 @@ class FeatureExtractor:
 
         Raises:
             CheckpointError: the backbone was trained with another normalization.
-            ConfigError: images with another channel order than those of an earlier call.
+            ConfigError: images with another channel order than those of an earlier call, or an unreadable one.
         """
         with DefaultScope.overwrite_default_scope(self.scope):
             built = DATASETS.build(dataset)
@@ -160,7 +160,7 @@ class FeatureExtractor:
         loader = DataLoader(dataset, batch_size, num_workers=workers, collate_fn=pseudo_collate)
         backbone, preprocessor = self._build()
         pooled: list[Tensor] = []
-        for batch in tqdm(loader, name, bar_format=_BAR, mininterval=1.0):
+        for batch in tqdm(_batches(loader, name), name, len(loader), bar_format=_BAR, mininterval=1.0):
             images = preprocessor(batch, training=False)['inputs'].contiguous(memory_format=self.memory_format)
             levels = backbone(images)
             pooled.append(levels[-1].float().mean(dim=(2, 3)).cpu())
@@ -181,6 +181,19 @@ class FeatureExtractor:
             network.eval().to(self.device)
             self._network = backbone, preprocessor
         return self._network
+
+
+def _batches(loader: DataLoader, name: str) -> Iterator[Any]:
+    batches = iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except Exception as error:  # whatever a stock pipeline raises on a bad image, in a worker or here
+            fix = 'replace the file, or remove it from the annotations'
+            raise ConfigError(f'{name}: {message_line(error)}; {fix}') from error
+        yield batch
 
 
 def _images_of(dataset: Any) -> list[tuple[str, str]]:

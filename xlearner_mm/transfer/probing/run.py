@@ -62,10 +62,7 @@ def run_probe(
             mask, name = official(training.images, extractor.images_of(dataset)), f"the set's own split '{split}'"
         else:
             mask, name = held_out(training.labels, seed), f'a fifth of every class, seed {seed}'
-        key = cfg.get('primary_metric', 'accuracy/top1')
-        curve = choose(
-            training[~mask], training[mask], classes, lambda scores, labels: evaluate(cfg, scores, labels)[key]
-        )
+        curve = choose(training[~mask], training[mask], classes, lambda scores, labels: _judged(cfg, scores, labels))
         fitted = fit(training, best_strength(curve), classes)
         record = replace(
             record,
@@ -101,6 +98,13 @@ def evaluate(cfg: Config, scores: np.ndarray, labels: np.ndarray) -> dict[str, f
     ]
     evaluator.process(samples)
     return evaluator.evaluate(len(samples))
+
+
+def _judged(cfg: Config, scores: np.ndarray, labels: np.ndarray) -> float:
+    key, metrics = cfg.get('primary_metric', 'accuracy/top1'), evaluate(cfg, scores, labels)
+    if key not in metrics:
+        raise ConfigError(f"primary_metric '{key}' is not among the metrics of test_evaluator, {sorted(metrics)}")
+    return metrics[key]
 
 
 def _training_set(cfg: Config) -> dict[str, Any]:
