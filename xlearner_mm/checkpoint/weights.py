@@ -55,7 +55,8 @@ STUDENT = 'student.'
 BRANCHES = 'backbone.branches.'
 """Prefixes in our own training checkpoints: of the squeeze's student, and of an expansion stage's branches."""
 
-_CONTAINERS = (*dict.fromkeys(entry.container for entry in PUBLISHED if entry.container), ('model',))
+# The last one is of self-distillation (DINO): its teacher, the average of its student, is what it publishes.
+_CONTAINERS = (*dict.fromkeys(entry.container for entry in PUBLISHED if entry.container), ('model',), ('teacher',))
 # Most specific first; an export has no prefix.
 _PREFIXES = (STUDENT, *dict.fromkeys(entry.prefix for entry in PUBLISHED if entry.prefix), '')
 _WRAPPERS = ('module.', '_orig_mod.')

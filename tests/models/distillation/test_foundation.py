@@ -265,6 +265,18 @@ def test_weights_are_loaded_strictly(prefix, saved, tmp_path):
         BackboneTeacher(VIT, str(other), 'teacher')
 
 
+def test_of_self_distillation_the_teacher_is_read(tmp_path):
+    state = built(VIT).model.state_dict()
+    student = {f'backbone.{key}': torch.zeros_like(value) for key, value in state.items()}
+    teacher = {f'backbone.{key}': value for key, value in state.items()} | {'dino_head.last.weight': torch.zeros(2)}
+    path = tmp_path / 'training.pth'
+    for wrapper in ('', 'module.'):
+        torch.save({'student': student, 'teacher': {wrapper + key: value for key, value in teacher.items()}}, path)
+        found = BackboneTeacher(VIT, str(path), 'teacher')
+        for name, value in state.items():
+            assert torch.equal(found.module.model.state_dict()[name], value)
+
+
 @pytest.mark.parametrize('name', ['convnext_atto', 'resnet18', 'levit_128s'])
 def test_a_whole_classifier_of_timm_is_loaded_without_its_classifier(name):
     torch.manual_seed(1)
