@@ -18,7 +18,7 @@ from xlearner_mm.registry import MODELS
 from xlearner_mm.report.rows import SUMMARY
 from xlearner_mm.testing import tiny_resnet
 from xlearner_mm.transfer import suite as module
-from xlearner_mm.transfer.protocol import SUITES, Protocol, Suite, other_configs, transfer_sets
+from xlearner_mm.transfer.protocol import SUITES, Protocol, Suite, other_configs, suite_of, transfer_sets
 from xlearner_mm.transfer.rows import SetResult, write_result
 from xlearner_mm.transfer.suite import run_suite, transfer_jobs, visible_devices
 
@@ -50,6 +50,14 @@ def test_jobs_start_from_the_backbone_they_wait_for(configs):
     assert all(' --checkpoint b.pth ' in ' '.join(job.command) for job in jobs)
     assert all(job.needs == ('xlearner/export',) for job in jobs)
     assert len({job.folder for job in jobs}) == 4
+
+
+def test_durations_of_other_suites_than_the_miniatures_are_rather_overestimated(configs):
+    def seconds(**settings):
+        return [job.seconds for job in transfer_jobs('x', None, transfer_sets(configs), Path('out'), **settings)]
+
+    assert suite_of('mini').slower == 1
+    assert seconds(slower=suite_of(str(configs)).slower) == [10 * each for each in seconds()]
 
 
 def test_transfers_from_scratch_start_at_random(configs):

@@ -39,6 +39,7 @@ def transfer_jobs(
     protocol: Protocol | None = None,
     branch: str | None = None,
     first_seed: int = 0,
+    slower: float = 1.0,
 ) -> list[Job]:
     """Return the transfers of a backbone as jobs, in ``work_dir/<row>/<config name>/seed_<number>``.
 
@@ -52,6 +53,7 @@ def transfer_jobs(
         protocol: by which the backbone is judged. Defaults to the standard one.
         branch: of an expansion checkpoint, the branch to transfer. Defaults to None: its only one.
         first_seed: first of the protocol's seeds. Defaults to 0.
+        slower: estimated duration of a transfer, in those of XL-Mini. Defaults to 1.
     """
     protocol = protocol or Protocol()
     start: tuple[str, ...] = ('--random-start',) if checkpoint is None else ('--checkpoint', str(checkpoint))
@@ -69,7 +71,7 @@ def transfer_jobs(
                     f'{row}/{entry.config.stem}/seed_{seed}',
                     command,
                     needs,
-                    TASKS[entry.task].seconds,
+                    slower * TASKS[entry.task].seconds,
                     inputs=(*config_files(entry.config), *(Path(path) for path in [checkpoint] if path)),
                     folder=folder,
                     outputs=(folder / RESULT_FILE,),
@@ -151,7 +153,10 @@ def run_suite(
         print(f'no transfer sets, as they are not named <task>_<set>.py, task of {list(TASKS)}: {names}')
     row = claimed + protocol.suffix
     source = start.checkpoint if start else None
-    jobs = transfer_jobs(row, source, chosen, work_dir, options=overrides, protocol=protocol, branch=branch)
+    slower = chosen_suite.slower
+    jobs = transfer_jobs(
+        row, source, chosen, work_dir, options=overrides, protocol=protocol, branch=branch, slower=slower
+    )
     if fork:
         _import_for_all(chosen)
     devices = visible_devices()
