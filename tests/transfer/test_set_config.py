@@ -83,8 +83,11 @@ def test_a_detection_metric_that_no_evaluator_returns_is_refused(made, tmp_path)
         match=r"det_birds\.py: .*\['coco'\], does not return 'pascal_voc/AP50'; set primary_metric.*coco/bbox_mAP",
     ):
         made(config)
-    config.write_text(config.read_text() + "\nprimary_metric = 'coco/bbox_mAP'")
+    told = config.read_text()
+    config.write_text(told + "\nprimary_metric = 'coco/bbox_mAP'")
     assert made(config)
+    config.write_text(told.replace('CocoMetric', 'CocoMetrc'))
+    assert made(config), 'left to the build, which names the nearest type'
 
 
 def test_a_missing_set_of_photographs_is_named_with_the_command_that_makes_it(made, tmp_path, monkeypatch):

@@ -60,6 +60,23 @@ def test_durations_of_other_suites_than_the_miniatures_are_rather_overestimated(
     assert seconds(slower=suite_of(str(configs)).slower) == [10 * each for each in seconds()]
 
 
+def test_a_call_estimates_by_its_suite(suite, monkeypatch):
+    seconds = []
+
+    class Interrupted:
+        def __init__(self, jobs, *_, **__):
+            seconds.append([job.seconds for job in jobs])
+
+        def run(self):
+            return Outcome(module.INTERRUPTED, {})
+
+    monkeypatch.setattr(module, 'JobRunner', Interrupted)
+    for slower in (1, 7):
+        monkeypatch.setitem(SUITES, 'mini', Suite(suite / 'configs', SUMMARY, slower))
+        run(suite)
+    assert seconds[1] == [7 * each for each in seconds[0]]
+
+
 def test_transfers_from_scratch_start_at_random(configs):
     jobs = transfer_jobs('scratch', None, transfer_sets(configs), Path('out'))
     assert all('--random-start' in job.command for job in jobs)

@@ -82,9 +82,11 @@ def _check_metric(cfg: Config, config: Path) -> None:
     if cfg.default_scope != detection.library:
         return
     key = cfg.get('primary_metric', detection.metric.key)
-    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, Sequence) else [cfg.test_evaluator]
-    found = {each.get('prefix') or type_of(each, METRICS).default_prefix for each in evaluators}
-    if key.partition('/')[0] not in found:
+    given = cfg.get('test_evaluator') or []
+    evaluators = [given] if isinstance(given, Mapping) else given
+    found = {each.get('prefix') or getattr(type_of(each, METRICS), 'default_prefix', None) for each in evaluators}
+    # An unknown evaluator is refused where it is built; one without a prefix may return any metric.
+    if None not in found and key.partition('/')[0] not in found:
         known = [metric.key for metric in (detection.metric, *detection.other_metrics)]
         usable = [metric for metric in known if metric.partition('/')[0] in found]
         fix = f'set primary_metric to one of {usable}' if usable else f'use one that returns one of {known}'

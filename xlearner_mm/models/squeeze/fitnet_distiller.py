@@ -31,7 +31,13 @@ from xlearner_mm.models.norms import (
     ragged_forwards,
 )
 from xlearner_mm.models.squeeze.heads import StudentOfHeads, check_head_term
-from xlearner_mm.models.squeeze.regularization import build_mix, check_probability, keep_teachers, mixed
+from xlearner_mm.models.squeeze.regularization import (
+    build_mix,
+    check_probability,
+    check_teachers_to_drop,
+    keep_teachers,
+    mixed,
+)
 from xlearner_mm.models.squeeze.student import (
     AVERAGE,
     build_student,
@@ -156,7 +162,8 @@ class FitNetDistiller(StudentOfHeads):
         self.level_weights = fill_weights(f'{_OWNER}: level_weights', level_weights, compared)
         self.source_weights = fill_weights(f'{_OWNER}: source_weights', source_weights, list(self.sources))
         self._check_every_teacher_weighs()
-        self._check_teachers_to_drop()
+        most = max(sum(source in self._taught_by(name) for name in self.targets) for source in self.sources)
+        check_teachers_to_drop(_OWNER, self.drop_teachers, most)
         task_of = {name: source.task for name, source in self.sources.items()}
         self.head_term = check_head_term(_OWNER, heads, mix is not None, task_of)
         if self.head_term is not None:
@@ -196,14 +203,6 @@ class FitNetDistiller(StudentOfHeads):
                     f"{_OWNER}: source_weights are 0 for every source that '{name}' teaches, {taught}; to leave out a "
                     'teacher, give it weight 0'
                 )
-
-    def _check_teachers_to_drop(self) -> None:
-        most = max(sum(source in self._taught_by(name) for name in self.targets) for source in self.sources)
-        if self.drop_teachers and most < 2:
-            raise ConfigError(
-                f'{_OWNER}: drop_teachers is {self.drop_teachers}, but every image has one teacher alone, never '
-                "left out; set drop_teachers=0, or give images several teachers: supervise='all', or further_teachers"
-            )
 
     def init_weights(self) -> None:
         """Initialize student and guidance layers; the student from a branch or a checkpoint if asked.

@@ -26,6 +26,24 @@ def check_probability(owner: str, probability: Any) -> float:
     return float(probability)
 
 
+def check_teachers_to_drop(owner: str, drop: float, teachers: int) -> None:
+    """Refuse a probability that leaves out none, as an image's worst teacher is kept.
+
+    Args:
+        owner: whose setting it is, for messages.
+        drop: the probability.
+        teachers: most teachers of an image.
+
+    Raises:
+        ConfigError: it is above 0, but no image has two teachers.
+    """
+    if drop and teachers < 2:
+        raise ConfigError(
+            f'{owner}: drop_teachers is {drop}, but every image has one teacher alone, which is never left out; set '
+            "drop_teachers=0, or give images several teachers: supervise='all', or further_teachers"
+        )
+
+
 def keep_teachers(losses: Sequence[Tensor], rows: Sequence[Tensor | None], images: int, drop: float) -> list[Tensor]:
     """Leave out teachers at random: every one but the image's worst with a probability, each by itself.
 

@@ -190,7 +190,7 @@ def _batches(loader: DataLoader, name: str) -> Iterator[Any]:
             batch = next(batches)
         except StopIteration:
             return
-        except Exception as error:  # whatever a stock pipeline raises on a bad image, in a worker or here
+        except (AssertionError, OSError) as error:  # what stock pipelines raise on a bad or missing image
             fix = 'replace the file, or remove it from the annotations'
             raise ConfigError(f'{name}: {message_line(error)}; {fix}') from error
         yield batch
