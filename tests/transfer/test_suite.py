@@ -12,36 +12,14 @@ from mmengine.fileio.backends import registry_utils
 from tests.export.colors import config_text, write_colors
 from tests.fixtures.checkpoints import write_published
 from xlearner_mm.checkpoint import sha256_of
-from xlearner_mm.errors import ConfigError
 from xlearner_mm.pipeline import JobRunner, Outcome
 from xlearner_mm.registry import MODELS
 from xlearner_mm.report.rows import SUMMARY
 from xlearner_mm.testing import tiny_resnet
 from xlearner_mm.transfer import suite as module
-from xlearner_mm.transfer.protocol import SUITES, Protocol, Suite, other_configs, suite_of, transfer_sets
+from xlearner_mm.transfer.protocol import SUITES, Protocol, Suite, suite_of, transfer_sets
 from xlearner_mm.transfer.rows import SetResult, write_result
 from xlearner_mm.transfer.suite import run_suite, transfer_jobs, visible_devices
-
-
-@pytest.fixture
-def configs(tmp_path):
-    for name in ('seg_voc', 'det_voc', 'cls_cars', 'depth_nyu'):
-        (tmp_path / f'{name}.py').write_text('')
-    return tmp_path
-
-
-def test_sets_are_found_by_their_configs_in_the_order_of_the_tasks(configs):
-    assert [(entry.name, entry.task) for entry in transfer_sets(configs)] == [
-        ('cars', 'cls'),
-        ('det_voc', 'det'),
-        ('seg_voc', 'seg'),
-        ('nyu', 'depth'),
-    ]
-
-
-def test_a_folder_without_checkpoints_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no transfer config.* <task>_<set>'):
-        transfer_sets(tmp_path)
 
 
 def test_jobs_start_from_the_backbone_they_wait_for(configs):
@@ -80,75 +58,6 @@ def test_a_call_estimates_by_its_suite(suite, monkeypatch):
 def test_transfers_from_scratch_start_at_random(configs):
     jobs = transfer_jobs('scratch', None, transfer_sets(configs), Path('out'))
     assert all('--random-start' in job.command for job in jobs)
-
-
-def test_the_metric_of_a_set_is_that_of_its_config(configs):
-    (configs / 'cls_cars.py').write_text("primary_metric = 'single-label/recall'")
-    (configs / 'det').mkdir()
-    (configs / 'det' / 'det_coco.py').write_text("primary_metric = 'coco/bbox_mAP'\nextra = True")
-    judged = {entry.name: (entry.metric.label, entry.extra) for entry in transfer_sets(configs)}
-    assert judged == {
-        'cars': ('mean per class', False),
-        'coco': ('AP', True),
-        'det_voc': ('AP50', False),
-        'seg_voc': ('mIoU', False),
-        'nyu': ('delta1', False),
-    }
-
-
-def test_an_unknown_metric_is_named_with_its_config(configs):
-    (configs / 'cls_cars.py').write_text("primary_metric = 'accuracy'")
-    with pytest.raises(ConfigError, match=r"cls_cars\.py: unknown primary_metric 'accuracy', choose from"):
-        transfer_sets(configs)
-
-
-def test_a_metric_may_be_that_of_a_base(configs):
-    (configs / 'det_coco.py').write_text("primary_metric = 'coco/bbox_mAP'\nextra = True")
-    (configs / 'det_short.py').write_text("_base_ = './det_coco.py'\nextra = False")
-    (short,) = transfer_sets(configs, ['short'])
-    assert (short.metric.key, short.extra) == ('coco/bbox_mAP', False)
-
-
-def test_metrics_of_another_scale_than_their_column_are_not_in_its_mean(configs):
-    for name, key in (('coco', 'coco/bbox_mAP'), ('coco50', 'coco/bbox_mAP_50')):
-        (configs / f'det_{name}.py').write_text(f"primary_metric = '{key}'")
-    found = {entry.name: (entry.metric.label, entry.extra) for entry in transfer_sets(configs)}
-    assert (found['coco'], found['coco50']) == (('AP', True), ('AP50', False))
-
-
-@pytest.mark.parametrize(
-    ('name', 'content', 'message'),
-    [
-        ('cls_a.py', b'x = (1,\n', r"cls_a\.py:1: '\(' was never closed"),
-        ('cls_a.py', b'# f\xfcr\n', r'cls_a\.py: byte 3 is not UTF-8; save the file in UTF-8'),
-        (
-            'cls_a.py',
-            b"_base_ = './gone.py'",
-            r"cls_a\.py: its _base_ '\./gone\.py' is missing, there is no .*gone\.py",
-        ),
-        ('cls/cls_cars.py', b'', r'cls/cls_cars\.py and .*cls_cars\.py would share one folder of results: rename'),
-    ],
-)
-def test_a_config_that_cannot_be_read_is_named(configs, name, content, message):
-    (configs / name).parent.mkdir(exist_ok=True)
-    (configs / name).write_bytes(content)
-    with pytest.raises(ConfigError, match=message):
-        transfer_sets(configs)
-
-
-def test_files_that_are_no_transfer_sets_are_found(configs):
-    for name in ('class_birds.py', 'birds/cls_birds.py', 'common.py', 'det/det_birds.py'):
-        (configs / name).parent.mkdir(exist_ok=True)
-        (configs / name).write_text('')
-    (configs / 'cls_cars.py').write_text("_base_ = './common.py'")
-    others = [str(other.relative_to(configs)) for other in other_configs(configs)]
-    assert others == ['birds/cls_birds.py', 'class_birds.py']
-
-
-def test_some_sets_alone_keep_their_order(configs):
-    assert [entry.name for entry in transfer_sets(configs, ['nyu', 'cars'])] == ['cars', 'nyu']
-    with pytest.raises(ConfigError, match=r"has no set \['dogs'\]"):
-        transfer_sets(configs, ['dogs'])
 
 
 def test_a_protocol_gives_every_seed_a_job_and_a_folder_of_its_own(configs):
